@@ -1,0 +1,256 @@
+"""Command line and config file -> one checked configuration: the command line over the file over the defaults."""
+
+import argparse
+import copy
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from easydict import EasyDict
+
+from configs.generic_config import CONFIG
+from configs.validation import check_key, check_value, flatten
+from utils.errors import UserError
+
+DATASET_FLAGS = {
+    'egoprocel': ('--egoprocel', '--ego'), 'cmu': ('--cmu',), 'egtea': ('--egtea',),
+    'penn-action': ('--penn_action', '--penn'), 'pouring': ('--pouring', '--pour'), 'coin': ('--coin',),
+}
+LOSS_FLAGS = {'tcc': ('--tcc', '--TCC'), 'LAV': ('--lav', '--LAV'), 'VAVA': ('--vava', '--VAVA'),
+              'GTCC': ('--gtcc', '--GTCC')}
+ARCHITECTURE_FLAGS = {'temporal_stacking': ('--temporal_stacking', '--tstack'), 'naive': ('--naive',),
+                      'resnet50': ('--resnet50', '--rnet50')}
+LOSSES_TO_COME = ('LAV', 'VAVA')
+# Recordings of one short action each: few modes to align with, half a sequence as window, nothing to drop.
+SHORT_ACTION_DATASETS = ('penn-action', 'pouring', 'coin')
+SHORT_ACTION_GTCC = {'GTCC_PARAMS.n_components': 5, 'GTCC_PARAMS.delta': 0.5, 'GTCC_PARAMS.gamma': 1.0}
+# Settings that are an option of their own: option -> dotted key.
+VALUE_FLAGS = {
+    'learning_rate': 'LEARNING_RATE', 'batch_size': 'BATCH_SIZE', 'epochs': 'NUM_EPOCHS',
+    'output_dimensions': 'OUTPUT_DIMENSIONALITY', 'progress_loss': 'PROGRESS_LOSS.loss_type',
+    'progress_sampling': 'PROGRESS_LOSS.sampling', 'seed': 'SEED', 'device': 'DEVICE', 'workers': 'WORKERS',
+}
+SAFE_NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,99}')
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, raised rather than printed."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the message as a user's mistake.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(f'{message}; {self.prog} --help lists the options')
+
+
+def training_parser(prog: str) -> argparse.ArgumentParser:
+    """Return the parser of ``multitask_train.py`` and its like."""
+    parser = OneLineParser(prog=prog, description='Train alignment and, with --progress, a progress head. '
+                                                  'Data and results lie under $DATASET_PATH, $JSON_DPATH and '
+                                                  '$OUTPUT_PATH.')
+    parser.add_argument('version', metavar='VERSION', help='name of the run in its folder, e.g. 1')
+    _add_choices(parser, 'alignment loss (one of)', 'loss', LOSS_FLAGS)
+    _add_choices(parser, 'encoder (one of)', 'architecture', ARCHITECTURE_FLAGS)
+    datasets = _add_choices(parser, 'dataset (one of)', 'dataset', DATASET_FLAGS)
+    datasets.add_argument('--dataset', metavar='NAME', help='any NAME with NAME.json under $JSON_DPATH')
+    _add_settings(parser)
+    _add_progress(parser)
+    run = parser.add_argument_group('run')
+    run.add_argument('--config', type=Path, metavar='FILE', help='JSON with any part of the configuration')
+    run.add_argument('--set', action='append', default=[], metavar='KEY=VALUE', dest='assignments',
+                     help='one setting by its dotted key; repeatable')
+    run.add_argument('--splits', type=Path, metavar='FILE', help='JSON with train, val and test handles per task')
+    run.add_argument('--resume', action='store_true', help='continue a run from its ckpt/last.pt')
+    run.add_argument('--overwrite', action='store_true', help='replace an existing run folder')
+    run.add_argument('--debug', action='store_true', default=None, help='verbose log')
+    return parser
+
+
+def _add_choices(parser: argparse.ArgumentParser, title: str, target: str,
+                 flags: dict[str, tuple[str, ...]]) -> argparse._MutuallyExclusiveGroup:
+    """Add flags of which one may be given; its name lands in ``target``."""
+    group = parser.add_argument_group(title).add_mutually_exclusive_group()
+    for name, spellings in flags.items():
+        group.add_argument(*spellings, action='store_const', const=name, dest=target)
+    return group
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add the options for network and optimisation."""
+    group = parser.add_argument_group('network and optimisation')
+    group.add_argument('--mcn', action='store_true', default=None, help='multi-head cross-task network')
+    group.add_argument('-lr', '--learning_rate', type=float, help=f'default {CONFIG.LEARNING_RATE}')
+    group.add_argument('-bs', '--batch_size', type=int, help=f'default {CONFIG.BATCH_SIZE}')
+    group.add_argument('-ep', '--epochs', type=int, help=f'default {CONFIG.NUM_EPOCHS}')
+    group.add_argument('-od', '--output_dimensions', type=int, help=f'default {CONFIG.OUTPUT_DIMENSIONALITY}')
+    group.add_argument('-m', '--message', help='suffix of the run folder')
+    group.add_argument('--seed', type=int, help=f'default {CONFIG.SEED}')
+    group.add_argument('--device', help="'auto', 'cpu', 'cuda', 'cuda:1', ...")
+    group.add_argument('--workers', type=int, help='loader processes; 0 reads ahead in a thread')
+
+
+def _add_progress(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the progress loss."""
+    group = parser.add_argument_group('progress head')
+    group.add_argument('--progress', action='store_true', default=None, help='train a progress head')
+    group.add_argument('--progress_loss', choices=['l1', 'l2'])
+    group.add_argument('--progress_sampling', choices=['segment', 'prefix', 'dense'])
+    weight = group.add_mutually_exclusive_group()
+    weight.add_argument('--progress_lambda', type=float, metavar='X', help='constant weight')
+    weight.add_argument('--progress_curriculum', type=float, nargs=2, metavar=('START', 'END'),
+                        help='weight that rises over the epochs')
+    group.add_argument('--progress_pooling', choices=['gru', 'mean'])
+
+
+def build_config(arguments: argparse.Namespace) -> EasyDict:
+    """Merge defaults, config file and command line into one checked configuration.
+
+    Args:
+        arguments: what ``training_parser`` returned.
+
+    Returns:
+        A configuration of its own; the defaults are left alone.
+
+    Raises:
+        UserError: an unknown key, a wrong type, a value out of range, or a choice that is missing.
+    """
+    file_values = _read_config_file(arguments.config) if arguments.config else {}
+    line_values = _command_line_values(arguments)
+    dataset = line_values.get('DATASET_NAME') or file_values.get('DATASET_NAME')
+    config = copy.deepcopy(CONFIG)
+    for values in (SHORT_ACTION_GTCC if dataset in SHORT_ACTION_DATASETS else {}, file_values, line_values):
+        apply_settings(config, values)
+    _check_choices(config)
+    config.EXPERIMENTNAME = experiment_name(config, arguments.message)
+    return config
+
+
+def apply_settings(config: EasyDict, values: dict[str, Any]) -> None:
+    """Set dotted keys in place."""
+    for key, value in values.items():
+        *sections, name = key.split('.')
+        target = config
+        for section in sections:
+            target = target[section]
+        target[name] = value
+
+
+def _read_config_file(path: Path) -> dict[str, Any]:
+    """Read a JSON config file as checked, dotted settings."""
+    defaults = flatten(CONFIG)
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except OSError as error:
+        raise UserError(f'--config {path}: cannot be read ({error.strerror}); expected a JSON file') from error
+    except ValueError as error:
+        raise UserError(f'--config {path}: not valid JSON ({error}); expected an object such as '
+                        '{"PROGRESS_LOSS": {"enabled": true}}') from error
+    if not isinstance(content, dict):
+        raise UserError(f'--config {path}: holds a {type(content).__name__}, expected an object of settings')
+    source = f'--config {path}'
+    for key in (values := flatten(content)):
+        check_key(key, defaults, source)
+    return {key: check_value(key, value, defaults[key], source) for key, value in values.items()}
+
+
+def _command_line_values(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what the command line sets, as checked, dotted settings."""
+    values: dict[str, Any] = {'VERSION': arguments.version}
+    if arguments.dataset:
+        values['DATASET_NAME'] = arguments.dataset
+    if arguments.loss:
+        values.update({f'LOSS_TYPE.{name}': name == arguments.loss for name in CONFIG.LOSS_TYPE})
+    if arguments.architecture:
+        values['BASEARCH.ARCHITECTURE'] = arguments.architecture
+    for flag, key in (('mcn', 'ARCHITECTURE.MCN'), ('progress', 'PROGRESS_LOSS.enabled'), ('debug', 'DEBUG')):
+        if getattr(arguments, flag):
+            values[key] = True
+    values.update({key: getattr(arguments, option) for option, key in VALUE_FLAGS.items()
+                   if getattr(arguments, option) is not None})
+    values.update(_progress_weight(arguments))
+    if arguments.progress_pooling:
+        values['PROGRESS_LOSS.use_gru'] = arguments.progress_pooling == 'gru'
+    defaults = flatten(CONFIG)
+    values = {key: check_value(key, value, defaults[key], 'command line') for key, value in values.items()}
+    for assignment in arguments.assignments:
+        key, value = _parse_assignment(assignment, defaults)
+        values[key] = value
+    return values
+
+
+def _progress_weight(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings behind --progress_lambda and --progress_curriculum."""
+    curriculum = 'PROGRESS_LOSS.lambda_curriculum'
+    if arguments.progress_lambda is not None:
+        return {'PROGRESS_LOSS.coefficient': arguments.progress_lambda, f'{curriculum}.enabled': False}
+    if arguments.progress_curriculum is not None:
+        start, end = arguments.progress_curriculum
+        return {f'{curriculum}.enabled': True, f'{curriculum}.start': start, f'{curriculum}.end': end}
+    return {}
+
+
+def _parse_assignment(assignment: str, defaults: dict[str, Any]) -> tuple[str, Any]:
+    """Read one --set; the value is JSON where it parses as JSON, else text."""
+    key, equals, text = assignment.partition('=')
+    source = f'--set {assignment}'
+    if not equals:
+        raise UserError(f'{source}: expected KEY=VALUE, e.g. --set PROGRESS_LOSS.hidden_dim=32')
+    check_key(key, defaults, source)
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    return key, check_value(key, value, defaults[key], source)
+
+
+def _check_choices(config: EasyDict) -> None:
+    """Refuse a configuration that leaves loss, encoder or dataset open."""
+    chosen = [name for name, active in config.LOSS_TYPE.items() if active]
+    if len(chosen) != 1:
+        raise UserError(f'alignment loss: {" and ".join(chosen) or "none"} chosen, expected one of '
+                        '--tcc --lav --vava --gtcc (or LOSS_TYPE in --config)')
+    if chosen[0] in LOSSES_TO_COME:
+        raise UserError(f'--{chosen[0].lower()}: {chosen[0]} is not there yet; use --gtcc or --tcc')
+    if config.BASEARCH.ARCHITECTURE is None:
+        raise UserError('encoder: none chosen, expected one of --tstack --naive --resnet50')
+    if config.DATASET_NAME is None:
+        raise UserError(f'dataset: none chosen, expected --dataset NAME or one of '
+                        f'{" ".join(spellings[0] for spellings in DATASET_FLAGS.values())}')
+    if not SAFE_NAME.fullmatch(config.DATASET_NAME):
+        raise UserError(f'--dataset {config.DATASET_NAME!r}: expected a name of letters, digits, ".", "_" and "-"')
+
+
+def experiment_name(config: EasyDict, message: str | None) -> str:
+    """Return ``V<version>___<loss>_<dataset>[.<message>]``, or the name the configuration sets.
+
+    Raises:
+        UserError: the name would not be a plain folder name.
+    """
+    loss = next(name for name, active in config.LOSS_TYPE.items() if active)
+    suffix = f'.{message}' if message else ''
+    name = config.EXPERIMENTNAME or f'V{config.VERSION}___{loss}_{config.DATASET_NAME}{suffix}'
+    if not SAFE_NAME.fullmatch(name):
+        raise UserError(f'run folder name {name!r} (from VERSION and --message): expected letters, digits, ".", "_" '
+                        'and "-", 100 at most')
+    return name
+
+
+def parse_training_arguments(argv: Sequence[str] | None, prog: str) -> tuple[EasyDict, argparse.Namespace]:
+    """Parse a training command line.
+
+    Args:
+        argv: arguments without the program's name; None takes those of the process.
+        prog: name of the program for its help.
+
+    Returns:
+        The checked configuration and the parsed arguments.
+
+    Raises:
+        UserError: see ``build_config``.
+    """
+    arguments = training_parser(prog).parse_args(argv)
+    return build_config(arguments), arguments

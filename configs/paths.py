@@ -1,0 +1,58 @@
+"""Where data and results lie: the three environment variables, read when asked and never at import."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from utils.errors import UserError
+
+DEFAULTS = {'DATASET_PATH': './data', 'OUTPUT_PATH': './output', 'JSON_DPATH': './dset_jsons'}
+# Datasets that are a part of another one: name -> (dataset that holds it, suffix of its tasks).
+PARTS_OF_DATASETS = {'cmu': ('egoprocel', '.cmu'), 'egtea': ('egoprocel', '.egtea')}
+DEMO_HINT = "'python -m datasets.demo demo' writes a demo dataset and says how to set the variables"
+
+
+@dataclass(frozen=True)
+class DatasetPaths:
+    """Files of a dataset.
+
+    Attributes:
+        recordings: folder of ``<handle>.npy`` files.
+        annotations: the JSON file.
+        task_suffix: ending of the names of the tasks that belong to the dataset; '' for all.
+    """
+
+    recordings: Path
+    annotations: Path
+    task_suffix: str = ''
+
+
+def environment_path(variable: str) -> Path:
+    """Return the folder that ``variable`` names, or its default (``./data``, ``./output``, ``./dset_jsons``)."""
+    return Path(os.environ.get(variable) or DEFAULTS[variable])
+
+
+def dataset_paths(dataset: str, kind: str = 'features') -> DatasetPaths:
+    """Find the files of a dataset under ``$DATASET_PATH`` and ``$JSON_DPATH``.
+
+    Args:
+        dataset: name of the dataset.
+        kind: 'features' for ``(T, D)`` files, 'frames' for ``(T, C, H, W)`` ones.
+
+    Raises:
+        UserError: a folder or the JSON file is missing.
+    """
+    name, suffix = PARTS_OF_DATASETS.get(dataset, (dataset, ''))
+    annotations = _existing('JSON_DPATH', f'{name}.json')
+    return DatasetPaths(_existing('DATASET_PATH', f'{name}/{kind}'), annotations, suffix)
+
+
+def _existing(variable: str, relative: str) -> Path:
+    """Return the path below the variable's folder, which must exist."""
+    root = environment_path(variable)
+    state = 'set' if os.environ.get(variable) else 'unset: the default is used'
+    for path in (root, root / relative):
+        if not path.exists():
+            raise UserError(f'{variable}={root} ({state}): {path} does not exist; expected {root / relative}; '
+                            f'set {variable}, or start with the demo: {DEMO_HINT}')
+    return root / relative

@@ -1,0 +1,124 @@
+"""Checks of a configuration: known keys, types of the defaults, and ranges."""
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from utils.errors import UserError
+
+Check = tuple[Callable[[Any], bool], str]
+
+
+def _at_least(bound: float) -> Check:
+    return (lambda value: value >= bound), f'a number of at least {bound}'
+
+
+def _choice(*names: str | None) -> Check:
+    return (lambda value: value in names), 'one of ' + ', '.join(str(name) for name in names)
+
+
+POSITIVE: Check = (lambda value: value > 0), 'a number above 0'
+SHARE: Check = (lambda value: 0 < value <= 1), 'a number in (0, 1]'
+WIDTHS: Check = (lambda value: bool(value) and all(type(width) is int and width > 0 for width in value)), \
+    'a list of whole numbers above 0'
+
+# Keys whose default is None, and what else they take.
+OPTIONAL_TYPES: dict[str, tuple[type, ...]] = {
+    'EXPERIMENTNAME': (str,), 'DATASET_NAME': (str,), 'DATAFOLDER': (str,),
+    'BASEARCH.ARCHITECTURE': (str,), 'BASEARCH.Resnet50_ARCH.in_size': (int,),
+    'BASEARCH.TEMPORAL_STACKING_ARCH.input_dimensions': (int,), 'BASEARCH.NAIVE_ARCH.input_dimensions': (int,),
+    'ARCHITECTURE.num_heads': (int,), 'PROGRESS_LOSS.head_learning_rate': (float,),
+}
+# Keys that take more than the type of their default.
+FURTHER_TYPES: dict[str, tuple[type, ...]] = {'TIME_SCALE': (int, float), 'VERSION': (int,)}
+
+CHECKS: dict[str, Check] = {
+    'TIME_SCALE': ((lambda value: value in ('auto', 'median') if isinstance(value, str) else value > 0),
+                   "'auto', 'median' or a number above 0"),
+    'TRAIN_SPLIT': ((lambda value: len(value) == 3 and all(type(share) in (int, float) and share >= 0
+                                                           for share in value)
+                     and value[0] > 0 and abs(sum(value) - 1) < 1e-6),
+                    'three shares (train, val, test) that sum to 1'),
+    'BACKGROUND_LABELS': ((lambda value: all(isinstance(label, str) for label in value)), 'a list of strings'),
+    'SKIP_RATE': _at_least(1), 'CHECK_VALUES_GB': _at_least(0), 'WORKERS': _at_least(0), 'SEED': _at_least(0),
+    'OUTPUT_DIMENSIONALITY': _at_least(1),
+    'BASEARCH.ARCHITECTURE': _choice('temporal_stacking', 'naive', 'resnet50'),
+    'BASEARCH.Resnet50_ARCH.temporal_depth': _at_least(1), 'BASEARCH.Resnet50_ARCH.in_size': _at_least(1),
+    'BASEARCH.TEMPORAL_STACKING_ARCH.temporal_depth': _at_least(1),
+    'BASEARCH.TEMPORAL_STACKING_ARCH.conv_num_channels': _at_least(1),
+    'BASEARCH.TEMPORAL_STACKING_ARCH.input_dimensions': _at_least(1),
+    'BASEARCH.NAIVE_ARCH.layers': WIDTHS, 'BASEARCH.NAIVE_ARCH.input_dimensions': _at_least(1),
+    'ARCHITECTURE.num_heads': _at_least(1), 'ARCHITECTURE.attn_layers': WIDTHS, 'ARCHITECTURE.drop_layers': WIDTHS,
+    'TCC_ORIGINAL_PARAMS.softmax_temp': POSITIVE, 'TCC_ORIGINAL_PARAMS.alignment_variance': _at_least(0),
+    'GTCC_PARAMS.n_components': _at_least(1), 'GTCC_PARAMS.delta': SHARE, 'GTCC_PARAMS.gamma': SHARE,
+    'GTCC_PARAMS.softmax_temp': POSITIVE, 'GTCC_PARAMS.alignment_variance': _at_least(0),
+    'GTCC_PARAMS.max_gmm_iters': _at_least(1), 'GTCC_PARAMS.max_comparisons': _at_least(1),
+    'LAV_PARAMS.min_temp': POSITIVE, 'LAV_PARAMS.cr_coefficient': _at_least(0),
+    'VAVA_PARAMS.maxIter': _at_least(1), 'VAVA_PARAMS.lambda1': _at_least(0), 'VAVA_PARAMS.lambda2': POSITIVE,
+    'VAVA_PARAMS.gamma': _at_least(0), 'VAVA_PARAMS.zeta': POSITIVE, 'VAVA_PARAMS.delta': POSITIVE,
+    'PROGRESS_LOSS.coefficient': _at_least(0), 'PROGRESS_LOSS.loss_type': _choice('l1', 'l2'),
+    'PROGRESS_LOSS.min_segment_len': _at_least(1), 'PROGRESS_LOSS.hidden_dim': _at_least(1),
+    'PROGRESS_LOSS.lambda_curriculum.start': _at_least(0), 'PROGRESS_LOSS.lambda_curriculum.end': _at_least(0),
+    'PROGRESS_LOSS.samples_per_video': _at_least(1),
+    'PROGRESS_LOSS.sampling': _choice('segment', 'prefix', 'dense'),
+    'PROGRESS_LOSS.head_learning_rate': POSITIVE,
+    'BATCH_SIZE': _at_least(1), 'LEARNING_RATE': POSITIVE, 'NUM_EPOCHS': _at_least(1),
+    'CLIP_GRAD_NORM': POSITIVE, 'HEAD_CLIP_GRAD_NORM': POSITIVE, 'MAX_SKIPPED_STEPS': _at_least(0),
+}
+
+
+def flatten(config: Mapping, prefix: str = '') -> dict[str, Any]:
+    """Return ``{'A.b.c': value}`` for nested mappings."""
+    flat = {}
+    for key, value in config.items():
+        name = f'{prefix}{key}'
+        flat.update(flatten(value, f'{name}.') if isinstance(value, Mapping) else {name: value})
+    return flat
+
+
+def check_key(key: str, defaults: Mapping[str, Any], source: str) -> None:
+    """Refuse a dotted key that no default has, and name the nearest one.
+
+    Raises:
+        UserError: the key is unknown.
+    """
+    if key in defaults:
+        return
+    sections = {name.rsplit('.', depth)[0] for name in defaults for depth in range(1, name.count('.') + 1)}
+    if key in sections:
+        raise UserError(f'{source}: {key} is a section, not a setting; set one of its keys, such as '
+                        + next(name for name in defaults if name.startswith(f'{key}.')))
+    by_lower_case = {name.lower(): name for name in defaults}
+    nearest = difflib.get_close_matches(key.lower(), by_lower_case, n=1, cutoff=0)
+    raise UserError(f'{source}: unknown key {key!r}; the nearest is {by_lower_case[nearest[0]]!r}; '
+                    'all keys stand in configs/generic_config.py')
+
+
+def check_value(key: str, value: object, default: object, source: str) -> object:
+    """Check one setting's type and range.
+
+    Args:
+        key: dotted key.
+        value: value found.
+        default: the key's default, whose type is expected.
+        source: file or option that the value comes from.
+
+    Returns:
+        The value; a whole number where a float is expected comes back as float.
+
+    Raises:
+        UserError: wrong type or out of range.
+    """
+    if value is None and default is None:
+        return value
+    kinds = OPTIONAL_TYPES[key] if default is None else (type(default), *FURTHER_TYPES.get(key, ()))
+    if isinstance(value, int) and not isinstance(value, bool) and int not in kinds and float in kinds:
+        value = float(value)
+    if type(value) not in kinds:
+        expected = ' or '.join(kind.__name__ for kind in kinds)
+        raise UserError(f'{source}: {key} is {value!r} ({type(value).__name__}), expected {expected}')
+    if key in CHECKS:
+        accepts, expected = CHECKS[key]
+        if not accepts(value) or value != value:
+            raise UserError(f'{source}: {key} is {value!r}, expected {expected}')
+    return value

@@ -1,0 +1,69 @@
+"""Configuration -> model: the one place that knows both, for training and for loading."""
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from models.encoders import NaiveEncoder, Resnet50Encoder, StackingEncoder
+from models.model_multiprong import MultiProngAttDropoutModel, SingleEncoderModel
+
+# Name of the encoder -> its class, its section under CONFIG.BASEARCH, and the name of its input width there.
+ENCODERS = {
+    'temporal_stacking': (StackingEncoder, 'TEMPORAL_STACKING_ARCH', 'input_dimensions'),
+    'naive': (NaiveEncoder, 'NAIVE_ARCH', 'input_dimensions'),
+    'resnet50': (Resnet50Encoder, 'Resnet50_ARCH', 'in_size'),
+}
+
+
+def fill_in_sizes(config: Mapping, input_width: int, num_tasks: int) -> None:
+    """Write what the data decides into the configuration, where the user left it open.
+
+    Args:
+        config: a CONFIG, changed in place.
+        input_width: D of the features or C of the frames.
+        num_tasks: tasks of the dataset, the number of heads unless set.
+    """
+    _, section, width = ENCODERS[config.BASEARCH.ARCHITECTURE]
+    if config.BASEARCH[section][width] is None:
+        config.BASEARCH[section][width] = input_width
+    if config.ARCHITECTURE.num_heads is None:
+        config.ARCHITECTURE.num_heads = num_tasks
+
+
+def input_width(config: Mapping) -> int:
+    """Return the width of the input that a configuration's encoder takes."""
+    _, section, width = ENCODERS[config.BASEARCH.ARCHITECTURE]
+    return config.BASEARCH[section][width]
+
+
+def reads_frames(config: Mapping) -> bool:
+    """Say whether the configuration's encoder takes frames (T, C, H, W) rather than features (T, D)."""
+    return config.BASEARCH.ARCHITECTURE == 'resnet50'
+
+
+def build_model(config: Mapping) -> nn.Module:
+    """Build the model of a configuration whose sizes are filled in, on the CPU.
+
+    Args:
+        config: a CONFIG.
+
+    Returns:
+        The multi-head cross-task network with ARCHITECTURE.MCN, else the single-encoder model.
+    """
+    encoder, section, _ = ENCODERS[config.BASEARCH.ARCHITECTURE]
+    encoder_params = {**config.BASEARCH[section], 'output_dimensions': config.OUTPUT_DIMENSIONALITY}
+    progress = config.PROGRESS_LOSS
+    shared = {
+        # Drop vectors are GTCC's, and a floor of 1 means that nothing is dropped.
+        'dropping': config.LOSS_TYPE.GTCC and config.GTCC_PARAMS.gamma < 1,
+        'drop_layers': config.ARCHITECTURE.drop_layers,
+        'use_progress_head': progress.enabled,
+        'progress_head_hidden_dim': progress.hidden_dim,
+        'progress_head_use_gru': progress.use_gru,
+        'progress_head_normalize_embeddings': progress.normalize_embeddings,
+    }
+    if not config.ARCHITECTURE.MCN:
+        return SingleEncoderModel(encoder, encoder_params, config.OUTPUT_DIMENSIONALITY, **shared)
+    return MultiProngAttDropoutModel(encoder, encoder_params, config.OUTPUT_DIMENSIONALITY,
+                                     config.ARCHITECTURE.num_heads, attn_layers=config.ARCHITECTURE.attn_layers,
+                                     **shared)

@@ -1,0 +1,42 @@
+"""Loggers of the project: one tree under one name, silent until a command line sets it up."""
+
+import logging
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+ROOT = 'progress'
+
+
+def get_logger(name: str) -> logging.Logger:
+    """Return the project's logger for a module (pass ``__name__``)."""
+    return logging.getLogger(f'{ROOT}.{name}')
+
+
+class _TqdmHandler(logging.Handler):
+    """Writes above a running progress bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def set_up_logging(verbose: bool = False) -> None:
+    """Send the project's log to standard error; with ``verbose`` the debug lines too."""
+    logger = logging.getLogger(ROOT)
+    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+    logger.propagate = False
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    handler = _TqdmHandler()
+    handler.setFormatter(logging.Formatter('%(levelname).1s %(message)s'))
+    logger.addHandler(handler)
+
+
+def log_to_file(path: Path) -> logging.Handler:
+    """Copy the project's log to ``path`` (appended); the handler returned can be removed again."""
+    handler = logging.FileHandler(path, encoding='utf-8')
+    handler.setFormatter(logging.Formatter('%(asctime)s %(levelname)s %(message)s'))
+    logging.getLogger(ROOT).addHandler(handler)
+    return handler

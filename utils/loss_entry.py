@@ -1,0 +1,191 @@
+"""Alignment loss + progress loss -> one dictionary, with the schedule of their weight."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from losses import GTCC_loss, TCC_loss
+from utils.errors import UserError
+from utils.tensorops import (
+    DEFAULT_BACKGROUND,
+    sample_action_prefix,
+    sample_action_segment_with_random_index,
+    sample_whole_actions,
+)
+
+DEFAULT_NUM_EPOCHS = 50
+SEGMENT_ATTEMPTS = 3  # draws until a segment has two frames or more
+AlignmentTerm = Callable[[Mapping, int], Tensor]
+# Segments with the progress at their last frame, or, where dense, at every frame.
+SampledSegments = list[tuple[Tensor, Tensor]]
+
+
+class LossTerms(dict):
+    """Loss terms of a batch by name, 0-d tensors.
+
+    Attributes:
+        present: names of the terms that had something to be computed from. A batch of one recording has no alignment
+            term and a batch without actions no progress term: these are zeros that no average should count.
+    """
+
+    def __init__(self, terms: Mapping[str, Tensor], present: Sequence[str]) -> None:
+        super().__init__(terms)
+        self.present = frozenset(present)
+
+
+def get_progress_lambda(epoch: int, num_epochs: int, progress_config: Mapping) -> float:
+    """Return the weight of the progress loss.
+
+    Args:
+        epoch: counted from 0.
+        num_epochs: epochs of the run.
+        progress_config: CONFIG.PROGRESS_LOSS.
+
+    Returns:
+        'coefficient', or with the curriculum a value that rises linearly from 'start' in the first epoch to 'end' in
+        the last.
+    """
+    curriculum = progress_config.get('lambda_curriculum', {})
+    if not curriculum.get('enabled', False):
+        return progress_config.get('coefficient', 0.1)
+    return curriculum['start'] + (curriculum['end'] - curriculum['start']) * epoch / max(num_epochs - 1, 1)
+
+
+def get_loss_function(config_obj: Mapping, num_epochs: int | None = None) -> Callable[..., LossTerms]:
+    """Return the loss of a run.
+
+    Args:
+        config_obj: a CONFIG.
+        num_epochs: length of the curriculum; None takes CONFIG.NUM_EPOCHS, else 50.
+
+    Returns:
+        ``loss_fn(output_dict_list, epoch, times=None) -> LossTerms``. ``output_dict_list`` is one output of the model
+        with ``times`` its list of dicts, or a list of outputs with ``times`` a list of such lists; ``epoch`` counts
+        from 0. Keys: 'total_loss' (alignment + lambda * progress), 'alignment_loss', '<term>_loss' per active term,
+        and with progress 'progress_loss' (mean over the sampled segments, unweighted).
+
+    Raises:
+        UserError: LOSS_TYPE names a term that is not there.
+    """
+    progress_config = getattr(config_obj, 'PROGRESS_LOSS', {'enabled': False})
+    epochs = num_epochs or getattr(config_obj, 'NUM_EPOCHS', None) or DEFAULT_NUM_EPOCHS
+    terms = _alignment_terms(config_obj)
+    progress = None
+    if progress_config.get('enabled', False):
+        background = getattr(config_obj, 'BACKGROUND_LABELS', DEFAULT_BACKGROUND)
+        progress = partial(progress_loss, progress_config=progress_config, background_labels=background)
+
+    def loss_fn(output_dict_list: Mapping | Sequence[Mapping], epoch: int, times: Sequence | None = None) -> LossTerms:
+        if isinstance(output_dict_list, Mapping):
+            output_dict_list, times = [output_dict_list], None if times is None else [times]
+        losses, present = _alignment_losses(terms, output_dict_list, epoch)
+        losses['total_loss'] = losses['alignment_loss']
+        if progress:
+            losses['progress_loss'], has_segments = progress(output_dict_list, times)
+            weight = get_progress_lambda(epoch, epochs, progress_config)
+            losses['total_loss'] = losses['alignment_loss'] + weight * losses['progress_loss']
+            present += ['progress_loss'] if has_segments else []
+        return LossTerms(losses, present)
+
+    return loss_fn
+
+
+def _alignment_terms(config_obj: Mapping) -> dict[str, AlignmentTerm]:
+    """Return the active alignment losses, each a function of a model output and the epoch."""
+    known: dict[str, AlignmentTerm] = {
+        'tcc': lambda output, epoch: TCC_loss(output['outputs'], **config_obj.TCC_ORIGINAL_PARAMS),
+        'GTCC': lambda output, epoch: GTCC_loss(output['outputs'], dropouts=output.get('dropouts'), epoch=epoch,
+                                                **config_obj.GTCC_PARAMS),
+    }
+    active = [name for name, chosen in config_obj.LOSS_TYPE.items() if chosen]
+    if unknown := set(active) - set(known):
+        raise UserError(f'LOSS_TYPE: {", ".join(sorted(unknown))} is not there; expected {", ".join(known)}')
+    return {name: known[name] for name in active}
+
+
+def _alignment_losses(terms: Mapping[str, AlignmentTerm], outputs: Sequence[Mapping],
+                      epoch: int) -> tuple[dict[str, Tensor], list[str]]:
+    """Average each term over the outputs that hold two recordings or more."""
+    aligned = [output for output in outputs if len(output['outputs']) >= 2]
+    losses = {}
+    for name, term in terms.items():
+        losses[f'{name}_loss'] = (torch.stack([term(output, epoch) for output in aligned]).mean() if aligned
+                                  else _attached_zero(outputs))
+    losses['alignment_loss'] = sum(losses.values()) if losses else _attached_zero(outputs)
+    return losses, list(losses) if aligned and terms else []
+
+
+def _attached_zero(outputs: Sequence[Mapping]) -> Tensor:
+    """Return a zero that hangs on the embeddings, so that its backward pass runs."""
+    return sum(embedding.sum() * 0 for output in outputs for embedding in output['outputs'])
+
+
+def progress_loss(outputs: Sequence[Mapping], times: Sequence[Sequence[Mapping]], *, progress_config: Mapping,
+                  background_labels: Sequence[str]) -> tuple[Tensor, bool]:
+    """Compare the head's progress with the truth on sampled segments; one call of the head for all.
+
+    Args:
+        outputs: outputs of the model; all hold the same 'progress_head'.
+        times: per output, the ``times`` of its recordings.
+        progress_config: CONFIG.PROGRESS_LOSS.
+        background_labels: labels of segments that are no action.
+
+    Returns:
+        The mean over segments (of the mean over frames, where sampling is 'dense'), and whether there was a segment:
+        without one the loss is a zero attached to the graph.
+
+    Raises:
+        ValueError: ``times`` is missing or counts other recordings than the outputs.
+    """
+    if times is None:
+        raise ValueError('times is None, expected one dict per recording: the progress loss samples from it')
+    head = outputs[0]['progress_head']
+    dense = progress_config.get('sampling', 'segment') == 'dense'
+    segments: SampledSegments = []
+    for output, recordings in zip(outputs, times, strict=True):
+        for embeddings, recording in zip(output['outputs'], recordings, strict=True):
+            if progress_config.get('detach_embeddings', False):
+                embeddings = embeddings.detach()
+            segments += _sample_segments(embeddings, recording, progress_config, background_labels)
+    if not segments:
+        return _attached_zero(outputs) + sum(weight.sum() * 0 for weight in head.parameters()), False
+    inputs = [segment for segment, _ in segments]
+    penalty = F.l1_loss if progress_config.get('loss_type', 'l1') == 'l1' else F.mse_loss
+    if not dense:
+        return penalty(head(inputs), torch.stack([target for _, target in segments])), True
+    errors = [penalty(predicted, target)
+              for predicted, (_, target) in zip(head.forward_dense(inputs), segments, strict=True)]
+    return torch.stack(errors).mean(), True
+
+
+def _sample_segments(embeddings: Tensor, recording: Mapping, progress_config: Mapping,
+                     background_labels: Sequence[str]) -> SampledSegments:
+    """Draw a recording's segments in the configured way."""
+    count = progress_config.get('samples_per_video', 8)
+    sampling = progress_config.get('sampling', 'segment')
+    if sampling == 'dense':
+        return [(segment, target) for segment, target, _ in
+                sample_whole_actions(embeddings, recording, count, background_labels=background_labels)]
+    if sampling == 'prefix':
+        def draw() -> tuple:
+            return sample_action_prefix(embeddings, recording, background_labels=background_labels)
+    else:
+        def draw() -> tuple:
+            return _draw_long_segment(embeddings, recording, progress_config.get('min_segment_len', 3),
+                                      background_labels)
+    drawn = [draw() for _ in range(count)]
+    return [(segment, embeddings.new_tensor(target)) for segment, target, _ in drawn if segment is not None]
+
+
+def _draw_long_segment(embeddings: Tensor, recording: Mapping, min_segment_len: int,
+                       background_labels: Sequence[str]) -> tuple:
+    """Draw until a segment has two frames: one frame says nothing of what came before it."""
+    for _ in range(SEGMENT_ATTEMPTS):
+        drawn = sample_action_segment_with_random_index(embeddings, recording, min_segment_len,
+                                                        background_labels=background_labels)
+        if drawn[0] is None or len(drawn[0]) >= 2:
+            return drawn
+    return None, None, None

@@ -1,0 +1,133 @@
+"""Sampling of action segments, true progress, and cumulative distance along an embedding."""
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+DEFAULT_BACKGROUND = ('0', 'SIL', 'background')
+
+
+class Action(NamedTuple):
+    """One action segment of a recording; frames at the feature rate, both ends inclusive."""
+
+    name: str
+    start: int
+    end: int
+
+    @property
+    def length(self) -> int:
+        """Frames from start to end, also those past the end of the features."""
+        return self.end - self.start + 1
+
+
+def list_actions(times_dict: Mapping, num_frames: int,
+                 background_labels: Sequence[str] = DEFAULT_BACKGROUND) -> list[Action]:
+    """Return the segments that are no background and begin within the features.
+
+    Args:
+        times_dict: 'step', 'start_frame', 'end_frame' of a recording, both ends inclusive.
+        num_frames: T, length of the features.
+        background_labels: labels of segments that are no action.
+    """
+    segments = zip(times_dict['step'], times_dict['start_frame'], times_dict['end_frame'], strict=True)
+    return [Action(*segment) for segment in segments
+            if segment[0] not in background_labels and segment[1] < num_frames]
+
+
+def sample_action_segment_with_random_index(
+    embeddings: Tensor, times_dict: Mapping, min_segment_len: int = 3, *,
+    background_labels: Sequence[str] = DEFAULT_BACKGROUND, rng: random.Random | None = None,
+) -> tuple[Tensor, float, str] | tuple[None, None, None]:
+    """Sample an action, a segment within it, and a target frame within the segment.
+
+    Args:
+        embeddings: (T, D), one row per frame.
+        times_dict: 'step', 'start_frame', 'end_frame' of the recording, both ends inclusive.
+        min_segment_len: frames in the sampled segment at least; shorter actions are no candidates.
+        background_labels: labels of segments that are no action.
+        rng: source of the draws; None takes the module ``random``.
+
+    Returns:
+        The embeddings from the segment's start to the target, (n, D) with n >= 1; the target's progress within the
+        whole action, in (0, 1]; the action's name. Three times None where there is no candidate.
+    """
+    draw = rng or random
+    candidates = [action for action in list_actions(times_dict, len(embeddings), background_labels)
+                  if action.length >= min_segment_len]
+    if not candidates:
+        return None, None, None
+    action = draw.choice(candidates)
+    last = min(action.end, len(embeddings) - 1)
+    start = draw.randint(action.start, max(action.start, last - min_segment_len + 1))
+    end = draw.randint(min(start + min_segment_len - 1, last), last)
+    target = draw.randint(start, end)
+    return embeddings[start:target + 1], (target - action.start + 1) / action.length, action.name
+
+
+def sample_action_prefix(
+    embeddings: Tensor, times_dict: Mapping, *,
+    background_labels: Sequence[str] = DEFAULT_BACKGROUND, rng: random.Random | None = None,
+) -> tuple[Tensor, float, str] | tuple[None, None, None]:
+    """Sample an action and a target frame; the segment runs from the action's first frame to the target.
+
+    Arguments and returns as in :func:`sample_action_segment_with_random_index`.
+    """
+    draw = rng or random
+    candidates = list_actions(times_dict, len(embeddings), background_labels)
+    if not candidates:
+        return None, None, None
+    action = draw.choice(candidates)
+    target = draw.randint(action.start, min(action.end, len(embeddings) - 1))
+    return embeddings[action.start:target + 1], (target - action.start + 1) / action.length, action.name
+
+
+def sample_whole_actions(
+    embeddings: Tensor, times_dict: Mapping, count: int, *,
+    background_labels: Sequence[str] = DEFAULT_BACKGROUND, rng: random.Random | None = None,
+) -> list[tuple[Tensor, Tensor, str]]:
+    """Sample up to ``count`` different actions, whole, with the true progress of every frame.
+
+    Returns:
+        Per action its embeddings (n, D), its progress (n,) in (0, 1], and its name.
+    """
+    actions = list_actions(times_dict, len(embeddings), background_labels)
+    if len(actions) > count:
+        actions = (rng or random).sample(actions, count)
+    return [(embeddings[action.start:action.end + 1],
+             action_progress(action, len(embeddings)).to(embeddings), action.name) for action in actions]
+
+
+def action_progress(action: Action, num_frames: int) -> Tensor:
+    """Return the true progress at each frame of an action that lies within the features: (n,), in (0, 1]."""
+    visible = min(action.end, num_frames - 1) - action.start + 1
+    return torch.arange(1, visible + 1, dtype=torch.float64) / action.length
+
+
+def get_trueprogress(times_dict: Mapping, num_frames: int,
+                     background_labels: Sequence[str] = DEFAULT_BACKGROUND) -> Tensor:
+    """Return the true progress of a whole recording.
+
+    Each of the n action segments adds 1/n, linearly over its frames; background holds the value.
+
+    Args:
+        times_dict: 'step', 'start_frame', 'end_frame' of the recording, both ends inclusive.
+        num_frames: T, length of the features.
+        background_labels: labels of segments that are no action.
+
+    Returns:
+        (T,) float64 in [0, 1]; zeros where there is no action.
+    """
+    gain = torch.zeros(num_frames, dtype=torch.float64)
+    actions = list_actions(times_dict, num_frames, background_labels)
+    for action in actions:
+        gain[action.start:action.end + 1] += 1 / (action.length * len(actions))
+    return gain.cumsum(0).clamp(max=1)
+
+
+def get_cumulative_distance(embeddings: Tensor) -> Tensor:
+    """Return the path length along an embedding up to each frame: (T, D) -> (T,) float64, 0 at the first frame."""
+    steps = (embeddings[1:] - embeddings[:-1]).double().norm(dim=1)
+    return torch.cat([steps.new_zeros(1), steps.cumsum(0)])
