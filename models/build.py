@@ -6,6 +6,7 @@ from torch import nn
 
 from models.encoders import NaiveEncoder, Resnet50Encoder, StackingEncoder
 from models.model_multiprong import MultiProngAttDropoutModel, SingleEncoderModel
+from utils.errors import UserError
 
 # Name of the encoder -> its class, its section under CONFIG.BASEARCH, and the name of its input width there.
 ENCODERS = {
@@ -22,10 +23,15 @@ def fill_in_sizes(config: Mapping, input_width: int, num_tasks: int) -> None:
         config: a CONFIG, changed in place.
         input_width: D of the features or C of the frames.
         num_tasks: tasks of the dataset, the number of heads unless set.
+
+    Raises:
+        UserError: the configuration asks for another width than the files have.
     """
-    _, section, width = ENCODERS[config.BASEARCH.ARCHITECTURE]
-    if config.BASEARCH[section][width] is None:
-        config.BASEARCH[section][width] = input_width
+    _, section, key = ENCODERS[config.BASEARCH.ARCHITECTURE]
+    if config.BASEARCH[section][key] not in (None, input_width):
+        raise UserError(f'BASEARCH.{section}.{key} is {config.BASEARCH[section][key]}, but the files are '
+                        f'{input_width} wide; leave it out, or extract the features anew')
+    config.BASEARCH[section][key] = input_width
     if config.ARCHITECTURE.num_heads is None:
         config.ARCHITECTURE.num_heads = num_tasks
 
@@ -34,11 +40,6 @@ def input_width(config: Mapping) -> int:
     """Return the width of the input that a configuration's encoder takes."""
     _, section, width = ENCODERS[config.BASEARCH.ARCHITECTURE]
     return config.BASEARCH[section][width]
-
-
-def reads_frames(config: Mapping) -> bool:
-    """Say whether the configuration's encoder takes frames (T, C, H, W) rather than features (T, D)."""
-    return config.BASEARCH.ARCHITECTURE == 'resnet50'
 
 
 def build_model(config: Mapping) -> nn.Module:
@@ -54,8 +55,7 @@ def build_model(config: Mapping) -> nn.Module:
     encoder_params = {**config.BASEARCH[section], 'output_dimensions': config.OUTPUT_DIMENSIONALITY}
     progress = config.PROGRESS_LOSS
     shared = {
-        # Drop vectors are GTCC's, and a floor of 1 means that nothing is dropped.
-        'dropping': config.LOSS_TYPE.GTCC and config.GTCC_PARAMS.gamma < 1,
+        'dropping': config.LOSS_TYPE.GTCC,  # drop vectors are GTCC's
         'drop_layers': config.ARCHITECTURE.drop_layers,
         'use_progress_head': progress.enabled,
         'progress_head_hidden_dim': progress.hidden_dim,

@@ -1,7 +1,8 @@
-"""Sampling of action segments, true progress, and cumulative distance along an embedding."""
+"""Sampling of action segments with draws that can be seeded, true progress, and cumulative distance."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -131,3 +132,16 @@ def get_cumulative_distance(embeddings: Tensor) -> Tensor:
     """Return the path length along an embedding up to each frame: (T, D) -> (T,) float64, 0 at the first frame."""
     steps = (embeddings[1:] - embeddings[:-1]).double().norm(dim=1)
     return torch.cat([steps.new_zeros(1), steps.cumsum(0)])
+
+
+@contextmanager
+def seeded_draws(seed: int) -> Iterator[None]:
+    """Seed the draws of ``random`` and torch inside the block, and give back their states after it."""
+    python_state = random.getstate()
+    with torch.random.fork_rng(devices=[]):
+        random.seed(seed)
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python_state)

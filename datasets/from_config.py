@@ -1,0 +1,76 @@
+"""Configuration -> the recordings of a run, by task and part of the split."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from configs.paths import dataset_paths
+from datasets.json_dataset import Recording, load_recordings
+from datasets.splits import PARTS, Splits, load_splits, make_splits
+from utils.errors import UserError
+
+RecordingsByTask = dict[str, list[Recording]]
+
+
+def reads_frames(config: Mapping) -> bool:
+    """Say whether the configuration's encoder takes frames (T, C, H, W) rather than features (T, D)."""
+    return config.BASEARCH.ARCHITECTURE == 'resnet50'
+
+
+def load_dataset(config: Mapping) -> RecordingsByTask:
+    """Index the dataset that a configuration names, under the paths of the environment.
+
+    Args:
+        config: a CONFIG.
+
+    Raises:
+        UserError: anything wrong with paths, annotations or files.
+    """
+    paths = dataset_paths(config.DATASET_NAME, 'frames' if reads_frames(config) else 'features')
+    return load_recordings(
+        paths.annotations, paths.recordings, frames=reads_frames(config), task_suffix=paths.task_suffix,
+        time_scale=config.TIME_SCALE, min_segment_len=config.PROGRESS_LOSS.min_segment_len,
+        background_labels=config.BACKGROUND_LABELS, values_limit_gb=config.CHECK_VALUES_GB,
+        skip_rate=config.SKIP_RATE)
+
+
+def choose_splits(config: Mapping, recordings: RecordingsByTask, path: Path | None) -> Splits:
+    """Return the split of ``--splits``, or a seeded one of the configured shares.
+
+    Args:
+        config: a CONFIG.
+        recordings: task -> recordings.
+        path: file given with ``--splits``, if any.
+
+    Raises:
+        UserError: see :func:`datasets.splits.load_splits`.
+    """
+    handles = {task: [recording.handle for recording in members] for task, members in recordings.items()}
+    return load_splits(path, handles) if path else make_splits(handles, config.TRAIN_SPLIT, config.SEED)
+
+
+def split_recordings(recordings: RecordingsByTask, splits: Splits) -> dict[str, RecordingsByTask]:
+    """Sort recordings by part: part -> task -> recordings, in the order of the split.
+
+    Raises:
+        UserError: a recording of the split is not in the dataset any more.
+    """
+    by_handle = {recording.handle: recording for members in recordings.values() for recording in members}
+    for task, parts in splits.items():
+        for handle in (handle for part in PARTS for handle in parts[part]):
+            if handle not in by_handle:
+                raise UserError(f'recording {handle} of task {task} is in the split, but not in the dataset at '
+                                'DATASET_PATH and JSON_DPATH; point them at the dataset of the run')
+    return {part: {task: [by_handle[handle] for handle in parts[part]] for task, parts in splits.items()}
+            for part in PARTS}
+
+
+def reading_options(config: Mapping, recordings: RecordingsByTask) -> dict[str, bool | int]:
+    """Return how a configuration's recordings are read: arguments of ``RecordingDataset``."""
+    total = sum(recording.path.stat().st_size for members in recordings.values() for recording in members)
+    return {'frames': reads_frames(config), 'skip_rate': config.SKIP_RATE, 'lazy': config.LAZY_LOAD,
+            'values_checked': total < config.CHECK_VALUES_GB * 2**30}
+
+
+def count_recordings(parts: Mapping[str, RecordingsByTask]) -> Sequence[int]:
+    """Return the number of train, validation and test recordings."""
+    return [sum(len(members) for members in parts[part].values()) for part in PARTS]

@@ -1,0 +1,156 @@
+"""Matching annotation lists to recordings where a task holds one list per camera view.
+
+Lists and recordings come in the same order of people, and a list ends where its view ends. So each recording takes a
+list of a later person than the recording before it, and one rate for the whole task brings last ends to lengths.
+"""
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+OPENING = 3            # segments that tell whose list it is
+STEPS_IN_TOLERANCE = 8  # how finely rates are tried
+REFINED = 8            # rates that are refined, the best first
+
+
+def opening_key(actions: Sequence[str], starts: Sequence[int]) -> tuple[tuple[str, int], ...]:
+    """Return what the lists of one person have in common: the first actions and when they start."""
+    return tuple(zip(actions[:OPENING], starts[:OPENING], strict=True))
+
+
+def match_lists_to_handles(last_ends: Sequence[int], lengths: Sequence[int], list_keys: Sequence[Hashable], *,
+                           tolerance: float = 0.02, rate: float | None = None) -> list[int] | None:
+    """Give each recording a list, in order, such that ``last end x rate`` fits the recording's length best.
+
+    The sum of squared log ratios is minimised over increasing assignments and over the rate.
+
+    Args:
+        last_ends: last end of each list, annotation frames; a list that ends at 0 is never taken.
+        lengths: feature frames of each recording, > 0.
+        list_keys: what tells a list's person, see :func:`opening_key`. Lists in a row with one key, or with a key
+            that is a shorter opening of the other, are of one person.
+        tolerance: how far, as a share of its length, a list may be from its recording. A length is a whole number of
+            frames, so one frame is always allowed.
+        rate: feature frames per annotation frame, where known; None searches for it.
+
+    Returns:
+        The index of each recording's list, increasing, or None where no assignment fits.
+
+    Raises:
+        ValueError: ``last_ends`` and ``list_keys`` differ in number, or a length is not positive.
+    """
+    if len(last_ends) != len(list_keys) or min(lengths, default=1) <= 0:
+        raise ValueError(f'{len(last_ends)} last ends, {len(list_keys)} list keys and lengths {list(lengths)}; '
+                         'expected as many keys as ends, and lengths above 0')
+    people = _people(list_keys)
+    while True:
+        match = _Matcher(last_ends, lengths, people, tolerance).best(rate)
+        clash = None if match is None else _one_person_twice(match, list_keys)
+        if clash is None:
+            return match
+        # a stray list stood between those of one person: all from the first to the second are that person's
+        people = _merge(people, *clash)
+
+
+def _people(keys: Sequence[Hashable]) -> np.ndarray:
+    """Number the runs of lists that begin alike."""
+    numbers, longest = [], None
+    for key in keys:
+        if longest is None or not _alike(key, longest):
+            numbers.append(numbers[-1] + 1 if numbers else 0)
+            longest = key
+        else:
+            numbers.append(numbers[-1])
+            longest = key if key != longest and isinstance(key, tuple) and len(key) > len(longest) else longest
+    return np.array(numbers, dtype=int)
+
+
+def _alike(key: Hashable, other: Hashable) -> bool:
+    """Tell whether two keys are equal, or one is an opening of the other: a view that broke off early."""
+    if isinstance(key, tuple) and isinstance(other, tuple):
+        shared = min(len(key), len(other))
+        return key[:shared] == other[:shared]
+    return key == other
+
+
+def _one_person_twice(match: Sequence[int], keys: Sequence[Hashable]) -> tuple[int, int] | None:
+    """Return two lists taken that have one key, if any."""
+    seen: dict[Hashable, int] = {}
+    for index in match:
+        if keys[index] in seen:
+            return seen[keys[index]], index
+        seen[keys[index]] = index
+    return None
+
+
+def _merge(people: np.ndarray, first: int, second: int) -> np.ndarray:
+    """Make one person of all from that of list ``first`` to that of list ``second``."""
+    low, high = people[first], people[second]
+    return np.where(people <= low, people, np.maximum(people - (high - low), low))
+
+
+class _Matcher:
+    """Dynamic programme over people and recordings, for many rates at once."""
+
+    def __init__(self, last_ends: Sequence[int], lengths: Sequence[int], people: np.ndarray,
+                 tolerance: float) -> None:
+        ends = np.asarray(last_ends, dtype=float)
+        self._ends = np.log(ends, out=np.full(len(ends), -np.inf), where=ends > 0)
+        self._lengths = np.log(np.asarray(lengths, dtype=float))
+        self._allowed = np.log1p(np.maximum(tolerance, 1 / np.asarray(lengths)))
+        self._step = tolerance / STEPS_IN_TOLERANCE
+        self._views = [np.flatnonzero(people == person) for person in range(people.max(initial=-1) + 1)]
+
+    def best(self, rate: float | None) -> list[int] | None:
+        """Return the assignment of least cost over the rates, None where none fits."""
+        rates = self._candidates() if rate is None else np.log([rate])
+        costs, _ = self._programme(rates)
+        order = [index for index in np.argsort(costs, kind='stable')[:REFINED] if np.isfinite(costs[index])]
+        refined = [self._refine(rates[index]) for index in order]
+        return min(refined)[1] if refined else None
+
+    def _candidates(self) -> np.ndarray:
+        """Log rates that bring some list to the longest recording, within what it allows."""
+        longest = int(np.argmax(self._lengths))
+        centres = self._lengths[longest] - self._ends[np.isfinite(self._ends)]
+        reach = int(np.ceil(self._allowed[longest] / self._step))
+        steps = np.round(centres / self._step)[:, None] + np.arange(-reach, reach + 1)
+        return np.unique(steps) * self._step
+
+    def _refine(self, rate: float) -> tuple[float, list[int]]:
+        """Alternate between the best assignment at a rate and the best rate of an assignment."""
+        best = (np.inf, [])
+        for _ in range(10):
+            costs, takes = self._programme(np.array([rate]))
+            if not costs[0] < best[0]:
+                break
+            match = self._trace(takes[:, 0], rate)
+            best = (float(costs[0]), match)
+            rate = float(np.mean(self._lengths - self._ends[match]))
+        return best
+
+    def _costs(self, views: np.ndarray, rates: np.ndarray) -> np.ndarray:
+        """Squared log ratios (views, R, N) of lists to recordings, infinite past what a recording allows."""
+        ratios = np.unique(self._ends[views])[:, None, None] + rates[:, None] - self._lengths
+        return np.where(np.abs(ratios) <= self._allowed + 1e-9, ratios**2, np.inf)
+
+    def _programme(self, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the least cost (R,) at each log rate, and whether a person's list is taken (people, R, N)."""
+        total = np.full((len(rates), len(self._lengths) + 1), np.inf)
+        total[:, 0] = 0  # no recording has a list yet
+        takes = np.zeros((len(self._views), len(rates), len(self._lengths)), dtype=bool)
+        for person, views in enumerate(self._views):
+            taken = total[:, :-1] + self._costs(views, rates).min(axis=0)
+            takes[person] = taken < total[:, 1:]
+            total[:, 1:] = np.minimum(total[:, 1:], taken)
+        return total[:, -1], takes
+
+    def _trace(self, takes: np.ndarray, rate: float) -> list[int]:
+        """Walk back through one rate's decisions (people, N) and take each person's closest view."""
+        match, recording = [], len(self._lengths) - 1
+        for person in reversed(range(len(self._views))):
+            if recording >= 0 and takes[person, recording]:
+                views = self._views[person]
+                match.append(int(views[np.argmin(np.abs(self._ends[views] + rate - self._lengths[recording]))]))
+                recording -= 1
+        return match[::-1]

@@ -1,0 +1,79 @@
+"""Evaluate a trained run: python eval.py -f RUN [--checkpoint_type combined|alignment|both]."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from configs.entry_config import OneLineParser
+from evaluation.evaluate import Evaluation, evaluate_checkpoint
+from evaluation.tables import MEAN, format_table
+from utils.command_line import choose_device, run_command
+from utils.logging import set_up_logging
+from utils.run_folder import open_run_folder
+
+CHECKPOINT_TYPES = ('combined', 'alignment')
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = OneLineParser(prog=Path(__file__).name, description='Metrics of a trained run. The data is looked for under '
+                                                                 '$DATASET_PATH and $JSON_DPATH.')
+    parser.add_argument('-f', '--folder', type=Path, required=True, help='run folder, as training printed it')
+    parser.add_argument('--checkpoint_type', choices=[*CHECKPOINT_TYPES, 'both'], default='combined',
+                        help='lowest total loss (default), lowest alignment loss, or both side by side')
+    parser.add_argument('--device', default='auto', help="'auto', 'cpu', 'cuda', 'cuda:1', ...")
+    return parser.parse_args(argv)
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """Print the tables of a checkpoint; the wide one is printed in parts."""
+    print(f'\n{evaluation.checkpoint}.pt (epoch {evaluation.epoch}); the encoder sees {evaluation.lookahead} frames '
+          'ahead')
+    for name, rows in evaluation.tables.items():
+        if name != 'action_progress':
+            print('\n' + format_table(rows, name))
+            continue
+        baselines = [column for column in rows[0] if column.startswith('baseline_')]
+        own = [column for column in rows[0] if column not in (*baselines, 'task', 'skill')]
+        print('\n' + format_table([_pick(row, ['task', *own]) for row in rows], f'{name}: the progress head'))
+        beside = [_pick(row, ['task', 'mae', *baselines, 'skill']) for row in rows]
+        print('\n' + format_table([{column.removeprefix('baseline_'): value for column, value in row.items()}
+                                   for row in beside], f'{name}: MAE of the head and of the baselines'))
+    if 'action_progress' not in evaluation.tables:
+        print('\nno progress head in this run: action progress is not evaluated')
+    print(f'\ntables and pictures: {evaluation.folder}')
+
+
+def print_side_by_side(evaluations: Sequence[Evaluation]) -> None:
+    """Print the MEAN rows of the checkpoints in one table."""
+    rows = []
+    for name, table in evaluations[0].tables.items():
+        for column in list(table[0])[1:]:
+            values = {evaluation.checkpoint: evaluation.tables[name][-1][column] for evaluation in evaluations}
+            rows.append({'metric': f'{name}.{column}', **values})
+    print('\n' + format_table(rows, f'side by side ({MEAN} over tasks)'))
+
+
+def _pick(row: dict, columns: Sequence[str]) -> dict:
+    return {column: row[column] for column in columns}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    def command() -> None:
+        arguments = parse_arguments(argv)
+        set_up_logging()
+        run, device = open_run_folder(arguments.folder), choose_device(arguments.device)
+        types = CHECKPOINT_TYPES if arguments.checkpoint_type == 'both' else (arguments.checkpoint_type,)
+        evaluations = [evaluate_checkpoint(run, kind, device) for kind in types]
+        for evaluation in evaluations:
+            print_evaluation(evaluation)
+        if len(evaluations) > 1:
+            print_side_by_side(evaluations)
+
+    return run_command(command)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

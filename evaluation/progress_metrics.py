@@ -1,0 +1,101 @@
+"""How well progress is predicted within actions: numbers over frames, then recordings."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from evaluation.baselines import BASELINES, LABEL_FREE
+
+# Names of the classes of action lengths -> shortest and longest, frames.
+LENGTH_CLASSES = {'short': (1, 5), 'medium': (6, 20), 'long': (21, math.inf)}
+
+
+class ActionCurves(NamedTuple):
+    """Progress at the n frames of one action that lie within the features.
+
+    Attributes:
+        handle: of the recording.
+        length: frames of the whole action.
+        true: (n,) in (0, 1].
+        predicted: name of the predictor -> (n,) in [0, 1]; 'head' and the baselines.
+    """
+
+    handle: str
+    length: int
+    true: np.ndarray
+    predicted: Mapping[str, np.ndarray]
+
+
+def mean_absolute_error(curves: Sequence[ActionCurves], predictor: str = 'head',
+                        lengths: tuple[float, float] = (1, math.inf)) -> float:
+    """Return the mean over frames, then over recordings, of |predicted - true|.
+
+    Args:
+        curves: actions of the test recordings.
+        predictor: 'head' or a baseline.
+        lengths: shortest and longest action that counts, frames.
+
+    Returns:
+        In [0, 1]; NaN where no action counts.
+    """
+    return _over_recordings([curve for curve in curves if lengths[0] <= curve.length <= lengths[1]],
+                            lambda curve: np.abs(curve.predicted[predictor] - curve.true))
+
+
+def spearman(curves: Sequence[ActionCurves], predictor: str = 'head') -> float:
+    """Return Spearman's rank correlation with the truth, mean over actions, then recordings, in [-1, 1].
+
+    A constant curve scores 0; actions of one frame have none.
+    """
+    def correlation(curve: ActionCurves) -> np.ndarray:
+        predicted = curve.predicted[predictor]
+        constant = np.all(predicted == predicted[0])
+        return np.array([0.0 if constant else spearmanr(predicted, curve.true).statistic])
+
+    return _over_recordings([curve for curve in curves if len(curve.true) > 1], correlation)
+
+
+def monotonicity(curves: Sequence[ActionCurves], predictor: str = 'head') -> float:
+    """Return the share of steps from frame to frame at which progress does not fall, in [0, 1]."""
+    return _over_recordings(curves, lambda curve: np.diff(curve.predicted[predictor]) >= 0)
+
+
+def frame_error(curves: Sequence[ActionCurves], index: int, predictor: str = 'head') -> float:
+    """Return the mean over actions, then recordings, of |predicted - true| at frame ``index`` (0 or -1)."""
+    return _over_recordings(curves, lambda curve: np.abs(curve.predicted[predictor] - curve.true)[[index]])
+
+
+def _over_recordings(curves: Sequence[ActionCurves], values: Callable[[ActionCurves], np.ndarray]) -> float:
+    """Average the values of each recording's actions, pooled, then the recordings; NaN where there are none."""
+    by_recording = defaultdict(list)
+    for curve in curves:
+        by_recording[curve.handle].append(values(curve))
+    pooled = [np.concatenate(parts) for parts in by_recording.values()]
+    means = [part.mean() for part in pooled if len(part)]
+    return float(np.mean(means)) if means else math.nan
+
+
+def action_progress_row(curves: Sequence[ActionCurves]) -> dict[str, float]:
+    """Return a task's row of action_progress.csv, but for its name."""
+    row = {
+        'num_recordings': len({curve.handle for curve in curves}),
+        'num_actions': len(curves),
+        'mae': mean_absolute_error(curves),
+        **{f'mae_{name}': mean_absolute_error(curves, lengths=bounds) for name, bounds in LENGTH_CLASSES.items()},
+        'spearman': spearman(curves),
+        'monotonicity': monotonicity(curves),
+        'first_frame_error': frame_error(curves, 0),
+        'last_frame_error': frame_error(curves, -1),
+        **{f'baseline_{name}': mean_absolute_error(curves, name) for name in BASELINES},
+    }
+    return {**row, 'skill': skill(row)}
+
+
+def skill(row: Mapping[str, float]) -> float:
+    """Return 1 - MAE / MAE of the best baseline that is not given the step label; negative where the head is worse."""
+    best = min(row[f'baseline_{name}'] for name in LABEL_FREE)
+    return 1 - row['mae'] / best if best > 0 else math.nan

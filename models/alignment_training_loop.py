@@ -1,0 +1,129 @@
+"""The public face of training: the loop over epochs, and what it is made of.
+
+``run_validation_epoch`` and ``plot_dual_losses`` can be imported from here.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from datasets.json_dataset import merge_loaders
+from training.epoch import SkippedSteps, run_training_epoch, run_validation_epoch
+from training.history import History
+from training.resume import LAST_NAME, RunState, resume_run
+from training.step import LossModule, build_optimizer
+from utils.ckpt_save import BEST_NAMES, ckpt_save, to_plain
+from utils.logging import get_logger
+from utils.loss_entry import LossTerms, get_progress_lambda
+from utils.plotter import plot_dual_losses, plot_epoch_losses
+from utils.run_folder import RunFolder
+
+__all__ = ['alignment_training_loop', 'plot_dual_losses', 'run_validation_epoch']
+
+LOGGER = get_logger(__name__)
+EPOCH_INTERVAL = 5  # every 5th epoch keeps its checkpoint, and so do the last ones
+LAST_EPOCHS_KEPT = 3
+
+
+def alignment_training_loop(model: nn.Module, train_dl_dict: Mapping[str, DataLoader],
+                            loss_fn: Callable[..., LossTerms], foldername: Path | str, CONFIG: Mapping,
+                            val_dl_dict: Mapping[str, DataLoader] | None = None, *,
+                            device: torch.device | str = 'cpu', resume: bool = False) -> History:
+    """Train a model, and keep the checkpoints with the lowest total and the lowest alignment loss.
+
+    Args:
+        model: network; takes a list of videos, returns a dict with 'outputs'.
+        train_dl_dict: task -> loader; batches of all tasks are shuffled together.
+        loss_fn: what ``get_loss_function`` returned.
+        foldername: run folder, which takes ``ckpt/``, losses.csv and the pictures.
+        CONFIG: configuration of the run.
+        val_dl_dict: task -> validation loader; without any, the training means select.
+        device: where to compute.
+        resume: go on from ``ckpt/last.pt``.
+
+    Returns:
+        The losses of every epoch.
+
+    Raises:
+        UserError: too many steps were not finite, or a file cannot be written.
+    """
+    folder = RunFolder(Path(foldername))
+    folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    model.to(device)
+    optimizer = build_optimizer(model, CONFIG.LEARNING_RATE, CONFIG.PROGRESS_LOSS.head_learning_rate)
+    state = (resume_run(folder.checkpoints / LAST_NAME, model, optimizer, CONFIG, device) if resume else RunState())
+    module = LossModule(model, loss_fn)
+    loader = merge_loaders(train_dl_dict, CONFIG.BATCH_SIZE, seed=CONFIG.SEED, workers=CONFIG.WORKERS)
+    skipped = SkippedSteps(CONFIG.MAX_SKIPPED_STEPS, state.skipped_steps)
+    if not val_dl_dict:
+        LOGGER.info('no validation recordings: the training losses select the best checkpoints')
+    for epoch in range(state.epochs_done, CONFIG.NUM_EPOCHS):
+        started = time.monotonic()
+        train = run_training_epoch(module, optimizer, loader, epoch, CONFIG, device=device, skipped=skipped)
+        val = run_validation_epoch(model, val_dl_dict or {}, loss_fn, epoch, CONFIG, device=device)
+        _finish_epoch(state, epoch, train, val, time.monotonic() - started, CONFIG)
+        state.skipped_steps = skipped.count
+        _save_checkpoints(model, optimizer, state, _selection_losses(train, val, CONFIG), folder, CONFIG)
+        _write_history(state.history, folder, last=state.epochs_done == CONFIG.NUM_EPOCHS)
+    if skipped.count:
+        LOGGER.warning('%d steps were skipped because loss or gradient was not finite', skipped.count)
+    return state.history
+
+
+def _finish_epoch(state: RunState, epoch: int, train: Mapping[str, Tensor], val: Mapping[str, Tensor],
+                  seconds: float, config: Mapping) -> None:
+    """Enter an epoch into the history and log it in one line."""
+    enabled = config.PROGRESS_LOSS.enabled
+    weight = get_progress_lambda(epoch, config.NUM_EPOCHS, config.PROGRESS_LOSS) if enabled else None
+    row = state.history.add(epoch + 1, weight, train, val, seconds)
+    state.epochs_done = epoch + 1
+    losses = [f'{part} ' + ' '.join(f'{name}_loss {row[f"{part}_{name}"]:.4f}'
+                                    for name in ('total', 'alignment', 'progress')
+                                    if row[f'{part}_{name}'] is not None)
+              for part, means in (('train', train), ('val', val)) if means]
+    shown_weight = f' | lambda {weight:.4f}' if enabled else ''
+    LOGGER.info('epoch %d/%d%s | %s | %.1f s', epoch + 1, config.NUM_EPOCHS, shown_weight, ' | '.join(losses), seconds)
+
+
+def _selection_losses(train: Mapping[str, Tensor], val: Mapping[str, Tensor], config: Mapping) -> dict[str, float]:
+    """Return the loss that each type of best checkpoint is chosen by.
+
+    Training means stand in for missing validation ones, at the final lambda: with a rising one no later epoch could
+    have the lowest total.
+    """
+    if val:
+        return {name: float(val[f'{key}_loss']) for name, key in (('combined', 'total'), ('alignment', 'alignment'))}
+    weight = get_progress_lambda(config.NUM_EPOCHS - 1, config.NUM_EPOCHS, config.PROGRESS_LOSS)
+    alignment = float(train['alignment_loss'])
+    return {'combined': alignment + weight * float(train.get('progress_loss', 0.0)), 'alignment': alignment}
+
+
+def _save_checkpoints(model: nn.Module, optimizer: torch.optim.Optimizer, state: RunState,
+                      losses: Mapping[str, float], folder: RunFolder, config: Mapping) -> None:
+    """Write the best checkpoints that this epoch improves, its own where it is due, and the one to go on from."""
+    def save(name: str, loss: float, **more: object) -> None:
+        ckpt_save(model, optimizer, state.epochs_done, loss, folder.checkpoints / name, to_plain(config), **more)
+
+    for kind, name in BEST_NAMES.items():
+        if losses[kind] < state.best[kind]:
+            state.best[kind] = losses[kind]
+            LOGGER.info('New best %s loss: %.4f', kind.upper(), losses[kind])
+            save(name, losses[kind])
+    if state.epochs_done % EPOCH_INTERVAL == 0 or state.epochs_done > config.NUM_EPOCHS - LAST_EPOCHS_KEPT:
+        save(f'epoch-{state.epochs_done}.pt', losses['combined'])
+    save(LAST_NAME, losses['combined'], **state.as_entries())
+
+
+def _write_history(history: History, folder: RunFolder, *, last: bool) -> None:
+    """Write losses.csv, and the pictures every few epochs: drawing takes longer than an epoch of a small dataset."""
+    history.write_csv(folder.losses)
+    if not last and len(history.rows) % EPOCH_INTERVAL:
+        return
+    train, val = history.curves('train'), history.curves('val')
+    plot_dual_losses(train, val, folder.path)
+    plot_epoch_losses(train, 'Training losses per epoch', folder.path / 'train_loss_epochlevel.png')
+    plot_epoch_losses(val, 'Validation losses per epoch', folder.path / 'val_loss_epochlevel.png')

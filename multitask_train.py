@@ -1,0 +1,80 @@
+"""Train one model over all tasks of a dataset: python multitask_train.py VERSION --gtcc --ego --tstack --mcn."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from easydict import EasyDict
+
+from configs.entry_config import parse_training_arguments
+from configs.paths import environment_path
+from datasets.from_config import (
+    choose_splits,
+    count_recordings,
+    load_dataset,
+    reading_options,
+    split_recordings,
+)
+from datasets.json_dataset import make_train_loaders, make_validation_loaders
+from models.alignment_training_loop import alignment_training_loop
+from models.build import build_model, fill_in_sizes
+from training.resume import LAST_NAME
+from utils.ckpt_save import to_plain
+from utils.command_line import choose_device, run_command, seed_everything
+from utils.errors import UserError
+from utils.logging import get_logger, log_to_file, set_up_logging
+from utils.loss_entry import get_loss_function
+from utils.run_folder import MULTI_TASK, RunFolder, check_run_folder, create_run_folder, write_run_settings
+
+LOGGER = get_logger('multitask_train')
+
+
+def train(config: EasyDict, arguments: argparse.Namespace) -> None:
+    """Load, build, train.
+
+    Raises:
+        UserError: any mistake in options, data or the run folder; found before the run folder is made where it can be.
+    """
+    run_path = environment_path('OUTPUT_PATH') / MULTI_TASK / config.EXPERIMENTNAME
+    if arguments.resume and not (run_path / 'ckpt' / LAST_NAME).exists():
+        raise UserError(f'--resume: {run_path / "ckpt" / LAST_NAME} does not exist; start the run without --resume')
+    if not arguments.resume:
+        check_run_folder(run_path, overwrite=arguments.overwrite)
+    device = choose_device(config.DEVICE)
+    recordings = load_dataset(config)
+    stored_splits = run_path / 'splits.json' if arguments.resume else None
+    splits = choose_splits(config, recordings, arguments.splits or stored_splits)
+    parts = split_recordings(recordings, splits)
+    reading = reading_options(config, recordings)
+    train_loaders = make_train_loaders(parts['train'], config.BATCH_SIZE, seed=config.SEED, **reading)
+    val_loaders = make_validation_loaders(parts['val'], parts['train'], config.BATCH_SIZE, **reading)
+
+    first = next(iter(parts['train'].values()))[0]
+    config.DATAFOLDER = str(first.path.parent)
+    fill_in_sizes(config, first.width, len(splits))
+    seed_everything(config.SEED)
+    model = build_model(config)
+
+    folder = RunFolder(run_path) if arguments.resume else create_run_folder(run_path, overwrite=arguments.overwrite)
+    write_run_settings(folder, to_plain(config), splits)
+    log_to_file(folder.log)
+    LOGGER.info('%s: %d train, %d val, %d test recordings of %d tasks; %d parameters; on %s', config.EXPERIMENTNAME,
+                *count_recordings(parts), len(splits), sum(weight.numel() for weight in model.parameters()), device)
+    alignment_training_loop(model, train_loaders, get_loss_function(config, config.NUM_EPOCHS), run_path, config,
+                            val_loaders, device=device, resume=arguments.resume)
+    LOGGER.info('done; evaluate it with: python eval.py -f %s', run_path)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    def command() -> None:
+        config, arguments = parse_training_arguments(argv, Path(__file__).name)
+        set_up_logging(config.DEBUG)
+        train(config, arguments)
+
+    return run_command(command)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""One pass over the data: a training epoch, and a validation epoch that can be compared with any other."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from datasets.json_dataset import Batch, read_ahead
+from training.history import ComponentMeans
+from training.step import LossModule, training_step
+from utils.errors import UserError
+from utils.logging import get_logger
+from utils.loss_entry import LossTerms, get_progress_lambda
+from utils.tensorops import seeded_draws
+
+LOGGER = get_logger(__name__)
+VALIDATION_SEED_OFFSET = 1_000_003  # keeps the draws of validation apart from those of training
+
+
+class SkippedSteps:
+    """Counts steps whose loss or gradient was not finite, and ends the run past a limit.
+
+    Args:
+        limit: most steps that may be skipped.
+        count: steps skipped so far.
+    """
+
+    def __init__(self, limit: int, count: int = 0) -> None:
+        self.limit, self.count = limit, count
+
+    def add(self, batch: Batch, terms: LossTerms, module: nn.Module) -> None:
+        """Count one skipped step.
+
+        Raises:
+            UserError: more steps were skipped than the limit.
+        """
+        self.count += 1
+        names = ', '.join(times['name'] for times in batch.times)
+        values = ', '.join(f'{name} {float(value):g}' for name, value in terms.items())
+        LOGGER.warning('step skipped, loss or gradient not finite on %s of task %s: %s', names, batch.task, values)
+        for name, weight in module.named_parameters():
+            if weight.grad is not None and not torch.isfinite(weight.grad).all():
+                LOGGER.debug('gradient not finite: %s', name)
+        if self.count > self.limit:
+            raise UserError(f'{self.count} steps skipped because loss or gradient was not finite, last on {names}; '
+                            f'MAX_SKIPPED_STEPS allows {self.limit}; lower --learning_rate, or look with --debug')
+
+
+def to_device(videos: list, device: torch.device | str) -> list:
+    """Move features to a device; memory-mapped frames stay, for the encoder reads them in chunks."""
+    return [video.to(device, non_blocking=True) if isinstance(video, Tensor) else video for video in videos]
+
+
+def run_training_epoch(module: LossModule, optimizer: torch.optim.Optimizer, loader: DataLoader, epoch: int,
+                       config: Mapping, *, device: torch.device | str, skipped: SkippedSteps) -> dict[str, Tensor]:
+    """Train on every batch once.
+
+    Args:
+        module: model and loss.
+        optimizer: from ``build_optimizer``.
+        loader: from ``merge_loaders``.
+        epoch: counted from 0.
+        config: a CONFIG.
+        device: where to compute.
+        skipped: counter of the run.
+
+    Returns:
+        Means of the loss terms, the total formed with the epoch's lambda.
+    """
+    module.train()
+    loader.batch_sampler.epoch = epoch
+    clip_limits = {'encoder': config.CLIP_GRAD_NORM, 'progress_head': config.HEAD_CLIP_GRAD_NORM}
+    means = ComponentMeans()
+    with tqdm(read_ahead(loader), total=len(loader), desc=f'epoch {epoch + 1}/{config.NUM_EPOCHS}', unit='batch',
+              leave=False, disable=None) as batches:
+        for batch in batches:
+            terms, taken = training_step(module, optimizer, to_device(batch.videos, device), batch.times, epoch,
+                                         clip_limits)
+            if not taken:
+                skipped.add(batch, terms, module)
+                continue
+            means.add(terms)
+            batches.set_postfix(task=batch.task, loss=f'{float(terms["total_loss"].detach()):.4f}', refresh=False)
+    return means.means(get_progress_lambda(epoch, config.NUM_EPOCHS, config.PROGRESS_LOSS))
+
+
+@torch.no_grad()
+def run_validation_epoch(model: nn.Module, val_dl_dict: Mapping[str, DataLoader], loss_fn: Callable[..., LossTerms],
+                         epoch: int, config: Mapping, *, device: torch.device | str = 'cpu') -> dict[str, Tensor]:
+    """Compute the mean losses on the validation recordings, comparable from epoch to epoch.
+
+    Every draw is seeded, and the losses get the final epoch: its lambda, and the final floor of GTCC's drop weights.
+
+    Args:
+        model: network; its mode is given back.
+        val_dl_dict: task -> loader in a fixed order, from ``make_validation_loaders``.
+        loss_fn: what ``get_loss_function`` returned.
+        epoch: counted from 0; named in the debug log only.
+        config: a CONFIG.
+        device: where to compute.
+
+    Returns:
+        Name of the term -> mean over the batches that have it, 0-d; 'total_loss' is formed from the means. Empty
+        where there is nothing to validate on.
+    """
+    was_training = model.training
+    model.eval()
+    final_epoch = config.NUM_EPOCHS - 1
+    means = ComponentMeans()
+    with seeded_draws(config.SEED + VALIDATION_SEED_OFFSET):
+        for loader in val_dl_dict.values():
+            for batch in read_ahead(loader):
+                means.add(loss_fn(model(to_device(batch.videos, device)), final_epoch, times=batch.times))
+    model.train(was_training)
+    result = means.means(get_progress_lambda(final_epoch, config.NUM_EPOCHS, config.PROGRESS_LOSS))
+    LOGGER.debug('validation after epoch %d: %s', epoch + 1, {name: float(value) for name, value in result.items()})
+    return result

@@ -1,0 +1,87 @@
+"""Losses per epoch: means over batches, the table losses.csv, and the curves that are drawn."""
+
+import csv
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from utils.atomic_write import atomic_path
+from utils.loss_entry import LossTerms
+
+COLUMNS = ('epoch', 'lambda', 'train_total', 'train_alignment', 'train_progress', 'val_total', 'val_alignment',
+           'val_progress', 'seconds')
+PARTS = ('total', 'alignment', 'progress')
+
+
+class ComponentMeans:
+    """Mean of each loss term over the batches that have it; an absent term never counts as 0."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = defaultdict(float)
+        self._counts: dict[str, int] = defaultdict(int)
+        self._names: dict[str, None] = {}
+
+    def add(self, terms: LossTerms) -> None:
+        """Count one batch."""
+        for name, value in terms.items():
+            self._names[name] = None
+            if name in terms.present:
+                self._sums[name] += float(value)
+                self._counts[name] += 1
+
+    def means(self, progress_weight: float) -> dict[str, Tensor]:
+        """Return the means as 0-d float64 tensors, the total being formed from them.
+
+        Args:
+            progress_weight: lambda.
+
+        Returns:
+            The terms' names -> mean; 'total_loss' = alignment + lambda * progress. A term that no batch had is 0, so
+            that the total stays the sum of what there is. Empty where no batch was counted.
+        """
+        means = {name: torch.tensor(self._sums[name] / max(self._counts[name], 1), dtype=torch.float64)
+                 for name in self._names}
+        if means:
+            progress = means.get('progress_loss', torch.zeros((), dtype=torch.float64))
+            means['total_loss'] = means['alignment_loss'] + progress_weight * progress
+        return means
+
+
+class History:
+    """Rows of losses.csv, one per epoch."""
+
+    def __init__(self, rows: list[dict] | None = None) -> None:
+        self.rows = rows or []
+
+    def add(self, epoch: int, progress_weight: float | None, train: Mapping[str, Tensor], val: Mapping[str, Tensor],
+            seconds: float) -> dict:
+        """Add an epoch and return its row.
+
+        Args:
+            epoch: counted from 1.
+            progress_weight: lambda of the epoch; None without progress.
+            train: means over the training batches.
+            val: means over the validation batches; empty without validation.
+            seconds: wall time of the epoch.
+        """
+        row = {'epoch': epoch, 'lambda': progress_weight}
+        for part, means in (('train', train), ('val', val)):
+            row.update({f'{part}_{name}': float(means[f'{name}_loss']) if f'{name}_loss' in means else None
+                        for name in PARTS})
+        self.rows.append({**row, 'seconds': round(seconds, 3)})
+        return self.rows[-1]
+
+    def curves(self, part: str) -> dict[str, list[float]]:
+        """Return the losses of 'train' or 'val' as lists; empty ones where there is nothing."""
+        return {f'{name}_loss': [row[f'{part}_{name}'] for row in self.rows if row[f'{part}_{name}'] is not None]
+                for name in PARTS}
+
+    def write_csv(self, path: Path) -> None:
+        """Write losses.csv; absent values are empty."""
+        with atomic_path(path) as temporary, temporary.open('w', newline='', encoding='utf-8') as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(self.rows)

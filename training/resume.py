@@ -1,0 +1,77 @@
+"""State of a run between two epochs: what ckpt/last.pt holds beside the model, and how a run goes on from it."""
+
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from training.history import History
+from utils.ckpt_save import load_checkpoint, to_plain
+from utils.errors import UserError
+
+LAST_NAME = 'last.pt'
+# Settings that may differ when a run goes on: they do not change what is computed.
+FREE_SETTINGS = ('DEVICE', 'WORKERS', 'DEBUG', 'DATAFOLDER', 'LAZY_LOAD')
+
+
+@dataclass
+class RunState:
+    """What a run carries from epoch to epoch.
+
+    Attributes:
+        epochs_done: epochs trained, the number of the last one counted from 1.
+        best: checkpoint type -> lowest loss so far.
+        history: rows of losses.csv.
+        skipped_steps: steps skipped so far.
+    """
+
+    epochs_done: int = 0
+    best: dict[str, float] = field(default_factory=lambda: {'combined': math.inf, 'alignment': math.inf})
+    history: History = field(default_factory=History)
+    skipped_steps: int = 0
+
+    def as_entries(self) -> dict:
+        """Return the state and that of the random generators, as plain values for a checkpoint."""
+        version, words, gauss = random.getstate()
+        return {'best': dict(self.best), 'history': self.history.rows, 'skipped_steps': self.skipped_steps,
+                'random_state': [version, list(words), gauss], 'torch_random_state': torch.get_rng_state(),
+                'cuda_random_states': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+
+
+def resume_run(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, config: Mapping,
+               device: torch.device | str) -> RunState:
+    """Load model, optimizer and random generators from ``last.pt``, in place, and return the run's state.
+
+    Args:
+        path: the run's ``ckpt/last.pt``.
+        model: model of ``config``.
+        optimizer: its optimizer.
+        config: configuration of the run that goes on.
+        device: where the model is.
+
+    Raises:
+        UserError: the file cannot be read, or was written under other settings.
+    """
+    checkpoint = load_checkpoint(path, device)
+    _check_same_settings(path, checkpoint['config'], to_plain(config))
+    model.load_state_dict(checkpoint['model_state_dict'])
+    optimizer.load_state_dict(checkpoint['optimizer_state_dict'])
+    version, words, gauss = checkpoint['random_state']
+    random.setstate((version, tuple(words), gauss))
+    torch.set_rng_state(checkpoint['torch_random_state'].cpu())
+    if torch.cuda.is_available() and checkpoint['cuda_random_states']:
+        torch.cuda.set_rng_state_all([state.cpu() for state in checkpoint['cuda_random_states']])
+    return RunState(checkpoint['epoch'], checkpoint['best'], History(checkpoint['history']),
+                    checkpoint['skipped_steps'])
+
+
+def _check_same_settings(path: Path, stored: Mapping, given: Mapping) -> None:
+    """Refuse to go on under settings that would change what is computed."""
+    for key in sorted(set(stored) | set(given)):
+        if key not in FREE_SETTINGS and stored.get(key) != given.get(key):
+            raise UserError(f'--resume: {key} is {given.get(key)!r}, but {path} was written with {stored.get(key)!r}; '
+                            'give the options of the first call')

@@ -1,0 +1,84 @@
+"""One training step: model and loss as one module, optimizer groups, clips."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from utils.loss_entry import LossTerms
+
+HEAD_PREFIX = 'progress_head.'
+
+
+class LossModule(nn.Module):
+    """Model and loss as one module, so that whatever wraps it sees every parameter in its forward pass.
+
+    Args:
+        model: network; takes a list of videos.
+        loss_fn: what ``get_loss_function`` returned.
+    """
+
+    def __init__(self, model: nn.Module, loss_fn: Callable[..., LossTerms]) -> None:
+        super().__init__()
+        self.model, self.loss_fn = model, loss_fn
+
+    def forward(self, videos: Sequence, times: Sequence[dict], epoch: int) -> LossTerms:
+        """Return the loss terms of a batch; ``epoch`` counts from 0."""
+        return self.loss_fn(self.model(videos), epoch, times=times)
+
+
+def build_optimizer(model: nn.Module, learning_rate: float,
+                    head_learning_rate: float | None = None) -> torch.optim.Adam:
+    """Return Adam with the progress head as a group of its own.
+
+    Args:
+        model: network, with or without ``progress_head``.
+        learning_rate: of all but the head.
+        head_learning_rate: of the head; None takes ``learning_rate``.
+    """
+    head = [weight for name, weight in model.named_parameters() if name.startswith(HEAD_PREFIX)]
+    rest = [weight for name, weight in model.named_parameters() if not name.startswith(HEAD_PREFIX)]
+    groups = [{'params': rest, 'lr': learning_rate, 'name': 'encoder'}]
+    if head:
+        groups.append({'params': head, 'lr': head_learning_rate or learning_rate, 'name': 'progress_head'})
+    return torch.optim.Adam(groups)
+
+
+def clip_gradients(optimizer: torch.optim.Optimizer, limits: dict[str, float]) -> bool:
+    """Clip each group of the optimizer by its own norm: one clip for all would starve the head.
+
+    Args:
+        optimizer: from :func:`build_optimizer`.
+        limits: name of the group -> largest norm.
+
+    Returns:
+        Whether all gradients are finite. Where they are not, they must not be used.
+    """
+    norms = [nn.utils.clip_grad_norm_(group['params'], limits[group['name']]) for group in optimizer.param_groups]
+    return all(bool(torch.isfinite(norm)) for norm in norms)
+
+
+def training_step(module: nn.Module, optimizer: torch.optim.Optimizer, videos: Sequence, times: Sequence[dict],
+                  epoch: int, clip_limits: dict[str, float]) -> tuple[LossTerms, bool]:
+    """Run one step.
+
+    Args:
+        module: a :class:`LossModule`, possibly wrapped.
+        optimizer: from :func:`build_optimizer`.
+        videos: recordings of a batch.
+        times: their annotations.
+        epoch: counted from 0.
+        clip_limits: see :func:`clip_gradients`.
+
+    Returns:
+        The loss terms, and whether the step was taken: it is not where the loss or a gradient is not finite.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    terms = module(videos, times, epoch)
+    if not torch.isfinite(terms['total_loss']):
+        return terms, False
+    terms['total_loss'].backward()
+    if not clip_gradients(optimizer, clip_limits):
+        return terms, False
+    optimizer.step()
+    return terms, True

@@ -1,0 +1,167 @@
+"""Checkpoints: written whole or not at all, read without running code, found by type."""
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from easydict import EasyDict
+from torch import nn
+
+from models.build import build_model
+from utils.atomic_write import atomic_path
+from utils.errors import UserError
+from utils.logging import get_logger
+
+LOGGER = get_logger(__name__)
+BEST_NAMES = {'combined': 'best_model_combined.pt', 'alignment': 'best_model_alignment.pt'}
+OLD_BEST_NAME = 'best_model.pt'
+EPOCH_NAME = re.compile(r'epoch-(\d+)\.pt')
+KEYS = ('config', 'epoch', 'loss', 'model_state_dict', 'optimizer_state_dict')
+
+
+def ckpt_save(model_t: nn.Module, optimizer_t: torch.optim.Optimizer, epoch_t: int, loss_t: float,
+              filename: Path | str, config: Mapping, **more: object) -> None:
+    """Write a checkpoint of plain dicts, lists, numbers, strings and tensors, by way of a temporary file.
+
+    Args:
+        model_t: model whose state is saved.
+        optimizer_t: its optimizer.
+        epoch_t: epochs done, counted from 1.
+        loss_t: loss that the checkpoint was chosen by.
+        filename: where it goes.
+        config: configuration of the run.
+        **more: further entries.
+
+    Raises:
+        UserError: the model holds a value that is not finite, or the file cannot be written. A checkpoint of that
+            name from before is left as it was.
+    """
+    state = model_t.state_dict()
+    for name, value in state.items():
+        if not torch.isfinite(value).all():
+            raise UserError(f'{filename}: not saved, {name} holds NaN or infinity after epoch {epoch_t}; lower '
+                            '--learning_rate, or look with --debug; earlier checkpoints are intact')
+    with atomic_path(filename) as temporary:
+        torch.save({'config': to_plain(config), 'epoch': int(epoch_t), 'loss': float(loss_t),
+                    'model_state_dict': dict(state), 'optimizer_state_dict': optimizer_t.state_dict(), **more},
+                   temporary)
+
+
+def to_plain(config: object) -> object:
+    """Return a configuration as plain dicts and lists, which ``weights_only=True`` and JSON can hold."""
+    if isinstance(config, Mapping):
+        return {key: to_plain(value) for key, value in config.items()}
+    if isinstance(config, (list, tuple)):
+        return [to_plain(value) for value in config]
+    return config
+
+
+def load_checkpoint(path: Path | str, device: torch.device | str = 'cpu') -> dict:
+    """Read a checkpoint with ``weights_only=True``: nothing in it is run.
+
+    Raises:
+        UserError: the file cannot be read, would run code, or lacks a key.
+    """
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f'{path}: refused, it holds more than tensors and plain values, or is damaged ({reason}); use '
+                        'a checkpoint that this project wrote') from error
+    except (OSError, EOFError, RuntimeError) as error:
+        raise UserError(f'{path}: cannot be read as a checkpoint ({str(error).splitlines()[0]}); it may be truncated: '
+                        'choose another one of the run') from error
+    missing = [key for key in KEYS if key not in content] if isinstance(content, dict) else list(KEYS)
+    if missing:
+        raise UserError(f'{path}: no checkpoint of a run, {", ".join(missing)} missing')
+    return content
+
+
+def find_checkpoint(ckpt_folder: Path | str, checkpoint_type: str = 'combined') -> Path:
+    """Find the checkpoint of a run: the requested best, then best_model.pt, then the last epoch by number.
+
+    Args:
+        ckpt_folder: the run folder or its ``ckpt/``.
+        checkpoint_type: 'combined' or 'alignment'.
+
+    Raises:
+        FileNotFoundError: the folder holds no checkpoint.
+        ValueError: another checkpoint type.
+    """
+    if checkpoint_type not in BEST_NAMES:
+        raise ValueError(f'checkpoint_type is {checkpoint_type!r}, expected one of {", ".join(BEST_NAMES)}')
+    folder = Path(ckpt_folder)
+    folder = folder / 'ckpt' if (folder / 'ckpt').is_dir() else folder
+    wanted = folder / BEST_NAMES[checkpoint_type]
+    by_epoch = sorted((int(match[1]), path) for path in folder.glob('epoch-*.pt')
+                      if (match := EPOCH_NAME.fullmatch(path.name)))
+    for path in [wanted, folder / OLD_BEST_NAME, *(path for _, path in by_epoch[-1:])]:
+        if path.is_file():
+            if path != wanted:
+                LOGGER.warning('%s is not there; falling back to %s', wanted, path.name)
+            return path
+    raise FileNotFoundError(f'No checkpoints found in {folder}: expected {wanted.name}, {OLD_BEST_NAME} or epoch-*.pt')
+
+
+def load_model(path: Path | str, device: torch.device | str = 'cpu') -> tuple[nn.Module, EasyDict, dict]:
+    """Build the model that a checkpoint's stored configuration describes, with its weights.
+
+    Returns:
+        The model in eval mode on ``device``, its configuration, and the checkpoint.
+
+    Raises:
+        UserError: see :func:`load_checkpoint`; or the weights do not fit the stored configuration.
+    """
+    checkpoint = load_checkpoint(path, device)
+    config = EasyDict(checkpoint['config'])
+    try:
+        model = build_model(config)
+        model.load_state_dict(checkpoint['model_state_dict'])
+    except (RuntimeError, KeyError, AttributeError, TypeError, ValueError) as error:
+        reason = ' '.join(str(error).split())[:300]
+        raise UserError(f'{path}: the weights do not fit the configuration stored with them ({reason}); the '
+                        'checkpoint is of another version or was changed') from error
+    return model.to(device).eval(), config, checkpoint
+
+
+def get_ckpt_MCN(ckpt_folder: Path | str, num_heads: int, device: torch.device | str,  # noqa: N802 (users' name)
+                 dropout: bool = False, checkpoint_type: str = 'combined') -> tuple[nn.Module, int, str]:
+    """Load a multi-head model of a run.
+
+    Args:
+        ckpt_folder: the run folder or its ``ckpt/``.
+        num_heads: heads the model is expected to have.
+        device: where the model goes.
+        dropout: True where the model is expected to have a drop network.
+        checkpoint_type: 'combined' (lowest total loss) or 'alignment' (lowest alignment loss).
+
+    Returns:
+        The model in eval mode, the epoch it was saved after, and the checkpoint's name without '.pt'.
+
+    Raises:
+        FileNotFoundError: no checkpoint in the folder.
+        UserError: the checkpoint cannot be read, or its configuration contradicts the arguments.
+    """
+    path = find_checkpoint(ckpt_folder, checkpoint_type)
+    model, config, checkpoint = load_model(path, device)
+    if not config.ARCHITECTURE.MCN:
+        raise UserError(f'{path}: a model without heads, expected {num_heads}; load it with get_ckpt_for_eval')
+    if config.ARCHITECTURE.num_heads != num_heads:
+        raise UserError(f'{path}: a model of {config.ARCHITECTURE.num_heads} heads, expected {num_heads}; pass the '
+                        "stored number as num_heads")
+    if dropout and not config.LOSS_TYPE.GTCC:
+        raise UserError(f'{path}: a model without drop network, expected one; pass dropout=False')
+    return model, checkpoint['epoch'], path.stem
+
+
+def get_ckpt_for_eval(ckpt_folder: Path | str, device: torch.device | str,
+                      checkpoint_type: str = 'combined') -> tuple[nn.Module, int, str]:
+    """Load a model of a run, with or without heads.
+
+    Args, Returns and Raises as :func:`get_ckpt_MCN`.
+    """
+    path = find_checkpoint(ckpt_folder, checkpoint_type)
+    model, _, checkpoint = load_model(path, device)
+    return model, checkpoint['epoch'], path.stem

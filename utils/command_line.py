@@ -1,0 +1,50 @@
+"""What every command line does around its work: errors in one line, exit status, log, device, seed."""
+
+import random
+import sys
+from collections.abc import Callable
+
+import torch
+
+from utils.errors import UserError
+
+USER_ERROR_STATUS, INTERRUPT_STATUS = 2, 130
+
+
+def run_command(command: Callable[[], None]) -> int:
+    """Run a command line's work and return its exit status.
+
+    A user's mistake is printed as one line and gives status 2; an interrupt gives 130.
+    """
+    try:
+        command()
+    except UserError as error:
+        print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
+        return USER_ERROR_STATUS
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        return INTERRUPT_STATUS
+    return 0
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of ``--device``; 'auto' takes a GPU where there is one.
+
+    Raises:
+        UserError: no such device.
+    """
+    if name == 'auto':
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f'--device {name}: not available here ({str(error).splitlines()[0]}); use auto or cpu'
+                        ) from error
+    return device
+
+
+def seed_everything(seed: int) -> None:
+    """Seed ``random`` and torch."""
+    random.seed(seed)
+    torch.manual_seed(seed)

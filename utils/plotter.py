@@ -1,0 +1,81 @@
+"""Loss curves of a run as pictures."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from utils.atomic_write import atomic_path
+
+Curves = Mapping[str, Sequence[float]]
+NOTHING_TO_DRAW = 'no recordings'
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return a figure that no window or global state knows of; sizes in inches."""
+    figure = Figure(figsize=(width, height), layout='constrained')
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path | str) -> None:
+    """Write a figure as PNG, atomically."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+def plot_dual_losses(train_losses: Curves, val_losses: Curves, output_folder: Path | str) -> None:
+    """Draw total, alignment and weighted progress loss of training and validation side by side.
+
+    The red curve is total minus alignment, so that blue = green + red at every epoch; an empty 'progress_loss' list
+    draws none.
+
+    Args:
+        train_losses: 'total_loss', 'alignment_loss', 'progress_loss' (unweighted), one value per epoch.
+        val_losses: the same keys.
+        output_folder: folder that takes dual_loss_comparison.png.
+    """
+    figure = new_figure(14, 5)
+    for axes, losses, title in zip(figure.subplots(1, 2), (train_losses, val_losses),
+                                   ('Training losses', 'Validation losses'), strict=True):
+        total, alignment = losses.get('total_loss', ()), losses.get('alignment_loss', ())
+        curves = [('Total (combined)', total, 'tab:blue', '-'), ('Alignment only', alignment, 'tab:green', '--')]
+        if len(losses.get('progress_loss', ())):
+            weighted = [whole - part for whole, part in zip(total, alignment, strict=True)]
+            curves.append(('Progress (weighted)', weighted, 'tab:red', ':'))
+        _draw_curves(axes, curves, title)
+    save_figure(figure, Path(output_folder) / 'dual_loss_comparison.png')
+
+
+def plot_epoch_losses(losses: Curves, title: str, path: Path | str) -> None:
+    """Draw each raw loss over the epochs in a panel of its own, since their scales differ.
+
+    Args:
+        losses: name -> one value per epoch; empty ones are left out.
+        title: of the picture.
+        path: PNG to write.
+    """
+    drawn = {name: values for name, values in losses.items() if len(values)} or {'total_loss': ()}
+    figure = new_figure(5 * len(drawn), 4)
+    figure.suptitle(title)
+    for axes, (name, values) in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn.items(), strict=True):
+        _draw_curves(axes, [(name, values, 'tab:blue', '-')], name.replace('_', ' '))
+    save_figure(figure, path)
+
+
+def _draw_curves(axes: Axes, curves: Sequence[tuple[str, Sequence[float], str, str]], title: str) -> None:
+    """Draw (label, values, colour, style) curves over the epochs, counted from 1."""
+    for label, values, colour, style in curves:
+        # One epoch is a point that a line alone would not show.
+        axes.plot(range(1, len(values) + 1), values, style, color=colour, label=label,
+                  marker='o' if len(values) == 1 else None)
+    if not any(len(values) for _, values, _, _ in curves):
+        axes.text(0.5, 0.5, NOTHING_TO_DRAW, ha='center', va='center', transform=axes.transAxes)
+    axes.set(xlabel='Epoch', ylabel='Loss', title=title)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    if len(curves) > 1:
+        axes.legend()
