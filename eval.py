@@ -17,7 +17,7 @@ CHECKPOINT_TYPES = ('combined', 'alignment')
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = OneLineParser(prog=Path(__file__).name, description='Metrics of a trained run. The data is looked for under '
+    parser = OneLineParser(prog=Path(__file__).name, description='Metrics of a trained run. Data is looked for under '
                                                                  '$DATASET_PATH and $JSON_DPATH.')
     parser.add_argument('-f', '--folder', type=Path, required=True, help='run folder, as training printed it')
     parser.add_argument('--checkpoint_type', choices=[*CHECKPOINT_TYPES, 'both'], default='combined',

@@ -11,6 +11,8 @@ import numpy as np
 OPENING = 3            # segments that tell whose list it is
 STEPS_IN_TOLERANCE = 8  # how finely rates are tried
 REFINED = 8            # rates that are refined, the best first
+MAX_UNSURE = 0.1       # share of recordings that another rate may give to other people
+SLACK=1.
 
 
 def opening_key(actions: Sequence[str], starts: Sequence[int]) -> tuple[tuple[str, int], ...]:
@@ -98,16 +100,32 @@ class _Matcher:
         self._ends = np.log(ends, out=np.full(len(ends), -np.inf), where=ends > 0)
         self._lengths = np.log(np.asarray(lengths, dtype=float))
         self._allowed = np.log1p(np.maximum(tolerance, 1 / np.asarray(lengths)))
-        self._step = tolerance / STEPS_IN_TOLERANCE
+        self._step, self._apart = tolerance / STEPS_IN_TOLERANCE, 2 * tolerance
+        self._rounding = SLACK*float(np.sum(1 / np.asarray(lengths)**2))  # what rounding lengths to frames may cost
+        self._people = people
         self._views = [np.flatnonzero(people == person) for person in range(people.max(initial=-1) + 1)]
 
     def best(self, rate: float | None) -> list[int] | None:
-        """Return the assignment of least cost over the rates, None where none fits."""
-        rates = self._candidates() if rate is None else np.log([rate])
+        """Return the assignment of least cost over the rates, None where none fits or it is anyone's guess."""
+        if rate is not None:
+            return self._refine(np.log(rate))[1] or None
+        rates = self._candidates()
         costs, _ = self._programme(rates)
-        order = [index for index in np.argsort(costs, kind='stable')[:REFINED] if np.isfinite(costs[index])]
-        refined = [self._refine(rates[index]) for index in order]
-        return min(refined)[1] if refined else None
+        cost, match = self._least(rates, costs)
+        as_they_are = self._refine(0.0)
+        if as_they_are[0] <= cost + self._rounding:
+            return as_they_are[1] or None
+        # with few recordings some other rate may fit other people's lists just as well
+        fitted = np.mean(self._lengths - self._ends[match])
+        rival_cost, rival = self._least(rates, np.where(np.abs(rates - fitted) > self._apart, costs, np.inf))
+        others = sum(self._people[mine] != self._people[other] for mine, other in zip(match, rival, strict=False))
+        return None if rival_cost <= cost + self._rounding and others > MAX_UNSURE * len(match) else match
+
+    def _least(self, rates: np.ndarray, costs: np.ndarray) -> tuple[float, list[int]]:
+        """Refine the rates of least cost and return the best cost and assignment, (inf, []) where none fits."""
+        order = np.argsort(costs, kind='stable')[:REFINED]
+        return min((self._refine(rates[index]) for index in order if np.isfinite(costs[index])),
+                   default=(np.inf, []))
 
     def _candidates(self) -> np.ndarray:
         """Log rates that bring some list to the longest recording, within what it allows."""
