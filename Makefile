@@ -1,10 +1,23 @@
-# Two commands for newcomers: `make demo` and `make test`. Each step runs only when what it reads has changed.
+# `make demo` and `make test` are all a newcomer needs. Each step runs only when what it reads has changed.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+SOURCES := $(filter-out tests/%,$(wildcard *.py */*.py))
 
-.PHONY: test lint
+DEMO := demo
+DEMO_RUN := $(DEMO)/output/multi-task-setting/V1___GTCC_demo.progress
+DEMO_SPLITS := $(DEMO)/dset_jsons/demo.splits.json
+DEMO_PATHS := DATASET_PATH=$(DEMO)/data JSON_DPATH=$(DEMO)/dset_jsons OUTPUT_PATH=$(DEMO)/output
+
+.PHONY: demo test lint
+demo: $(DEMO)/.evaluated
+	@cat $(DEMO)/.evaluated
+	@echo
+	@echo "loss curves:            $(DEMO_RUN)/dual_loss_comparison.png"
+	@echo "predicted vs. true:     $(DEMO_RUN)/EVAL/best_model_combined/progress_*.png"
+	@echo "losses per epoch:       $(DEMO_RUN)/losses.csv"
+
 test: $(INSTALLED)
 	$(RUN) -m pytest
 
@@ -15,3 +28,18 @@ $(INSTALLED): requirements.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
+
+$(DEMO)/.written: $(INSTALLED) datasets/demo.py
+	$(RUN) -m datasets.demo $(DEMO) --name demo --seed 0 --overwrite
+	touch $@
+
+$(DEMO)/.trained: $(DEMO)/.written $(SOURCES)
+	$(DEMO_PATHS) $(RUN) multitask_train.py 1 --gtcc --dataset demo --tstack --mcn -ep 15 -lr 1e-3 \
+	    --progress --progress_sampling dense --progress_curriculum 0.01 0.5 \
+	    --splits $(DEMO_SPLITS) -m progress --overwrite
+	touch $@
+
+# The table is kept, so that a second `make demo` shows it without computing it again.
+$(DEMO)/.evaluated: $(DEMO)/.trained
+	$(DEMO_PATHS) $(RUN) eval.py -f $(DEMO_RUN) --checkpoint_type both > $@.tmp
+	mv $@.tmp $@

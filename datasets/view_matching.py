@@ -8,11 +8,11 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-OPENING = 3            # segments that tell whose list it is
+OPENING = 3  # segments that tell whose list it is
 STEPS_IN_TOLERANCE = 8  # how finely rates are tried
-REFINED = 8            # rates that are refined, the best first
-MAX_UNSURE = 0.1       # share of recordings that another rate may give to other people
-SLACK=1.
+REFINED = 8  # rates that are refined, the best first
+MAX_REFINEMENTS = 10
+MAX_UNSURE = 0.1  # share of recordings that another rate may give to other people
 
 
 def opening_key(actions: Sequence[str], starts: Sequence[int]) -> tuple[tuple[str, int], ...]:
@@ -36,7 +36,9 @@ def match_lists_to_handles(last_ends: Sequence[int], lengths: Sequence[int], lis
         rate: feature frames per annotation frame, where known; None searches for it.
 
     Returns:
-        The index of each recording's list, increasing, or None where no assignment fits.
+        The index of each recording's list, increasing. None where no assignment fits, or where another rate fits
+        other people's lists as well as rounding lets one tell (a few recordings beside the lists of many people);
+        times that are at the feature rate already are preferred then.
 
     Raises:
         ValueError: ``last_ends`` and ``list_keys`` differ in number, or a length is not positive.
@@ -101,7 +103,7 @@ class _Matcher:
         self._lengths = np.log(np.asarray(lengths, dtype=float))
         self._allowed = np.log1p(np.maximum(tolerance, 1 / np.asarray(lengths)))
         self._step, self._apart = tolerance / STEPS_IN_TOLERANCE, 2 * tolerance
-        self._rounding = SLACK*float(np.sum(1 / np.asarray(lengths)**2))  # what rounding lengths to frames may cost
+        self._rounding = float(np.sum(1 / np.asarray(lengths)**2))  # what rounding lengths to frames may cost
         self._people = people
         self._views = [np.flatnonzero(people == person) for person in range(people.max(initial=-1) + 1)]
 
@@ -138,7 +140,7 @@ class _Matcher:
     def _refine(self, rate: float) -> tuple[float, list[int]]:
         """Alternate between the best assignment at a rate and the best rate of an assignment."""
         best = (np.inf, [])
-        for _ in range(10):
+        for _ in range(MAX_REFINEMENTS):
             costs, takes = self._programme(np.array([rate]))
             if not costs[0] < best[0]:
                 break

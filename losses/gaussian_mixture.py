@@ -1,0 +1,120 @@
+"""Gaussian mixtures over frame indices, fitted to many distributions at once by expectation-maximisation."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from losses.pairs import widen
+
+VARIANCE_FLOOR = 0.5  # squared frames; narrower than this a component would sit between frames
+EMPTY = 1e-100  # a component with less weight than this keeps its mean and variance: it has no data
+CHUNK_ENTRIES = 2 ** 15  # rows * components * indices treated at once: 32 MiB in float64
+
+
+class GaussianMixture(NamedTuple):
+    """R mixtures of K Gaussians over frame indices.
+
+    Attributes:
+        weights: (R, K), >= 0, rows sum to 1.
+        means: (R, K), frames, within the sequence.
+        variances: (R, K), squared frames, >= 0.5.
+    """
+
+    weights: Tensor
+    means: Tensor
+    variances: Tensor
+
+
+@torch.no_grad()
+def fit_gaussian_mixture(alpha: Tensor, n_components: int, iterations: int, *,
+                         lengths: Tensor | None = None) -> GaussianMixture:
+    """Fit a mixture to each row of weights over indices, by expectation-maximisation.
+
+    The means start evenly over the sequence, the deviations at their spacing, the weights equal. Each step does not
+    lower the weighted log-likelihood ``sum_j alpha_j log sum_k w_k N(j; mu_k, sigma_k^2)`` among variances of 0.5
+    squared frames and more.
+
+    Args:
+        alpha: (R, N), >= 0, each row of positive sum: the weight of each index. Zeros past a row's length.
+        n_components: K >= 1; may exceed N.
+        iterations: steps, >= 0.
+        lengths: (R,), the number of indices of each row, in [1, N]; None: N for all.
+
+    Returns:
+        The mixtures, float64 where the device has it, without gradient.
+
+    Raises:
+        ValueError: alpha is no matrix, or a count is out of its range.
+
+    Reference:
+        Donahue & Elhamifar, CVPR 2024, section 3.2, where the fit is by gradient descent.
+    """
+    if alpha.ndim != 2 or 0 in alpha.shape:
+        raise ValueError(f'alpha has shape {tuple(alpha.shape)}, expected (R, N) with R, N >= 1')
+    if n_components < 1 or iterations < 0:
+        raise ValueError(f'n_components is {n_components} and iterations {iterations}, expected >= 1 and >= 0')
+    if lengths is None:
+        lengths = torch.full((len(alpha),), alpha.shape[1])
+    rows = max(1, CHUNK_ENTRIES // (n_components * alpha.shape[1]))
+    chunks = [_fit_chunk(widen(weights), n_components, iterations, ends)
+              for weights, ends in zip(alpha.split(rows), lengths.to(alpha.device).split(rows), strict=True)]
+    return GaussianMixture(*(torch.cat(values) for values in zip(*chunks, strict=True)))
+
+
+def component_densities(mixture: GaussianMixture, num_indices: int) -> Tensor:
+    """Compute each component's density at the indices, normalised over them.
+
+    Args:
+        mixture: R mixtures of K components.
+        num_indices: N >= 1.
+
+    Returns:
+        (R, K, N), >= 0, rows sum to 1 however narrow a component is or however far from an index: a softmax of
+        ``-(j - mu)^2 / (2 sigma^2)`` does not underflow as a whole.
+    """
+    index = torch.arange(num_indices, dtype=mixture.means.dtype, device=mixture.means.device)
+    squares = (index - mixture.means.unsqueeze(-1)).square()
+    return torch.softmax(squares / (-2 * mixture.variances.unsqueeze(-1)), dim=-1)
+
+
+def _fit_chunk(alpha: Tensor, n_components: int, iterations: int, lengths: Tensor) -> GaussianMixture:
+    """Fit the mixtures of a few rows (r, N)."""
+    index = torch.arange(alpha.shape[1], dtype=alpha.dtype, device=alpha.device)
+    powers = torch.stack([torch.ones_like(index), index, index.square()])
+    # alpha_j * (1, j, j^2): the M step is one matrix product of the responsibilities with these. (r, N, 3)
+    weighted_powers = alpha.unsqueeze(-1) * powers.T
+    last = (lengths.unsqueeze(-1) - 1).to(alpha.dtype)
+    mixture = _start(n_components, last)
+    for _ in range(iterations):
+        responsibilities = torch.softmax(_log_joint(mixture, powers), dim=1)
+        mixture = _maximise(responsibilities @ weighted_powers, mixture, last)
+    return mixture
+
+
+def _start(n_components: int, last: Tensor) -> GaussianMixture:
+    """Place the components in the middles of K equal parts of [-1/2, last + 1/2], (r, 1) -> (r, K) each."""
+    steps = torch.arange(n_components, dtype=last.dtype, device=last.device) + 0.5
+    spacing = (last + 1) / n_components
+    means = (steps * spacing - 0.5).clamp(min=0).minimum(last)
+    variances = spacing.square().clamp(min=VARIANCE_FLOOR).expand_as(means)
+    return GaussianMixture(torch.full_like(means, 1 / n_components), means, variances)
+
+
+def _log_joint(mixture: GaussianMixture, powers: Tensor) -> Tensor:
+    """Compute log w_k + log N(j; mu_k, sigma_k^2) up to a constant, (r, K, N), as a product with (1, j, j^2)."""
+    weights, means, variances = mixture
+    constant = weights.clamp(min=EMPTY).log() - variances.log() / 2 - means.square() / (2 * variances)
+    return torch.stack([constant, means / variances, -0.5 / variances], dim=-1) @ powers
+
+
+def _maximise(moments: Tensor, previous: GaussianMixture, last: Tensor) -> GaussianMixture:
+    """Set weights, means and variances from each component's moments 0, 1, 2 of the index, (r, K, 3)."""
+    mass = moments[..., 0]
+    filled = mass > EMPTY
+    divisor = torch.where(filled, mass, 1)
+    means = moments[..., 1] / divisor
+    variances = (moments[..., 2] / divisor - means.square()).clamp(min=VARIANCE_FLOOR)
+    return GaussianMixture(mass / mass.sum(-1, keepdim=True),
+                           torch.where(filled, means, previous.means).clamp(min=0).minimum(last),
+                           torch.where(filled, variances, previous.variances))

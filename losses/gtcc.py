@@ -1,0 +1,227 @@
+"""Generalised temporal cycle consistency: cycles through several soft neighbours, frames that may be dropped."""
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from losses.gaussian_mixture import GaussianMixture, component_densities, fit_gaussian_mixture
+from losses.pairs import (
+    at_least_float32,
+    attached_zero,
+    check_options,
+    check_sequences,
+    euclidean_distances,
+    index_moments,
+)
+
+QUARTER_FRAME = 0.25  # squared frames; keeps the reciprocal of an error, and the log of a spread, finite
+
+
+class _Comparison(NamedTuple):
+    """The frames drawn from one sequence of an ordered pair, on the sequence's device."""
+
+    sequence: int  # the pair, as positions in the batch
+    other: int
+    frames: Tensor  # (n,), indices
+    window: Tensor  # (n, N), True where the frame may be cycled back to
+
+
+def GTCC_loss(sequences: Sequence[Tensor], n_components: int = 15, delta: float = 0.2, gamma: float = 0.95,
+              dropouts: Sequence[Tensor] | None = None, softmax_temp: float = 0.1, alignment_variance: float = 0,
+              max_gmm_iters: int = 20, epoch: int = 0, *, max_comparisons: int = 20, reduction: str = 'mean',
+              rng: torch.Generator | None = None) -> Tensor:
+    """Generalised temporal cycle consistency over all ordered pairs of different sequences.
+
+    For sampled frames ``i`` of ``u`` (N frames), a mixture of K Gaussians ``(p_k, mu_k, sigma_k)`` is fitted to
+    ``softmax_j(-||u_i - v_j||_2 / tau)`` over the frames of ``v``, without gradient. Each component's density,
+    normalised over the frames, times ``v`` is a soft neighbour ``s_k``; it is cycled back by
+    ``softmax_n(-||s_k - u_n||_2 / tau)`` over a window of ``w = max(1, round(delta N))`` frames that ends or begins with
+    ``i`` (drawn), joined with the first ``w`` frames where ``i < w`` and with the last ``w`` where ``i >= N - w``. With
+    ``m_k`` the mean index, ``L_i = sum_k p_k (i - m_k)^2``. A positive ``alignment_variance`` adds that multiple of
+    ``log sigma_k = 1/2 log(variance of the index + 1/4)``, in frames, to component k's error.
+
+    With ``gamma < 1`` the frame takes ``q L_i + (1 - q) / (max(L_i, 0) + 0.25)``, ``q = f + (1 - f) sigmoid(z_i)``,
+    ``f = gamma^(epoch + 1)``, ``z`` the product of the frames with the other sequence's drop vector plus its bias,
+    standardised over the sequence (population deviation; 0 where there is none).
+
+    With 'mean', this value, formed in squared frames, is divided by ``N^2``; the loss is the mean over the frames of a
+    pair, then over pairs. With 'sum' the values are summed over frames and pairs, in squared frames.
+
+    Args:
+        sequences: embeddings, each (T_i, E), T_i >= 1; lengths may differ.
+        n_components: K >= 1; may exceed a sequence's length.
+        delta: window as a share of the sequence, in (0, 1].
+        gamma: floor of the weights, in (0, 1]; 1 drops nothing.
+        dropouts: drop vectors, one (E + 1,) per sequence, E weights and a bias; needed where gamma < 1.
+        softmax_temp: tau, > 0.
+        alignment_variance: >= 0.
+        max_gmm_iters: steps of expectation-maximisation, >= 1.
+        epoch: counted from 0.
+        max_comparisons: frames drawn per ordered pair, >= 1; without repetition, all where there are fewer.
+        reduction: 'mean' or 'sum'.
+        rng: CPU generator of the draws (frames, then sides, pair by pair); None: torch's global one. A seed gives the
+            same draws on every device.
+
+    Returns:
+        (), of the sequences' dtype, at least float32. Fewer than two sequences give a zero attached to the graph.
+
+    Raises:
+        ValueError: an argument of the wrong shape or out of its range.
+
+    Reference:
+        Donahue & Elhamifar, Learning to Predict Activity Progress by Self-Supervised Video Alignment, CVPR 2024.
+    """
+    check_options(softmax_temp, alignment_variance, reduction)
+    _check_counts(n_components=n_components, max_gmm_iters=max_gmm_iters, max_comparisons=max_comparisons)
+    _check_shares(delta=delta, gamma=gamma)
+    sequences = check_sequences(sequences)
+    floor = gamma ** (epoch + 1)
+    if gamma < 1:
+        dropouts = _check_dropouts(dropouts, sequences)
+    if len(sequences) == 1:
+        return attached_zero(sequences)
+    pair_losses = []
+    with torch.autocast(sequences[0].device.type, enabled=False):
+        comparisons = _draw_comparisons(sequences, delta, max_comparisons, rng)
+        mixtures = _fit_mixtures(sequences, comparisons, n_components, softmax_temp, max_gmm_iters)
+        for comparison, mixture in zip(comparisons, mixtures, strict=True):
+            sequence, other = sequences[comparison.sequence], sequences[comparison.other]
+            errors = cycle_errors(sequence, other, comparison.frames, comparison.window, mixture, softmax_temp,
+                                  alignment_variance)
+            if gamma < 1:
+                kept = drop_weights(sequence, dropouts[comparison.other], floor)[comparison.frames]
+                errors = kept * errors + (1 - kept) / (errors.clamp(min=0) + QUARTER_FRAME)
+            pair_losses.append(errors.mean() / len(sequence) ** 2 if reduction == 'mean' else errors.sum())
+    losses = torch.stack(pair_losses)
+    return (losses.mean() if reduction == 'mean' else losses.sum()).to(sequences[0].dtype)
+
+
+def _check_counts(**counts: int) -> None:
+    """Raise for a count below 1."""
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f'{name} is {value}, expected an integer >= 1')
+
+
+def _check_shares(**shares: float) -> None:
+    """Raise for a share outside (0, 1]."""
+    for name, value in shares.items():
+        if not 0 < value <= 1:
+            raise ValueError(f'{name} is {value}, expected a number in (0, 1]')
+
+
+def _check_dropouts(dropouts: Sequence[Tensor] | None, sequences: Sequence[Tensor]) -> list[Tensor]:
+    """Check that there is one drop vector per sequence, and give them the sequences' precision."""
+    if dropouts is None:
+        raise ValueError('dropouts is None, expected one drop vector per sequence: gamma < 1 weighs frames by them '
+                         '(gamma = 1 needs none)')
+    if len(dropouts) != len(sequences):
+        raise ValueError(f'dropouts holds {len(dropouts)} vectors, expected {len(sequences)}, one per sequence')
+    width = sequences[0].shape[1] + 1
+    for index, vector in enumerate(dropouts):
+        if tuple(vector.shape) != (width,):
+            raise ValueError(f'dropouts[{index}] has shape {tuple(vector.shape)}, expected ({width},): a weight per '
+                             'dimension and a bias')
+    return [at_least_float32(vector).to(sequences[0].dtype) for vector in dropouts]
+
+
+def _draw_comparisons(sequences: Sequence[Tensor], delta: float, max_comparisons: int,
+                      rng: torch.Generator | None) -> list[_Comparison]:
+    """Draw frames and sides of the window for every ordered pair, on the CPU."""
+    comparisons = []
+    for first, second in itertools.permutations(range(len(sequences)), 2):
+        length, device = len(sequences[first]), sequences[first].device
+        frames = torch.randperm(length, generator=rng)[:max_comparisons]
+        forward = torch.rand(len(frames), generator=rng) < 0.5
+        window = cycle_windows(frames, forward, length, delta)
+        comparisons.append(_Comparison(first, second, frames.to(device), window.to(device)))
+    return comparisons
+
+
+def cycle_windows(frames: Tensor, forward: Tensor, length: int, delta: float) -> Tensor:
+    """Mark the frames that each frame may be cycled back to.
+
+    Args:
+        frames: (n,), indices in [0, N - 1].
+        forward: (n,), True where the window begins with the frame, False where it ends with it.
+        length: N.
+        delta: width of the window as a share of N, in (0, 1].
+
+    Returns:
+        (n, N), True within the window; always so at the frame itself.
+    """
+    width = max(1, round(delta * length))
+    frame, index = frames.unsqueeze(1), torch.arange(length, device=frames.device)
+    start = torch.where(forward.unsqueeze(1), frame, frame - width + 1)
+    inside = (index >= start) & (index < start + width)
+    inside |= (frame < width) & (index < width)
+    return inside | ((frame >= length - width) & (index >= length - width))
+
+
+@torch.no_grad()
+def _fit_mixtures(sequences: Sequence[Tensor], comparisons: Sequence[_Comparison], n_components: int,
+                  softmax_temp: float, iterations: int) -> list[GaussianMixture]:
+    """Fit the mixtures of all pairs in one batch, shorter sequences padded with indices of no weight."""
+    longest = max(len(sequence) for sequence in sequences)
+    outgoing, lengths = [], []
+    for comparison in comparisons:
+        frames, other = sequences[comparison.sequence][comparison.frames], sequences[comparison.other]
+        alpha = torch.softmax(euclidean_distances(frames, other) / -softmax_temp, dim=1)
+        outgoing.append(F.pad(alpha, (0, longest - len(other))))
+        lengths += [len(other)] * len(frames)
+    mixture = fit_gaussian_mixture(torch.cat(outgoing), n_components, iterations, lengths=torch.tensor(lengths))
+    counts = [len(comparison.frames) for comparison in comparisons]
+    return [GaussianMixture(*parts) for parts in zip(*(value.split(counts) for value in mixture), strict=True)]
+
+
+def cycle_errors(sequence: Tensor, other: Tensor, frames: Tensor, window: Tensor, mixture: GaussianMixture,
+                 softmax_temp: float, alignment_variance: float) -> Tensor:
+    """Compute the squared index error of frames cycled through the components of their mixtures.
+
+    Args:
+        sequence: u, (N, E).
+        other: v, (M, E).
+        frames: (n,), indices into ``sequence``.
+        window: (n, N), True where a frame may be cycled back to, at least once a row.
+        mixture: n mixtures over the indices of ``other``; held fixed.
+        softmax_temp: tau, > 0.
+        alignment_variance: weight of log sigma, >= 0.
+
+    Returns:
+        L, (n,), squared frames.
+    """
+    densities = component_densities(mixture, len(other)).to(other.dtype)
+    neighbours = densities @ other
+    distances = euclidean_distances(neighbours.flatten(0, 1), sequence).unflatten(0, densities.shape[:2])
+    logits = (distances / -softmax_temp).masked_fill(~window.unsqueeze(1), -torch.inf)
+    mean, variance = index_moments(torch.softmax(logits, dim=-1))
+    errors = (frames.unsqueeze(1) - mean).square()
+    if alignment_variance > 0:
+        errors = errors + alignment_variance / 2 * (variance + QUARTER_FRAME).log()
+    return (mixture.weights * errors).sum(1)
+
+
+def drop_weights(sequence: Tensor, drop_vector: Tensor, floor: float) -> Tensor:
+    """Compute how much each frame is kept rather than dropped.
+
+    Args:
+        sequence: (N, E).
+        drop_vector: (E + 1,) of the other sequence: E weights and a bias.
+        floor: f in [0, 1].
+
+    Returns:
+        (N,), in [f, 1]: ``f + (1 - f) sigmoid(z)``, z standardised over the sequence.
+    """
+    # The bias moves all scores alike, so it is gone once they are standardised; added, it would cost them digits.
+    scores = sequence @ drop_vector[:-1]
+    centred = scores - scores.mean()
+    variance = centred.square().mean()
+    # Equal scores differ by their rounding: to standardise that would blow noise up to a spread of one.
+    rounding = 8 * torch.finfo(scores.dtype).eps * scores.detach().abs().max()
+    spread_out = variance > rounding.square()
+    standardised = torch.where(spread_out, centred / torch.where(spread_out, variance, 1).sqrt(), 0)
+    return floor + (1 - floor) * torch.sigmoid(standardised)

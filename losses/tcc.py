@@ -1,0 +1,94 @@
+"""Temporal cycle consistency."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from losses.pairs import attached_zero, check_options, check_sequences, euclidean_distances, index_moments
+
+VARIANCE_OFFSET = 0.25  # squared frames; a cycle that comes back to one frame alone keeps a finite loss
+BLOCK_ENTRIES = 2 ** 22  # entries of the matrices that one block of frames works on
+KEPT_ENTRIES = 2 ** 25  # beyond these the blocks are recomputed in the backward pass; keeps about 0.3 GiB
+
+
+def TCC_loss(sequences: Sequence[Tensor], softmax_temp: float = 0.1, alignment_variance: float = 0.001, *,
+             reduction: str = 'mean') -> Tensor:
+    """Temporal cycle consistency with index regression, over all ordered pairs and each sequence with itself.
+
+    Frame ``i`` of ``u`` (N frames) goes to its soft nearest neighbour in ``v``, ``s_i = sum_j a_ij v_j`` with
+    ``a_i = softmax_j(-||u_i - v_j||_2 / tau)``, and is cycled back by ``b_i = softmax_k(-||s_i - u_k||_2 / tau)``. With
+    ``mu_i`` and ``sigma_i^2`` the mean and variance of the index under row ``b_i``, and ``s_i = sigma_i^2 + 1/4``, its
+    error is ``(i - mu_i)^2 / s_i + lambda / 2 log s_i``.
+
+    With 'mean', time is in units of N: the first term is a ratio of squared times and stays as it is, the second
+    becomes ``lambda / 2 log(s_i / N^2)``; the loss is the mean over the frames of a pair, then over pairs. With 'sum',
+    time is in frames and the errors are summed over frames and pairs.
+
+    The original (Dwibedi et al.) takes squared distances (divided by the width), weighs ``log sigma`` by lambda
+    without the quarter, and has no pair of a sequence with itself.
+
+    Args:
+        sequences: embeddings, each (T_i, E), T_i >= 1; lengths may differ.
+        softmax_temp: tau, > 0.
+        alignment_variance: lambda, >= 0.
+        reduction: 'mean' or 'sum'.
+
+    Returns:
+        (), of the sequences' dtype, at least float32. May be negative for the logarithm. A single sequence gives a
+        zero attached to the graph: there is nothing to align it with.
+
+    Raises:
+        ValueError: an argument of the wrong shape or out of its range.
+
+    Reference:
+        Dwibedi et al., Temporal Cycle-Consistency Learning, CVPR 2019, equations 2-6; the variant published with
+        Donahue & Elhamifar, CVPR 2024.
+    """
+    check_options(softmax_temp, alignment_variance, reduction)
+    sequences = check_sequences(sequences)
+    if len(sequences) == 1:
+        return attached_zero(sequences)
+    recompute = torch.is_grad_enabled() and _count_entries(sequences) > KEPT_ENTRIES
+    pair_losses = []
+    with torch.autocast(sequences[0].device.type, enabled=False):
+        for sequence, other in itertools.product(sequences, repeat=2):
+            total = _pair_loss(sequence, other, softmax_temp, alignment_variance, recompute)
+            if reduction == 'mean':
+                total = total / len(sequence) - alignment_variance * math.log(len(sequence))
+            pair_losses.append(total)
+    losses = torch.stack(pair_losses)
+    return (losses.mean() if reduction == 'mean' else losses.sum()).to(sequences[0].dtype)
+
+
+def _count_entries(sequences: Sequence[Tensor]) -> int:
+    """Count the entries of the distances, out and back, of all pairs."""
+    lengths = [len(sequence) for sequence in sequences]
+    return sum(length * (length + other) for length, other in itertools.product(lengths, repeat=2))
+
+
+def _pair_loss(sequence: Tensor, other: Tensor, softmax_temp: float, alignment_variance: float,
+               recompute: bool) -> Tensor:
+    """Sum the errors of a sequence's frames, time in frames; memory is bounded by a block where recomputed."""
+    rows = max(1, BLOCK_ENTRIES // (len(sequence) + len(other)))
+    totals = []
+    for start in range(0, len(sequence), rows):
+        block = (sequence[start:start + rows], start, sequence, other, softmax_temp, alignment_variance)
+        totals.append(checkpoint(_block_loss, *block, use_reentrant=False, preserve_rng_state=False) if recompute
+                      else _block_loss(*block))
+    return torch.stack(totals).sum()
+
+
+def _block_loss(frames: Tensor, start: int, sequence: Tensor, other: Tensor, softmax_temp: float,
+                alignment_variance: float) -> Tensor:
+    """Sum the errors of consecutive frames (n, E), the first of them frame ``start`` of the sequence."""
+    outgoing = torch.softmax(euclidean_distances(frames, other) / -softmax_temp, dim=1)
+    neighbours = outgoing @ other
+    returning = torch.softmax(euclidean_distances(neighbours, sequence) / -softmax_temp, dim=1)
+    mean, variance = index_moments(returning)
+    index = torch.arange(start, start + len(frames), dtype=mean.dtype, device=mean.device)
+    spread = variance + VARIANCE_OFFSET
+    return ((index - mean).square() / spread + alignment_variance / 2 * spread.log()).sum()

@@ -1,0 +1,223 @@
+"""The loop over epochs: which checkpoints are kept and why, what is written, and going on from last.pt."""
+
+import csv
+import logging
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from datasets.json_dataset import Recording, make_train_loaders, make_validation_loaders
+from models.alignment_training_loop import alignment_training_loop, run_validation_epoch
+from models.build import build_model, fill_in_sizes
+from utils.ckpt_save import load_checkpoint
+from utils.errors import UserError
+from utils.loss_entry import LossTerms, get_loss_function
+
+WIDTH = 6
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    """Eight recordings of one task, each of an action between two stretches of background."""
+    generator = np.random.default_rng(0)
+    made = []
+    for index in range(8):
+        path = tmp_path / f'rec{index}.npy'
+        length = 30 + index
+        np.save(path, generator.normal(size=(length, WIDTH)).astype(np.float32))
+        times = {'step': ['0', 'cut', '0'], 'start_frame': [0, 5, 25], 'end_frame': [4, 24, length - 1],
+                 'name': f'rec{index}'}
+        made.append(Recording('task', f'rec{index}', path, length, WIDTH, times))
+    return made
+
+
+@pytest.fixture
+def small_config(config):
+    config.LOSS_TYPE.tcc = True
+    config.BASEARCH.ARCHITECTURE = 'naive'
+    config.BASEARCH.NAIVE_ARCH.layers = [8]
+    config.OUTPUT_DIMENSIONALITY = 4
+    config.NUM_EPOCHS = 6
+    config.LEARNING_RATE = 1e-3
+    config.PROGRESS_LOSS.enabled = True
+    config.PROGRESS_LOSS.lambda_curriculum.enabled = True
+    fill_in_sizes(config, WIDTH, 1)
+    return config
+
+
+def loaders(recordings, config, val_count=2):
+    parts = {'train': {'task': recordings[val_count:]}, 'val': {'task': recordings[:val_count]}}
+    return (make_train_loaders(parts['train'], config.BATCH_SIZE, seed=config.SEED),
+            make_validation_loaders(parts['val'], parts['train'], config.BATCH_SIZE))
+
+
+def run(recordings, config, folder, **options):
+    torch.manual_seed(config.SEED)
+    train, val = loaders(recordings, config)
+    model = build_model(config)
+    history = alignment_training_loop(model, train, get_loss_function(config), folder, config, val, **options)
+    return model, history
+
+
+class ScriptedModel(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(WIDTH, 2)
+
+    def forward(self, videos):
+        return {'outputs': [self.layer(video) for video in videos]}
+
+
+class ScriptedLoss:
+    """Gives each validation pass the alignment and progress loss written down for it."""
+
+    def __init__(self, alignment, progress):
+        self.alignment, self.progress, self.passes, self.epochs_seen = alignment, progress, 0, []
+
+    def __call__(self, output, epoch, times):
+        attached = sum(embedding.sum() * 0 for embedding in output['outputs'])
+        if torch.is_grad_enabled():
+            alignment, progress = attached + 1.0, attached + 0.5
+        else:
+            alignment, progress = (attached + values[self.passes] for values in (self.alignment, self.progress))
+            self.passes += 1
+            self.epochs_seen.append(epoch)
+        return LossTerms({'alignment_loss': alignment, 'progress_loss': progress, 'total_loss': alignment + progress},
+                         ['alignment_loss', 'progress_loss'])
+
+
+def scripted_run(recordings, config, folder, alignment, progress):
+    loss = ScriptedLoss(alignment, progress)
+    train, val = loaders(recordings, config)
+    history = alignment_training_loop(ScriptedModel(), train, loss, folder, config, val)
+    return loss, history
+
+
+def test_best_checkpoints_come_from_two_quantities(recordings, small_config, tmp_path, caplog):
+    # Alignment is lowest after epoch 2; with the final lambda of 0.5 the total is lowest after epoch 4.
+    alignment = [1.00, 0.80, 0.85, 0.90, 0.95, 0.99]
+    progress = [0.50, 0.50, 0.45, 0.10, 0.10, 0.10]
+    with caplog.at_level(logging.INFO, logger='progress'):
+        logging.getLogger('progress').propagate = True
+        loss, history = scripted_run(recordings, small_config, tmp_path / 'run', alignment, progress)
+    combined = load_checkpoint(tmp_path / 'run/ckpt/best_model_combined.pt')
+    aligned = load_checkpoint(tmp_path / 'run/ckpt/best_model_alignment.pt')
+    assert (combined['epoch'], aligned['epoch']) == (4, 2)
+    assert combined['loss'] == pytest.approx(0.90 + 0.5 * 0.10)
+    assert aligned['loss'] == pytest.approx(0.80)
+    assert 'New best COMBINED loss: 0.9500' in caplog.text
+    assert 'New best ALIGNMENT loss: 0.8000' in caplog.text
+    assert set(loss.epochs_seen) == {small_config.NUM_EPOCHS - 1}  # validation always gets the final epoch
+
+
+def test_epoch_checkpoints_every_fifth_and_the_last_three(recordings, small_config, tmp_path):
+    small_config.NUM_EPOCHS = 11
+    scripted_run(recordings, small_config, tmp_path / 'run', [1.0] * 11, [0.5] * 11)
+    names = {path.name for path in (tmp_path / 'run/ckpt').iterdir()}
+    assert names == {'best_model_combined.pt', 'best_model_alignment.pt', 'last.pt', 'epoch-5.pt', 'epoch-9.pt',
+                     'epoch-10.pt', 'epoch-11.pt'}
+    assert load_checkpoint(tmp_path / 'run/ckpt/epoch-9.pt')['epoch'] == 9
+    for picture in ('dual_loss_comparison.png', 'train_loss_epochlevel.png', 'val_loss_epochlevel.png'):
+        assert (tmp_path / 'run' / picture).stat().st_size > 1000
+
+
+def test_csv_holds_the_two_identities_and_a_rising_lambda(recordings, small_config, tmp_path):
+    run(recordings, small_config, tmp_path / 'run')
+    with (tmp_path / 'run/losses.csv').open() as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    assert [row['epoch'] for row in rows] == [1, 2, 3, 4, 5, 6]
+    weights = [row['lambda'] for row in rows]
+    assert weights == pytest.approx([0.01 + 0.49 * step / 5 for step in range(6)])
+    for row in rows:
+        assert row['train_total'] == pytest.approx(row['train_alignment'] + row['lambda'] * row['train_progress'])
+        assert row['val_total'] == pytest.approx(row['val_alignment'] + 0.5 * row['val_progress'])
+
+
+def test_without_progress_total_is_alignment_and_columns_are_empty(recordings, small_config, tmp_path):
+    small_config.PROGRESS_LOSS.enabled = False
+    model, history = run(recordings, small_config, tmp_path / 'run')
+    assert not any('progress_head' in name for name, _ in model.named_parameters())
+    for row in history.rows:
+        assert row['train_progress'] is None and row['lambda'] is None
+        assert row['train_total'] == row['train_alignment'] and row['val_total'] == row['val_alignment']
+
+
+def test_training_losses_select_where_there_is_no_validation(recordings, small_config, tmp_path, caplog):
+    train, _ = loaders(recordings, small_config)
+    logging.getLogger('progress').propagate = True
+    with caplog.at_level(logging.INFO, logger='progress'):
+        alignment_training_loop(build_model(small_config), train, get_loss_function(small_config), tmp_path / 'run',
+                                small_config)
+    assert 'training losses select' in caplog.text
+    assert (tmp_path / 'run/ckpt/best_model_combined.pt').exists()
+
+
+def test_validation_repeats_itself_and_leaves_training_draws_alone(recordings, small_config):
+    _, val = loaders(recordings, small_config)
+    model, loss = build_model(small_config).train(), get_loss_function(small_config)
+    before = torch.get_rng_state()
+    first = run_validation_epoch(model, val, loss, 0, small_config)
+    second = run_validation_epoch(model, val, loss, 3, small_config)
+    assert {'total_loss', 'alignment_loss', 'progress_loss', 'tcc_loss'} == set(first)
+    assert all(value.shape == () for value in first.values())
+    assert first == second
+    assert torch.equal(before, torch.get_rng_state()) and model.training
+
+
+def test_lone_validation_recording_is_aligned_with_a_training_one(recordings, small_config):
+    _, val = loaders(recordings, small_config, val_count=1)
+    result = run_validation_epoch(build_model(small_config), val, get_loss_function(small_config), 0, small_config)
+    assert result['alignment_loss'] != 0 and result['progress_loss'] > 0
+
+
+def test_same_seed_same_numbers(recordings, small_config, tmp_path):
+    (first, one), (second, two) = (run(recordings, small_config, tmp_path / name) for name in ('a', 'b'))
+    assert [{**row, 'seconds': 0} for row in one.rows] == [{**row, 'seconds': 0} for row in two.rows]
+    for weight, other in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(weight, other)
+
+
+def test_resumed_run_ends_like_an_uninterrupted_one(recordings, small_config, tmp_path, monkeypatch):
+    whole, whole_history = run(recordings, small_config, tmp_path / 'whole')
+
+    calls = []
+    validate = run_validation_epoch
+
+    def stop_in_fourth_epoch(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return validate(*args, **kwargs)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr('models.alignment_training_loop.run_validation_epoch', stop_in_fourth_epoch)
+        run(recordings, small_config, tmp_path / 'cut')
+    torch.manual_seed(99)
+    resumed, resumed_history = run(recordings, small_config, tmp_path / 'cut', resume=True)
+    assert [{**row, 'seconds': 0} for row in resumed_history.rows] == [{**row, 'seconds': 0}
+                                                                       for row in whole_history.rows]
+    for weight, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(weight, other)
+
+
+def test_resuming_under_other_settings_is_refused(recordings, small_config, tmp_path):
+    run(recordings, small_config, tmp_path / 'run')
+    small_config.LEARNING_RATE = 0.5
+    with pytest.raises(UserError, match='LEARNING_RATE is 0.5, but .*last.pt was written with 0.001'):
+        run(recordings, small_config, tmp_path / 'run', resume=True)
+
+
+def test_too_many_steps_without_a_finite_loss_end_the_run(recordings, small_config, tmp_path):
+    small_config.MAX_SKIPPED_STEPS = 1
+    train, val = loaders(recordings, small_config)
+
+    def diverged(output, epoch, times):
+        loss = sum(embedding.sum() for embedding in output['outputs']) * math.nan
+        return LossTerms({'alignment_loss': loss, 'total_loss': loss}, ['alignment_loss'])
+
+    with pytest.raises(UserError, match='2 steps skipped because loss or gradient was not finite, last on rec'):
+        alignment_training_loop(ScriptedModel(), train, diverged, tmp_path / 'run', small_config, val)
+    assert not list((tmp_path / 'run/ckpt').iterdir())

@@ -1,0 +1,239 @@
+"""Training and evaluation as a user runs them, on the demo dataset: what they print, write and refuse."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import eval as eval_command
+import multitask_train
+
+ROOT = Path(__file__).resolve().parents[1]
+TRAIN = ['multitask_train.py', '1', '--ego', '--mcn', '-bs', '2', '-lr', '1e-3']
+
+
+def environment(root):
+    return {'DATASET_PATH': str(root / 'data'), 'JSON_DPATH': str(root / 'dset_jsons'),
+            'OUTPUT_PATH': str(root / 'output')}
+
+
+def run(root, *command):
+    return subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, env={**os.environ, **environment(root)},
+                          capture_output=True, text=True, timeout=280)
+
+
+def read_rows(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope='module')
+def demo(tmp_path_factory):
+    """The demo dataset under the name egoprocel."""
+    root = tmp_path_factory.mktemp('demo')
+    written = run(root, '-m', 'datasets.demo', root, '--name', 'egoprocel', '--seed', '3')
+    assert written.returncode == 0, written.stderr
+    assert 'synthetic' in written.stdout
+    return root
+
+
+@pytest.fixture(scope='module')
+def progress_run(demo):
+    """A run of the plan's kind: GTCC with a progress head and a curriculum."""
+    trained = run(demo, *TRAIN, '--gtcc', '--tstack', '-ep', '6', '--config', 'configs/progress_plan.json', '-m',
+                  'progress')
+    assert trained.returncode == 0, trained.stderr
+    return demo / 'output/multi-task-setting/V1___GTCC_egoprocel.progress', trained.stderr
+
+
+def test_run_folder_and_log_are_complete(progress_run):
+    folder, log = progress_run
+    assert {path.name for path in (folder / 'ckpt').iterdir()} == {
+        'best_model_combined.pt', 'best_model_alignment.pt', 'last.pt', 'epoch-4.pt', 'epoch-5.pt', 'epoch-6.pt'}
+    assert {path.name for path in folder.iterdir()} == {
+        'ckpt', 'dual_loss_comparison.png', 'train_loss_epochlevel.png', 'val_loss_epochlevel.png', 'losses.csv',
+        'config.json', 'splits.json', 'train.log'}
+    for text in ('New best COMBINED loss', 'New best ALIGNMENT loss', 'lambda 0.0100', 'lambda 0.5000', 'total_loss',
+                 'alignment_loss', 'progress_loss'):
+        assert text in log and text in (folder / 'train.log').read_text()
+
+
+def test_losses_hold_their_identities(progress_run):
+    rows = [{name: float(value) for name, value in row.items()} for row in read_rows(progress_run[0] / 'losses.csv')]
+    assert [row['lambda'] for row in rows] == pytest.approx(np.linspace(0.01, 0.5, 6))
+    for row in rows:
+        assert row['train_total'] == pytest.approx(row['train_alignment'] + row['lambda'] * row['train_progress'],
+                                                   rel=1e-5)
+        assert row['val_total'] == pytest.approx(row['val_alignment'] + 0.5 * row['val_progress'], rel=1e-5)
+
+
+def test_settings_of_the_plan_reach_the_model(progress_run):
+    stored = json.loads((progress_run[0] / 'config.json').read_text())
+    assert stored['PROGRESS_LOSS']['samples_per_video'] == 1
+    assert stored['ARCHITECTURE']['num_heads'] == len(json.loads((progress_run[0] / 'splits.json').read_text())['splits'])
+    checkpoint = torch.load(progress_run[0] / 'ckpt/best_model_combined.pt', weights_only=True)
+    assert any(name.startswith('progress_head.gru') for name in checkpoint['model_state_dict'])
+
+
+def test_both_checkpoints_are_evaluated_side_by_side(demo, progress_run):
+    folder, _ = progress_run
+    result = run(demo, 'eval.py', '-f', folder, '--checkpoint_type', 'both')
+    assert result.returncode == 0, result.stderr
+    assert 'side by side' in result.stdout and 'frames ahead' in result.stdout
+    for name in ('best_model_combined', 'best_model_alignment'):
+        ogpe = read_rows(folder / 'EVAL' / name / 'ogpe.csv')
+        assert list(ogpe[0]) == ['task', 'ogpe', 'CoV'] and ogpe[-1]['task'] == 'MEAN'
+        progress = read_rows(folder / 'EVAL' / name / 'action_progress.csv')
+        assert list(progress[0]) == [
+            'task', 'num_recordings', 'num_actions', 'mae', 'mae_short', 'mae_medium', 'mae_long', 'spearman',
+            'monotonicity', 'first_frame_error', 'last_frame_error', 'baseline_constant', 'baseline_average_index',
+            'baseline_average_index_per_step', 'baseline_paced_per_step', 'baseline_cumulative_distance', 'skill']
+        assert all(0 < float(row['mae']) < 1 for row in progress)
+        assert list((folder / 'EVAL' / name).glob('progress_*.png'))
+
+
+@pytest.mark.parametrize('kind', ['combined', 'alignment'])
+def test_each_checkpoint_type_evaluates_itself_alone(demo, progress_run, tmp_path, kind):
+    folder = shutil.copytree(progress_run[0], tmp_path / 'run', ignore=shutil.ignore_patterns('EVAL'))
+    result = run(demo, 'eval.py', '-f', folder, '--checkpoint_type', kind)
+    assert result.returncode == 0, result.stderr
+    assert [path.name for path in (folder / 'EVAL').iterdir()] == [f'best_model_{kind}']
+
+
+@pytest.mark.parametrize(('options', 'name'), [
+    (['--tcc', '--tstack'], 'tcc'), (['--gtcc', '--naive', '--progress'], 'GTCC'),
+    (['--gtcc', '--resnet', '--progress', '--progress_sampling', 'prefix'], 'GTCC')],
+    ids=['tcc-tstack', 'gtcc-naive', 'gtcc-resnet50'])
+def test_other_losses_and_encoders_train_and_evaluate(demo, options, name):
+    message = options[1].strip('-')
+    trained = run(demo, *TRAIN, *options, '-ep', '1', '-m', message)
+    assert trained.returncode == 0, trained.stderr
+    folder = demo / f'output/multi-task-setting/V1___{name}_egoprocel.{message}'
+    evaluated = run(demo, 'eval.py', '-f', folder)
+    assert evaluated.returncode == 0, evaluated.stderr
+    has_head = '--progress' in options
+    assert (folder / 'EVAL/best_model_combined/action_progress.csv').exists() == has_head
+    stored = torch.load(folder / 'ckpt/last.pt', weights_only=True)
+    assert any('progress_head' in key for key in stored['model_state_dict']) == has_head
+    row = read_rows(folder / 'losses.csv')[0]
+    assert (row['train_progress'] != '') == has_head
+    if not has_head:
+        assert row['train_total'] == row['train_alignment']
+        assert 'no progress head' in evaluated.stdout
+
+
+@pytest.fixture
+def broken(demo, tmp_path, monkeypatch):
+    """A copy of the demo dataset that a test may break, with the environment set to it."""
+    for folder in ('dset_jsons', 'data/egoprocel/features'):
+        shutil.copytree(demo / folder, tmp_path / folder)
+    for variable, value in environment(tmp_path).items():
+        monkeypatch.setenv(variable, value)
+    return tmp_path
+
+
+def refused(capsys, command, *arguments):
+    """Run a command line in this process; return the one line of its error."""
+    status = command.main([str(argument) for argument in arguments])
+    message = capsys.readouterr().err.strip().splitlines()
+    assert status == 2
+    errors = [line for line in message if line.startswith('error: ')]
+    assert len(errors) == 1 and message[-1] == errors[0]
+    return errors[0]
+
+
+def edit_annotations(root, change):
+    path = root / 'dset_jsons/egoprocel.json'
+    annotations = json.loads(path.read_text())
+    change(next(iter(annotations.values())))
+    path.write_text(json.dumps(annotations))
+
+
+def first_feature_file(root):
+    return sorted((root / 'data/egoprocel/features').iterdir())[0]
+
+
+def drop_a_list(task):
+    for key in ('hdl_actions', 'hdl_start_times', 'hdl_end_times'):
+        task[key].pop()
+
+
+def halve(path):
+    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+
+
+def put_nan(path):
+    features = np.load(path)
+    features[7, 0] = np.nan
+    np.save(path, features)
+
+
+DAMAGES = {
+    'json cut in half': (lambda root: halve(root / 'dset_jsons/egoprocel.json'), 'egoprocel.json'),
+    'fewer lists than handles': (lambda root: edit_annotations(root, drop_a_list), 'handles'),
+    'actions and times differ': (lambda root: edit_annotations(root, lambda task: task['hdl_actions'][2].pop()),
+                                 'labels, '),
+    'handle without a file': (lambda root: first_feature_file(root).unlink(), 'no such file'),
+    'truncated file': (lambda root: halve(first_feature_file(root)), 'truncated'),
+    'NaN': (lambda root: put_nan(first_feature_file(root)), 'frame 7 holds NaN'),
+    '1-d features': (lambda root: np.save(first_feature_file(root), np.ones(50, np.float32)), 'expected (T, D)'),
+    'two widths': (lambda root: np.save(first_feature_file(root), np.ones((50, 3), np.float32)), 'expected the same'),
+}
+
+
+@pytest.mark.parametrize('damage', DAMAGES)
+def test_damaged_data_ends_in_one_line_before_anything_is_written(broken, capsys, damage):
+    break_it, expected = DAMAGES[damage]
+    break_it(broken)
+    assert expected in refused(capsys, multitask_train, '1', '--tcc', '--ego', '--tstack')
+    assert not (broken / 'output').exists()
+
+
+@pytest.mark.parametrize('variable', ['DATASET_PATH', 'JSON_DPATH'])
+def test_a_variable_that_points_nowhere_is_named(broken, capsys, monkeypatch, variable):
+    monkeypatch.setenv(variable, str(broken / 'nowhere'))
+    message = refused(capsys, multitask_train, '1', '--tcc', '--ego', '--tstack')
+    assert f'{variable}={broken / "nowhere"}' in message and 'python -m datasets.demo' in message
+
+
+@pytest.mark.parametrize(('options', 'expected'), [
+    (['--set', 'PROGRES_LOSS.hidden_dim=3'], "'PROGRESS_LOSS.hidden_dim'"), (['--lav'], 'not there yet'),
+    (['--gtcc', '--tcc'], 'not allowed with'), (['-ep', 'many'], 'invalid int value'), (['--no_such_option'], 'unrec')])
+def test_wrong_options_end_in_one_line(broken, capsys, options, expected):
+    loss = [] if {'--lav', '--gtcc'} & set(options) else ['--tcc']
+    assert expected in refused(capsys, multitask_train, '1', '--ego', '--tstack', *loss, *options)
+    assert not (broken / 'output').exists()
+
+
+def test_an_existing_run_is_kept_unless_overwritten(broken, capsys):
+    command = ['1', '--tcc', '--ego', '--naive', '-ep', '1']
+    assert multitask_train.main(command) == 0
+    losses = broken / 'output/multi-task-setting/V1___tcc_egoprocel/losses.csv'
+    before = losses.read_bytes()
+    capsys.readouterr()
+    assert '--overwrite' in refused(capsys, multitask_train, *command)
+    assert losses.read_bytes() == before
+    assert multitask_train.main([*command, '--overwrite']) == 0
+    assert multitask_train.main([*command, '--resume']) == 0
+
+
+def test_evaluation_refuses_what_it_cannot_evaluate(broken, capsys, tmp_path):
+    (tmp_path / 'empty/ckpt').mkdir(parents=True)
+    assert 'No checkpoints found' in refused(capsys, eval_command, '-f', tmp_path / 'empty')
+    assert 'holds no ckpt/' in refused(capsys, eval_command, '-f', tmp_path / 'data')
+    assert 'no such folder' in refused(capsys, eval_command, '-f', tmp_path / 'nowhere')
+    assert 'invalid choice' in refused(capsys, eval_command, '-f', tmp_path, '--checkpoint_type', 'nonsense')
+
+
+def test_errors_reach_the_shell_as_status_2(tmp_path):
+    result = run(tmp_path, 'multitask_train.py', '1', '--gtcc', '--ego', '--tstack')
+    assert result.returncode == 2
+    assert len(result.stderr.strip().splitlines()) == 1 and 'DATASET_PATH' not in result.stdout
+    assert not (tmp_path / 'output').exists()

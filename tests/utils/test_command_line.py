@@ -1,0 +1,49 @@
+"""Exit status, one-line errors, devices and seeds of the command lines."""
+
+import random
+
+import pytest
+import torch
+
+from utils.command_line import choose_device, run_command, seed_everything
+from utils.errors import UserError
+
+
+def test_a_users_mistake_is_one_line_and_status_2(capsys):
+    def fail():
+        raise UserError('file x:\n  found 1,   expected 2')
+
+    assert run_command(fail) == 2
+    assert capsys.readouterr().err == 'error: file x: found 1, expected 2\n'
+
+
+def test_success_is_0_and_an_interrupt_130():
+    def interrupt():
+        raise KeyboardInterrupt
+
+    assert run_command(lambda: None) == 0
+    assert run_command(interrupt) == 130
+
+
+def test_a_defect_of_the_program_is_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        run_command(lambda: 1 / 0)
+
+
+@pytest.mark.parametrize('name', ['no_such_device', 'cuda:99'])
+def test_a_missing_device_is_a_users_mistake(name):
+    with pytest.raises(UserError, match=f'--device {name}: not available here'):
+        choose_device(name)
+
+
+def test_auto_finds_a_device():
+    assert torch.zeros(1, device=choose_device('auto')).item() == 0
+    assert choose_device('cpu') == torch.device('cpu')
+
+
+def test_a_seed_fixes_both_generators():
+    def draws():
+        seed_everything(5)
+        return random.random(), torch.rand(1).item()
+
+    assert draws() == draws()
