@@ -101,7 +101,7 @@ class _Matcher:
         ends = np.asarray(last_ends, dtype=float)
         self._ends = np.log(ends, out=np.full(len(ends), -np.inf), where=ends > 0)
         self._lengths = np.log(np.asarray(lengths, dtype=float))
-        self._allowed = np.log1p(np.maximum(tolerance, 1 / np.asarray(lengths)))
+        self._allowed = np.maximum(tolerance, 1 / np.asarray(lengths)) + 1e-9
         self._step, self._apart = tolerance / STEPS_IN_TOLERANCE, 2 * tolerance
         self._rounding = float(np.sum(1 / np.asarray(lengths)**2))  # what rounding lengths to frames may cost
         self._people = people
@@ -138,21 +138,28 @@ class _Matcher:
         return np.unique(steps) * self._step
 
     def _refine(self, rate: float) -> tuple[float, list[int]]:
-        """Alternate between the best assignment at a rate and the best rate of an assignment."""
-        best = (np.inf, [])
+        """Alternate between the best assignment at a rate and the best rate of an assignment.
+
+        Returns:
+            The least cost and its assignment, among those that fit at the best rate of their own; (inf, []) if none.
+        """
+        best, tried = (np.inf, []), None
         for _ in range(MAX_REFINEMENTS):
             costs, takes = self._programme(np.array([rate]))
-            if not costs[0] < best[0]:
+            match = self._trace(takes[:, 0], rate) if np.isfinite(costs[0]) else []
+            if not match or match == tried:
                 break
-            match = self._trace(takes[:, 0], rate)
-            best = (float(costs[0]), match)
-            rate = float(np.mean(self._lengths - self._ends[match]))
-        return best
+            tried, rate = match, float(np.mean(self._lengths - self._ends[match]))
+            best = min(best, (float(self._squared(self._ends[match] + rate - self._lengths).sum()), match))
+        return best if np.isfinite(best[0]) else (np.inf, [])
+
+    def _squared(self, ratios: np.ndarray) -> np.ndarray:
+        """Square log ratios (..., N) of lists to recordings, infinite past what a recording allows."""
+        return np.where(np.abs(np.expm1(ratios)) <= self._allowed, ratios**2, np.inf)
 
     def _costs(self, views: np.ndarray, rates: np.ndarray) -> np.ndarray:
-        """Squared log ratios (views, R, N) of lists to recordings, infinite past what a recording allows."""
-        ratios = np.unique(self._ends[views])[:, None, None] + rates[:, None] - self._lengths
-        return np.where(np.abs(ratios) <= self._allowed + 1e-9, ratios**2, np.inf)
+        """Costs (views, R, N) of giving a person's lists to recordings."""
+        return self._squared(np.unique(self._ends[views])[:, None, None] + rates[:, None] - self._lengths)
 
     def _programme(self, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the least cost (R,) at each log rate, and whether a person's list is taken (people, R, N)."""

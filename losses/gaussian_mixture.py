@@ -9,7 +9,7 @@ from losses.pairs import widen
 
 VARIANCE_FLOOR = 0.5  # squared frames; narrower than this a component would sit between frames
 EMPTY = 1e-100  # a component with less weight than this keeps its mean and variance: it has no data
-CHUNK_ENTRIES = 2 ** 15  # rows * components * indices treated at once: 32 MiB in float64
+CHUNK_ENTRIES = 2 ** 20  # rows * components * indices treated at once: 8 MiB in float64
 
 
 class GaussianMixture(NamedTuple):

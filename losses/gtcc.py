@@ -39,8 +39,8 @@ def GTCC_loss(sequences: Sequence[Tensor], n_components: int = 15, delta: float 
     For sampled frames ``i`` of ``u`` (N frames), a mixture of K Gaussians ``(p_k, mu_k, sigma_k)`` is fitted to
     ``softmax_j(-||u_i - v_j||_2 / tau)`` over the frames of ``v``, without gradient. Each component's density,
     normalised over the frames, times ``v`` is a soft neighbour ``s_k``; it is cycled back by
-    ``softmax_n(-||s_k - u_n||_2 / tau)`` over a window of ``w = max(1, round(delta N))`` frames that ends or begins with
-    ``i`` (drawn), joined with the first ``w`` frames where ``i < w`` and with the last ``w`` where ``i >= N - w``. With
+    ``softmax_n(-||s_k - u_n||_2 / tau)`` over a window of ``w = max(1, round(delta N))`` frames that ends or begins
+    with ``i`` (drawn), joined with the first ``w`` frames where ``i < w`` and the last ``w`` where ``i >= N - w``. With
     ``m_k`` the mean index, ``L_i = sum_k p_k (i - m_k)^2``. A positive ``alignment_variance`` adds that multiple of
     ``log sigma_k = 1/2 log(variance of the index + 1/4)``, in frames, to component k's error.
 

@@ -53,15 +53,16 @@ def TCC_loss(sequences: Sequence[Tensor], softmax_temp: float = 0.1, alignment_v
     if len(sequences) == 1:
         return attached_zero(sequences)
     recompute = torch.is_grad_enabled() and _count_entries(sequences) > KEPT_ENTRIES
-    pair_losses = []
+    losses = []
     with torch.autocast(sequences[0].device.type, enabled=False):
-        for sequence, other in itertools.product(sequences, repeat=2):
-            total = _pair_loss(sequence, other, softmax_temp, alignment_variance, recompute)
+        everything = torch.cat(sequences)
+        for sequence in sequences:
+            total = _sequence_loss(sequence, sequences, everything, softmax_temp, alignment_variance, recompute)
             if reduction == 'mean':
-                total = total / len(sequence) - alignment_variance * math.log(len(sequence))
-            pair_losses.append(total)
-    losses = torch.stack(pair_losses)
-    return (losses.mean() if reduction == 'mean' else losses.sum()).to(sequences[0].dtype)
+                total = total / len(sequence) / len(sequences) - alignment_variance * math.log(len(sequence))
+            losses.append(total)
+    reduced = torch.stack(losses).mean() if reduction == 'mean' else torch.stack(losses).sum()
+    return reduced.to(sequences[0].dtype)
 
 
 def _count_entries(sequences: Sequence[Tensor]) -> int:
@@ -70,25 +71,31 @@ def _count_entries(sequences: Sequence[Tensor]) -> int:
     return sum(length * (length + other) for length, other in itertools.product(lengths, repeat=2))
 
 
-def _pair_loss(sequence: Tensor, other: Tensor, softmax_temp: float, alignment_variance: float,
-               recompute: bool) -> Tensor:
-    """Sum the errors of a sequence's frames, time in frames; memory is bounded by a block where recomputed."""
-    rows = max(1, BLOCK_ENTRIES // (len(sequence) + len(other)))
+def _sequence_loss(sequence: Tensor, sequences: Sequence[Tensor], everything: Tensor, softmax_temp: float,
+                   alignment_variance: float, recompute: bool) -> Tensor:
+    """Sum the errors of a sequence's frames over its pairs with every sequence, time in frames."""
+    rows = max(1, BLOCK_ENTRIES // (len(everything) + len(sequences) * len(sequence)))
     totals = []
     for start in range(0, len(sequence), rows):
-        block = (sequence[start:start + rows], start, sequence, other, softmax_temp, alignment_variance)
+        block = (start, sequence[start:start + rows], sequence, sequences, everything, softmax_temp,
+                 alignment_variance)
         totals.append(checkpoint(_block_loss, *block, use_reentrant=False, preserve_rng_state=False) if recompute
                       else _block_loss(*block))
     return torch.stack(totals).sum()
 
 
-def _block_loss(frames: Tensor, start: int, sequence: Tensor, other: Tensor, softmax_temp: float,
-                alignment_variance: float) -> Tensor:
-    """Sum the errors of consecutive frames (n, E), the first of them frame ``start`` of the sequence."""
-    outgoing = torch.softmax(euclidean_distances(frames, other) / -softmax_temp, dim=1)
-    neighbours = outgoing @ other
+def _block_loss(start: int, frames: Tensor, sequence: Tensor, sequences: Sequence[Tensor], everything: Tensor,
+                softmax_temp: float, alignment_variance: float) -> Tensor:
+    """Sum the errors of consecutive frames (n, E), the first of them frame ``start`` of the sequence.
+
+    The distances to all sequences are one matrix, those of all soft neighbours another: a few large products cost
+    less than many small ones.
+    """
+    logits = euclidean_distances(frames, everything) / -softmax_temp
+    parts = logits.split([len(other) for other in sequences], dim=1)
+    neighbours = torch.cat([torch.softmax(part, dim=1) @ other for part, other in zip(parts, sequences, strict=True)])
     returning = torch.softmax(euclidean_distances(neighbours, sequence) / -softmax_temp, dim=1)
     mean, variance = index_moments(returning)
-    index = torch.arange(start, start + len(frames), dtype=mean.dtype, device=mean.device)
+    index = torch.arange(start, start + len(frames), dtype=mean.dtype, device=mean.device).repeat(len(sequences))
     spread = variance + VARIANCE_OFFSET
     return ((index - mean).square() / spread + alignment_variance / 2 * spread.log()).sum()

@@ -1,0 +1,183 @@
+"""Encoders: recordings -> one embedding per frame."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+DROP_LAYERS = (256, 1024, 512, 256)
+STACKED_CONVOLUTIONS = 7
+FRAME_CHANNELS = 512  # width of the frame encoder after its convolutions
+
+
+def linear_stack(widths: Sequence[int], activation: type[nn.Module]) -> list[nn.Module]:
+    """Return linear layers along the widths, with an activation between each two."""
+    layers: list[nn.Module] = []
+    for into, out in zip(widths[:-1], widths[1:], strict=True):
+        layers += [activation()] * bool(layers) + [nn.Linear(into, out)]
+    return layers
+
+
+class DropNetwork(nn.Sequential):
+    """Drop vector of a recording: (T, E) -> (E + 1,), the mean over frames of a multi-layer perceptron.
+
+    Args:
+        width: E of the embeddings.
+        layers: widths of the hidden layers.
+
+    Reference:
+        Donahue & Elhamifar, CVPR 2024.
+    """
+
+    def __init__(self, width: int, layers: Sequence[int]) -> None:
+        super().__init__(*linear_stack([width, *layers, width + 1], nn.ReLU))
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Return the drop vector of embeddings (T, E)."""
+        return super().forward(embeddings).mean(dim=0)
+
+
+class Encoder(nn.Module):
+    """What the encoders share: outputs as a dict, and the optional drop network.
+
+    Args:
+        output_dimensions: E.
+        dropping: whether there is a drop network.
+        drop_layers: widths of its hidden layers.
+
+    Attributes:
+        lookahead: frames after the current one that its embedding depends on.
+    """
+
+    lookahead = 0
+
+    def __init__(self, output_dimensions: int, *, dropping: bool, drop_layers: Sequence[int]) -> None:
+        super().__init__()
+        self.output_dimensions, self.dropping = output_dimensions, dropping
+        if dropping:
+            self.dropout = DropNetwork(output_dimensions, drop_layers)
+
+    def embed(self, videos: Sequence) -> list[Tensor]:
+        """Return the embeddings (T_i, E) of videos (T_i, ...)."""
+        raise NotImplementedError
+
+    def forward(self, videos: Sequence) -> dict[str, list[Tensor]]:
+        """Embed videos.
+
+        Args:
+            videos: recordings of one task, (T_i, D) or (T_i, C, H, W).
+
+        Returns:
+            'outputs': [(T_i, E)], and with ``dropping`` 'dropouts': [(E + 1,)].
+        """
+        result = {'outputs': self.embed(videos)}
+        if self.dropping:
+            result['dropouts'] = [self.dropout(embedding) for embedding in result['outputs']]
+        return result
+
+
+def split_like(frames: Tensor, videos: Sequence) -> list[Tensor]:
+    """Cut what was computed over all frames of a batch back into recordings."""
+    return list(frames.split([len(video) for video in videos]))
+
+
+class StackingEncoder(Encoder):
+    """Seven temporal convolutions over features.
+
+    Args:
+        temporal_depth: kernel of the first convolution, frames; the others have 3.
+        conv_num_channels: channels of the first convolution; halved from layer to layer down to E.
+        output_dimensions: E.
+        input_dimensions: D.
+        dropping: whether there is a drop network.
+        drop_layers: widths of its hidden layers.
+    """
+
+    def __init__(self, temporal_depth: int, conv_num_channels: int, output_dimensions: int = 128,
+                 input_dimensions: int = 2048, dropping: bool = False,
+                 drop_layers: Sequence[int] = DROP_LAYERS) -> None:
+        super().__init__(output_dimensions, dropping=dropping, drop_layers=drop_layers)
+        channels = [max(output_dimensions, conv_num_channels // 2**layer) for layer in range(STACKED_CONVOLUTIONS)]
+        channels[-1] = output_dimensions
+        kernels = [temporal_depth, *[3] * (STACKED_CONVOLUTIONS - 1)]
+        layers: list[nn.Module] = []
+        for into, out, kernel in zip([input_dimensions, *channels[:-1]], channels, kernels, strict=True):
+            layers += [nn.ReLU()] * bool(layers) + [nn.Conv1d(into, out, kernel, padding='same', bias=False)]
+        self.convolutional_layers = nn.Sequential(*layers)
+        self.lookahead = sum(kernel - 1 - (kernel - 1) // 2 for kernel in kernels)
+
+    def embed(self, videos: Sequence[Tensor]) -> list[Tensor]:
+        """Return the embeddings (T_i, E) of features (T_i, D), each recording padded by zeros of its own."""
+        return [self.convolutional_layers(video.T.unsqueeze(0)).squeeze(0).T for video in videos]
+
+
+class NaiveEncoder(Encoder):
+    """A multi-layer perceptron over each frame's features.
+
+    Args:
+        layers: widths of the hidden layers.
+        output_dimensions: E.
+        input_dimensions: D.
+        drop_layers: widths of the drop network's hidden layers; None: no drop network.
+    """
+
+    def __init__(self, layers: Sequence[int], output_dimensions: int = 128, input_dimensions: int = 2048,
+                 drop_layers: Sequence[int] | None = None) -> None:
+        super().__init__(output_dimensions, dropping=drop_layers is not None, drop_layers=drop_layers or DROP_LAYERS)
+        self.fc_layers = nn.Sequential(*linear_stack([input_dimensions, *layers, output_dimensions], nn.ReLU))
+
+    def embed(self, videos: Sequence[Tensor]) -> list[Tensor]:
+        """Return the embeddings (T_i, E) of features (T_i, D)."""
+        return split_like(self.fc_layers(torch.cat(list(videos))), videos)
+
+
+class Resnet50Encoder(Encoder):
+    """Two spatio-temporal convolutions over windows of convolutional features, each ending with its frame.
+
+    The windows are treated in chunks which the backward pass computes again, so that memory is bounded by a chunk
+    whatever the length of a recording.
+
+    Args:
+        temporal_depth: frames in a window; zeros stand before the first frame.
+        dropping: whether there is a drop network.
+        in_size: C.
+        output_dimensions: E.
+        drop_layers: widths of the drop network's hidden layers.
+        chunk_frames: windows computed at once.
+    """
+
+    def __init__(self, temporal_depth: int, dropping: bool = False, in_size: int = 1024, output_dimensions: int = 128,
+                 *, drop_layers: Sequence[int] = DROP_LAYERS, chunk_frames: int = 32) -> None:
+        super().__init__(output_dimensions, dropping=dropping, drop_layers=drop_layers)
+        if temporal_depth < 1 or chunk_frames < 1:
+            raise ValueError(f'temporal_depth is {temporal_depth} and chunk_frames {chunk_frames}, expected >= 1')
+        self.temporal_depth, self.chunk_frames = temporal_depth, chunk_frames
+        self.convolutional_layers = nn.Sequential(
+            nn.Conv3d(in_size, in_size, 3, padding='same'), nn.ReLU(),
+            nn.Conv3d(in_size, FRAME_CHANNELS, 3, padding='same'), nn.ReLU())
+        self.fc_layers = nn.Sequential(*linear_stack([FRAME_CHANNELS] * 3 + [output_dimensions], nn.ReLU))
+
+    def embed(self, videos: Sequence[Tensor | np.ndarray]) -> list[Tensor]:
+        """Return the embeddings (T_i, E) of frames (T_i, C, H, W), tensors or memory-mapped arrays."""
+        pooled = [torch.cat([checkpoint(self._pool_chunk, video, start, use_reentrant=False)
+                             for start in range(0, len(video), self.chunk_frames)]) for video in videos]
+        return split_like(self.fc_layers(torch.cat(pooled)), videos)
+
+    def _pool_chunk(self, video: Tensor | np.ndarray, start: int) -> Tensor:
+        """Convolve the windows of consecutive frames and take the maximum over time and space: (n, 512)."""
+        before = self.temporal_depth - 1
+        end = min(start + self.chunk_frames, len(video))
+        frames = self._read(video, max(0, start - before), end)
+        frames = F.pad(frames, (0, 0, 0, 0, 0, 0, max(0, before - start), 0))
+        windows = frames.unfold(0, self.temporal_depth, 1).permute(0, 1, 4, 2, 3)  # (n, C, depth, H, W)
+        return self.convolutional_layers(windows).amax(dim=(2, 3, 4))
+
+    def _read(self, video: Tensor | np.ndarray, start: int, end: int) -> Tensor:
+        """Bring frames to the network's device and precision, and nothing but them into memory."""
+        weight = self.convolutional_layers[0].weight
+        frames = video[start:end]
+        frames = frames if isinstance(frames, Tensor) else torch.from_numpy(np.array(frames))
+        return frames.to(weight.device, weight.dtype)

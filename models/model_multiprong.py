@@ -1,0 +1,153 @@
+"""Models over a shared encoder: the multi-head cross-task network, and a single encoder with the same outputs."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from models.encoders import DROP_LAYERS, DropNetwork, Encoder, linear_stack
+from models.progress_head import ProgressHead
+
+__all__ = ['HeadModel', 'MultiProngAttDropoutModel', 'ProgressHead', 'SingleEncoderModel']
+
+ATTENTION_LAYERS = (512, 1024, 512, 512)
+HEAD_LAYERS = (512, 128, 256)
+
+
+class HeadModel(nn.Module):
+    """One head of the multi-head network: (T, E) -> (T, E), frame by frame.
+
+    Args:
+        width: E.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc_layers = nn.Sequential(*linear_stack([width, *HEAD_LAYERS, width], nn.ReLU))
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Return the head's embeddings (T, E)."""
+        return self.fc_layers(embeddings)
+
+
+class ProgressModel(nn.Module):
+    """What both models share: encoder, optional drop network, optional progress head, and their outputs."""
+
+    def __init__(self, base_model_class: type[Encoder], base_model_params: dict, output_dimensionality: int, *,
+                 dropping: bool, drop_layers: Sequence[int], use_progress_head: bool, progress_head_hidden_dim: int,
+                 progress_head_use_gru: bool, progress_head_normalize_embeddings: bool) -> None:
+        super().__init__()
+        self.base_model = base_model_class(**base_model_params)
+        if self.base_model.output_dimensions != output_dimensionality:
+            raise ValueError(f'the encoder gives {self.base_model.output_dimensions} dimensions, expected '
+                             f'output_dimensionality {output_dimensionality}')
+        self.dropping, self.use_progress_head = dropping, use_progress_head
+        if dropping:
+            self.dropout = DropNetwork(output_dimensionality, drop_layers)
+        if use_progress_head:
+            self.progress_head = ProgressHead(output_dimensionality, progress_head_hidden_dim, progress_head_use_gru,
+                                              normalize_embeddings=progress_head_normalize_embeddings)
+
+    @property
+    def lookahead(self) -> int:
+        """Frames after the current one that its embedding depends on."""
+        return self.base_model.lookahead
+
+    def _with_extras(self, result: dict) -> dict:
+        """Add drop vectors and the progress head to what was computed from 'outputs'."""
+        if self.dropping:
+            result['dropouts'] = [self.dropout(embedding) for embedding in result['outputs']]
+        if self.use_progress_head:
+            result['progress_head'] = self.progress_head
+        return result
+
+
+class SingleEncoderModel(ProgressModel):
+    """An encoder with the outputs of the multi-head network, but for the attentions.
+
+    Args:
+        base_model_class: class of the encoder.
+        base_model_params: its arguments.
+        output_dimensionality: E.
+        dropping: whether there is a drop network.
+        drop_layers: widths of its hidden layers.
+        use_progress_head: whether there is a progress head.
+        progress_head_hidden_dim: width of its hidden state.
+        progress_head_use_gru: GRU (True) or mean pooling (False).
+        progress_head_normalize_embeddings: LayerNorm before the head.
+
+    Raises:
+        ValueError: the encoder has another output width.
+    """
+
+    def __init__(self, base_model_class: type[Encoder], base_model_params: dict, output_dimensionality: int, *,
+                 dropping: bool = False, drop_layers: Sequence[int] = DROP_LAYERS, use_progress_head: bool = False,
+                 progress_head_hidden_dim: int = 64, progress_head_use_gru: bool = True,
+                 progress_head_normalize_embeddings: bool = True) -> None:
+        super().__init__(base_model_class, base_model_params, output_dimensionality, dropping=dropping,
+                         drop_layers=drop_layers, use_progress_head=use_progress_head,
+                         progress_head_hidden_dim=progress_head_hidden_dim,
+                         progress_head_use_gru=progress_head_use_gru,
+                         progress_head_normalize_embeddings=progress_head_normalize_embeddings)
+
+    def forward(self, videos: Sequence) -> dict:
+        """Embed videos: 'outputs' [(T_i, E)], 'dropouts' [(E + 1,)] if dropping, 'progress_head' if there is one."""
+        return self._with_extras({'outputs': self.base_model(videos)['outputs']})
+
+
+class MultiProngAttDropoutModel(ProgressModel):
+    """Multi-head cross-task network: heads over a shared encoder, mixed per frame by attention.
+
+    Args:
+        base_model_class: class of the encoder.
+        base_model_params: its arguments.
+        output_dimensionality: E.
+        num_heads: H >= 1.
+        dropping: whether there is a drop network.
+        attn_layers: widths of the attention network's hidden layers.
+        drop_layers: widths of the drop network's hidden layers.
+        use_progress_head: whether there is a progress head.
+        progress_head_hidden_dim: width of its hidden state.
+        progress_head_use_gru: GRU (True) or mean pooling (False).
+        progress_head_normalize_embeddings: LayerNorm before the head.
+
+    Raises:
+        ValueError: ``num_heads`` below 1, or an encoder of another output width.
+
+    Reference:
+        Donahue & Elhamifar, CVPR 2024.
+    """
+
+    def __init__(self, base_model_class: type[Encoder], base_model_params: dict, output_dimensionality: int,
+                 num_heads: int, dropping: bool = False, attn_layers: Sequence[int] = ATTENTION_LAYERS,
+                 drop_layers: Sequence[int] = DROP_LAYERS, use_progress_head: bool = False,
+                 progress_head_hidden_dim: int = 64, progress_head_use_gru: bool = True, *,
+                 progress_head_normalize_embeddings: bool = True) -> None:
+        super().__init__(base_model_class, base_model_params, output_dimensionality, dropping=dropping,
+                         drop_layers=drop_layers, use_progress_head=use_progress_head,
+                         progress_head_hidden_dim=progress_head_hidden_dim,
+                         progress_head_use_gru=progress_head_use_gru,
+                         progress_head_normalize_embeddings=progress_head_normalize_embeddings)
+        if num_heads < 1:
+            raise ValueError(f'num_heads is {num_heads}, expected at least 1')
+        self.head_models = nn.ModuleList(HeadModel(output_dimensionality) for _ in range(num_heads))
+        self.attention_layer = nn.Sequential(
+            *linear_stack([num_heads * output_dimensionality, *attn_layers, num_heads], nn.Tanh), nn.Softmax(dim=-1))
+
+    def forward(self, videos: Sequence) -> dict:
+        """Embed videos; all frames of the batch go through heads and attention in one call.
+
+        Args:
+            videos: recordings, (T_i, D) or (T_i, C, H, W).
+
+        Returns:
+            'outputs' [(T_i, E)], 'attentions' [(T_i, H)], 'dropouts' [(E + 1,)] if dropping, 'progress_head' if there
+            is one.
+        """
+        embeddings = self.base_model(videos)['outputs']
+        lengths = [len(embedding) for embedding in embeddings]
+        shared = torch.cat(embeddings)
+        heads = torch.stack([head(shared) for head in self.head_models], dim=1)  # (frames, H, E)
+        attention = self.attention_layer(heads.flatten(1))
+        mixed = (attention.unsqueeze(-1) * heads).sum(dim=1)
+        return self._with_extras({'outputs': list(mixed.split(lengths)), 'attentions': list(attention.split(lengths))})

@@ -1,0 +1,123 @@
+"""The learnable progress head: embeddings of an action so far -> how far it has progressed."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+READOUT_WIDTH = 32
+
+
+class ProgressHead(nn.Module):
+    """Predicts progress in [0, 1] at a segment's last frame from the embeddings up to it.
+
+    Args:
+        input_dim: D of the embeddings.
+        hidden_dim: width of the hidden state.
+        use_gru: read the segment with a GRU (True), or pool its mean (False).
+        normalize_embeddings: LayerNorm without parameters before either. Alignment losses let the scale of
+            embeddings grow, until it saturates the gates.
+    """
+
+    def __init__(self, input_dim: int = 128, hidden_dim: int = 64, use_gru: bool = True, *,
+                 normalize_embeddings: bool = True) -> None:
+        super().__init__()
+        self.input_dim, self.use_gru, self.normalize_embeddings = input_dim, use_gru, normalize_embeddings
+        readout = [nn.Linear(hidden_dim, READOUT_WIDTH), nn.ReLU(), nn.Linear(READOUT_WIDTH, 1), nn.Sigmoid()]
+        if use_gru:
+            self.gru = nn.GRU(input_dim, hidden_dim, batch_first=True)
+            self.fc = nn.Sequential(*readout)
+        else:
+            self.fc = nn.Sequential(nn.Linear(input_dim, hidden_dim), nn.ReLU(), *readout)
+
+    def forward(self, segments: Tensor | Sequence[Tensor], *, lengths: Tensor | None = None) -> Tensor:
+        """Predict progress at the last frame.
+
+        Args:
+            segments: one segment (n, D), a list of segments (n_i, D), or with ``lengths`` a padded batch (B, n, D).
+            lengths: (B,), frames of each segment of a padded batch; what lies past them has no influence.
+
+        Returns:
+            () for one segment, else (B,), in [0, 1].
+
+        Raises:
+            ValueError: a wrong shape, or a segment without frames.
+        """
+        if isinstance(segments, Tensor) and lengths is None:
+            return self.forward([segments])[0]
+        if lengths is None:
+            segments, lengths = self._pad(segments)
+        self._check_batch(segments, lengths)
+        states = self._states(segments)
+        last = (lengths.to(states.device) - 1).view(-1, 1, 1).expand(-1, 1, states.shape[-1])
+        return self.fc(states.gather(1, last).squeeze(1)).squeeze(-1)
+
+    def forward_dense(self, segments: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:
+        """Predict progress at every frame from the frames up to it.
+
+        Args:
+            segments: one segment (n, D) or a list of them.
+
+        Returns:
+            (n,) in [0, 1]; element t equals ``forward(segment[:t + 1])``. A list of such for a list.
+
+        Raises:
+            ValueError: a wrong shape, or a segment without frames.
+        """
+        if isinstance(segments, Tensor):
+            return self.forward_dense([segments])[0]
+        padded, lengths = self._pad(segments)
+        progress = self.fc(self._states(padded)).squeeze(-1)
+        return [row[:length] for row, length in zip(progress, lengths.tolist(), strict=True)]
+
+    def step(self, embedding: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Predict progress one frame at a time, at constant cost.
+
+        Args:
+            embedding: (D,), the next frame.
+            state: what the call before returned; None at the first frame.
+
+        Returns:
+            Progress () of the frames so far, and the state for the next call.
+
+        Raises:
+            ValueError: a wrong shape.
+        """
+        if embedding.shape != (self.input_dim,):
+            raise ValueError(f'embedding has shape {tuple(embedding.shape)}, expected ({self.input_dim},)')
+        frame = self._normalize(embedding)
+        if self.use_gru:
+            output, state = self.gru(frame.view(1, 1, -1), state)
+            return self.fc(output.flatten()).squeeze(), state
+        # The state is the sum of the frames and, behind it, their number.
+        counted = torch.cat([frame, frame.new_ones(1)])
+        state = counted if state is None else state + counted
+        return self.fc(state[:-1] / state[-1]).squeeze(), state
+
+    def _states(self, padded: Tensor) -> Tensor:
+        """Return what the readout sees at every frame: GRU outputs or running means, (B, n, width)."""
+        frames = self._normalize(padded)
+        if self.use_gru:
+            return self.gru(frames)[0]
+        counts = torch.arange(1, frames.shape[1] + 1, device=frames.device, dtype=frames.dtype)
+        return frames.cumsum(dim=1) / counts.view(1, -1, 1)
+
+    def _normalize(self, embeddings: Tensor) -> Tensor:
+        return F.layer_norm(embeddings, embeddings.shape[-1:]) if self.normalize_embeddings else embeddings
+
+    def _pad(self, segments: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        for index, segment in enumerate(segments):
+            if segment.ndim != 2 or segment.shape[1] != self.input_dim or len(segment) == 0:
+                raise ValueError(f'segment {index} has shape {tuple(segment.shape)}, expected (n, {self.input_dim}) '
+                                 'with n >= 1')
+        return pad_sequence(list(segments), batch_first=True), torch.tensor([len(segment) for segment in segments])
+
+    def _check_batch(self, padded: Tensor, lengths: Tensor) -> None:
+        if padded.ndim != 3 or padded.shape[2] != self.input_dim or len(lengths) != len(padded):
+            raise ValueError(f'segments have shape {tuple(padded.shape)} beside {len(lengths)} lengths, expected '
+                             f'(B, n, {self.input_dim}) and B lengths')
+        if int(lengths.min()) < 1 or int(lengths.max()) > padded.shape[1]:
+            raise ValueError(f'lengths run from {int(lengths.min())} to {int(lengths.max())}, expected 1 to '
+                             f'{padded.shape[1]}')
