@@ -1,5 +1,7 @@
 """Recordings as .npy files: headers checked without reading, values memory-mapped and checked when asked."""
 
+import tokenize
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from utils.errors import UserError
 FEATURE_RANK, FRAME_RANK = 2, 4
 AXES = {FEATURE_RANK: '(T, D)', FRAME_RANK: '(T, C, H, W)'}
 CHUNK_BYTES = 64 * 2**20
+# What numpy raises on bytes that are no array; the last two on a damaged archive and on a damaged header.
+UNREADABLE = (ValueError, EOFError, OSError, zipfile.BadZipFile, tokenize.TokenError)
 
 
 def open_recording(path: Path, rank: int) -> np.memmap:
@@ -27,56 +31,60 @@ def open_recording(path: Path, rank: int) -> np.memmap:
     except FileNotFoundError as error:
         raise UserError(f'{path}: no such file, but the annotations name this recording; extract its features or '
                         'take its handle out of the annotations') from error
-    except (ValueError, EOFError, OSError) as error:
+    except UNREADABLE as error:
         raise UserError(f'{path}: cannot be read as a .npy array ({error}); it may be truncated: write it anew'
                         ) from error
     if not isinstance(array, np.ndarray) or array.ndim != rank:
         found = f'shape {array.shape}' if isinstance(array, np.ndarray) else 'a .npz archive'
         raise UserError(f'{path}: {found}, expected {AXES[rank]}; save it with that shape')
-    if array.dtype.kind != 'f' or array.dtype.itemsize not in (2, 4, 8):
-        raise UserError(f'{path}: values of type {array.dtype}, expected float16, float32 or float64')
+    if array.dtype.kind != 'f' or array.dtype.itemsize not in (2, 4, 8) or not array.dtype.isnative:
+        raise UserError(f'{path}: values of type {array.dtype}, expected float16, float32 or float64 in the byte order '
+                        'of this machine; convert them')
     if 0 in array.shape:
         raise UserError(f'{path}: shape {array.shape} is empty, expected {AXES[rank]} with at least one frame')
     return array
 
 
 def check_finite(array: np.ndarray, path: Path) -> None:
-    """Look through a recording in bounded chunks for NaN and infinity.
+    """Look through a recording in bounded chunks for NaN, infinity, and what float32 cannot hold.
 
     Raises:
         UserError: a value is not finite; names the first frame that holds one.
     """
     rows = max(1, CHUNK_BYTES // max(1, array[0].nbytes))
     for start in range(0, len(array), rows):
-        finite = np.isfinite(array[start:start + rows]).reshape(-1, array[0].size).all(axis=1)
+        with np.errstate(over='ignore'):
+            finite = np.isfinite(array[start:start + rows].astype(np.float32, copy=False))
+        finite = finite.reshape(-1, array[0].size).all(axis=1)
         if not finite.all():
             frame = start + int(np.argmin(finite))
-            raise UserError(f'{path}: frame {frame} holds NaN or infinity, expected finite values; '
+            raise UserError(f'{path}: frame {frame} holds NaN or infinity (as float32), expected finite values; '
                             'extract the features of this recording anew')
 
 
-def check_folder(paths: Iterable[Path], rank: int, values_limit_gb: float) -> dict[Path, tuple[int, ...]]:
-    """Check all files of a dataset before training starts.
+def check_headers(paths: Iterable[Path], rank: int) -> dict[Path, tuple[int, ...]]:
+    """Check the headers of all files of a dataset before training starts.
 
     Args:
         paths: the recordings' files.
         rank: see :func:`open_recording`.
-        values_limit_gb: values are looked through only where all files together are smaller.
 
     Returns:
         path -> shape.
 
     Raises:
-        UserError: see :func:`open_recording` and :func:`check_finite`; or two files differ in width.
+        UserError: see :func:`open_recording`; or two files differ in width.
     """
-    paths = list(paths)
-    arrays = {path: open_recording(path, rank) for path in paths}
-    first = paths[0]
-    for path, array in arrays.items():
-        if array.shape[1:] != arrays[first].shape[1:]:
-            raise UserError(f'{path}: shape {array.shape}, but {first} has {arrays[first].shape}; expected the same '
+    # One file open at a time: a large dataset has more files than a process may hold open.
+    shapes = {path: open_recording(path, rank).shape for path in paths}
+    first = next(iter(shapes))
+    for path, shape in shapes.items():
+        if shape[1:] != shapes[first][1:]:
+            raise UserError(f'{path}: shape {shape}, but {first} has {shapes[first]}; expected the same '
                             f'{AXES[rank]} but for T: extract all recordings with one network')
-    if sum(array.nbytes for array in arrays.values()) < values_limit_gb * 2**30:
-        for path, array in arrays.items():
-            check_finite(array, path)
-    return {path: array.shape for path, array in arrays.items()}
+    return shapes
+
+
+def small_enough_to_check(paths: Iterable[Path], limit_gb: float) -> bool:
+    """Say whether the values of all files are looked through at the start: together they are below the limit."""
+    return sum(path.stat().st_size for path in paths) < limit_gb * 2**30

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from configs.paths import dataset_paths
+from datasets.feature_files import small_enough_to_check
 from datasets.json_dataset import Recording, load_recordings
 from datasets.splits import PARTS, Splits, load_splits, make_splits
 from utils.errors import UserError
@@ -66,9 +67,9 @@ def split_recordings(recordings: RecordingsByTask, splits: Splits) -> dict[str, 
 
 def reading_options(config: Mapping, recordings: RecordingsByTask) -> dict[str, bool | int]:
     """Return how a configuration's recordings are read: arguments of ``RecordingDataset``."""
-    total = sum(recording.path.stat().st_size for members in recordings.values() for recording in members)
+    paths = [recording.path for members in recordings.values() for recording in members]
     return {'frames': reads_frames(config), 'skip_rate': config.SKIP_RATE, 'lazy': config.LAZY_LOAD,
-            'values_checked': total < config.CHECK_VALUES_GB * 2**30}
+            'values_checked': small_enough_to_check(paths, config.CHECK_VALUES_GB)}
 
 
 def count_recordings(parts: Mapping[str, RecordingsByTask]) -> Sequence[int]:

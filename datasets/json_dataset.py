@@ -13,7 +13,14 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 
 from datasets.annotations import annotate_recordings, load_annotations
-from datasets.feature_files import FEATURE_RANK, FRAME_RANK, check_finite, check_folder, open_recording
+from datasets.feature_files import (
+    FEATURE_RANK,
+    FRAME_RANK,
+    check_finite,
+    check_headers,
+    open_recording,
+    small_enough_to_check,
+)
 from utils.errors import UserError
 
 
@@ -74,14 +81,20 @@ def load_recordings(
     if not tasks:
         raise UserError(f'{annotations}: no task ends with {task_suffix!r}; expected at least one')
     paths = {handle: folder / f'{handle}.npy' for annotated in tasks.values() for handle in annotated.handles}
-    shapes = check_folder(paths.values(), FRAME_RANK if frames else FEATURE_RANK, values_limit_gb)
+    rank = FRAME_RANK if frames else FEATURE_RANK
+    shapes = check_headers(paths.values(), rank)
     lengths = {handle: shapes[path][0] for handle, path in paths.items()}
     all_times = annotate_recordings(tasks, lengths, time_scale=time_scale, min_segment_len=min_segment_len,
                                     background_labels=background_labels)
-    return {task: [Recording(task, times['name'], paths[times['name']],
-                             -(-lengths[times['name']] // skip_rate), shapes[paths[times['name']]][1],
-                             _skip_frames(times, skip_rate)) for times in task_times]
-            for task, task_times in all_times.items()}
+    recordings = {task: [Recording(task, times['name'], paths[times['name']],
+                                   -(-lengths[times['name']] // skip_rate), shapes[paths[times['name']]][1],
+                                   _skip_frames(times, skip_rate)) for times in task_times]
+                  for task, task_times in all_times.items()}
+    used = [recording.path for members in recordings.values() for recording in members]
+    if small_enough_to_check(used, values_limit_gb):
+        for path in used:
+            check_finite(open_recording(path, rank), path)
+    return recordings
 
 
 def _skip_frames(times: dict, skip_rate: int) -> dict:
@@ -242,7 +255,11 @@ def merge_loaders(loaders: Mapping[str, DataLoader], batch_size: int, *, seed: i
 def read_ahead(loader: DataLoader) -> Iterator[Batch]:
     """Yield the loader's batches, the next one being read in a thread while the caller computes."""
     if loader.num_workers:
-        yield from loader
+        try:
+            yield from loader
+        except UserError as error:
+            # Raised in a worker it comes wrapped in that worker's traceback, of which it is the last line.
+            raise UserError(str(error).rpartition('UserError: ')[2].strip()) from error
         return
     iterator = iter(loader)
     with ThreadPoolExecutor(max_workers=1) as reader:

@@ -68,10 +68,10 @@ def load_splits(path: Path, handles: Mapping[str, Sequence[str]]) -> Splits:
 def _read(path: Path) -> Mapping:
     """Return what stands under "splits"."""
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = json.loads(path.read_text(encoding='utf-8-sig'))
     except OSError as error:
         raise UserError(f'--splits {path}: cannot be read ({error.strerror}); expected a JSON file') from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f'--splits {path}: not valid JSON ({error}); write it anew') from error
     splits = content.get('splits') if isinstance(content, dict) else None
     if not isinstance(splits, dict):

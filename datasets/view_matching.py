@@ -12,6 +12,7 @@ OPENING = 3  # segments that tell whose list it is
 STEPS_IN_TOLERANCE = 8  # how finely rates are tried
 REFINED = 8  # rates that are refined, the best first
 MAX_REFINEMENTS = 10
+MAX_FRAMES_OFF = 1.5  # half a frame of rounding, and a frame more or less at the end
 MAX_UNSURE = 0.1  # share of recordings that another rate may give to other people
 
 
@@ -31,8 +32,8 @@ def match_lists_to_handles(last_ends: Sequence[int], lengths: Sequence[int], lis
         lengths: feature frames of each recording, > 0.
         list_keys: what tells a list's person, see :func:`opening_key`. Lists in a row with one key, or with a key
             that is a shorter opening of the other, are of one person.
-        tolerance: how far, as a share of its length, a list may be from its recording. A length is a whole number of
-            frames, so one frame is always allowed.
+        tolerance: how far, as a share of its length, a list may be from its recording at the best rate. A length is
+            a whole number of frames, so a frame and a half are always allowed.
         rate: feature frames per annotation frame, where known; None searches for it.
 
     Returns:
@@ -101,7 +102,7 @@ class _Matcher:
         ends = np.asarray(last_ends, dtype=float)
         self._ends = np.log(ends, out=np.full(len(ends), -np.inf), where=ends > 0)
         self._lengths = np.log(np.asarray(lengths, dtype=float))
-        self._allowed = np.maximum(tolerance, 1 / np.asarray(lengths)) + 1e-9
+        self._allowed = np.maximum(tolerance, MAX_FRAMES_OFF / np.asarray(lengths)) + 1e-9
         self._step, self._apart = tolerance / STEPS_IN_TOLERANCE, 2 * tolerance
         self._rounding = float(np.sum(1 / np.asarray(lengths)**2))  # what rounding lengths to frames may cost
         self._people = people
@@ -110,7 +111,8 @@ class _Matcher:
     def best(self, rate: float | None) -> list[int] | None:
         """Return the assignment of least cost over the rates, None where none fits or it is anyone's guess."""
         if rate is not None:
-            return self._refine(np.log(rate))[1] or None
+            costs, takes = self._programme(np.log([rate]))
+            return self._trace(takes[:, 0], np.log(rate)) if np.isfinite(costs[0]) else None
         rates = self._candidates()
         costs, _ = self._programme(rates)
         cost, match = self._least(rates, costs)

@@ -14,7 +14,7 @@ from datasets.json_dataset import Recording, RecordingDataset
 from evaluation.alignment_metrics import coefficient_of_variation, overall_progress_error, path_lengths
 from evaluation.baselines import ProgressBaselines
 from evaluation.pictures import draw_progress
-from evaluation.progress_metrics import ActionCurves, action_progress_row
+from evaluation.progress_metrics import ActionCurves, action_progress_row, skill
 from evaluation.tables import Row, with_mean_row, write_table
 from training.epoch import to_device
 from utils.ckpt_save import find_checkpoint, load_model
@@ -111,7 +111,11 @@ def _compute_tables(model: nn.Module, config: EasyDict, parts: Mapping, reading:
         lengths = [recording.num_frames for recording in test.recordings]
         draw_progress(task, list(zip([recording.handle for recording in test.recordings], test.actions, curves,
                                      lengths, strict=True)), folder / f'progress_{task}.png')
-    return {name: with_mean_row(table) for name, table in rows.items() if table}
+    tables = {name: with_mean_row(table) for name, table in rows.items() if table}
+    if 'action_progress' in tables:
+        mean = tables['action_progress'][-1]
+        mean['skill'] = skill(mean)  # of the means: a mean of ratios would favour tasks with an easy baseline
+    return tables
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ def draw_progress(task: str, recordings: Sequence[tuple[str, Sequence[Action], S
     if not drawn:
         return
     figure = new_figure(12, 2.4 * len(drawn) + 0.6)
-    figure.suptitle(f'{task}: progress within each action of test recordings')
+    figure.suptitle(f'{task}: progress within each action of test recordings', parse_math=False)
     panels = figure.subplots(len(drawn), 1, squeeze=False)[:, 0]
     for axes, (handle, actions, curves, num_frames) in zip(panels, drawn, strict=True):
         for values, label, style in ((_over_frames(actions, [curve.true for curve in curves], num_frames),
@@ -34,8 +34,9 @@ def draw_progress(task: str, recordings: Sequence[tuple[str, Sequence[Action], S
                                       'predicted', {'color': 'tab:red', 'linewidth': 1.5})):
             axes.plot(values, label=label, **style)
         for action in actions:
-            axes.text(action.start, 1.03, action.name, fontsize=7, clip_on=True)
-        axes.set(ylim=(0, 1.15), xlim=(0, num_frames), ylabel='progress', title=handle)
+            axes.text(action.start, 1.03, action.name, fontsize=7, clip_on=True, parse_math=False)
+        axes.set(ylim=(0, 1.15), xlim=(0, num_frames), ylabel='progress')
+        axes.set_title(handle, parse_math=False)
     panels[0].legend(loc='upper right', framealpha=0.9)
     panels[-1].set_xlabel('frame')
     save_figure(figure, path)

@@ -19,6 +19,7 @@ from losses.pairs import (
 )
 
 QUARTER_FRAME = 0.25  # squared frames; keeps the reciprocal of an error, and the log of a spread, finite
+SMALLEST_DIVISOR = 0.05  # squared frames; a log sigma of large weight can make errors negative, a reciprocal infinite
 
 
 class _Comparison(NamedTuple):
@@ -44,8 +45,9 @@ def GTCC_loss(sequences: Sequence[Tensor], n_components: int = 15, delta: float 
     ``m_k`` the mean index, ``L_i = sum_k p_k (i - m_k)^2``. A positive ``alignment_variance`` adds that multiple of
     ``log sigma_k = 1/2 log(variance of the index + 1/4)``, in frames, to component k's error.
 
-    With ``gamma < 1`` the frame takes ``q L_i + (1 - q) / (max(L_i, 0) + 0.25)``, ``q = f + (1 - f) sigmoid(z_i)``,
-    ``f = gamma^(epoch + 1)``, ``z`` the product of the frames with the other sequence's drop vector plus its bias,
+    With ``gamma < 1`` the frame takes ``q L_i + (1 - q) / (L_i + 0.25)`` (a divisor below 0.05, which takes an
+    ``alignment_variance`` past 0.28, counts as 0.05), ``q = f + (1 - f) sigmoid(z_i)``, ``f = gamma^(epoch + 1)``,
+    ``z`` the product of the frames with the other sequence's drop vector plus its bias,
     standardised over the sequence (population deviation; 0 where there is none).
 
     With 'mean', this value, formed in squared frames, is divided by ``N^2``; the loss is the mean over the frames of a
@@ -94,7 +96,7 @@ def GTCC_loss(sequences: Sequence[Tensor], n_components: int = 15, delta: float 
                                   alignment_variance)
             if gamma < 1:
                 kept = drop_weights(sequence, dropouts[comparison.other], floor)[comparison.frames]
-                errors = kept * errors + (1 - kept) / (errors.clamp(min=0) + QUARTER_FRAME)
+                errors = kept * errors + (1 - kept) / (errors + QUARTER_FRAME).clamp(min=SMALLEST_DIVISOR)
             pair_losses.append(errors.mean() / len(sequence) ** 2 if reduction == 'mean' else errors.sum())
     losses = torch.stack(pair_losses)
     return (losses.mean() if reduction == 'mean' else losses.sum()).to(sequences[0].dtype)

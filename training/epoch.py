@@ -38,7 +38,7 @@ class SkippedSteps:
         """
         self.count += 1
         names = ', '.join(times['name'] for times in batch.times)
-        values = ', '.join(f'{name} {float(value):g}' for name, value in terms.items())
+        values = ', '.join(f'{name} {float(value.detach()):g}' for name, value in terms.items())
         LOGGER.warning('step skipped, loss or gradient not finite on %s of task %s: %s', names, batch.task, values)
         for name, weight in module.named_parameters():
             if weight.grad is not None and not torch.isfinite(weight.grad).all():

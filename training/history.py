@@ -29,7 +29,7 @@ class ComponentMeans:
         for name, value in terms.items():
             self._names[name] = None
             if name in terms.present:
-                self._sums[name] += float(value)
+                self._sums[name] += float(value.detach())
                 self._counts[name] += 1
 
     def means(self, progress_weight: float) -> dict[str, Tensor]:

@@ -36,9 +36,9 @@ def naive_cost(last_ends, lengths, keys, rate, tolerance):
     for match in itertools.combinations(range(len(last_ends)), len(lengths)):
         if len({keys[index] for index in match}) < len(match):
             continue
-        ratios = [abs(math.log(last_ends[index] * rate / length))
+        ratios = [math.log(last_ends[index] * rate / length)
                   for index, length in zip(match, lengths, strict=True)]
-        if all(abs(last_ends[index] * rate - length) <= max(tolerance * length, 1)
+        if all(abs(last_ends[index] * rate - length) <= max(tolerance * length, 1.5)
                for index, length in zip(match, lengths, strict=True)):
             best = min(best, sum(ratio**2 for ratio in ratios))
     return best
@@ -74,15 +74,9 @@ def test_the_fit_is_the_best_of_all_assignments(seed):
     last_ends, keys, _ = make_views(4, seed, views=2)
     lengths = [round(last_ends[index] * 0.25 * draw.uniform(0.97, 1.03)) for index in (1, 4, 6)]
     match = match_lists_to_handles(last_ends, lengths, keys, rate=0.25)
-    best = naive_cost(last_ends, lengths, keys, 0.25, 0.02)
-    if match is None:
-        assert best == math.inf
-    else:
-        shift = sum(math.log(length / last_ends[index])
-                    for index, length in zip(match, lengths, strict=True)) / len(match)
-        refined = sum((math.log(last_ends[index] / length) + shift)**2
-                      for index, length in zip(match, lengths, strict=True))
-        assert refined <= best + 1e-12
+    found = math.inf if match is None else sum(math.log(last_ends[index] * 0.25 / length)**2
+                                               for index, length in zip(match, lengths, strict=True))
+    assert found == pytest.approx(naive_cost(last_ends, lengths, keys, 0.25, 0.02))
 
 
 def test_the_closest_view_of_a_person_is_taken():
@@ -109,16 +103,17 @@ def test_a_view_that_broke_off_belongs_to_the_person_before():
     assert match_lists_to_handles(last_ends, [1000, 2000], keys) == [0, 2]
 
 
-@pytest.mark.parametrize(('length', 'accepted'), [(2049, True), (2052, False), (1952, True), (1949, False)])
+@pytest.mark.parametrize(('length', 'accepted'), [(2049, True), (2052, False), (1954, True), (1951, False)])
 def test_the_tolerance_is_two_percent_at_the_rate_that_fits_best(length, accepted):
-    # the misfit of one recording in six moves the rate by a sixth of it, so 2.4 % are left with 2 %
+    # the misfit of one recording in six moves the rate by a sixth of it, so 2.4 % become 2 %
     last_ends = [1000, 3000, 1700, 4100, 1300, 2000, 9999]
     lengths = [10000 * end for end in last_ends[:5]] + [10000 * length]
     assert (match_lists_to_handles(last_ends, lengths, range(7)) is not None) == accepted
 
 
-def test_one_frame_of_rounding_is_allowed_in_short_recordings():
+def test_a_frame_more_or_less_is_allowed_in_short_recordings():
     assert match_lists_to_handles([300, 9000, 5000], [11, 300], 'pqr', rate=1 / 30) == [0, 1]
+    assert match_lists_to_handles([300, 9000, 5000], [9, 300], 'pqr', rate=1 / 30) == [0, 1]
     assert match_lists_to_handles([300, 9000, 5000], [12, 300], 'pqr', rate=1 / 30) is None
 
 

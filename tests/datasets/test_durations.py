@@ -1,0 +1,73 @@
+"""What durations alone predict, against loops and numbers worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from datasets.durations import ActionDurations, average_index_curve
+from utils.tensorops import Action
+
+
+def naive_curve(lengths):
+    """Mean true progress at the i-th frame over the actions that last that long (de Boer et al., 2023)."""
+    curve = []
+    for index in range(max(lengths)):
+        there = [(index + 1) / length for length in lengths if length > index]
+        curve.append(sum(there) / len(there))
+    return curve
+
+
+@pytest.mark.parametrize('lengths', [[1], [5], [1, 1], [2, 4], [7, 3, 3, 1, 12], list(range(1, 40)), [500, 1, 20]])
+def test_average_index_curve_is_that_of_the_paper(lengths):
+    np.testing.assert_allclose(average_index_curve(lengths), naive_curve(lengths), rtol=1e-12)
+
+
+def test_average_index_curve_by_hand():
+    np.testing.assert_allclose(average_index_curve([2, 4]), [(1 / 2 + 1 / 4) / 2, (1 + 2 / 4) / 2, 3 / 4, 1])
+
+
+def action(name, length, start=0):
+    return Action(name, start, start + length - 1)
+
+
+@pytest.fixture
+def durations():
+    """Pouring takes 2 or 6 frames (mean 4), stirring 10."""
+    return ActionDurations([action('pour', 2), action('pour', 6, 30), action('stir', 10)])
+
+
+def test_no_actions_are_refused():
+    with pytest.raises(ValueError, match='no actions'):
+        ActionDurations([])
+
+
+def test_curves_hold_their_last_value(durations):
+    overall = naive_curve([2, 6, 10])
+    np.testing.assert_allclose(durations.average_index(13), [*overall, overall[-1], overall[-1], overall[-1]])
+    np.testing.assert_allclose(durations.average_index(3), overall[:3])
+    assert durations.average_index(0).shape == (0,)
+
+
+def test_a_step_has_its_own_curve_and_an_unseen_one_the_overall(durations):
+    pour = naive_curve([2, 6])
+    np.testing.assert_allclose(durations.average_index_per_step('pour', 8), [*pour, 1, 1])
+    np.testing.assert_allclose(durations.average_index_per_step('stir', 4), [0.1, 0.2, 0.3, 0.4])
+    np.testing.assert_allclose(durations.average_index_per_step('whisk', 12), durations.average_index(12))
+
+
+@pytest.mark.parametrize(('pace', 'expected'), [
+    (1, [0.1, 0.2, 0.3]), (2, [0.05, 0.1, 0.15]), (0.5, [0.2, 0.4, 0.6]), (4, [0.025, 0.05, 0.075]),
+    (0.1, [1, 1, 1])])
+def test_time_is_divided_by_the_pace(durations, pace, expected):
+    np.testing.assert_allclose(durations.average_index_per_step('stir', 3, pace), expected)
+
+
+@pytest.mark.parametrize(('completed', 'expected'), [
+    ([], 1), ([('whisk', 50)], 1), ([('pour', 4)], 1),
+    ([('pour', 16)], 4**(1 / 2)),  # one action four times as slow, beside one credited at the average
+    ([('stir', 5)], 0.5**(1 / 2)),
+    ([('pour', 16), ('stir', 5), ('whisk', 9)], math.exp((math.log(4) + math.log(1 / 2)) / 3)),
+    ([('pour', 8)] * 99, 2**(99 / 100))])
+def test_pace_is_the_shrunken_mean_of_log_ratios(durations, completed, expected):
+    assert durations.pace([action(*each) for each in completed]) == pytest.approx(expected)

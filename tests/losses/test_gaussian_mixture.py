@@ -1,0 +1,142 @@
+import itertools
+
+import pytest
+import torch
+
+from losses.gaussian_mixture import GaussianMixture, component_densities, fit_gaussian_mixture
+
+
+def normal_rows(length, *modes):
+    """One row of weights over indices from (weight, mean, deviation) triples."""
+    index = torch.arange(length, dtype=torch.float64)
+    row = sum(weight / deviation * torch.exp(-((index - mean) / deviation) ** 2 / 2)
+              for weight, mean, deviation in modes)
+    return (row / row.sum()).unsqueeze(0)
+
+
+def log_likelihood(alpha, mixture):
+    index = torch.arange(alpha.shape[1], dtype=torch.float64)
+    normals = torch.distributions.Normal(mixture.means.unsqueeze(-1), mixture.variances.sqrt().unsqueeze(-1))
+    joint = mixture.weights.clamp(min=1e-300).log().unsqueeze(-1) + normals.log_prob(index)
+    return (alpha * joint.logsumexp(1)).sum(1)
+
+
+def naive_step(alpha, weights, means, variances):
+    N, K = len(alpha), len(means)
+    mass, first, second = [0.] * K, [0.] * K, [0.] * K
+    for j in range(N):
+        joint = [weights[k] / variances[k] ** 0.5 * torch.exp(-(j - means[k]) ** 2 / (2 * variances[k]))
+                 for k in range(K)]
+        for k in range(K):
+            share = alpha[j] * joint[k] / sum(joint)
+            mass[k], first[k], second[k] = mass[k] + share, first[k] + share * j, second[k] + share * j * j
+    new_means = [first[k] / mass[k] for k in range(K)]
+    return (torch.stack(mass), torch.stack(new_means),
+            torch.stack([(second[k] / mass[k] - new_means[k] ** 2).clamp(min=0.5) for k in range(K)]))
+
+
+def random_rows(rows, length, sharpness=3., seed=0):
+    noise = torch.randn(rows, length, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.softmax(sharpness * noise, dim=1)
+
+
+def test_a_step_matches_a_naive_loop():
+    alpha = random_rows(3, 12)
+    mixture = fit_gaussian_mixture(alpha, 3, 2)
+    stepped = fit_gaussian_mixture(alpha, 3, 3)
+    for row in range(3):
+        expected = naive_step(alpha[row], *(value[row] for value in mixture))
+        for actual, value in zip(stepped, expected, strict=True):
+            torch.testing.assert_close(actual[row], value, rtol=1e-9, atol=1e-9)
+
+
+def test_the_start_is_even():
+    mixture = fit_gaussian_mixture(random_rows(1, 12), 3, 0)
+    assert mixture.means.tolist() == [[1.5, 5.5, 9.5]]
+    assert mixture.variances.tolist() == [[16] * 3]
+    assert mixture.weights.tolist() == [pytest.approx([1 / 3] * 3)]
+
+
+@pytest.mark.parametrize('length, n_components', [(30, 4), (100, 15), (5, 9)])
+def test_likelihood_never_falls(length, n_components):
+    alpha = random_rows(6, length)
+    values = [log_likelihood(alpha, fit_gaussian_mixture(alpha, n_components, steps)) for steps in range(1, 21)]
+    for before, after in itertools.pairwise(values):
+        assert (after >= before - 1e-9).all()
+    assert (values[-1] > values[0]).any()
+
+
+def test_recovers_two_modes():
+    mixture = fit_gaussian_mixture(normal_rows(100, (0.3, 20, 3), (0.7, 70, 5)), 2, 20)
+    torch.testing.assert_close(mixture.means, torch.tensor([[20., 70.]]).double(), atol=0.05, rtol=0)
+    torch.testing.assert_close(mixture.variances.sqrt(), torch.tensor([[3., 5.]]).double(), atol=0.05, rtol=0)
+    torch.testing.assert_close(mixture.weights, torch.tensor([[0.3, 0.7]]).double(), atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize('name, alpha', [
+    ('peaked', normal_rows(120, (1, 33.3, 2))),
+    ('flat', torch.full((1, 120), 1 / 120, dtype=torch.float64)),
+    ('multimodal', normal_rows(120, (0.2, 10, 3), (0.5, 60, 6), (0.3, 100, 2))),
+])
+def test_symmetric_divergence_is_small(name, alpha):
+    mixture = fit_gaussian_mixture(alpha, 15, 20)
+    fitted = (mixture.weights.unsqueeze(-1) * component_densities(mixture, 120)).sum(1)
+    log_alpha, log_fitted = alpha.clamp(min=1e-12).log(), fitted.clamp(min=1e-12).log()
+    divergence = ((alpha - fitted) * (log_alpha - log_fitted)).sum().item()
+    assert 0 <= divergence < 0.05
+
+
+@pytest.mark.parametrize('position', [0, 7, 19])
+def test_one_index_alone(position):
+    alpha = torch.zeros(1, 20)
+    alpha[0, position] = 1
+    mixture = fit_gaussian_mixture(alpha, 5, 20)
+    assert (mixture.weights * mixture.means).sum().item() == pytest.approx(position, abs=1e-3)
+    assert mixture.variances.min().item() == 0.5
+    assert not mixture.means.requires_grad
+
+
+@pytest.mark.parametrize('length, n_components', [(1, 1), (1, 15), (2, 15), (8192, 15)])
+@pytest.mark.parametrize('sharpness', [0, 3, 100])
+def test_stays_inside(length, n_components, sharpness):
+    alpha = random_rows(2, length, sharpness).float()
+    mixture = fit_gaussian_mixture(alpha, n_components, 20)
+    assert all(torch.isfinite(value).all() for value in mixture)
+    assert mixture.means.min() >= 0 and mixture.means.max() <= length - 1
+    assert mixture.variances.min() >= 0.5
+    torch.testing.assert_close(mixture.weights.sum(1), torch.ones(2, dtype=torch.float64))
+
+
+def test_padding_changes_nothing():
+    alpha = random_rows(2, 10)
+    padded = torch.cat([alpha, torch.zeros(2, 7)], dim=1)
+    for actual, expected in zip(fit_gaussian_mixture(padded, 4, 20, lengths=torch.tensor([10, 10])),
+                                fit_gaussian_mixture(alpha, 4, 20), strict=True):
+        torch.testing.assert_close(actual, expected)
+
+
+def test_rows_do_not_meet(monkeypatch):
+    alpha = random_rows(5, 10)
+    together = fit_gaussian_mixture(alpha, 4, 20)
+    monkeypatch.setattr('losses.gaussian_mixture.CHUNK_ENTRIES', 80)
+    for actual, expected in zip(fit_gaussian_mixture(alpha, 4, 20), together, strict=True):
+        torch.testing.assert_close(actual, expected)
+
+
+def test_densities_by_hand_and_without_underflow():
+    mixture = GaussianMixture(*(torch.tensor([values], dtype=torch.float64)
+                                for values in ([0.5, 0.5], [0., 4000.], [0.5, 0.5])))
+    densities = component_densities(mixture, 3)
+    expected = torch.tensor([1, 2.718281828459045 ** -1, 2.718281828459045 ** -4]).double()
+    torch.testing.assert_close(densities[0, 0], expected / expected.sum(), rtol=1e-6, atol=0)
+    assert densities[0, 1].tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize('arguments, message', [
+    ((torch.ones(3), 2, 5), r'alpha has shape \(3,\)'),
+    ((torch.ones(3, 4), 0, 5), 'n_components is 0'),
+    ((torch.ones(3, 4), 2, -1), 'iterations -1'),
+])
+def test_wrong_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        fit_gaussian_mixture(*arguments)

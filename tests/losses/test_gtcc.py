@@ -1,0 +1,271 @@
+import math
+import random
+
+import pytest
+import torch
+
+from losses import GTCC_loss
+from losses.gaussian_mixture import GaussianMixture, fit_gaussian_mixture
+from losses.gtcc import cycle_errors, cycle_windows, drop_weights
+
+
+def naive_softmax(values):
+    top = max(float(value.detach()) for value in values)
+    exponentials = [torch.exp(value - top) for value in values]
+    total = sum(exponentials)
+    return [value / total for value in exponentials]
+
+
+def naive_distance(first, second):
+    squared = (first - second).square().sum()
+    return squared * 0 if squared.item() == 0 else squared.sqrt()
+
+
+def naive_window(i, N, w, forward):
+    window = set(range(i, i + w) if forward else range(i - w + 1, i + 1))
+    if i < w:
+        window |= set(range(w))
+    if i >= N - w:
+        window |= set(range(N - w, N))
+    return sorted(window & set(range(N)))
+
+
+def naive_error(u, v, i, window, mixture, tau, variance_weight):
+    error = 0
+    for weight, mu, variance in zip(*mixture, strict=True):
+        density = naive_softmax([-(j - mu) ** 2 / (2 * variance) for j in range(len(v))])
+        neighbour = sum(p * v_j for p, v_j in zip(density, v, strict=True))
+        beta = naive_softmax([-naive_distance(neighbour, u[n]) / tau for n in window])
+        mean = sum(b * n for b, n in zip(beta, window, strict=True))
+        component = (i - mean) ** 2
+        if variance_weight:
+            sigma = torch.sqrt(sum(b * (n - mean) ** 2 for b, n in zip(beta, window, strict=True)) + 0.25)
+            component = component + variance_weight * torch.log(sigma)
+        error = error + weight * component
+    return error
+
+
+def naive_drop_weights(u, drop_vector, f):
+    scores = [sum(a * b for a, b in zip(frame, drop_vector[:-1], strict=True)) + drop_vector[-1] for frame in u]
+    mean = sum(scores) / len(scores)
+    deviation = torch.sqrt(sum((score - mean) ** 2 for score in scores) / len(scores))
+    return [f + (1 - f) / (1 + torch.exp(-(score - mean) / deviation)) for score in scores]
+
+
+def naive_gtcc(sequences, dropouts, draws, *, K, delta, gamma, epoch, tau, variance_weight, reduction):
+    f, pairs = gamma ** (epoch + 1), []
+    for first, u in enumerate(sequences):
+        for second, v in enumerate(sequences):
+            if first == second:
+                continue
+            N, total = len(u), 0
+            frames, forward = draws[first, second]
+            kept = naive_drop_weights(u, dropouts[second], f) if gamma < 1 else None
+            for i, side in zip(frames.tolist(), forward.tolist(), strict=True):
+                alpha = torch.stack(naive_softmax([-naive_distance(u[i], v_j) / tau for v_j in v])).detach()
+                mixture = [value[0] for value in fit_gaussian_mixture(alpha.unsqueeze(0), K, 20)]
+                window = naive_window(i, N, max(1, round(delta * N)), side)
+                error = naive_error(u, v, i, window, mixture, tau, variance_weight)
+                if gamma < 1:
+                    error = kept[i] * error + (1 - kept[i]) / (error + 0.25)
+                total = total + error
+            pairs.append(total / len(frames) / N ** 2 if reduction == 'mean' else total)
+    return sum(pairs) / len(pairs) if reduction == 'mean' else sum(pairs)
+
+
+def repeat_draws(lengths, max_comparisons, seed):
+    """What the loss draws: for each pair the frames, then their sides."""
+    rng, draws = torch.Generator().manual_seed(seed), {}
+    for first in range(len(lengths)):
+        for second in range(len(lengths)):
+            if first != second:
+                frames = torch.randperm(lengths[first], generator=rng)[:max_comparisons]
+                draws[first, second] = frames, torch.rand(len(frames), generator=rng) < 0.5
+    return draws
+
+
+def random_sequences(lengths, width=4, scale=0.3, dtype=torch.float64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [(scale * torch.randn(length, width, generator=generator, dtype=torch.float64)).to(dtype).requires_grad_()
+            for length in lengths]
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize('dtype, tolerance', [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+@pytest.mark.parametrize('gamma, reduction, variance_weight', [
+    (0.9, 'mean', 0), (0.9, 'sum', 0), (1, 'mean', 0), (1, 'sum', 0.2), (0.9, 'mean', 0.2)])
+def test_value_and_gradient_match_a_naive_loop(gamma, reduction, variance_weight, dtype, tolerance):
+    lengths, options = (11, 7, 9), dict(delta=0.4, gamma=gamma, epoch=2, reduction=reduction)
+    sequences = random_sequences(lengths, dtype=dtype)
+    dropouts = [vector[0].detach().requires_grad_() for vector in random_sequences((1, 1, 1), 5, 1, dtype, seed=3)]
+    exact = [tensor.detach().double().requires_grad_() for tensor in sequences + dropouts]
+    expected = naive_gtcc(exact[:3], exact[3:], repeat_draws(lengths, 4, 5), K=3, tau=0.1,
+                          variance_weight=variance_weight, **options)
+    actual = GTCC_loss(sequences, 3, dropouts=dropouts, alignment_variance=variance_weight, max_comparisons=4,
+                       rng=seeded(5), **options)
+    assert actual.dtype == dtype and actual.shape == ()
+    torch.testing.assert_close(actual.double(), expected, rtol=tolerance, atol=tolerance)
+    ours = torch.autograd.grad(actual, sequences + dropouts, allow_unused=True)
+    theirs = torch.autograd.grad(expected, exact, allow_unused=True)
+    largest = max(gradient.abs().max().item() for gradient in theirs[:3])
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a is None) == (b is None) == (gamma == 1 and b is None)
+        if a is not None:
+            torch.testing.assert_close(a.double(), b, rtol=tolerance, atol=tolerance * largest)
+
+
+@pytest.mark.parametrize('variance_weight', [0, 0.3])
+def test_gradcheck_with_the_mixture_held_fixed(variance_weight):
+    u, v = random_sequences((8, 6))
+    frames = torch.tensor([0, 3, 7])
+    window = cycle_windows(frames, torch.tensor([True, False, True]), 8, 0.5)
+    mixture = fit_gaussian_mixture(torch.softmax(-3 * torch.cdist(u[frames], v), dim=1).detach(), 3, 20)
+    torch.autograd.gradcheck(
+        lambda u, v: cycle_errors(u, v, frames, window, mixture, 0.2, variance_weight), (u, v))
+
+
+def test_gradcheck_of_the_drop_weights():
+    sequence, (vector,) = random_sequences((6,))[0], random_sequences((1,), 5)
+    torch.autograd.gradcheck(lambda u, d: drop_weights(u, d, 0.3), (sequence, vector[0].detach().requires_grad_()))
+
+
+def test_errors_by_hand():
+    # One narrow component on v_2 = u_3; the window [1, 3] of frame 1 holds frame 3: error (1 - 3)^2.
+    u = torch.tensor([[0.], [100.], [200.], [300.]])
+    v = torch.tensor([[0.], [100.], [300.]])
+    mixture = GaussianMixture(*(torch.tensor(values) for values in ([[1.]], [[2.]], [[1e-4]])))
+    window = torch.tensor([[False, True, True, True]])
+    assert cycle_errors(u, v, torch.tensor([1]), window, mixture, 0.1, 0).item() == pytest.approx(4)
+    narrow = torch.tensor([[True, True, False, False]])  # frame 1 is then the nearest one allowed
+    assert cycle_errors(u, v, torch.tensor([1]), narrow, mixture, 0.1, 0).item() == pytest.approx(0)
+    # sigma^2 + 1/4 = 1/4, so log sigma = log 1/2
+    assert cycle_errors(u, v, torch.tensor([1]), narrow, mixture, 0.1, 0.5).item() == pytest.approx(0.5 * math.log(0.5))
+
+
+def test_an_exact_cycle_by_hand():
+    # Identical far frames: L = 0. Kept frames then cost nothing, dropped ones (1 - q) / 0.25, over N^2.
+    u = 100 * torch.arange(3.).unsqueeze(1)
+    loss = GTCC_loss([u, u], 3, 1., 1., rng=seeded())
+    densest = GTCC_loss([u, u], 3, 0.3, 0.5, dropouts=[torch.tensor([1., 9.])] * 2, epoch=1, rng=seeded())
+    sigmoid = [1 / (1 + math.exp(-z)) for z in (-math.sqrt(1.5), 0, math.sqrt(1.5))]
+    expected = sum((1 - 0.25) * (1 - s) / 0.25 for s in sigmoid) / 3 / 9
+    assert densest.item() == pytest.approx(expected, rel=1e-6)  # delta 0.3: windows of one frame
+    assert 0 <= loss.item() < 1
+
+
+@pytest.mark.parametrize('length, delta', [(10, 0.2), (10, 0.5), (10, 1.0), (7, 0.01), (2, 0.2), (1, 0.2), (15, 0.3)])
+@pytest.mark.parametrize('forward', [True, False])
+def test_windows_match_a_naive_set(length, delta, forward):
+    frames = torch.arange(length)
+    windows = cycle_windows(frames, torch.full((length,), forward), length, delta)
+    for i in range(length):
+        expected = naive_window(i, length, max(1, round(delta * length)), forward)
+        assert windows[i].nonzero().flatten().tolist() == expected
+        assert i in expected
+
+
+def test_windows_by_hand():
+    frames, both = torch.tensor([5, 5, 1, 9]), torch.tensor([True, False, True, True])
+    windows = cycle_windows(frames, both, 10, 0.3)
+    assert [row.nonzero().flatten().tolist() for row in windows] == [[5, 6, 7], [3, 4, 5], [0, 1, 2, 3], [7, 8, 9]]
+
+
+def test_drop_weights_by_hand():
+    # Scores 0, 1, 2 (bias apart): standardised -sqrt(3/2), 0, sqrt(3/2).
+    weights = drop_weights(torch.tensor([[0., 5.], [1., 5.], [2., 5.]]), torch.tensor([1., 0., 7.]), 0.2)
+    expected = [0.2 + 0.8 / (1 + math.exp(-z)) for z in (-math.sqrt(1.5), 0, math.sqrt(1.5))]
+    assert weights.tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_drop_weights_without_spread(dtype):
+    frames = torch.randn(1, 33, generator=seeded(), dtype=dtype).expand(77, -1).clone().requires_grad_()
+    weights = drop_weights(frames, torch.randn(34, generator=seeded(1), dtype=dtype), 0.2)
+    assert weights.tolist() == [pytest.approx(0.2 + 0.8 / 2)] * 77
+    weights.sum().backward()
+    assert frames.grad.abs().max() == 0
+
+
+@pytest.mark.parametrize('scale', [1e-6, 1e-2, 1, 1e2, 1e4])
+@pytest.mark.parametrize('kind', ['random', 'identical frames', 'identical sequences', 'two frames', 'one frame'])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])
+def test_finite_everywhere(scale, kind, dtype):
+    lengths = {'two frames': (2, 2), 'one frame': (1, 5)}.get(kind, (17, 17))  # fewer frames than components, and more
+    first, second = (sequence.detach() for sequence in random_sequences(lengths, 8, scale))
+    if kind == 'identical frames':
+        first, second = first[:1].expand(7, -1), second[:1].expand(25, -1)
+    if kind == 'identical sequences':
+        second = first
+    sequences = [sequence.to(dtype).clone().requires_grad_() for sequence in (first, second)]
+    dropouts = [torch.randn(9, generator=seeded(1)).to(dtype).requires_grad_() for _ in range(2)]
+    for options in (dict(gamma=0.5, dropouts=dropouts, alignment_variance=3), dict(gamma=1)):
+        loss = GTCC_loss(sequences, 15, 0.2, epoch=9, rng=seeded(), **options)
+        loss.backward()
+        assert torch.isfinite(loss)
+        assert all(torch.isfinite(sequence.grad).all() for sequence in sequences)
+    assert all(torch.isfinite(vector.grad).all() for vector in dropouts)
+
+
+def test_draws_follow_the_seed():
+    sequences = random_sequences((60, 50))
+    options = dict(gamma=1, max_comparisons=5)
+    values = [GTCC_loss(sequences, rng=seeded(seed), **options).item() for seed in (1, 1, 2)]
+    assert values[0] == values[1] != values[2]
+    state = torch.get_rng_state()
+    torch.manual_seed(1)
+    assert GTCC_loss(sequences, **options).item() == values[0]
+    torch.set_rng_state(state)
+    GTCC_loss(sequences, rng=seeded(), **options)
+    assert torch.equal(torch.get_rng_state(), state)  # with a generator of its own it leaves the global one alone
+
+
+def test_python_random_is_left_alone():
+    random.seed(0)
+    state = random.getstate()
+    GTCC_loss(random_sequences((6, 5)), gamma=1)
+    assert random.getstate() == state
+
+
+def test_a_shift_does_not_matter():
+    sequences = random_sequences((12, 9))
+    shifted = [sequence + 2.3 for sequence in sequences]
+    torch.testing.assert_close(GTCC_loss(sequences, gamma=1, rng=seeded()), GTCC_loss(shifted, gamma=1, rng=seeded()))
+
+
+def test_later_epochs_drop_more():
+    u = 100 * torch.arange(6.).unsqueeze(1)
+    dropouts = [torch.tensor([1., 0.])] * 2
+    early, late = (GTCC_loss([u, u], 6, 0.1, 0.9, dropouts, epoch=epoch, rng=seeded()).item() for epoch in (0, 10))
+    assert 0 < early < late
+
+
+def test_autocast_changes_nothing():
+    sequences = random_sequences((6, 9), dtype=torch.float32)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        inside = GTCC_loss(sequences, gamma=1, rng=seeded())
+    torch.testing.assert_close(inside, GTCC_loss(sequences, gamma=1, rng=seeded()), rtol=0, atol=0)
+
+
+def test_one_sequence_gives_a_zero_on_the_graph():
+    sequence = torch.randn(5, 3, requires_grad=True)
+    loss = GTCC_loss([sequence], dropouts=[torch.ones(4)])
+    loss.backward()
+    assert loss.item() == 0 and sequence.grad.abs().max() == 0
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (dict(dropouts=None), 'dropouts is None, expected one drop vector per sequence'),
+    (dict(dropouts=[torch.ones(3)]), 'holds 1 vectors, expected 2'),
+    (dict(dropouts=[torch.ones(3), torch.ones(2)]), r'dropouts\[1\] has shape \(2,\), expected \(3,\)'),
+    (dict(sequences=[torch.ones(3, 2), torch.ones(3, 4)]), 'is 4 wide, expected 2'),
+    (dict(n_components=0), 'n_components is 0'), (dict(max_gmm_iters=0), 'max_gmm_iters is 0'),
+    (dict(max_comparisons=0), 'max_comparisons is 0'), (dict(delta=0), 'delta is 0'), (dict(delta=1.5), 'delta is 1.5'),
+    (dict(gamma=0), 'gamma is 0'), (dict(gamma=2), 'gamma is 2'), (dict(softmax_temp=-1), 'softmax_temp is -1'),
+    (dict(reduction='max'), "reduction is 'max'"),
+])
+def test_wrong_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        GTCC_loss(**{'sequences': [torch.ones(3, 2), torch.ones(4, 2)], 'dropouts': [torch.ones(3)] * 2, **arguments})

@@ -1,0 +1,184 @@
+import math
+
+import pytest
+import torch
+
+import losses.tcc as tcc_module
+from losses import TCC_loss
+from losses.pairs import euclidean_distances, index_moments
+
+
+def naive_softmax(values):
+    top = max(float(value.detach()) for value in values)
+    exponentials = [torch.exp(value - top) for value in values]
+    total = sum(exponentials)
+    return [value / total for value in exponentials]
+
+
+def naive_distance(first, second):
+    squared = (first - second).square().sum()
+    return squared * 0 if squared.item() == 0 else squared.sqrt()
+
+
+def naive_tcc(sequences, tau, variance_weight, reduction):
+    pairs = []
+    for u in sequences:
+        for v in sequences:
+            N, total = len(u), 0
+            for i in range(N):
+                alpha = naive_softmax([-naive_distance(u[i], v_j) / tau for v_j in v])
+                neighbour = sum(a * v_j for a, v_j in zip(alpha, v, strict=True))
+                beta = naive_softmax([-naive_distance(neighbour, u_k) / tau for u_k in u])
+                mu = sum(b * k for k, b in enumerate(beta))
+                s = sum(b * (k - mu) ** 2 for k, b in enumerate(beta)) + 0.25
+                if reduction == 'mean':  # time in units of N: both the error and the spread are divided by N^2
+                    error = ((i - mu) / N) ** 2 / (s / N ** 2) + variance_weight / 2 * torch.log(s / N ** 2)
+                    total = total + error / N
+                else:
+                    total = total + (i - mu) ** 2 / s + variance_weight / 2 * torch.log(s)
+            pairs.append(total)
+    return sum(pairs) / len(pairs) if reduction == 'mean' else sum(pairs)
+
+
+def random_sequences(lengths, width=4, scale=0.3, dtype=torch.float64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [(scale * torch.randn(length, width, generator=generator, dtype=torch.float64)).to(dtype).requires_grad_()
+            for length in lengths]
+
+
+@pytest.mark.parametrize('reduction', ['mean', 'sum'])
+@pytest.mark.parametrize('lengths', [(6, 9), (3, 7, 5)])
+@pytest.mark.parametrize('dtype, tolerance', [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+def test_value_and_gradient_match_a_naive_loop(lengths, reduction, dtype, tolerance):
+    sequences = random_sequences(lengths, dtype=dtype)
+    exact = [sequence.detach().double().requires_grad_() for sequence in sequences]
+    expected = naive_tcc(exact, 0.1, 0.4, reduction)
+    actual = TCC_loss(sequences, softmax_temp=0.1, alignment_variance=0.4, reduction=reduction)
+    assert actual.dtype == dtype and actual.shape == ()
+    torch.testing.assert_close(actual.double(), expected, rtol=tolerance, atol=tolerance)
+    for ours, theirs in zip(torch.autograd.grad(actual, sequences), torch.autograd.grad(expected, exact), strict=True):
+        scale = theirs.abs().max().item()
+        torch.testing.assert_close(ours.double(), theirs, rtol=tolerance, atol=tolerance * scale)
+
+
+def test_gradcheck():
+    torch.autograd.gradcheck(lambda *sequences: TCC_loss(sequences, 0.2, 0.3), random_sequences((4, 6)))
+
+
+def test_two_far_frames_by_hand():
+    # Far apart for the temperature: every frame comes back to itself, mu = i and sigma = 0, so s = 1/4.
+    u = torch.tensor([[0.], [100.]])
+    loss = TCC_loss([u, u + 1], 0.1, 0.5, reduction='sum')
+    assert loss.item() == pytest.approx(4 * 2 * 0.5 / 2 * math.log(0.25), rel=1e-6)
+    assert TCC_loss([u, u + 1], 0.1, 0.5).item() == pytest.approx(0.25 * math.log(0.25 / 4), rel=1e-6)
+
+
+def test_collapse_by_hand():
+    # Identical frames come back uniformly: mu = 1, sigma^2 = 2/3 for 3 frames, so the errors are 1, 0, 1 over 11/12.
+    frames = torch.ones(3, 2, requires_grad=True)
+    loss = TCC_loss([frames, frames], alignment_variance=0, reduction='sum')
+    assert loss.item() == pytest.approx(4 * 2 / (2 / 3 + 0.25), rel=1e-6)
+    loss.backward()
+    assert torch.isfinite(frames.grad).all()
+
+
+def test_order_and_shift_do_not_matter():
+    sequences = random_sequences((6, 9, 4))
+    loss = TCC_loss(sequences)
+    torch.testing.assert_close(TCC_loss(sequences[::-1]), loss)
+    torch.testing.assert_close(TCC_loss([sequence + 3.7 for sequence in sequences]), loss)
+
+
+def test_an_aligned_pair_costs_less_than_a_shuffled_one():
+    path = torch.linspace(0, 3, 20, dtype=torch.float64)
+    u = torch.stack([path, path.square()], dim=1)
+    shuffled = u[torch.randperm(20, generator=torch.Generator().manual_seed(0))] + 0.2
+    assert TCC_loss([u, u + 0.05], alignment_variance=0) < TCC_loss([u, shuffled], alignment_variance=0) / 2
+
+
+def test_mean_does_not_grow_with_length():
+    def path(length):
+        return torch.linspace(0, 1, length, dtype=torch.float64).unsqueeze(1).expand(-1, 3)
+    short, long = (TCC_loss([path(n), path(n)], 0.05, 0.1).item() for n in (100, 400))
+    assert long == pytest.approx(short, rel=0.1)
+
+
+@pytest.mark.parametrize('scale', [1e-6, 1e-2, 1, 1e2, 1e4])
+@pytest.mark.parametrize('kind', ['random', 'identical frames', 'identical sequences', 'two frames', 'one frame'])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])
+def test_finite_everywhere(scale, kind, dtype):
+    lengths = {'two frames': (2, 2), 'one frame': (1, 5)}.get(kind, (7, 7))
+    first, second = (sequence.detach() for sequence in random_sequences(lengths, 8, scale))
+    if kind == 'identical frames':
+        first, second = first[:1].expand(7, -1), second[:1].expand(5, -1)
+    if kind == 'identical sequences':
+        second = first
+    sequences = [sequence.to(dtype).clone().requires_grad_() for sequence in (first, second)]
+    loss = TCC_loss(sequences)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(torch.isfinite(sequence.grad).all() for sequence in sequences)
+
+
+def test_autocast_changes_nothing():
+    sequences = random_sequences((6, 9), dtype=torch.float32)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        inside = TCC_loss(sequences)
+    torch.testing.assert_close(inside, TCC_loss(sequences), rtol=0, atol=0)
+
+
+def test_blocks_and_recomputation_change_nothing(monkeypatch):
+    sequences = random_sequences((11, 6))
+    whole = TCC_loss(sequences)
+    expected = torch.autograd.grad(whole, sequences)
+    monkeypatch.setattr(tcc_module, 'BLOCK_ENTRIES', 100)
+    monkeypatch.setattr(tcc_module, 'KEPT_ENTRIES', 0)
+    loss = TCC_loss(sequences)
+    torch.testing.assert_close(loss, whole)
+    torch.testing.assert_close(torch.autograd.grad(loss, sequences), expected)
+
+
+def test_one_sequence_gives_a_zero_on_the_graph():
+    sequence = torch.randn(5, 3, requires_grad=True)
+    loss = TCC_loss([sequence])
+    loss.backward()
+    assert loss.item() == 0 and sequence.grad.abs().max() == 0
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (dict(sequences=[]), 'sequences is empty'),
+    (dict(sequences=[torch.ones(3, 2), torch.ones(3)]), r'sequences\[1\] has shape \(3,\)'),
+    (dict(sequences=[torch.ones(3, 2), torch.ones(0, 2)]), r'sequences\[1\] has shape \(0, 2\)'),
+    (dict(sequences=[torch.ones(3, 2), torch.ones(3, 4)]), 'is 4 wide, expected 2'),
+    (dict(sequences=[torch.ones(3, 2), torch.ones(3, 2).double()]), 'float64 on cpu, expected torch.float32'),
+    (dict(sequences=[torch.ones(3, 2).long()] * 2), 'dtype torch.int64'),
+    (dict(softmax_temp=0), 'softmax_temp is 0'),
+    (dict(softmax_temp=math.nan), 'softmax_temp is nan'),
+    (dict(alignment_variance=-1), 'alignment_variance is -1'),
+    (dict(reduction='none'), "reduction is 'none'"),
+])
+def test_wrong_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        TCC_loss(**{'sequences': [torch.ones(3, 2), torch.ones(4, 2)], **arguments})
+
+
+@pytest.mark.parametrize('offset', [1e-4, 1e-2, 1])
+def test_float32_distances_do_not_cancel_between_near_vectors(offset):
+    base = torch.randn(6, 16, generator=torch.Generator().manual_seed(1)) + 5
+    near = base + offset * torch.randn(6, 16, generator=torch.Generator().manual_seed(2))
+    rows, columns = base.requires_grad_(), near.detach().requires_grad_()
+    exact_rows, exact_columns = (tensor.detach().double().requires_grad_() for tensor in (rows, columns))
+    actual, expected = euclidean_distances(rows, columns), euclidean_distances(exact_rows, exact_columns)
+    torch.testing.assert_close(actual.double(), expected, rtol=1e-6, atol=0)
+    pull = torch.randn(6, 6, generator=torch.Generator().manual_seed(3))
+    ours = torch.autograd.grad(actual, (rows, columns), pull)
+    theirs = torch.autograd.grad(expected, (exact_rows, exact_columns), pull.double())
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-5)
+
+
+def test_moments_far_from_the_start_keep_their_variance():
+    weights = torch.zeros(1, 8192)
+    weights[0, 8000], weights[0, 8001] = 0.3, 0.7
+    mean, variance = index_moments(weights)
+    assert mean.item() == pytest.approx(8000.7, abs=1e-6) and variance.item() == pytest.approx(0.21, abs=1e-5)
