@@ -346,7 +346,7 @@ def _one_list_per_handle(annotated: TaskAnnotations, lengths: Sequence[int],
                        'one rate' if rate is None else f'TIME_SCALE {time_scale}', advice)
         return None
     LOGGER.warning('task %s: %d annotation lists for %d handles; each recording takes the list that fits in order and '
-                   'in length (all within 2 %% or a frame); %s', annotated.task, lists, handles, advice)
+                   'in length (all within 2 %% or 1.5 frames); %s', annotated.task, lists, handles, advice)
     return TaskAnnotations(annotated.task, annotated.handles, *(
         [values[index] for index in match] for values in (annotated.actions, annotated.starts, annotated.ends)))
 

@@ -64,9 +64,10 @@ def _people(keys: Sequence[Hashable]) -> np.ndarray:
         if longest is None or not _alike(key, longest):
             numbers.append(numbers[-1] + 1 if numbers else 0)
             longest = key
-        else:
-            numbers.append(numbers[-1])
-            longest = key if key != longest and isinstance(key, tuple) and len(key) > len(longest) else longest
+            continue
+        numbers.append(numbers[-1])
+        if isinstance(key, tuple) and len(key) > len(longest):
+            longest = key  # the first list of this person was the one that broke off
     return np.array(numbers, dtype=int)
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from torch._utils import ExceptionWrapper
 
 from datasets.json_dataset import (
     Recording,
@@ -128,8 +129,9 @@ def dataset_files(tmp_path):
         content, draw = {}, np.random.default_rng(0)
         for task, all_ends in ends_by_task.items():
             names = [f'{task}-{index}' for index in range(len(all_ends))]
-            content[task] = {'handles': names, 'hdl_actions': [[f's{i}' for i in range(len(ends))] for ends in all_ends],
-                             'hdl_start_times': [[1, *ends[:-1]] for ends in all_ends], 'hdl_end_times': all_ends}
+            content[task] = {
+                'handles': names, 'hdl_actions': [[f's{i}' for i in range(len(ends))] for ends in all_ends],
+                'hdl_start_times': [[1, *ends[:-1]] for ends in all_ends], 'hdl_end_times': all_ends}
             for name in names:
                 np.save(tmp_path / f'{name}.npy', draw.normal(size=(length, 4, 2, 2) if frames else (length, 4)))
         (tmp_path / 'set.json').write_text(json.dumps(content))
@@ -216,13 +218,29 @@ def test_reading_ahead_changes_nothing(tasks, workers):
                    for one, other in zip(left.videos, right.videos, strict=True))
 
 
+class BrokenWorkers:
+    """A loader with worker processes, one of which fails; true ones take seconds to end after that."""
+
+    num_workers = 1
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+    def __iter__(self):
+        try:
+            yield self.dataset[0]
+        except UserError:
+            ExceptionWrapper(where='in DataLoader worker process 0').reraise()
+
+
 @pytest.mark.parametrize('workers', [0, 1])
 def test_reading_ahead_passes_errors_on_as_they_are(tasks, workers):
-    tasks['tea'][0].path.unlink()
-    merged = merge_loaders(make_train_loaders(tasks, 2, seed=0), 2, seed=0, workers=workers)
+    path = tasks['tea'][0].path
+    path.unlink()
+    loader = make_train_loaders(tasks, 2, seed=0)['tea']
     with pytest.raises(UserError) as error:
-        list(read_ahead(merged))
-    assert str(error.value).startswith(f'{tasks["tea"][0].path}: no such file') and '\n' not in str(error.value)
+        list(read_ahead(BrokenWorkers(loader.dataset) if workers else loader))
+    assert str(error.value).startswith(f'{path}: no such file') and '\n' not in str(error.value)
 
 
 def test_reading_ahead_may_be_broken_off(tasks):

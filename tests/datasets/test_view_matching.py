@@ -94,6 +94,8 @@ def test_a_stray_list_among_those_of_a_person_does_not_make_two_people_of_them()
     last_ends, keys = [1000, 900, 1500, 2500, 4000], ['p', 'stray', 'p', 'q', 'r']
     assert match_lists_to_handles(last_ends, [1000, 1500], keys, rate=1) is None
     assert match_lists_to_handles(last_ends, [1500, 2500, 4000], keys) == [2, 3, 4]
+    # lists 0 and 2 fit best, but they are of one person: the second recording is the next person's
+    assert match_lists_to_handles([1000, 400, 1015, 1010], [1000, 1014], ['p', 'stray', 'p', 'q'], rate=1) == [0, 3]
 
 
 def test_a_view_that_broke_off_belongs_to_the_person_before():

@@ -13,6 +13,7 @@ from datasets.json_dataset import Recording, make_train_loaders, make_validation
 from models.alignment_training_loop import alignment_training_loop, run_validation_epoch
 from models.build import build_model, fill_in_sizes
 from utils.ckpt_save import load_checkpoint
+from utils.command_line import seed_everything
 from utils.errors import UserError
 from utils.loss_entry import LossTerms, get_loss_function
 
@@ -55,7 +56,7 @@ def loaders(recordings, config, val_count=2):
 
 
 def run(recordings, config, folder, **options):
-    torch.manual_seed(config.SEED)
+    seed_everything(config.SEED)
     train, val = loaders(recordings, config)
     model = build_model(config)
     history = alignment_training_loop(model, train, get_loss_function(config), folder, config, val, **options)
