@@ -111,10 +111,15 @@ def _compute_tables(model: nn.Module, config: EasyDict, parts: Mapping, reading:
         lengths = [recording.num_frames for recording in test.recordings]
         draw_progress(task, list(zip([recording.handle for recording in test.recordings], test.actions, curves,
                                      lengths, strict=True)), folder / f'progress_{task}.png')
+    return finish_tables(rows)
+
+
+def finish_tables(rows: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+    """Append the MEAN row to each table that has rows; its skill is that of its own columns, not a mean of ratios."""
     tables = {name: with_mean_row(table) for name, table in rows.items() if table}
     if 'action_progress' in tables:
         mean = tables['action_progress'][-1]
-        mean['skill'] = skill(mean)  # of the means: a mean of ratios would favour tasks with an easy baseline
+        mean['skill'] = skill(mean)
     return tables
 
 

@@ -1,0 +1,55 @@
+"""Pictures of progress: what is drawn, and that odd names and gaps do no harm."""
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from evaluation.pictures import RECORDINGS_DRAWN, draw_progress
+from evaluation.progress_metrics import ActionCurves
+from utils.tensorops import Action
+
+
+def recording(handle, *spans, frames=12):
+    actions = [Action(name, start, end) for name, start, end in spans]
+    curves = []
+    for action in actions:
+        visible = min(action.end, frames - 1) - action.start + 1
+        true = np.arange(1, visible + 1) / action.length
+        curves.append(ActionCurves(handle, action.length, true, {'head': true / 2}))
+    return handle, actions, curves, frames
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that were saved."""
+    saved, original = [], Figure.savefig
+    monkeypatch.setattr(Figure, 'savefig', lambda figure, *rest, **more: saved.append(figure)
+                        or original(figure, *rest, **more))
+    return saved
+
+
+def test_progress_lies_at_the_frames_of_its_actions(tmp_path, figures):
+    path = tmp_path / 'progress.png'
+    draw_progress('tea', [recording('a', ('pour', 1, 4), ('stir', 7, 7), ('wait', 10, 13))], path)
+    panel, = figures[0].axes
+    lines = {line.get_label(): line.get_ydata() for line in panel.lines}
+    nan = np.nan
+    true = [nan, 0.25, 0.5, 0.75, 1, nan, nan, 1, nan, nan, 0.25, 0.5]  # the last action ends past the features
+    np.testing.assert_allclose(lines['true'], true)
+    np.testing.assert_allclose(lines['predicted'], np.array(true) / 2)
+    assert panel.get_title() == 'a' and [text.get_text() for text in panel.texts] == ['pour', 'stir', 'wait']
+    assert imread(path).ndim == 3
+
+
+def test_a_few_recordings_that_have_actions_are_drawn(tmp_path, figures):
+    recordings = [recording('empty'), *(recording(f'r{index}', ('pour', 0, 3)) for index in range(9))]
+    draw_progress('tea', recordings, tmp_path / 'progress.png')
+    assert [panel.get_title() for panel in figures[0].axes] == [f'r{index}' for index in range(RECORDINGS_DRAWN)]
+    draw_progress('tea', recordings[:1], tmp_path / 'none.png')
+    assert not (tmp_path / 'none.png').exists()
+
+
+def test_names_are_text_not_formulas(tmp_path):
+    draw_progress('cost $^$', [recording('a $_$', ('pay $\\nothing$', 0, 3))], tmp_path / 'progress.png')
+    assert (tmp_path / 'progress.png').exists()
