@@ -1,6 +1,7 @@
 """Checks of a configuration: known keys, types of the defaults, and ranges."""
 
 import difflib
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -119,6 +120,6 @@ def check_value(key: str, value: object, default: object, source: str) -> object
         raise UserError(f'{source}: {key} is {value!r} ({type(value).__name__}), expected {expected}')
     if key in CHECKS:
         accepts, expected = CHECKS[key]
-        if not accepts(value) or value != value:
+        if not accepts(value) or (isinstance(value, float) and not math.isfinite(value)):
             raise UserError(f'{source}: {key} is {value!r}, expected {expected}')
     return value

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from evaluation.progress_metrics import ActionCurves
 from utils.plotter import new_figure, save_figure
 from utils.tensorops import Action
@@ -28,23 +26,17 @@ def draw_progress(task: str, recordings: Sequence[tuple[str, Sequence[Action], S
     figure.suptitle(f'{task}: progress within each action of test recordings', parse_math=False)
     panels = figure.subplots(len(drawn), 1, squeeze=False)[:, 0]
     for axes, (handle, actions, curves, num_frames) in zip(panels, drawn, strict=True):
-        for values, label, style in ((_over_frames(actions, [curve.true for curve in curves], num_frames),
-                                      'true', {'color': '0.6', 'linewidth': 3}),
-                                     (_over_frames(actions, [curve.predicted['head'] for curve in curves], num_frames),
-                                      'predicted', {'color': 'tab:red', 'linewidth': 1.5})):
-            axes.plot(values, label=label, **style)
-        for action in actions:
-            axes.text(action.start, 1.03, action.name, fontsize=7, clip_on=True, parse_math=False)
-        axes.set(ylim=(0, 1.15), xlim=(0, num_frames), ylabel='progress')
-        axes.set_title(handle, parse_math=False)
-    panels[0].legend(loc='upper right', framealpha=0.9)
+        for number, (action, curve) in enumerate(zip(actions, curves, strict=True)):
+            # A line of its own for each action: one line would join the end of an action to the next one's start.
+            frames = range(action.start, action.start + len(curve.true))
+            axes.plot(frames, curve.true, color='0.65', linewidth=3, label=None if number else 'true')
+            axes.plot(frames, curve.predicted['head'], color='tab:red', linewidth=1.5,
+                      label=None if number else 'predicted')
+            # Two heights, so that the names of short actions do not cover each other.
+            axes.text(action.start, 1.06 + 0.13 * (number % 2), action.name, fontsize=7, clip_on=True,
+                      parse_math=False)
+        axes.set(ylim=(0, 1.32), xlim=(0, num_frames), yticks=[0, 0.5, 1], ylabel='progress')
+        axes.set_title(handle, parse_math=False)  # names are text, also where they hold a $
+    figure.legend(*panels[0].get_legend_handles_labels(), loc='upper right')
     panels[-1].set_xlabel('frame')
     save_figure(figure, path)
-
-
-def _over_frames(actions: Sequence[Action], curves: Sequence[np.ndarray], num_frames: int) -> np.ndarray:
-    """Lay the curves of actions along the recording, with gaps where there is none."""
-    values = np.full(num_frames, np.nan)
-    for action, curve in zip(actions, curves, strict=True):
-        values[action.start:action.start + len(curve)] = curve
-    return values

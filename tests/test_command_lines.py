@@ -77,7 +77,8 @@ def test_losses_hold_their_identities(progress_run):
 def test_settings_of_the_plan_reach_the_model(progress_run):
     stored = json.loads((progress_run[0] / 'config.json').read_text())
     assert stored['PROGRESS_LOSS']['samples_per_video'] == 1
-    assert stored['ARCHITECTURE']['num_heads'] == len(json.loads((progress_run[0] / 'splits.json').read_text())['splits'])
+    splits = json.loads((progress_run[0] / 'splits.json').read_text())['splits']
+    assert stored['ARCHITECTURE']['num_heads'] == len(splits)
     checkpoint = torch.load(progress_run[0] / 'ckpt/best_model_combined.pt', weights_only=True)
     assert any(name.startswith('progress_head.gru') for name in checkpoint['model_state_dict'])
 

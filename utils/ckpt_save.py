@@ -1,7 +1,9 @@
 """Checkpoints: written whole or not at all, read without running code, found by type."""
 
+import io
 import pickle
 import re
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +20,8 @@ LOGGER = get_logger(__name__)
 BEST_NAMES = {'combined': 'best_model_combined.pt', 'alignment': 'best_model_alignment.pt'}
 OLD_BEST_NAME = 'best_model.pt'
 EPOCH_NAME = re.compile(r'epoch-(\d+)\.pt')
+# What unpickling bytes that are no checkpoint ends in, beside UnpicklingError.
+DAMAGE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, struct.error)
 KEYS = ('config', 'epoch', 'loss', 'model_state_dict', 'optimizer_state_dict')
 
 
@@ -43,10 +47,12 @@ def ckpt_save(model_t: nn.Module, optimizer_t: torch.optim.Optimizer, epoch_t: i
         if not torch.isfinite(value).all():
             raise UserError(f'{filename}: not saved, {name} holds NaN or infinity after epoch {epoch_t}; lower '
                             '--learning_rate, or look with --debug; earlier checkpoints are intact')
+    # By way of memory: torch.save turns a full disk into a RuntimeError, write_bytes leaves it an OSError.
+    buffer = io.BytesIO()
+    torch.save({'config': to_plain(config), 'epoch': int(epoch_t), 'loss': float(loss_t),
+                'model_state_dict': dict(state), 'optimizer_state_dict': optimizer_t.state_dict(), **more}, buffer)
     with atomic_path(filename) as temporary:
-        torch.save({'config': to_plain(config), 'epoch': int(epoch_t), 'loss': float(loss_t),
-                    'model_state_dict': dict(state), 'optimizer_state_dict': optimizer_t.state_dict(), **more},
-                   temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def to_plain(config: object) -> object:
@@ -70,9 +76,10 @@ def load_checkpoint(path: Path | str, device: torch.device | str = 'cpu') -> dic
         reason = str(error).splitlines()[0]
         raise UserError(f'{path}: refused, it holds more than tensors and plain values, or is damaged ({reason}); use '
                         'a checkpoint that this project wrote') from error
-    except (OSError, EOFError, RuntimeError) as error:
-        raise UserError(f'{path}: cannot be read as a checkpoint ({str(error).splitlines()[0]}); it may be truncated: '
-                        'choose another one of the run') from error
+    except DAMAGE as error:
+        reason = str(error).splitlines()[:1] or [type(error).__name__]
+        raise UserError(f'{path}: cannot be read as a checkpoint ({reason[0]}); it may be truncated: choose another '
+                        'one of the run') from error
     missing = [key for key in KEYS if key not in content] if isinstance(content, dict) else list(KEYS)
     if missing:
         raise UserError(f'{path}: no checkpoint of a run, {", ".join(missing)} missing')

@@ -17,7 +17,7 @@ from utils.tensorops import (
 )
 
 DEFAULT_NUM_EPOCHS = 50
-SEGMENT_ATTEMPTS = 3  # draws until a segment has two frames or more
+SEGMENT_REDRAWS = 3  # further draws where a segment has a single frame
 AlignmentTerm = Callable[[Mapping, int], Tensor]
 # Segments with the progress at their last frame, or, where dense, at every frame.
 SampledSegments = list[tuple[Tensor, Tensor]]
@@ -120,7 +120,8 @@ def _alignment_losses(terms: Mapping[str, AlignmentTerm], outputs: Sequence[Mapp
 
 def _attached_zero(outputs: Sequence[Mapping]) -> Tensor:
     """Return a zero that hangs on the embeddings, so that its backward pass runs."""
-    return sum(embedding.sum() * 0 for output in outputs for embedding in output['outputs'])
+    zeros = [embedding.sum() * 0 for output in outputs for embedding in output['outputs']]
+    return torch.stack(zeros).sum() if zeros else torch.zeros((), requires_grad=True)
 
 
 def progress_loss(outputs: Sequence[Mapping], times: Sequence[Sequence[Mapping]], *, progress_config: Mapping,
@@ -142,7 +143,6 @@ def progress_loss(outputs: Sequence[Mapping], times: Sequence[Sequence[Mapping]]
     """
     if times is None:
         raise ValueError('times is None, expected one dict per recording: the progress loss samples from it')
-    head = outputs[0]['progress_head']
     dense = progress_config.get('sampling', 'segment') == 'dense'
     segments: SampledSegments = []
     for output, recordings in zip(outputs, times, strict=True):
@@ -151,7 +151,9 @@ def progress_loss(outputs: Sequence[Mapping], times: Sequence[Sequence[Mapping]]
                 embeddings = embeddings.detach()
             segments += _sample_segments(embeddings, recording, progress_config, background_labels)
     if not segments:
-        return _attached_zero(outputs) + sum(weight.sum() * 0 for weight in head.parameters()), False
+        return _attached_zero(outputs) + sum(weight.sum() * 0 for output in outputs
+                                             for weight in output['progress_head'].parameters()), False
+    head = outputs[0]['progress_head']
     inputs = [segment for segment, _ in segments]
     penalty = F.l1_loss if progress_config.get('loss_type', 'l1') == 'l1' else F.mse_loss
     if not dense:
@@ -183,7 +185,7 @@ def _sample_segments(embeddings: Tensor, recording: Mapping, progress_config: Ma
 def _draw_long_segment(embeddings: Tensor, recording: Mapping, min_segment_len: int,
                        background_labels: Sequence[str]) -> tuple:
     """Draw until a segment has two frames: one frame says nothing of what came before it."""
-    for _ in range(SEGMENT_ATTEMPTS):
+    for _ in range(1 + SEGMENT_REDRAWS):
         drawn = sample_action_segment_with_random_index(embeddings, recording, min_segment_len,
                                                         background_labels=background_labels)
         if drawn[0] is None or len(drawn[0]) >= 2:

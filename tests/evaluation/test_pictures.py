@@ -33,11 +33,13 @@ def test_progress_lies_at_the_frames_of_its_actions(tmp_path, figures):
     path = tmp_path / 'progress.png'
     draw_progress('tea', [recording('a', ('pour', 1, 4), ('stir', 7, 7), ('wait', 10, 13))], path)
     panel, = figures[0].axes
-    lines = {line.get_label(): line.get_ydata() for line in panel.lines}
-    nan = np.nan
-    true = [nan, 0.25, 0.5, 0.75, 1, nan, nan, 1, nan, nan, 0.25, 0.5]  # the last action ends past the features
-    np.testing.assert_allclose(lines['true'], true)
-    np.testing.assert_allclose(lines['predicted'], np.array(true) / 2)
+    drawn = {}
+    for line in panel.lines:
+        for frame, value in zip(line.get_xdata(), line.get_ydata(), strict=True):
+            drawn.setdefault(line.get_color(), {})[frame] = value
+    true = {1: 0.25, 2: 0.5, 3: 0.75, 4: 1, 7: 1, 10: 0.25, 11: 0.5}  # the last action ends past the features
+    assert list(drawn.values()) == [true, {frame: value / 2 for frame, value in true.items()}]
+    assert [text.get_text() for text in figures[0].legends[0].texts] == ['true', 'predicted']
     assert panel.get_title() == 'a' and [text.get_text() for text in panel.texts] == ['pour', 'stir', 'wait']
     assert imread(path).ndim == 3
 
