@@ -6,6 +6,7 @@ angle of its own.
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -27,11 +28,15 @@ PARTS_OF_PEOPLE = {'train': 0.7, 'val': 0.1, 'test': 0.2}
 TURN = 1.5 * np.pi  # angle from a step's first frame to its last; a full circle would end where it begins
 PHASE_PLANES = 3
 FRAME_SHAPE = (8, 3, 3)  # C, H, W of the frames
+MAX_NAME_BYTES = 200  # file systems end at 255, '.splits.json' included
+# Least and most of each setting: amplitudes that float16 frames hold, durations that stay small on a disk.
+LIMITS = {'people': (4, 1000), 'repetitions': (1, 1000), 'width': (2 * PHASE_PLANES, 4096), 'noise': (0, 10),
+          'phase': (0, 10), 'style': (0, 10), 'pace': (0, 1), 'variation': (0, 1)}
 
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """Size and difficulty of the demo dataset.
+    """Size and difficulty of the demo dataset; ``LIMITS`` holds the range of each.
 
     Attributes:
         people: who perform every task; the last ones are kept for validation and test.
@@ -102,6 +107,7 @@ def _draw_segments(world: _World, task: str, person: int, rng: np.random.Generat
         if rng.random() < 0.25:
             steps[position:position + 2] = steps[position + 1], steps[position]
     labels = [step for step in steps for _ in range(int(rng.choice([0, 1, 2], p=[0.1, 0.75, 0.15])))]
+    labels = labels or steps[:1]  # a recording in which every step was skipped would be empty
     segments, end = [], 0
     for label in [BACKGROUND, *(label for step in labels for label in (step, BACKGROUND))]:
         if label == BACKGROUND:
@@ -122,7 +128,7 @@ def write_demo(out: Path, name: str = 'demo', seed: int = 0, settings: DemoSetti
     Args:
         out: folder that takes ``data/`` and ``dset_jsons/``.
         name: name of the dataset.
-        seed: of every draw.
+        seed: of every draw, >= 0.
         settings: size and difficulty.
         overwrite: replace a dataset of that name.
 
@@ -130,19 +136,16 @@ def write_demo(out: Path, name: str = 'demo', seed: int = 0, settings: DemoSetti
         Environment variable -> folder that it has to name.
 
     Raises:
-        UserError: the dataset exists and ``overwrite`` is off, or a setting is out of range.
+        UserError: the dataset exists and ``overwrite`` is off, the name, the seed or a setting is out of range, or
+            ``out`` cannot be written to.
     """
     settings = settings or DemoSettings()
-    _check(settings)
+    _check(name, seed, settings)
     paths = {'DATASET_PATH': out / 'data', 'JSON_DPATH': out / 'dset_jsons', 'OUTPUT_PATH': out / 'output'}
     annotation_path = paths['JSON_DPATH'] / f'{name}.json'
     if annotation_path.exists() and not overwrite:
         raise UserError(f'{annotation_path}: this dataset exists; --overwrite replaces it, or choose another --name')
-    # The annotations are written last: without them a dataset cut short is not taken for whole.
-    annotation_path.unlink(missing_ok=True)
-    for folder in (paths['DATASET_PATH'] / name / 'features', paths['DATASET_PATH'] / name / 'frames',
-                   paths['JSON_DPATH']):
-        folder.mkdir(parents=True, exist_ok=True)
+    _make_folders(out, annotation_path, [paths['DATASET_PATH'] / name / kind for kind in ('features', 'frames')])
     world = _World(settings, np.random.default_rng([seed, 0]))
     annotations, splits = {}, {}
     for number, task in enumerate(TASKS):
@@ -153,12 +156,30 @@ def write_demo(out: Path, name: str = 'demo', seed: int = 0, settings: DemoSetti
     return paths
 
 
-def _check(settings: DemoSettings) -> None:
-    limits = {'people': 4, 'repetitions': 1, 'width': 2 * PHASE_PLANES}
+def _check(name: str, seed: int, settings: DemoSettings) -> None:
+    """Refuse what cannot be written, before an earlier dataset is touched."""
+    fits = name.isprintable() and 0 < len(name.encode()) <= MAX_NAME_BYTES
+    if not fits or name != Path(name).name or name.startswith('.'):
+        raise UserError(f'--name {name[:60]!r}: expected the name of a dataset, 1 to {MAX_NAME_BYTES} bytes, without '
+                        'slashes or a leading dot')
+    if seed < 0:
+        raise UserError(f'--seed {seed}: expected 0 or more')
     for field in fields(settings):
-        value = getattr(settings, field.name)
-        if value < limits.get(field.name, 0):
-            raise UserError(f'--{field.name} {value}: expected at least {limits.get(field.name, 0)}')
+        value, (least, most) = getattr(settings, field.name), LIMITS[field.name]
+        if not least <= value <= most:  # in this form it refuses NaN, too
+            raise UserError(f'--{field.name} {value}: expected {least} to {most}')
+
+
+def _make_folders(out: Path, annotation_path: Path, folders: Sequence[Path]) -> None:
+    """Make room for the dataset; an earlier one of the name is no dataset from here on."""
+    try:
+        # The annotations go first and are written last: without them a dataset cut short is not taken for whole.
+        annotation_path.unlink(missing_ok=True)
+        for folder in (*folders, annotation_path.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'{error.filename}: cannot be written ({error.strerror}); expected a folder in place of '
+                        f'OUT = {out}: choose another') from error
 
 
 def _write_task(world: _World, task: str, folder: Path, rng: np.random.Generator) -> tuple[dict, dict]:
@@ -201,7 +222,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--overwrite', action='store_true', help='replace a dataset of that name')
     for field in fields(DemoSettings):
-        parser.add_argument(f'--{field.name}', type=field.type, default=field.default, help=f'default {field.default}')
+        parser.add_argument(f'--{field.name}', type=field.type, default=field.default,
+                            help=f'{LIMITS[field.name][0]} to {LIMITS[field.name][1]}, default {field.default}')
 
     def command() -> None:
         arguments = parser.parse_args(argv)
@@ -210,9 +232,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'Wrote the dataset {arguments.name}: synthetic recordings of {settings.people} people and '
               f'{len(TASKS)} tasks, test people unseen in training. To use it:\n')
         for variable, path in paths.items():
-            print(f'export {variable}={path.resolve()}')
-        print(f'\nand give its split to training: --dataset {arguments.name} --splits '
-              f'{paths["JSON_DPATH"].resolve() / (arguments.name + ".splits.json")}')
+            print(f'export {variable}={shlex.quote(str(path.resolve()))}')
+        splits = paths['JSON_DPATH'].resolve() / f'{arguments.name}.splits.json'
+        print(f'\nand give its split to training: --dataset {shlex.quote(arguments.name)} --splits '
+              f'{shlex.quote(str(splits))}')
 
     return run_command(command)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from models.encoders import DROP_LAYERS, DropNetwork, Encoder, linear_stack
+from models.encoders import DROP_LAYERS, DropNetwork, Encoder, linear_stack, require_positive, split_like
 from models.progress_head import ProgressHead
 
 __all__ = ['HeadModel', 'MultiProngAttDropoutModel', 'ProgressHead', 'SingleEncoderModel']
@@ -56,7 +56,7 @@ class ProgressModel(nn.Module):
     def _with_extras(self, result: dict) -> dict:
         """Add drop vectors and the progress head to what was computed from 'outputs'."""
         if self.dropping:
-            result['dropouts'] = [self.dropout(embedding) for embedding in result['outputs']]
+            result['dropouts'] = self.dropout(result['outputs'])
         if self.use_progress_head:
             result['progress_head'] = self.progress_head
         return result
@@ -128,8 +128,7 @@ class MultiProngAttDropoutModel(ProgressModel):
                          progress_head_hidden_dim=progress_head_hidden_dim,
                          progress_head_use_gru=progress_head_use_gru,
                          progress_head_normalize_embeddings=progress_head_normalize_embeddings)
-        if num_heads < 1:
-            raise ValueError(f'num_heads is {num_heads}, expected at least 1')
+        require_positive(num_heads=num_heads)
         self.head_models = nn.ModuleList(HeadModel(output_dimensionality) for _ in range(num_heads))
         self.attention_layer = nn.Sequential(
             *linear_stack([num_heads * output_dimensionality, *attn_layers, num_heads], nn.Tanh), nn.Softmax(dim=-1))
@@ -145,9 +144,10 @@ class MultiProngAttDropoutModel(ProgressModel):
             is one.
         """
         embeddings = self.base_model(videos)['outputs']
-        lengths = [len(embedding) for embedding in embeddings]
         shared = torch.cat(embeddings)
+        # Stacked on dim 1, so that flattening puts one frame's heads side by side and never mixes frames.
         heads = torch.stack([head(shared) for head in self.head_models], dim=1)  # (frames, H, E)
         attention = self.attention_layer(heads.flatten(1))
         mixed = (attention.unsqueeze(-1) * heads).sum(dim=1)
-        return self._with_extras({'outputs': list(mixed.split(lengths)), 'attentions': list(attention.split(lengths))})
+        return self._with_extras({'outputs': split_like(mixed, embeddings),
+                                  'attentions': split_like(attention, embeddings)})

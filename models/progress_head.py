@@ -49,7 +49,8 @@ class ProgressHead(nn.Module):
             return self.forward([segments])[0]
         if lengths is None:
             segments, lengths = self._pad(segments)
-        self._check_batch(segments, lengths)
+        else:
+            segments = self._blank_padding(segments, lengths)
         states = self._states(segments)
         last = (lengths.to(states.device) - 1).view(-1, 1, 1).expand(-1, 1, states.shape[-1])
         return self.fc(states.gather(1, last).squeeze(1)).squeeze(-1)
@@ -92,32 +93,46 @@ class ProgressHead(nn.Module):
             output, state = self.gru(frame.view(1, 1, -1), state)
             return self.fc(output.flatten()).squeeze(), state
         # The state is the sum of the frames and, behind it, their number.
-        counted = torch.cat([frame, frame.new_ones(1)])
+        counted = torch.cat([frame, frame.new_ones(1)]).to(self._sum_dtype(frame))
         state = counted if state is None else state + counted
-        return self.fc(state[:-1] / state[-1]).squeeze(), state
+        return self.fc((state[:-1] / state[-1]).to(frame.dtype)).squeeze(), state
 
     def _states(self, padded: Tensor) -> Tensor:
         """Return what the readout sees at every frame: GRU outputs or running means, (B, n, width)."""
         frames = self._normalize(padded)
         if self.use_gru:
             return self.gru(frames)[0]
-        counts = torch.arange(1, frames.shape[1] + 1, device=frames.device, dtype=frames.dtype)
-        return frames.cumsum(dim=1) / counts.view(1, -1, 1)
+        sums = frames.cumsum(dim=1, dtype=self._sum_dtype(frames))
+        counts = torch.arange(1, frames.shape[1] + 1, device=sums.device, dtype=sums.dtype)
+        return (sums / counts.view(1, -1, 1)).to(frames.dtype)
+
+    @staticmethod
+    def _sum_dtype(frames: Tensor) -> torch.dtype:
+        """Return the precision of running sums: half precision cannot count past a few hundred frames."""
+        return torch.promote_types(frames.dtype, torch.float32)
 
     def _normalize(self, embeddings: Tensor) -> Tensor:
         return F.layer_norm(embeddings, embeddings.shape[-1:]) if self.normalize_embeddings else embeddings
 
     def _pad(self, segments: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        if len(segments) == 0:
+            raise ValueError('segments is empty, expected at least one segment')
         for index, segment in enumerate(segments):
             if segment.ndim != 2 or segment.shape[1] != self.input_dim or len(segment) == 0:
                 raise ValueError(f'segment {index} has shape {tuple(segment.shape)}, expected (n, {self.input_dim}) '
                                  'with n >= 1')
         return pad_sequence(list(segments), batch_first=True), torch.tensor([len(segment) for segment in segments])
 
-    def _check_batch(self, padded: Tensor, lengths: Tensor) -> None:
-        if padded.ndim != 3 or padded.shape[2] != self.input_dim or len(lengths) != len(padded):
+    def _blank_padding(self, padded: Tensor, lengths: Tensor) -> Tensor:
+        """Check a padded batch and put zeros past each length, as NaN there would reach the weights' gradients."""
+        if not isinstance(padded, Tensor):
+            raise ValueError('segments are a list beside lengths, expected one padded tensor (B, n, D)')
+        if padded.ndim != 3 or padded.shape[2] != self.input_dim or not 0 < len(lengths) == len(padded):
             raise ValueError(f'segments have shape {tuple(padded.shape)} beside {len(lengths)} lengths, expected '
-                             f'(B, n, {self.input_dim}) and B lengths')
-        if int(lengths.min()) < 1 or int(lengths.max()) > padded.shape[1]:
-            raise ValueError(f'lengths run from {int(lengths.min())} to {int(lengths.max())}, expected 1 to '
-                             f'{padded.shape[1]}')
+                             f'(B, n, {self.input_dim}) and B >= 1 lengths')
+        shortest, longest = torch.stack(lengths.aminmax()).tolist()
+        if shortest < 1 or longest > padded.shape[1]:
+            raise ValueError(f'lengths run from {shortest} to {longest}, expected 1 to {padded.shape[1]}')
+        frames = torch.arange(padded.shape[1], device=padded.device)
+        is_padding = frames >= lengths.to(padded.device).unsqueeze(1)
+        return padded.masked_fill(is_padding.unsqueeze(-1), 0)

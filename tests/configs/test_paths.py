@@ -1,0 +1,57 @@
+"""Where data is looked for, and what is said where it is not there."""
+
+from pathlib import Path
+
+import pytest
+
+from configs.paths import DatasetPaths, dataset_paths, environment_path
+from utils.errors import UserError
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """One dataset under the three variables."""
+    for folder in ('data/egoprocel/features', 'data/egoprocel/frames', 'json'):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / 'json/egoprocel.json').write_text('{}')
+    monkeypatch.setenv('DATASET_PATH', str(tmp_path / 'data'))
+    monkeypatch.setenv('JSON_DPATH', str(tmp_path / 'json'))
+    return tmp_path
+
+
+@pytest.mark.parametrize(('variable', 'default'), [('DATASET_PATH', 'data'), ('OUTPUT_PATH', 'output'),
+                                                   ('JSON_DPATH', 'dset_jsons')])
+@pytest.mark.parametrize('value', [None, '', '/elsewhere'])
+def test_variables_are_read_when_asked(monkeypatch, variable, default, value):
+    monkeypatch.delenv(variable, raising=False)
+    if value is not None:
+        monkeypatch.setenv(variable, value)
+    assert environment_path(variable) == Path(value or default)
+
+
+@pytest.mark.parametrize(('dataset', 'suffix'), [('egoprocel', ''), ('cmu', '.cmu'), ('egtea', '.egtea')])
+@pytest.mark.parametrize('kind', ['features', 'frames'])
+def test_parts_lie_in_the_dataset_that_holds_them(data, dataset, suffix, kind):
+    assert dataset_paths(dataset, kind) == DatasetPaths(data / 'data/egoprocel' / kind, data / 'json/egoprocel.json',
+                                                        suffix)
+
+
+@pytest.mark.parametrize(('dataset', 'kind', 'variable', 'missing'), [
+    ('coin', 'features', 'JSON_DPATH', 'json/coin.json'), ('egoprocel', 'flow', 'DATASET_PATH', 'data/egoprocel/flow')])
+def test_what_is_missing_is_named_with_its_variable(data, dataset, kind, variable, missing):
+    with pytest.raises(UserError) as caught:
+        dataset_paths(dataset, kind)
+    message = str(caught.value)
+    assert message.startswith(f'{variable}={data / Path(missing).parts[0]} (set): {data / missing} does not exist')
+    assert 'python -m datasets.demo demo' in message and '\n' not in message
+
+
+@pytest.mark.parametrize(('variable', 'default'), [('DATASET_PATH', 'data'), ('JSON_DPATH', 'dset_jsons')])
+def test_a_missing_folder_is_named_before_what_it_should_hold(data, monkeypatch, variable, default):
+    monkeypatch.setenv(variable, str(data / 'nowhere'))
+    with pytest.raises(UserError, match=f'^{variable}={data}/nowhere .set.: {data}/nowhere does not exist; expected '):
+        dataset_paths('egoprocel')
+    monkeypatch.delenv(variable)
+    monkeypatch.chdir(data / 'data/egoprocel')
+    with pytest.raises(UserError, match=f'^{variable}={default} .unset: .*: {default} does not exist'):
+        dataset_paths('egoprocel')

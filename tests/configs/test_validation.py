@@ -1,0 +1,79 @@
+"""Types, ranges and names of settings."""
+
+import math
+
+import pytest
+
+from configs.generic_config import CONFIG
+from configs.validation import CHECKS, OPTIONAL_TYPES, check_key, check_value, flatten
+from utils.errors import UserError
+
+DEFAULTS = flatten(CONFIG)
+
+
+def check(key, value):
+    return check_value(key, value, DEFAULTS[key], 'here')
+
+
+@pytest.mark.parametrize('key', DEFAULTS)
+def test_every_default_passes_its_own_check_and_no_mapping_does(key):
+    value = DEFAULTS[key]
+    assert check(key, value) == value
+    with pytest.raises(UserError, match=f'here: {key} is '):
+        check(key, {'a': 1})
+
+
+def test_tables_name_settings_that_exist():
+    assert {*CHECKS, *OPTIONAL_TYPES} <= set(DEFAULTS)
+    assert set(OPTIONAL_TYPES) == {key for key, value in DEFAULTS.items() if value is None}
+    # Every number has a range.
+    assert {key for key, value in DEFAULTS.items() if type(value) in (int, float)} <= set(CHECKS)
+
+
+def test_flatten():
+    assert flatten({'A': {'b': {'c': 1}, 'd': [2]}, 'E': None, 'F': {}}) == {'A.b.c': 1, 'A.d': [2], 'E': None}
+
+
+@pytest.mark.parametrize(('key', 'value', 'expected'), [
+    ('LEARNING_RATE', 1, 1.0), ('PROGRESS_LOSS.coefficient', 0, 0.0), ('TIME_SCALE', 4, 4), ('TIME_SCALE', 7.5, 7.5),
+    ('TIME_SCALE', 'median', 'median'), ('VERSION', 3, 3), ('TRAIN_SPLIT', [1, 0, 0], [1, 0, 0]),
+    ('PROGRESS_LOSS.head_learning_rate', 1, 1.0), ('ARCHITECTURE.num_heads', 4, 4), ('DATASET_NAME', None, None)])
+def test_accepted(key, value, expected):
+    found = check(key, value)
+    assert found == expected and type(found) is type(expected)
+
+
+@pytest.mark.parametrize(('key', 'value', 'message'), [
+    ('LEARNING_RATE', '1e-3', r"LEARNING_RATE is '1e-3' \(str\), expected float"),
+    ('LEARNING_RATE', 0.0, 'expected a number above 0'), ('LEARNING_RATE', math.nan, 'LEARNING_RATE is nan'),
+    ('LEARNING_RATE', math.inf, 'LEARNING_RATE is inf'), ('PROGRESS_LOSS.coefficient', math.inf, 'is inf'),
+    ('BATCH_SIZE', 2.0, r'BATCH_SIZE is 2.0 \(float\), expected int'), ('BATCH_SIZE', True, r'\(bool\), expected int'),
+    ('LEARNING_RATE', True, r'\(bool\), expected float'), ('BATCH_SIZE', None, 'NoneType'), ('BATCH_SIZE', 0, 'expected a number of at least 1'),
+    ('DEBUG', 1, r'DEBUG is 1 \(int\), expected bool'), ('GTCC_PARAMS.delta', 1.01, r'expected a number in \(0, 1\]'),
+    ('GTCC_PARAMS.gamma', 0.0, r'expected a number in \(0, 1\]'),
+    ('TIME_SCALE', 'fast', "'auto', 'median' or a number"),
+    ('TIME_SCALE', 0, "'auto', 'median' or a number"), ('TIME_SCALE', math.inf, 'TIME_SCALE is inf'),
+    ('TRAIN_SPLIT', [0.5, 0.5], 'three shares'), ('TRAIN_SPLIT', [0.5, 0.4, 0.2], 'three shares'),
+    ('TRAIN_SPLIT', [0, 0.5, 0.5], 'three shares'), ('TRAIN_SPLIT', ['a', 'b', 'c'], 'three shares'),
+    ('TRAIN_SPLIT', [1.5, -0.5, 0], 'three shares'), ('BACKGROUND_LABELS', [0], 'a list of strings'),
+    ('BACKGROUND_LABELS', 'SIL', r'\(str\), expected list'),
+    ('BASEARCH.NAIVE_ARCH.layers', [], 'a list of whole numbers'),
+    ('BASEARCH.NAIVE_ARCH.layers', [4, 0], 'a list of whole numbers'),
+    ('ARCHITECTURE.attn_layers', [True], 'a list of whole numbers'),
+    ('BASEARCH.ARCHITECTURE', 'resnet', 'one of temporal_'),
+    ('PROGRESS_LOSS.sampling', 'random', 'one of segment, prefix, dense'), ('PROGRESS_LOSS.loss_type', 'l3', 'l1, l2'),
+    ('ARCHITECTURE.num_heads', 0, 'at least 1'), ('DATASET_NAME', 3, r'\(int\), expected str')])
+def test_refused(key, value, message):
+    with pytest.raises(UserError, match=message) as caught:
+        check(key, value)
+    assert str(caught.value).startswith(f'here: {key} is ')
+
+
+@pytest.mark.parametrize(('key', 'message'), [
+    ('PROGRESS_LOSS.hiden_dim', "unknown key 'PROGRESS_LOSS.hiden_dim'; the nearest is 'PROGRESS_LOSS.hidden_dim'"),
+    ('num_epochs', "the nearest is 'NUM_EPOCHS'"), ('zzz', 'unknown key'), ('', 'unknown key'),
+    ('PROGRESS_LOSS.lambda_curriculum', 'is a section, .* set one of its keys, such as PROGRESS_LOSS.lambda_')])
+def test_unknown_keys(key, message):
+    with pytest.raises(UserError, match=f'^here: .*{message}'):
+        check_key(key, DEFAULTS, 'here')
+    check_key('NUM_EPOCHS', DEFAULTS, 'here')

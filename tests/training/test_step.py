@@ -1,0 +1,137 @@
+"""One training step: two groups, two clips, and nothing done where a number is not finite."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from models.build import build_model, fill_in_sizes
+from training.step import LossModule, build_optimizer, clip_gradients, training_step
+from utils.loss_entry import LossTerms, get_loss_function
+
+LIMITS = {'encoder': 1.0, 'progress_head': 1.0}
+WIDTH = 3
+
+
+class TinyModel(nn.Module):
+    """An encoder and a head of one layer each."""
+
+    def __init__(self, with_head=True):
+        super().__init__()
+        self.encoder = nn.Linear(WIDTH, 2)
+        if with_head:
+            self.progress_head = nn.Linear(2, 1)
+
+    def forward(self, videos):
+        return {'outputs': [self.encoder(video) for video in videos], 'progress_head': self.progress_head}
+
+
+def tiny_step(encoder_factor, head_factor, steps=1, constant=0.0):
+    """Take steps whose loss pulls on encoder and head with these factors."""
+    torch.manual_seed(0)
+    model = TinyModel()
+    optimizer = build_optimizer(model, 0.1)
+
+    def loss_fn(output, epoch, times):
+        assert (epoch, times) == (4, [{'name': 'a'}])
+        total = encoder_factor * model.encoder.weight.sum() + head_factor * model.progress_head.weight.sum()
+        return LossTerms({'total_loss': total + constant}, [])
+
+    module = LossModule(model, loss_fn)
+    results = [training_step(module, optimizer, [torch.ones(5, WIDTH)], [{'name': 'a'}], 4, LIMITS)
+               for _ in range(steps)]
+    return model, optimizer, results
+
+
+@pytest.mark.parametrize(('head_rate', 'expected'), [(None, 1e-3), (5e-2, 5e-2)])
+def test_the_head_is_a_group_of_its_own(head_rate, expected):
+    model = TinyModel()
+    optimizer = build_optimizer(model, 1e-3, head_rate)
+    assert [(group['name'], group['lr']) for group in optimizer.param_groups] == [('encoder', 1e-3),
+                                                                                 ('progress_head', expected)]
+    assert [id(weight) for group in optimizer.param_groups for weight in group['params']] == [
+        id(weight) for weight in model.parameters()]
+    assert [len(group['params']) for group in optimizer.param_groups] == [2, 2]
+
+
+def test_without_a_head_there_is_one_group():
+    optimizer = build_optimizer(TinyModel(with_head=False), 1e-3)
+    assert [(group['name'], len(group['params'])) for group in optimizer.param_groups] == [('encoder', 2)]
+
+
+@pytest.mark.parametrize(('encoder', 'head', 'encoder_norm', 'head_norm'), [
+    (1e6, 0.1, 1.0, 0.1 * math.sqrt(2)), (0.1, 1e6, 0.1 * math.sqrt(6), 1.0),
+    (1e-3, 1e-3, 1e-3 * math.sqrt(6), 1e-3 * math.sqrt(2))])
+def test_a_giant_gradient_of_one_group_does_not_shrink_the_others(encoder, head, encoder_norm, head_norm):
+    model, _, [(_, taken)] = tiny_step(encoder, head)
+    assert taken
+    assert model.encoder.weight.grad.norm().item() == pytest.approx(encoder_norm, rel=1e-4)
+    assert model.progress_head.weight.grad.norm().item() == pytest.approx(head_norm, rel=1e-4)
+
+
+def test_limits_are_per_group():
+    model = TinyModel()
+    optimizer = build_optimizer(model, 1e-3)
+    for weight in model.parameters():
+        weight.grad = torch.full_like(weight, 100.0)
+    assert clip_gradients(optimizer, {'encoder': 0.5, 'progress_head': 2.0})
+    for part, limit in ((model.encoder, 0.5), (model.progress_head, 2.0)):
+        norm = math.hypot(*(weight.grad.norm().item() for weight in part.parameters()))
+        assert norm == pytest.approx(limit, rel=1e-4)
+    model.progress_head.bias.grad[0] = math.nan
+    assert not clip_gradients(optimizer, LIMITS)
+
+
+def test_gradients_do_not_add_up_over_steps():
+    model, _, _ = tiny_step(0.01, 0.01, steps=3)
+    assert torch.allclose(model.encoder.weight.grad, torch.full((2, WIDTH), 0.01))
+
+
+@pytest.mark.parametrize('factors', [(math.nan, 1.0, 0.0), (1.0, math.inf, 0.0), (1e39, 1.0, 0.0),
+                                     (1.0, 1.0, math.nan), (1.0, 1.0, -math.inf)])  # the last two have finite gradients
+def test_a_loss_that_is_not_finite_takes_no_step(factors):
+    encoder_factor, head_factor, constant = factors
+    model, optimizer, results = tiny_step(encoder_factor, head_factor, 2, constant)
+    torch.manual_seed(0)
+    for weight, untouched in zip(model.parameters(), TinyModel().parameters(), strict=True):
+        assert torch.equal(weight, untouched)
+    assert [taken for _, taken in results] == [False, False] and not optimizer.state
+
+
+def test_a_gradient_that_is_not_finite_takes_no_step():
+    model = TinyModel()
+    before = [weight.clone() for weight in model.parameters()]
+
+    def loss_fn(output, epoch, times):
+        return LossTerms({'total_loss': (model.progress_head.weight * 0).sum().sqrt()}, [])  # 0, of infinite slope
+
+    terms, taken = training_step(LossModule(model, loss_fn), build_optimizer(model, 0.1), [torch.ones(5, WIDTH)], [], 0,
+                                 LIMITS)
+    assert terms['total_loss'] == 0 and not taken
+    assert all(torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize('use_gru', [True, False])
+@pytest.mark.parametrize('mcn', [True, False])
+def test_a_step_moves_head_and_encoder(config, mcn, use_gru):
+    """The plan's fourth verification step: gradients flow through the progress head during training."""
+    config.LOSS_TYPE.GTCC = True
+    config.BASEARCH.update(ARCHITECTURE='naive')
+    config.BASEARCH.NAIVE_ARCH.layers = [4]
+    config.OUTPUT_DIMENSIONALITY = 4
+    config.ARCHITECTURE.update(MCN=mcn, attn_layers=[4], drop_layers=[4])
+    config.PROGRESS_LOSS.update(enabled=True, use_gru=use_gru)
+    fill_in_sizes(config, WIDTH, 2)
+    torch.manual_seed(0)
+    model = build_model(config)
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    times = [{'step': ['cut'], 'start_frame': [2], 'end_frame': [9], 'name': name} for name in 'ab']
+    terms, taken = training_step(LossModule(model, get_loss_function(config)), build_optimizer(model, 1e-2),
+                                 [torch.randn(12, WIDTH), torch.randn(14, WIDTH)], times, 0, LIMITS)
+    assert taken and {'GTCC_loss', 'progress_loss'} <= terms.present
+    moved = {name for name, weight in model.named_parameters() if not torch.equal(weight, before[name])}
+    for part in ('progress_head.gru', 'progress_head.fc') if use_gru else ('progress_head.fc',):
+        assert any(name.startswith(part) for name in moved)
+    assert {name for name in before if name.startswith('progress_head.fc')} <= moved
+    assert any('progress_head' not in name for name in moved)

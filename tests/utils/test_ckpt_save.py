@@ -1,0 +1,238 @@
+"""Checkpoints: what is in them, that they are whole, which one is found, and what is refused."""
+
+import copy
+import io
+import logging
+import math
+import pathlib
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.build import build_model, fill_in_sizes
+from utils.ckpt_save import ckpt_save, find_checkpoint, get_ckpt_for_eval, get_ckpt_MCN, load_checkpoint, to_plain
+from utils.errors import UserError
+
+WIDTH, HEADS = 3, 2
+
+
+@pytest.fixture
+def small_config(config):
+    """The smallest multi-head network with a progress head."""
+    config.LOSS_TYPE.tcc = True
+    config.BASEARCH.ARCHITECTURE = 'naive'
+    config.BASEARCH.NAIVE_ARCH.layers = [4]
+    config.OUTPUT_DIMENSIONALITY = 4
+    config.ARCHITECTURE.update(MCN=True, attn_layers=[4], drop_layers=[4])
+    config.PROGRESS_LOSS.update(enabled=True, hidden_dim=3)
+    fill_in_sizes(config, WIDTH, HEADS)
+    return config
+
+
+def save(config, path, /, **changes):
+    """Write a checkpoint of an untrained model of the configuration, and return the model."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    model = build_model(config)
+    arguments = {'model_t': model, 'optimizer_t': torch.optim.Adam(model.parameters()), 'epoch_t': 3, 'loss_t': 0.5,
+                 'filename': path, 'config': config, **changes}
+    ckpt_save(**arguments)
+    return model
+
+
+def assert_plain(value):
+    """Nothing but dicts, lists, numbers, strings and tensors."""
+    if isinstance(value, dict):
+        assert type(value) is dict
+        for part in value.values():
+            assert_plain(part)
+    elif isinstance(value, list):
+        for part in value:
+            assert_plain(part)
+    else:
+        assert value is None or type(value) in (bool, int, float, str, torch.Tensor), type(value)
+
+
+def test_a_checkpoint_is_plain_and_complete(small_config, tmp_path):
+    model = build_model(small_config)
+    optimizer = torch.optim.Adam(model.parameters())
+    sum(weight.sum() for weight in model.parameters()).backward()
+    optimizer.step()
+    ckpt_save(model, optimizer, 3, torch.tensor(0.25), str(tmp_path / 'epoch-3.pt'), small_config, best={'a': 1.0})
+    content = torch.load(tmp_path / 'epoch-3.pt', weights_only=True)
+    assert set(content) == {'config', 'epoch', 'loss', 'model_state_dict', 'optimizer_state_dict', 'best'}
+    content.pop('optimizer_state_dict')['param_groups'][0].pop('betas')  # Adam's own tuple
+    assert_plain(content)
+    assert content['config'] == small_config and (content['epoch'], content['loss']) == (3, 0.25)
+    for name, value in model.state_dict().items():
+        assert torch.equal(content['model_state_dict'][name], value)
+
+
+def test_a_configuration_becomes_plain(small_config):
+    small_config.TRAIN_SPLIT = (0.8, 0.1, 0.1)
+    plain = to_plain(small_config)
+    assert_plain(plain)
+    assert plain['TRAIN_SPLIT'] == [0.8, 0.1, 0.1] and plain['ARCHITECTURE'] == small_config.ARCHITECTURE
+
+
+def test_an_interrupted_write_leaves_the_old_checkpoint(small_config, tmp_path, monkeypatch):
+    path = tmp_path / 'last.pt'
+    save(small_config, path)
+    before = path.read_bytes()
+
+    def fill_the_disk(temporary, data):
+        with temporary.open('wb') as file:
+            file.write(bytes(data)[:100])
+        raise OSError(28, 'No space left on device')
+
+    with monkeypatch.context() as patched, pytest.raises(UserError, match='last.pt: cannot be written .No space left'):
+        patched.setattr(pathlib.Path, 'write_bytes', fill_the_disk)
+        save(small_config, path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ['last.pt']
+
+
+@pytest.mark.parametrize('value', [math.nan, math.inf])
+def test_a_model_that_is_not_finite_is_not_saved(small_config, tmp_path, value):
+    path = tmp_path / 'last.pt'
+    save(small_config, path)
+    before, model = path.read_bytes(), build_model(small_config)
+    with torch.no_grad():
+        model.progress_head.fc[0].bias[1] = value
+    with pytest.raises(UserError, match='not saved, progress_head.fc.0.bias holds NaN or infinity after epoch 3'):
+        save(small_config, path, model_t=model)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(('names', 'kind', 'found'), [
+    (['best_model_combined', 'best_model_alignment', 'best_model', 'epoch-50'], 'combined', 'best_model_combined'),
+    (['best_model_combined', 'best_model_alignment', 'best_model', 'epoch-50'], 'alignment', 'best_model_alignment'),
+    (['best_model_alignment', 'best_model', 'epoch-50'], 'combined', 'best_model'),
+    (['best_model_combined', 'best_model', 'epoch-50'], 'alignment', 'best_model'),
+    (['best_model_alignment', 'epoch-4'], 'combined', 'epoch-4'),
+    (['epoch-9', 'epoch-10'], 'combined', 'epoch-10'),
+    (['epoch-9', 'epoch-10', 'epoch-50', 'epoch-5'], 'alignment', 'epoch-50'),
+    (['epoch-9', 'epoch-best', 'epoch-99.old', 'last'], 'combined', 'epoch-9')])
+@pytest.mark.parametrize('below', ['ckpt', ''])
+def test_which_checkpoint_is_found(tmp_path, caplog, monkeypatch, names, kind, found, below):
+    monkeypatch.setattr(logging.getLogger('progress'), 'propagate', True)
+    (tmp_path / 'run' / 'ckpt').mkdir(parents=True)
+    for name in names:
+        (tmp_path / 'run' / 'ckpt' / f'{name}.pt').touch()
+    with caplog.at_level(logging.WARNING, logger='progress'):
+        path = find_checkpoint(str(tmp_path / 'run' / below), kind)
+    assert path == tmp_path / 'run' / 'ckpt' / f'{found}.pt'
+    fell_back = found != f'best_model_{kind}'
+    assert (f'best_model_{kind}.pt is not there; falling back to {found}.pt' in caplog.text) == fell_back
+
+
+@pytest.mark.parametrize('made', [[], [''], ['', 'ckpt']], ids=['no folder', 'empty folder', 'empty ckpt'])
+def test_without_a_checkpoint_there_is_an_error(tmp_path, made):
+    for name in made:
+        (tmp_path / 'run' / name).mkdir()
+    for load, *arguments in ((get_ckpt_MCN, HEADS, 'cpu'), (get_ckpt_for_eval, 'cpu')):
+        with pytest.raises(FileNotFoundError, match='No checkpoints found in .*run'):
+            load(tmp_path / 'run', *arguments)
+
+
+def test_another_type_of_checkpoint_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="checkpoint_type is 'best', expected one of combined, alignment"):
+        find_checkpoint(tmp_path, 'best')
+
+
+@pytest.mark.parametrize('mcn', [True, False])
+def test_a_loaded_model_computes_what_the_saved_one_did(small_config, tmp_path, mcn):
+    small_config.ARCHITECTURE.MCN = mcn
+    model = save(small_config, tmp_path / 'run/ckpt/best_model_combined.pt')
+    save(small_config, tmp_path / 'run/ckpt/best_model_alignment.pt', epoch_t=8)
+    loaded, epoch, name = (get_ckpt_MCN(tmp_path / 'run', HEADS, 'cpu') if mcn
+                           else get_ckpt_for_eval(tmp_path / 'run/ckpt', 'cpu'))
+    assert (epoch, name, loaded.training) == (3, 'best_model_combined', False)
+    video = torch.randn(5, WIDTH)
+    expected, found = model.eval()([video]), loaded([video])
+    assert torch.equal(expected['outputs'][0], found['outputs'][0])
+    assert torch.equal(expected['progress_head'](expected['outputs'][0]), found['progress_head'](found['outputs'][0]))
+    other = get_ckpt_for_eval(tmp_path / 'run', torch.device('cpu'), checkpoint_type='alignment')
+    assert other[1:] == (8, 'best_model_alignment')
+    assert not torch.equal(expected['outputs'][0], other[0]([video])['outputs'][0])
+
+
+@pytest.mark.parametrize(('stored', 'arguments', 'message'), [
+    ({'num_heads': HEADS}, {'num_heads': 5}, 'a model of 2 heads, expected 5'),
+    ({'MCN': False}, {}, 'a model without heads, expected 2; load it with get_ckpt_for_eval'),
+    ({'MCN': True}, {'dropout': True}, 'a model without drop network, expected one')])
+def test_arguments_that_contradict_the_stored_configuration_are_refused(small_config, tmp_path, stored, arguments,
+                                                                        message):
+    small_config.ARCHITECTURE.update(stored)
+    save(small_config, tmp_path / 'best_model_combined.pt')
+    with pytest.raises(UserError, match=f'best_model_combined.pt: {message}'):
+        get_ckpt_MCN(tmp_path, **{'num_heads': HEADS, 'device': 'cpu', **arguments})
+
+
+def test_a_model_with_drop_network_is_loaded_as_one(small_config, tmp_path):
+    small_config.LOSS_TYPE.update(tcc=False, GTCC=True)
+    save(small_config, tmp_path / 'best_model_combined.pt')
+    model, _, _ = get_ckpt_MCN(tmp_path, HEADS, 'cpu', dropout=True)
+    assert 'dropouts' in model([torch.randn(5, WIDTH)])
+
+
+@pytest.mark.parametrize('change', [lambda config: config.update(OUTPUT_DIMENSIONALITY=7),
+                                    lambda config: config.PROGRESS_LOSS.update(enabled=False),
+                                    lambda config: config.pop('ARCHITECTURE'),
+                                    lambda config: config.BASEARCH.update(ARCHITECTURE='unheard_of')])
+def test_weights_that_do_not_fit_their_configuration_are_refused(small_config, tmp_path, change):
+    wrong = copy.deepcopy(small_config)
+    change(wrong)
+    save(small_config, tmp_path / 'best_model_combined.pt', config=wrong)
+    with pytest.raises(UserError, match='the weights do not fit the configuration stored with them') as caught:
+        get_ckpt_for_eval(tmp_path, 'cpu')
+    assert '\n' not in str(caught.value)
+
+
+class MakesFolder:
+    """Whose unpickling makes a folder: what runs here could run anything."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize('write', [lambda content, path: torch.save({'config': content}, path),
+                                   lambda content, path: path.write_bytes(pickle.dumps(content, protocol=2))],
+                         ids=['inside a checkpoint', 'bare pickle'])
+def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path, write):
+    path, sign = tmp_path / 'best_model_combined.pt', tmp_path / 'run_by_the_checkpoint'
+    write(MakesFolder(sign), path)
+    with pytest.raises(UserError, match='best_model_combined.pt: refused'):
+        get_ckpt_for_eval(tmp_path, 'cpu')
+    assert not sign.exists()
+    pickle.loads(pickle.dumps(MakesFolder(sign)))
+    assert sign.exists()  # it would have run
+
+
+def as_bytes(content):
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize('content', [
+    b'', b'weights', b'{"a": 1}', b'PK\x03\x04junk', bytes(range(256)), b'\xf2abc', b'e\n', b'0', b'h\x07.', b'r\x01.',
+    as_bytes(torch.ones(500))[:900], as_bytes([1, 2]), as_bytes(torch.ones(2)), as_bytes({'config': {}, 'epoch': 1})])
+def test_what_is_no_checkpoint_ends_in_one_line(tmp_path, content):
+    path = tmp_path / 'last.pt'
+    path.write_bytes(content)
+    with pytest.raises(UserError, match='last.pt: ') as caught:
+        load_checkpoint(path)
+    assert '\n' not in str(caught.value)
+
+
+def test_a_missing_file_or_key_is_named(tmp_path):
+    with pytest.raises(UserError, match='nowhere.pt: cannot be read as a checkpoint'):
+        load_checkpoint(tmp_path / 'nowhere.pt')
+    torch.save({'config': {}, 'epoch': 1, 'loss': 0.0}, tmp_path / 'old.pt')
+    with pytest.raises(UserError, match='no checkpoint of a run, model_state_dict, optimizer_state_dict missing'):
+        load_checkpoint(tmp_path / 'old.pt')

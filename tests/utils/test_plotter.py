@@ -1,0 +1,80 @@
+"""What the loss curves show."""
+
+import matplotlib.colors
+import matplotlib.image
+import pytest
+
+from models.alignment_training_loop import plot_dual_losses
+from utils import plotter
+
+TOTAL, ALIGNMENT, PROGRESS = [1.2, 1.0, 0.9], [1.0, 0.7, 0.5], [0.4, 0.6, 0.8]
+EMPTY = {'total_loss': [], 'alignment_loss': [], 'progress_loss': []}
+
+
+def curves(total=TOTAL, alignment=ALIGNMENT, progress=PROGRESS):
+    return {'total_loss': total, 'alignment_loss': alignment, 'progress_loss': progress}
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that would be saved, by the name of their file."""
+    figures = {}
+    monkeypatch.setattr(plotter, 'save_figure', lambda figure, path: figures.update({path.name: figure}))
+    return figures
+
+
+def lines_by_colour(axes):
+    """Colour's name -> line; a hue counts, not its shade."""
+    hues = {'blue': 'tab:blue', 'green': 'tab:green', 'red': 'tab:red'}
+    return {next(name for name, shade in hues.items() if matplotlib.colors.same_color(line.get_color(), shade)): line
+            for line in axes.lines}
+
+
+def test_blue_is_green_plus_red_in_both_panels(drawn, tmp_path):
+    plot_dual_losses(curves(), curves([2.0, 1.5, 1.2], [1.8, 1.2, 1.1], [9.0, 9.0, 9.0]), tmp_path)
+    panels = drawn['dual_loss_comparison.png'].axes
+    assert [panel.get_title() for panel in panels] == ['Training losses', 'Validation losses']
+    for panel, total in zip(panels, (TOTAL, [2.0, 1.5, 1.2]), strict=True):
+        lines = lines_by_colour(panel)
+        blue, green, red = (lines[name].get_ydata() for name in ('blue', 'green', 'red'))
+        assert list(blue) == total
+        assert [part + rest for part, rest in zip(green, red, strict=True)] == pytest.approx(blue)
+        assert list(lines['blue'].get_xdata()) == [1, 2, 3]
+        assert len(panel.get_legend().get_texts()) == 3
+
+
+@pytest.mark.parametrize('losses', [curves(progress=[]), {'total_loss': TOTAL, 'alignment_loss': ALIGNMENT}])
+def test_without_progress_no_red_curve(drawn, tmp_path, losses):
+    plot_dual_losses(losses, losses, tmp_path)
+    for panel in drawn['dual_loss_comparison.png'].axes:
+        assert set(lines_by_colour(panel)) == {'blue', 'green'}
+
+
+def test_one_epoch_is_a_visible_point(drawn, tmp_path):
+    plot_dual_losses(curves([1.2], [1.0], [0.4]), curves([1.2], [1.0], [0.4]), tmp_path)
+    assert all(line.get_marker() == 'o' for panel in drawn['dual_loss_comparison.png'].axes for line in panel.lines)
+
+
+@pytest.mark.parametrize('val', [EMPTY, {}])
+def test_without_validation_the_panel_says_so(drawn, tmp_path, val):
+    plot_dual_losses(curves(), val, tmp_path)
+    training, validation = drawn['dual_loss_comparison.png'].axes
+    assert [text.get_text() for text in validation.texts] == [plotter.NOTHING_TO_DRAW] and not training.texts
+
+
+@pytest.mark.parametrize(('losses', 'titles'), [(curves(), ['total loss', 'alignment loss', 'progress loss']),
+                                                (curves(progress=[]), ['total loss', 'alignment loss']),
+                                                (EMPTY, ['total loss'])])
+def test_epoch_losses_have_a_panel_each_and_stay_raw(drawn, tmp_path, losses, titles):
+    plotter.plot_epoch_losses(losses, 'Training', tmp_path / 'train_loss_epochlevel.png')
+    panels = drawn['train_loss_epochlevel.png'].axes
+    assert [panel.get_title() for panel in panels] == titles
+    assert [list(panel.lines[0].get_ydata()) for panel in panels] == [
+        losses[title.replace(' ', '_')] for title in titles]
+
+
+def test_the_pictures_are_written(tmp_path):
+    plot_dual_losses(curves(), EMPTY, str(tmp_path))
+    height, width, _ = matplotlib.image.imread(tmp_path / 'dual_loss_comparison.png').shape
+    assert (width, height) == (2100, 750)
+    assert len(list(tmp_path.iterdir())) == 1
