@@ -19,7 +19,7 @@ demo: $(DEMO)/.evaluated
 	@echo "losses per epoch:       $(DEMO_RUN)/losses.csv"
 
 test: $(INSTALLED)
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest  # the tests compute little: more threads would wait for each other
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .

@@ -174,7 +174,7 @@ def test_steps_look_alike_whoever_performs_them(samples, seed):
     names, centres = list(looks), np.stack([np.mean(rows, axis=0) for rows in looks.values()])
     hits = [names[int(np.argmin(np.linalg.norm(frame - centres, axis=1)))] == action.name
             for sample in test for action in sample.actions for frame in sample.frames_of(action)]
-    assert np.mean(hits) > 0.7  # of 18 steps
+    assert np.mean(hits) > 0.95  # of 18 steps
 
 
 @pytest.mark.parametrize('seed', SEEDS)
@@ -186,12 +186,14 @@ def test_people_have_a_style(samples, seed):
         busy = np.zeros(len(sample.features), dtype=bool)
         for action in sample.actions:
             busy[action.start:action.end + 1] = True
-        background.setdefault(sample.person, []).append(sample.features[~busy][:-1].mean(axis=0))
+        busy[-1] = True  # where the last end is T - 1 this frame may look like a step
+        if not busy.all():
+            background.setdefault(sample.person, []).append(sample.features[~busy].mean(axis=0))
     centres = {person: np.mean(rows, axis=0) for person, rows in background.items()}
     within = np.mean([np.linalg.norm(row - centres[person]) for person, rows in background.items() for row in rows])
     between = np.mean([np.linalg.norm(centres[one] - centres[other])
                        for one, other in itertools.combinations(centres, 2)])
-    assert between > 2 * within
+    assert len(centres) == 10 and between > 3 * within
 
 
 # Difficulty ---------------------------------------------------------------------------------------------------------
