@@ -81,7 +81,7 @@ def _finish_epoch(state: RunState, epoch: int, train: Mapping[str, Tensor], val:
     weight = get_progress_lambda(epoch, config.NUM_EPOCHS, config.PROGRESS_LOSS) if enabled else None
     row = state.history.add(epoch + 1, weight, train, val, seconds)
     state.epochs_done = epoch + 1
-    losses = [f'{part} ' + ' '.join(f'{name}_loss {row[f"{part}_{name}"]:.4f}'
+    losses = [f'{part} ' + ' '.join(f'{name}_loss {row[f"{part}_{name}"]:.5g}'
                                     for name in ('total', 'alignment', 'progress')
                                     if row[f'{part}_{name}'] is not None)
               for part, means in (('train', train), ('val', val)) if means]
@@ -111,7 +111,7 @@ def _save_checkpoints(model: nn.Module, optimizer: torch.optim.Optimizer, state:
     for kind, name in BEST_NAMES.items():
         if losses[kind] < state.best[kind]:
             state.best[kind] = losses[kind]
-            LOGGER.info('New best %s loss: %.4f', kind.upper(), losses[kind])
+            LOGGER.info('New best %s loss: %.5g', kind.upper(), losses[kind])
             save(name, losses[kind])
     if state.epochs_done % EPOCH_INTERVAL == 0 or state.epochs_done > config.NUM_EPOCHS - LAST_EPOCHS_KEPT:
         save(f'epoch-{state.epochs_done}.pt', losses['combined'])

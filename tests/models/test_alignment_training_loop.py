@@ -109,8 +109,8 @@ def test_best_checkpoints_come_from_two_quantities(recordings, small_config, tmp
     assert (combined['epoch'], aligned['epoch']) == (4, 2)
     assert combined['loss'] == pytest.approx(0.90 + 0.5 * 0.10)
     assert aligned['loss'] == pytest.approx(0.80)
-    assert 'New best COMBINED loss: 0.9500' in caplog.text
-    assert 'New best ALIGNMENT loss: 0.8000' in caplog.text
+    assert 'New best COMBINED loss: 0.95' in caplog.text
+    assert 'New best ALIGNMENT loss: 0.8' in caplog.text
     assert set(loss.epochs_seen) == {small_config.NUM_EPOCHS - 1}  # validation always gets the final epoch
 
 
