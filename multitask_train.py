@@ -39,6 +39,8 @@ def train(config: EasyDict, arguments: argparse.Namespace) -> None:
     run_path = environment_path('OUTPUT_PATH') / MULTI_TASK / config.EXPERIMENTNAME
     if arguments.resume and not (run_path / 'ckpt' / LAST_NAME).exists():
         raise UserError(f'--resume: {run_path / "ckpt" / LAST_NAME} does not exist; start the run without --resume')
+    if arguments.resume and arguments.splits:
+        raise UserError('--splits: not with --resume, which keeps the split of the run; leave it out')
     if not arguments.resume:
         check_run_folder(run_path, overwrite=arguments.overwrite)
     device = choose_device(config.DEVICE)
@@ -56,9 +58,10 @@ def train(config: EasyDict, arguments: argparse.Namespace) -> None:
     seed_everything(config.SEED)
     model = build_model(config)
 
-    folder = RunFolder(run_path) if arguments.resume else create_run_folder(run_path, overwrite=arguments.overwrite)
-    write_run_settings(folder, to_plain(config), splits)
-    log_to_file(folder.log)
+    if not arguments.resume:
+        create_run_folder(run_path, overwrite=arguments.overwrite)
+        write_run_settings(RunFolder(run_path), to_plain(config), splits)
+    log_to_file(RunFolder(run_path).log)
     LOGGER.info('%s: %d train, %d val, %d test recordings of %d tasks; %d parameters; on %s', config.EXPERIMENTNAME,
                 *count_recordings(parts), len(splits), sum(weight.numel() for weight in model.parameters()), device)
     alignment_training_loop(model, train_loaders, get_loss_function(config, config.NUM_EPOCHS), run_path, config,

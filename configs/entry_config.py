@@ -64,8 +64,9 @@ def training_parser(prog: str) -> argparse.ArgumentParser:
     run.add_argument('--set', action='append', default=[], metavar='KEY=VALUE', dest='assignments',
                      help='one setting by its dotted key; repeatable')
     run.add_argument('--splits', type=Path, metavar='FILE', help='JSON with train, val and test handles per task')
-    run.add_argument('--resume', action='store_true', help='continue a run from its ckpt/last.pt')
-    run.add_argument('--overwrite', action='store_true', help='replace an existing run folder')
+    existing = run.add_mutually_exclusive_group()
+    existing.add_argument('--resume', action='store_true', help='continue a run from its ckpt/last.pt')
+    existing.add_argument('--overwrite', action='store_true', help='replace an existing run folder')
     run.add_argument('--debug', action='store_true', default=None, help='verbose log')
     return parser
 

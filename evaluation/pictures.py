@@ -29,8 +29,9 @@ def draw_progress(task: str, recordings: Sequence[tuple[str, Sequence[Action], S
         for number, (action, curve) in enumerate(zip(actions, curves, strict=True)):
             # A line of its own for each action: one line would join the end of an action to the next one's start.
             frames = range(action.start, action.start + len(curve.true))
-            axes.plot(frames, curve.true, color='0.65', linewidth=3, label=None if number else 'true')
-            axes.plot(frames, curve.predicted['head'], color='tab:red', linewidth=1.5,
+            marker = '.' if len(curve.true) == 1 else None  # a line through one point is invisible
+            axes.plot(frames, curve.true, color='0.65', linewidth=3, marker=marker, label=None if number else 'true')
+            axes.plot(frames, curve.predicted['head'], color='tab:red', linewidth=1.5, marker=marker,
                       label=None if number else 'predicted')
             # Two heights, so that the names of short actions do not cover each other.
             axes.text(action.start, 1.06 + 0.13 * (number % 2), action.name, fontsize=7, clip_on=True,

@@ -48,7 +48,7 @@ def fit_gaussian_mixture(alpha: Tensor, n_components: int, iterations: int, *,
         ValueError: alpha is no matrix, or a count is out of its range.
 
     Reference:
-        Donahue & Elhamifar, CVPR 2024, section 3.2, where the fit is by gradient descent.
+        Donahue & Elhamifar, CVPR 2024 (the mixture); the published code fits each one with L-BFGS.
     """
     if alpha.ndim != 2 or 0 in alpha.shape:
         raise ValueError(f'alpha has shape {tuple(alpha.shape)}, expected (R, N) with R, N >= 1')

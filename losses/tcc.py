@@ -45,8 +45,8 @@ def TCC_loss(sequences: Sequence[Tensor], softmax_temp: float = 0.1, alignment_v
         ValueError: an argument of the wrong shape or out of its range.
 
     Reference:
-        Dwibedi et al., Temporal Cycle-Consistency Learning, CVPR 2019, equations 2-6; the variant published with
-        Donahue & Elhamifar, CVPR 2024.
+        Dwibedi et al., Temporal Cycle-Consistency Learning, CVPR 2019, cycle-back regression; the variant
+        published with Donahue & Elhamifar, CVPR 2024.
     """
     check_options(softmax_temp, alignment_variance, reduction)
     sequences = check_sequences(sequences)

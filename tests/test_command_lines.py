@@ -222,6 +222,10 @@ def test_an_existing_run_is_kept_unless_overwritten(broken, capsys):
     assert '--overwrite' in refused(capsys, multitask_train, *command)
     assert losses.read_bytes() == before
     assert multitask_train.main([*command, '--overwrite']) == 0
+    config = losses.with_name('config.json').read_bytes()
+    assert 'LEARNING_RATE' in refused(capsys, multitask_train, *command, '--resume', '-lr', '0.5')
+    assert '--splits: not with --resume' in refused(capsys, multitask_train, *command, '--resume', '--splits', 'x.json')
+    assert losses.with_name('config.json').read_bytes() == config
     assert multitask_train.main([*command, '--resume']) == 0
 
 
