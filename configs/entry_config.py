@@ -22,7 +22,6 @@ LOSS_FLAGS = {'tcc': ('--tcc', '--TCC'), 'LAV': ('--lav', '--LAV'), 'VAVA': ('--
               'GTCC': ('--gtcc', '--GTCC')}
 ARCHITECTURE_FLAGS = {'temporal_stacking': ('--temporal_stacking', '--tstack'), 'naive': ('--naive',),
                       'resnet50': ('--resnet50', '--rnet50')}
-LOSSES_TO_COME = ('LAV', 'VAVA')
 # Recordings of one short action each: few modes to align with, half a sequence as window, nothing to drop.
 SHORT_ACTION_DATASETS = ('penn-action', 'pouring', 'coin')
 SHORT_ACTION_GTCC = {'GTCC_PARAMS.n_components': 5, 'GTCC_PARAMS.delta': 0.5, 'GTCC_PARAMS.gamma': 1.0}
@@ -214,8 +213,6 @@ def _check_choices(config: EasyDict) -> None:
     if len(chosen) != 1:
         raise UserError(f'alignment loss: {" and ".join(chosen) or "none"} chosen, expected one of '
                         '--tcc --lav --vava --gtcc (or LOSS_TYPE in --config)')
-    if chosen[0] in LOSSES_TO_COME:
-        raise UserError(f'--{chosen[0].lower()}: {chosen[0]} is not there yet; use --gtcc or --tcc')
     if config.BASEARCH.ARCHITECTURE is None:
         raise UserError('encoder: none chosen, expected one of --tstack --naive --resnet50')
     if config.DATASET_NAME is None:

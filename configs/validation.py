@@ -55,7 +55,7 @@ CHECKS: dict[str, Check] = {
     'GTCC_PARAMS.softmax_temp': POSITIVE, 'GTCC_PARAMS.alignment_variance': _at_least(0),
     'GTCC_PARAMS.max_gmm_iters': _at_least(1), 'GTCC_PARAMS.max_comparisons': _at_least(1),
     'LAV_PARAMS.min_temp': POSITIVE, 'LAV_PARAMS.cr_coefficient': _at_least(0),
-    'VAVA_PARAMS.maxIter': _at_least(1), 'VAVA_PARAMS.lambda1': _at_least(0), 'VAVA_PARAMS.lambda2': POSITIVE,
+    'VAVA_PARAMS.maxIter': _at_least(2), 'VAVA_PARAMS.lambda1': _at_least(0), 'VAVA_PARAMS.lambda2': POSITIVE,
     'VAVA_PARAMS.gamma': _at_least(0), 'VAVA_PARAMS.zeta': POSITIVE, 'VAVA_PARAMS.delta': POSITIVE,
     'PROGRESS_LOSS.coefficient': _at_least(0), 'PROGRESS_LOSS.loss_type': _choice('l1', 'l2'),
     'PROGRESS_LOSS.min_segment_len': _at_least(1), 'PROGRESS_LOSS.hidden_dim': _at_least(1),

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from losses.pairs import widen
+from losses.arguments import widen
 
 VARIANCE_FLOOR = 0.5  # squared frames; narrower than this a component would sit between frames
 EMPTY = 1e-100  # a component with less weight than this keeps its mean and variance: it has no data

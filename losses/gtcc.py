@@ -8,15 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from losses.gaussian_mixture import GaussianMixture, component_densities, fit_gaussian_mixture
-from losses.pairs import (
+from losses.arguments import (
     at_least_float32,
-    attached_zero,
-    check_options,
+    check_counts,
+    check_non_negative,
+    check_positive,
+    check_reduction,
     check_sequences,
-    euclidean_distances,
-    index_moments,
+    check_shares,
 )
+from losses.gaussian_mixture import GaussianMixture, component_densities, fit_gaussian_mixture
+from losses.pairs import attached_zero, euclidean_distances, index_moments
 
 QUARTER_FRAME = 0.25  # squared frames; keeps the reciprocal of an error, and the log of a spread, finite
 SMALLEST_DIVISOR = 0.05  # squared frames; a log sigma of large weight can make errors negative, a reciprocal infinite
@@ -77,9 +79,11 @@ def GTCC_loss(sequences: Sequence[Tensor], n_components: int = 15, delta: float 
     Reference:
         Donahue & Elhamifar, Learning to Predict Activity Progress by Self-Supervised Video Alignment, CVPR 2024.
     """
-    check_options(softmax_temp, alignment_variance, reduction)
-    _check_counts(n_components=n_components, max_gmm_iters=max_gmm_iters, max_comparisons=max_comparisons)
-    _check_shares(delta=delta, gamma=gamma)
+    check_positive(softmax_temp=softmax_temp)
+    check_non_negative(alignment_variance=alignment_variance)
+    check_reduction(reduction)
+    check_counts(n_components=n_components, max_gmm_iters=max_gmm_iters, max_comparisons=max_comparisons)
+    check_shares(delta=delta, gamma=gamma)
     sequences = check_sequences(sequences)
     floor = gamma ** (epoch + 1)
     if gamma < 1:
@@ -100,20 +104,6 @@ def GTCC_loss(sequences: Sequence[Tensor], n_components: int = 15, delta: float 
             pair_losses.append(errors.mean() / len(sequence) ** 2 if reduction == 'mean' else errors.sum())
     losses = torch.stack(pair_losses)
     return (losses.mean() if reduction == 'mean' else losses.sum()).to(sequences[0].dtype)
-
-
-def _check_counts(**counts: int) -> None:
-    """Raise for a count below 1."""
-    for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f'{name} is {value}, expected an integer >= 1')
-
-
-def _check_shares(**shares: float) -> None:
-    """Raise for a share outside (0, 1]."""
-    for name, value in shares.items():
-        if not 0 < value <= 1:
-            raise ValueError(f'{name} is {value}, expected a number in (0, 1]')
 
 
 def _check_dropouts(dropouts: Sequence[Tensor] | None, sequences: Sequence[Tensor]) -> list[Tensor]:

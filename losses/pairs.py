@@ -1,70 +1,14 @@
-"""What the alignment losses share: checks of their arguments, distances, and moments over frame indices."""
+"""What the alignment losses share: distances, moments over frame indices, blocks of rows, sums over pairs."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-REDUCTIONS = ('mean', 'sum')
+from losses.arguments import widen
 
-
-def check_sequences(sequences: Sequence[Tensor]) -> list[Tensor]:
-    """Check a batch of embedded recordings and give it the precision the losses compute in.
-
-    Args:
-        sequences: embeddings, each (T_i, E) with T_i >= 1, of one floating dtype and device.
-
-    Returns:
-        The sequences, in float32 where they were float16 or bfloat16, with their graph.
-
-    Raises:
-        ValueError: no sequence, a wrong rank, no frames, widths, dtypes or devices that differ, or no floating dtype.
-    """
-    if len(sequences) == 0:
-        raise ValueError('sequences is empty, expected at least one tensor of shape (T, E)')
-    first = sequences[0]
-    for index, sequence in enumerate(sequences):
-        if sequence.ndim != 2 or 0 in sequence.shape:
-            raise ValueError(f'sequences[{index}] has shape {tuple(sequence.shape)}, expected (T, E) with T, E >= 1')
-        if sequence.shape[1] != first.shape[1]:
-            raise ValueError(f'sequences[{index}] is {sequence.shape[1]} wide, expected {first.shape[1]} as in '
-                             'sequences[0]')
-        if not sequence.is_floating_point():
-            raise ValueError(f'sequences[{index}] has dtype {sequence.dtype}, expected a floating one')
-        if (sequence.dtype, sequence.device) != (first.dtype, first.device):
-            raise ValueError(f'sequences[{index}] is {sequence.dtype} on {sequence.device}, expected {first.dtype} on '
-                             f'{first.device} as sequences[0]')
-    return [at_least_float32(sequence) for sequence in sequences]
-
-
-def check_options(softmax_temp: float, alignment_variance: float, reduction: str) -> None:
-    """Check the options that the cycle-back losses share.
-
-    Args:
-        softmax_temp: temperature, > 0 and finite.
-        alignment_variance: weight of the variance term, >= 0 and finite.
-        reduction: 'mean' or 'sum'.
-
-    Raises:
-        ValueError: one of them is out of its range.
-    """
-    if not 0 < softmax_temp < math.inf:
-        raise ValueError(f'softmax_temp is {softmax_temp}, expected a finite number > 0')
-    if not 0 <= alignment_variance < math.inf:
-        raise ValueError(f'alignment_variance is {alignment_variance}, expected a finite number >= 0')
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"reduction is {reduction!r}, expected 'mean' or 'sum'")
-
-
-def at_least_float32(tensor: Tensor) -> Tensor:
-    """Return the tensor, in float32 where its dtype is a narrower one."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
-
-def widen(tensor: Tensor) -> Tensor:
-    """Return the tensor in float64, or as it is where the device has none (MPS)."""
-    return tensor if tensor.device.type == 'mps' else tensor.to(torch.float64)
+BLOCK_ENTRIES = 2 ** 22  # entries of the matrices that one block of frames works on
 
 
 def attached_zero(sequences: Sequence[Tensor]) -> Tensor:
@@ -88,6 +32,11 @@ def euclidean_distances(rows: Tensor, columns: Tensor) -> Tensor:
         return _Distances.apply(rows, columns)
     # Nothing is wider than float64, so differences are taken entry by entry: slower, but free of cancellation.
     return torch.cdist(rows, columns, compute_mode='donot_use_mm_for_euclid_dist')
+
+
+def squared_distances(rows: Tensor, columns: Tensor) -> Tensor:
+    """Compute ``||rows[i] - columns[j]||_2^2``: (n, E), (m, E) -> (n, m), without cancellation between near rows."""
+    return euclidean_distances(rows, columns).square()
 
 
 class _Distances(torch.autograd.Function):
@@ -133,3 +82,44 @@ def index_moments(weights: Tensor) -> tuple[Tensor, Tensor]:
     moments = weights @ torch.stack([torch.ones_like(index), index, index.square()], dim=1)
     mean, second = (moments[..., 1:] / moments[..., :1]).unbind(-1)
     return mean, (second - mean.square()).clamp(min=0)
+
+
+def sum_over_blocks(block_loss: Callable[[int, int], Tensor], length: int, entries_per_row: int, *,
+                    recompute: bool) -> Tensor:
+    """Sum a loss over blocks of consecutive frames, none of which works on a large matrix.
+
+    Args:
+        block_loss: ``(start, stop) -> ()``, the sum over the frames from ``start`` up to ``stop``.
+        length: number of frames.
+        entries_per_row: entries of the matrices that one frame takes.
+        recompute: whether a block is computed again in the backward pass instead of being kept until then.
+
+    Returns:
+        (), with the graph of all blocks.
+    """
+    rows = max(1, BLOCK_ENTRIES // entries_per_row)
+    totals = []
+    for start in range(0, length, rows):
+        block = start, min(start + rows, length)
+        totals.append(checkpoint(block_loss, *block, use_reentrant=False, preserve_rng_state=False) if recompute
+                      else block_loss(*block))
+    return torch.stack(totals).sum()
+
+
+def reduce_symmetric(pair_terms: Sequence[Tensor], sequence_terms: Sequence[Tensor], weight: float,
+                     reduction: str) -> Tensor:
+    """Reduce ``pair(u, v) + weight * (single(u) + single(v))`` over ordered pairs, from each term computed once.
+
+    Args:
+        pair_terms: the n (n - 1) / 2 terms of unordered pairs, each (), the same for both orders.
+        sequence_terms: the n >= 2 terms of single sequences, each ().
+        weight: of the single terms.
+        reduction: 'mean' or 'sum'.
+
+    Returns:
+        ().
+    """
+    pairs, singles = torch.stack(list(pair_terms)), torch.stack(list(sequence_terms))
+    if reduction == 'mean':
+        return pairs.mean() + 2 * weight * singles.mean()
+    return 2 * (pairs.sum() + weight * (len(singles) - 1) * singles.sum())

@@ -3,15 +3,15 @@
 import itertools
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from losses.pairs import attached_zero, check_options, check_sequences, euclidean_distances, index_moments
+from losses.arguments import check_non_negative, check_positive, check_reduction, check_sequences
+from losses.pairs import attached_zero, euclidean_distances, index_moments, sum_over_blocks
 
 VARIANCE_OFFSET = 0.25  # squared frames; a cycle that comes back to one frame alone keeps a finite loss
-BLOCK_ENTRIES = 2 ** 22  # entries of the matrices that one block of frames works on
 KEPT_ENTRIES = 2 ** 25  # beyond these the blocks are recomputed in the backward pass; keeps about 0.3 GiB
 
 
@@ -48,7 +48,9 @@ def TCC_loss(sequences: Sequence[Tensor], softmax_temp: float = 0.1, alignment_v
         Dwibedi et al., Temporal Cycle-Consistency Learning, CVPR 2019, cycle-back regression; the variant
         published with Donahue & Elhamifar, CVPR 2024.
     """
-    check_options(softmax_temp, alignment_variance, reduction)
+    check_positive(softmax_temp=softmax_temp)
+    check_non_negative(alignment_variance=alignment_variance)
+    check_reduction(reduction)
     sequences = check_sequences(sequences)
     if len(sequences) == 1:
         return attached_zero(sequences)
@@ -74,28 +76,24 @@ def _count_entries(sequences: Sequence[Tensor]) -> int:
 def _sequence_loss(sequence: Tensor, sequences: Sequence[Tensor], everything: Tensor, softmax_temp: float,
                    alignment_variance: float, recompute: bool) -> Tensor:
     """Sum the errors of a sequence's frames over its pairs with every sequence, time in frames."""
-    rows = max(1, BLOCK_ENTRIES // (len(everything) + len(sequences) * len(sequence)))
-    totals = []
-    for start in range(0, len(sequence), rows):
-        block = (start, sequence[start:start + rows], sequence, sequences, everything, softmax_temp,
-                 alignment_variance)
-        totals.append(checkpoint(_block_loss, *block, use_reentrant=False, preserve_rng_state=False) if recompute
-                      else _block_loss(*block))
-    return torch.stack(totals).sum()
+    block_loss = partial(_block_loss, sequence=sequence, sequences=sequences, everything=everything,
+                         softmax_temp=softmax_temp, alignment_variance=alignment_variance)
+    return sum_over_blocks(block_loss, len(sequence), len(everything) + len(sequences) * len(sequence),
+                           recompute=recompute)
 
 
-def _block_loss(start: int, frames: Tensor, sequence: Tensor, sequences: Sequence[Tensor], everything: Tensor,
+def _block_loss(start: int, stop: int, *, sequence: Tensor, sequences: Sequence[Tensor], everything: Tensor,
                 softmax_temp: float, alignment_variance: float) -> Tensor:
-    """Sum the errors of consecutive frames (n, E), the first of them frame ``start`` of the sequence.
+    """Sum the errors of the frames from ``start`` up to ``stop``.
 
     The distances to all sequences are one matrix, those of all soft neighbours another: a few large products cost
     less than many small ones.
     """
-    logits = euclidean_distances(frames, everything) / -softmax_temp
+    logits = euclidean_distances(sequence[start:stop], everything) / -softmax_temp
     parts = logits.split([len(other) for other in sequences], dim=1)
     neighbours = torch.cat([torch.softmax(part, dim=1) @ other for part, other in zip(parts, sequences, strict=True)])
     returning = torch.softmax(euclidean_distances(neighbours, sequence) / -softmax_temp, dim=1)
     mean, variance = index_moments(returning)
-    index = torch.arange(start, start + len(frames), dtype=mean.dtype, device=mean.device).repeat(len(sequences))
+    index = torch.arange(start, stop, dtype=mean.dtype, device=mean.device).repeat(len(sequences))
     spread = variance + VARIANCE_OFFSET
     return ((index - mean).square() / spread + alignment_variance / 2 * spread.log()).sum()

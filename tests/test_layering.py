@@ -18,7 +18,7 @@ LAYERS = [
     ['models/*', 'losses/*', 'datasets/*'],
     ['utils/*', 'configs/*'],
 ]
-LOSSES_MAY_IMPORT = {'torch', 'losses', *sys.stdlib_module_names}
+LOSSES_MAY_IMPORT = {'torch', 'numpy', 'numba', 'ot', 'losses', *sys.stdlib_module_names}  # POT is imported as ot
 FOLDERS = [path for path in ROOT.iterdir() if path.is_dir() and path.name != 'tests' and path.name[0] != '.']
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in
                [*ROOT.glob('*.py'), *(path for folder in FOLDERS for path in folder.rglob('*.py'))])

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from losses import GTCC_loss, TCC_loss
+from losses import GTCC_loss, LAV_loss, TCC_loss, VAVA_loss
 from utils.errors import UserError
 from utils.tensorops import (
     DEFAULT_BACKGROUND,
@@ -99,6 +99,8 @@ def _alignment_terms(config_obj: Mapping) -> dict[str, AlignmentTerm]:
         'tcc': lambda output, epoch: TCC_loss(output['outputs'], **config_obj.TCC_ORIGINAL_PARAMS),
         'GTCC': lambda output, epoch: GTCC_loss(output['outputs'], dropouts=output.get('dropouts'), epoch=epoch,
                                                 **config_obj.GTCC_PARAMS),
+        'LAV': lambda output, epoch: LAV_loss(output['outputs'], **config_obj.LAV_PARAMS),
+        'VAVA': lambda output, epoch: VAVA_loss(output['outputs'], global_step=epoch, **config_obj.VAVA_PARAMS),
     }
     active = [name for name, chosen in config_obj.LOSS_TYPE.items() if chosen]
     if unknown := set(active) - set(known):

@@ -143,7 +143,8 @@ def test_a_constant_lambda_switches_the_curriculum_off():
     (['7', '--tcc', '--ego'], 'V7___tcc_egoprocel'),
     (['1', '--gtcc', '--ego', '-m', 'progress'], 'V1___GTCC_egoprocel.progress'),
     (['1.2b', '--gtcc', '--penn', '--message', 'a-b_c'], 'V1.2b___GTCC_penn-action.a-b_c'),
-    (['1', '--tcc', '--dataset', 'my.set'], 'V1___tcc_my.set'),
+    (['1', '--tcc', '--dataset', 'my.set'], 'V1___tcc_my.set'), (['1', '--lav', '--ego'], 'V1___LAV_egoprocel'),
+    (['1', '--VAVA', '--ego'], 'V1___VAVA_egoprocel'),
     (['1', '--tcc', '--ego', '--set', 'EXPERIMENTNAME=mine'], 'mine')])
 def test_name_of_the_run_folder(options, name):
     assert parse(*options, '--tstack').EXPERIMENTNAME == name
@@ -154,8 +155,6 @@ def test_name_of_the_run_folder(options, name):
     (['1', '--ego', '--tstack'], 'alignment loss: none chosen, expected one of --tcc --lav --vava --gtcc'),
     (['1', '--gtcc', '--ego'], 'encoder: none chosen, expected one of --tstack --naive --resnet50'),
     (['1', '--gtcc', '--tstack'], 'dataset: none chosen, expected --dataset NAME or one of --egoprocel --cmu'),
-    (['1', '--lav', '--ego', '--tstack'], '--lav: LAV is not there yet; use --gtcc or --tcc'),
-    (['1', '--VAVA', '--ego', '--tstack'], '--vava: VAVA is not there yet'),
     ([*CHOICES, '--tcc'], 'not allowed with'), ([*CHOICES, '--coin'], 'not allowed with'),
     ([*CHOICES, '--naive'], 'not allowed with'), ([*CHOICES, '--dataset', 'x'], 'not allowed with'),
     ([*CHOICES, '--progress_lambda', '1', '--progress_curriculum', '0', '1'], 'not allowed with'),

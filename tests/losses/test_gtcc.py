@@ -7,18 +7,16 @@ import torch
 from losses import GTCC_loss
 from losses.gaussian_mixture import GaussianMixture, fit_gaussian_mixture
 from losses.gtcc import cycle_errors, cycle_windows, drop_weights
-
-
-def naive_softmax(values):
-    top = max(float(value.detach()) for value in values)
-    exponentials = [torch.exp(value - top) for value in values]
-    total = sum(exponentials)
-    return [value / total for value in exponentials]
-
-
-def naive_distance(first, second):
-    squared = (first - second).square().sum()
-    return squared * 0 if squared.item() == 0 else squared.sqrt()
+from tests.losses.naive import (
+    DEGENERATE,
+    DTYPES,
+    SCALES,
+    assert_finite,
+    degenerate_sequences,
+    naive_distance,
+    naive_softmax,
+    random_sequences,
+)
 
 
 def naive_window(i, N, w, forward):
@@ -82,12 +80,6 @@ def repeat_draws(lengths, max_comparisons, seed):
                 frames = torch.randperm(lengths[first], generator=rng)[:max_comparisons]
                 draws[first, second] = frames, torch.rand(len(frames), generator=rng) < 0.5
     return draws
-
-
-def random_sequences(lengths, width=4, scale=0.3, dtype=torch.float64, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return [(scale * torch.randn(length, width, generator=generator, dtype=torch.float64)).to(dtype).requires_grad_()
-            for length in lengths]
 
 
 def seeded(seed=0):
@@ -189,23 +181,14 @@ def test_drop_weights_without_spread(dtype):
     assert frames.grad.abs().max() == 0
 
 
-@pytest.mark.parametrize('scale', [1e-6, 1e-2, 1, 1e2, 1e4])
-@pytest.mark.parametrize('kind', ['random', 'identical frames', 'identical sequences', 'two frames', 'one frame'])
-@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize('scale', SCALES)
+@pytest.mark.parametrize('kind', DEGENERATE)
+@pytest.mark.parametrize('dtype', DTYPES)
 def test_finite_everywhere(scale, kind, dtype):
-    lengths = {'two frames': (2, 2), 'one frame': (1, 5)}.get(kind, (17, 17))  # fewer frames than components, and more
-    first, second = (sequence.detach() for sequence in random_sequences(lengths, 8, scale))
-    if kind == 'identical frames':
-        first, second = first[:1].expand(7, -1), second[:1].expand(25, -1)
-    if kind == 'identical sequences':
-        second = first
-    sequences = [sequence.to(dtype).clone().requires_grad_() for sequence in (first, second)]
+    sequences = degenerate_sequences(kind, scale, dtype)  # fewer frames than components, and more
     dropouts = [torch.randn(9, generator=seeded(1)).to(dtype).requires_grad_() for _ in range(2)]
     for options in (dict(gamma=0.5, dropouts=dropouts, alignment_variance=3), dict(gamma=1)):
-        loss = GTCC_loss(sequences, 15, 0.2, epoch=9, rng=seeded(), **options)
-        loss.backward()
-        assert torch.isfinite(loss)
-        assert all(torch.isfinite(sequence.grad).all() for sequence in sequences)
+        assert_finite(lambda u, options=options: GTCC_loss(u, 15, 0.2, epoch=9, rng=seeded(), **options), sequences)
     assert all(torch.isfinite(vector.grad).all() for vector in dropouts)
 
 

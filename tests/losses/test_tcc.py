@@ -3,21 +3,21 @@ import math
 import pytest
 import torch
 
+import losses.pairs as pairs_module
 import losses.tcc as tcc_module
 from losses import TCC_loss
 from losses.pairs import euclidean_distances, index_moments
-
-
-def naive_softmax(values):
-    top = max(float(value.detach()) for value in values)
-    exponentials = [torch.exp(value - top) for value in values]
-    total = sum(exponentials)
-    return [value / total for value in exponentials]
-
-
-def naive_distance(first, second):
-    squared = (first - second).square().sum()
-    return squared * 0 if squared.item() == 0 else squared.sqrt()
+from tests.losses.naive import (
+    DEGENERATE,
+    DTYPES,
+    SCALES,
+    assert_finite,
+    assert_matches_naive,
+    degenerate_sequences,
+    naive_distance,
+    naive_softmax,
+    random_sequences,
+)
 
 
 def naive_tcc(sequences, tau, variance_weight, reduction):
@@ -40,25 +40,12 @@ def naive_tcc(sequences, tau, variance_weight, reduction):
     return sum(pairs) / len(pairs) if reduction == 'mean' else sum(pairs)
 
 
-def random_sequences(lengths, width=4, scale=0.3, dtype=torch.float64, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return [(scale * torch.randn(length, width, generator=generator, dtype=torch.float64)).to(dtype).requires_grad_()
-            for length in lengths]
-
-
 @pytest.mark.parametrize('reduction', ['mean', 'sum'])
 @pytest.mark.parametrize('lengths', [(6, 9), (3, 7, 5)])
 @pytest.mark.parametrize('dtype, tolerance', [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 def test_value_and_gradient_match_a_naive_loop(lengths, reduction, dtype, tolerance):
-    sequences = random_sequences(lengths, dtype=dtype)
-    exact = [sequence.detach().double().requires_grad_() for sequence in sequences]
-    expected = naive_tcc(exact, 0.1, 0.4, reduction)
-    actual = TCC_loss(sequences, softmax_temp=0.1, alignment_variance=0.4, reduction=reduction)
-    assert actual.dtype == dtype and actual.shape == ()
-    torch.testing.assert_close(actual.double(), expected, rtol=tolerance, atol=tolerance)
-    for ours, theirs in zip(torch.autograd.grad(actual, sequences), torch.autograd.grad(expected, exact), strict=True):
-        scale = theirs.abs().max().item()
-        torch.testing.assert_close(ours.double(), theirs, rtol=tolerance, atol=tolerance * scale)
+    assert_matches_naive(lambda u: TCC_loss(u, softmax_temp=0.1, alignment_variance=0.4, reduction=reduction),
+                         lambda u: naive_tcc(u, 0.1, 0.4, reduction), random_sequences(lengths, dtype=dtype), tolerance)
 
 
 def test_gradcheck():
@@ -103,21 +90,11 @@ def test_mean_does_not_grow_with_length():
     assert long == pytest.approx(short, rel=0.1)
 
 
-@pytest.mark.parametrize('scale', [1e-6, 1e-2, 1, 1e2, 1e4])
-@pytest.mark.parametrize('kind', ['random', 'identical frames', 'identical sequences', 'two frames', 'one frame'])
-@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize('scale', SCALES)
+@pytest.mark.parametrize('kind', DEGENERATE)
+@pytest.mark.parametrize('dtype', DTYPES)
 def test_finite_everywhere(scale, kind, dtype):
-    lengths = {'two frames': (2, 2), 'one frame': (1, 5)}.get(kind, (7, 7))
-    first, second = (sequence.detach() for sequence in random_sequences(lengths, 8, scale))
-    if kind == 'identical frames':
-        first, second = first[:1].expand(7, -1), second[:1].expand(5, -1)
-    if kind == 'identical sequences':
-        second = first
-    sequences = [sequence.to(dtype).clone().requires_grad_() for sequence in (first, second)]
-    loss = TCC_loss(sequences)
-    loss.backward()
-    assert torch.isfinite(loss)
-    assert all(torch.isfinite(sequence.grad).all() for sequence in sequences)
+    assert_finite(TCC_loss, degenerate_sequences(kind, scale, dtype))
 
 
 def test_autocast_changes_nothing():
@@ -131,7 +108,7 @@ def test_blocks_and_recomputation_change_nothing(monkeypatch):
     sequences = random_sequences((11, 6))
     whole = TCC_loss(sequences)
     expected = torch.autograd.grad(whole, sequences)
-    monkeypatch.setattr(tcc_module, 'BLOCK_ENTRIES', 100)
+    monkeypatch.setattr(pairs_module, 'BLOCK_ENTRIES', 100)
     monkeypatch.setattr(tcc_module, 'KEPT_ENTRIES', 0)
     loss = TCC_loss(sequences)
     torch.testing.assert_close(loss, whole)

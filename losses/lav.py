@@ -1,0 +1,54 @@
+"""Learning by aligning videos: soft-DTW between recordings, a contrastive term within each."""
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from losses.arguments import check_non_negative, check_positive, check_reduction, check_sequences
+from losses.contrastive import contrastive_loss
+from losses.pairs import attached_zero, reduce_symmetric, squared_distances
+from losses.soft_dtw import soft_dtw
+
+
+def LAV_loss(sequences: Sequence[Tensor], min_temp: float = 0.1, cr_coefficient: float = 0.01, *,
+             reduction: str = 'mean') -> Tensor:
+    """Soft-DTW on squared distances plus a contrastive term, over all ordered pairs of different sequences.
+
+    A pair (u, v) of N and M frames takes ``softDTW(D) + cr_coefficient (C(u) + C(v))``, ``D`` the squared Euclidean
+    distances and ``C`` the term of :func:`losses.contrastive.contrastive_loss`. With 'mean', soft-DTW is divided by
+    ``N + M``, ``C`` is a mean, and the loss is the mean over pairs; with 'sum' nothing is divided.
+
+    A published implementation builds an (N, M, E) tensor for ``D``; here it comes from a matrix product. Soft-DTW is
+    the same in both orders and ``C`` in every pair, so each is computed once.
+
+    Args:
+        sequences: embeddings, each (T_i, E), T_i >= 1; lengths may differ.
+        min_temp: smoothing of soft-DTW, in squared distances, > 0.
+        cr_coefficient: weight of the contrastive terms, >= 0.
+        reduction: 'mean' or 'sum'.
+
+    Returns:
+        (), of the sequences' dtype, at least float32. May be negative: the soft minimum lies below the minimum. A
+        single sequence gives a zero attached to the graph.
+
+    Raises:
+        ValueError: an argument of the wrong shape or out of its range.
+
+    Reference:
+        Haresh et al., Learning by Aligning Videos in Time, CVPR 2021; Cuturi & Blondel, Soft-DTW, ICML 2017.
+    """
+    check_positive(min_temp=min_temp)
+    check_non_negative(cr_coefficient=cr_coefficient)
+    check_reduction(reduction)
+    sequences = check_sequences(sequences)
+    if len(sequences) == 1:
+        return attached_zero(sequences)
+    with torch.autocast(sequences[0].device.type, enabled=False):
+        alignments = []
+        for first, second in itertools.combinations(sequences, 2):
+            cost = soft_dtw(squared_distances(first, second), min_temp)
+            alignments.append(cost / (len(first) + len(second)) if reduction == 'mean' else cost)
+        contrasts = [contrastive_loss(sequence, reduction=reduction) for sequence in sequences]
+        return reduce_symmetric(alignments, contrasts, cr_coefficient, reduction)

@@ -1,0 +1,156 @@
+"""Soft dynamic time warping: value and gradient in O(N M) memory, on any device."""
+
+import math
+
+import numba
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from losses.arguments import check_positive, widen
+
+NEGLIGIBLE = -37.0  # exp of less is lost beside 1 in float64
+UNDERFLOW = -745.0  # exp of less is 0 in float64
+
+
+def soft_dtw(distances: Tensor, gamma: float = 0.1) -> Tensor:
+    """Compute soft-DTW, the soft minimum over monotone alignments of their summed distances.
+
+    ``R[i, j] = D[i, j] + softmin(R[i - 1, j - 1], R[i - 1, j], R[i, j - 1])`` with
+    ``softmin(a) = -gamma log sum exp(-a / gamma)``; the value is ``R[N, M]``. It is at most the cost of the best
+    alignment, and may be negative. The gradient is the expected alignment. Sums are kept in float64.
+
+    Args:
+        distances: D, (N, M), floating, N, M >= 1; cost of aligning frame i with frame j.
+        gamma: smoothing, > 0; towards 0 the value becomes that of dynamic time warping.
+
+    Returns:
+        (), of the distances' dtype. Differentiable once.
+
+    Raises:
+        ValueError: distances is no matrix or has no entry, or gamma is not positive.
+
+    Reference:
+        Cuturi & Blondel, Soft-DTW: a Differentiable Loss Function for Time-Series, ICML 2017, Algorithms 1 and 2.
+    """
+    check_positive(gamma=gamma)
+    if distances.ndim != 2 or 0 in distances.shape or not distances.is_floating_point():
+        raise ValueError(f'distances has shape {tuple(distances.shape)} and dtype {distances.dtype}, expected a '
+                         'floating (N, M) with N, M >= 1')
+    return _SoftDTW.apply(distances, gamma)
+
+
+class _SoftDTW(torch.autograd.Function):
+    """Soft-DTW in potentials ``-R / gamma``. The distances and one more matrix are kept for the backward pass.
+
+    That matrix is ``entering``, the soft maximum of each cell's predecessors. From it a cell's potential comes out to
+    the last bit as ``entering - D / gamma``; the other way round, large distances would cost it digits.
+    """
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, distances: Tensor, gamma: float) -> Tensor:
+        enter = enter_by_cells if distances.device.type == 'cpu' else enter_by_antidiagonals
+        entering = enter(distances, gamma)
+        ctx.save_for_backward(distances, entering)
+        ctx.gamma = gamma
+        return (widen(distances[-1, -1]) - gamma * entering[-1, -1]).to(distances.dtype)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+        distances, entering = ctx.saved_tensors
+        align = align_by_cells if distances.device.type == 'cpu' else align_by_antidiagonals
+        alignment = align(distances, entering, ctx.gamma)
+        return alignment.mul_(gradient.to(alignment.dtype)).to(distances.dtype), None
+
+
+def enter_by_antidiagonals(distances: Tensor, gamma: float) -> Tensor:
+    """Compute the soft maximum over each cell's predecessors, (N, M), one antidiagonal at a time: any device."""
+    costs = widen(distances) * (1 / gamma)
+    rows, columns = costs.shape
+    entering = torch.empty_like(costs)
+    potentials = costs.new_full((rows + 1, columns + 1), -math.inf)  # a row and a column before the first ones
+    potentials[0, 0] = 0
+    for total in range(rows + columns - 1):
+        first, last = max(0, total - columns + 1), min(rows, total + 1)
+        # Seen from the potentials' corner, cell (i, j) lies at (i + 1, j + 1).
+        above = _antidiagonal(potentials, total + 1, first, last)
+        left = _antidiagonal(potentials, total + 1, first + 1, last + 1)
+        before = _antidiagonal(potentials, total, first, last)
+        best = torch.logaddexp(torch.logaddexp(above, left), before)
+        _antidiagonal(entering, total, first, last).copy_(best)
+        cells = _antidiagonal(potentials, total + 2, first + 1, last + 1)
+        torch.sub(best, _antidiagonal(costs, total, first, last), out=cells)
+    return entering
+
+
+def align_by_antidiagonals(distances: Tensor, entering: Tensor, gamma: float) -> Tensor:
+    """Compute the expected alignment (N, M), one antidiagonal at a time: any device."""
+    rows, columns = distances.shape
+    potentials = entering - widen(distances) * (1 / gamma)
+    entering = F.pad(entering, (0, 1, 0, 1), value=math.inf)  # nothing follows the last row and column
+    alignment = torch.zeros_like(entering)
+    alignment[-2, -2] = 1
+    for total in range(rows + columns - 3, -1, -1):
+        first, last = max(0, total - columns + 1), min(rows, total + 1)
+        here = _antidiagonal(potentials, total, first, last)
+        cells = _antidiagonal(alignment, total, first, last)
+        for down, right in ((1, 0), (0, 1), (1, 1)):
+            after = total + down + right, first + down, last + down
+            cells += _antidiagonal(alignment, *after) * torch.exp(here - _antidiagonal(entering, *after))
+    return alignment[:-1, :-1]
+
+
+def _antidiagonal(matrix: Tensor, total: int, first: int, last: int) -> Tensor:
+    """View the entries (i, total - i) of a matrix for i from ``first`` up to ``last``."""
+    down, right = matrix.stride()
+    return matrix.as_strided((last - first,), (down - right,),
+                             matrix.storage_offset() + first * down + (total - first) * right)
+
+
+def enter_by_cells(distances: Tensor, gamma: float) -> Tensor:
+    """Compute the soft maximum over each cell's predecessors, (N, M), on the CPU in compiled code."""
+    entering = np.empty(distances.shape)
+    _enter(distances.detach().contiguous().numpy(), 1 / gamma, entering)
+    return torch.from_numpy(entering)
+
+
+def align_by_cells(distances: Tensor, entering: Tensor, gamma: float) -> Tensor:
+    """Compute the expected alignment (N, M) on the CPU in compiled code."""
+    alignment = np.zeros(distances.shape)
+    _align(distances.detach().contiguous().numpy(), 1 / gamma, entering.numpy(), alignment)
+    return torch.from_numpy(alignment)
+
+
+@numba.njit(nogil=True)
+def _enter(distances: np.ndarray, sharpness: float, entering: np.ndarray) -> None:
+    rows, columns = distances.shape
+    potentials = np.full(columns + 1, -np.inf)  # of the row above; those of this row replace them from the left
+    before = 0.0
+    for i in range(rows):
+        left = -np.inf
+        for j in range(columns):
+            above = potentials[j + 1]
+            top = max(left, above, before)
+            total = 0.0
+            for value in (left, above, before):  # most alignments pass one predecessor alone: few exponentials
+                if value - top > NEGLIGIBLE:
+                    total += math.exp(value - top)
+            entering[i, j] = top + math.log(total)
+            left = entering[i, j] - distances[i, j] * sharpness
+            before, potentials[j + 1] = above, left
+        before = -np.inf
+
+
+@numba.njit(nogil=True)
+def _align(distances: np.ndarray, sharpness: float, entering: np.ndarray, alignment: np.ndarray) -> None:
+    rows, columns = distances.shape
+    alignment[rows - 1, columns - 1] = 1.0
+    for i in range(rows - 1, -1, -1):
+        for j in range(columns - 1, -1, -1):
+            here = entering[i, j] - distances[i, j] * sharpness
+            for down, right in ((1, 0), (0, 1), (1, 1)):
+                k, n = i + down, j + right
+                if k < rows and n < columns and here - entering[k, n] > UNDERFLOW:
+                    alignment[i, j] += alignment[k, n] * math.exp(here - entering[k, n])

@@ -1,0 +1,160 @@
+"""Order-preserving optimal transport between the frames of two recordings, with a virtual frame on each side."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from losses.arguments import widen
+
+STOP_THRESHOLD = 1e-9  # deviation of the marginals at which Sinkhorn's steps end
+BLOCK_ENTRIES = 2 ** 18  # entries of the costs computed at once: 2 MiB in float64 stay in the cache
+CAP = 600.0  # costs this many regularisations above the least of their row and column underflow in the plan
+NEGLIGIBLE = -200.0  # logarithm of a mass that is certainly nothing
+
+
+class TransportPlan(NamedTuple):
+    """How the frames of u (N) and v (M) are matched; the virtual frame is the last one of each side.
+
+    Attributes:
+        log_mass: (N + 1, M + 1), logarithm of the plan; rows sum to 1 / (N + 1) and, as far as the steps went,
+            columns to 1 / (M + 1).
+        objective: (), what the plan minimises.
+    """
+
+    log_mass: Tensor
+    objective: Tensor
+
+
+class _Matches(NamedTuple):
+    """Best match of every frame of u in v, (N,), and of every frame of v in u, (M,)."""
+
+    of_rows: Tensor
+    of_columns: Tensor
+
+
+@torch.no_grad()
+def transport_plan(distances: Tensor, max_steps: int, lambda1: float, lambda2: float, zeta: float, delta: float,
+                   phase: float) -> TransportPlan:
+    """Match two sequences by order-preserving optimal transport.
+
+    The plan T has uniform marginals over the frames and one virtual frame on each side, and minimises
+    ``<T, D> - lambda1 <T, S> + lambda2 sum T log(T / P)``. With ``x = i / N``, ``y = j / M`` (frames counted from 1),
+    ``i*`` and ``j*`` the best matches of frames j and i under the previous plan, ``phi`` the phase, and
+    ``r = sqrt(1/N^2 + 1/M^2)``:
+
+    - ``P = phi Pc + (1 - phi) Po``, normal densities of deviation ``delta`` of ``|x - y| / r`` and of
+      ``(|x - i*/N| + |y - j*/M|) / (2 r)``;
+    - ``S = phi / ((x - y)^2 + 1) + (1 - phi) / (((x - i*/N)^2 + (y - j*/M)^2) / 2 + 1)``.
+
+    A virtual frame has no time: its entries cost ``zeta``, with ``S = 0`` and ``P = 1``. The previous plan is that of
+    the first half of the steps, with ``phi = 1``; the other half starts from its potentials.
+
+    Args:
+        distances: D, (N, M), >= 0.
+        max_steps: Sinkhorn steps in all, >= 2; fewer where the marginals are met before.
+        lambda1: >= 0.
+        lambda2: > 0.
+        zeta: > 0.
+        delta: > 0.
+        phase: phi, in (0, 1].
+
+    Returns:
+        The plan, float64 where the device has it, without gradient.
+
+    Reference:
+        Liu et al., CVPR 2022; Su & Hua, CVPR 2017; Cuturi, Sinkhorn Distances, NeurIPS 2013.
+    """
+    half = max_steps // 2
+    costs = _costs(distances, None, 1.0, lambda1, lambda2, zeta, delta)
+    potentials = _sinkhorn(costs, lambda2, half, None)
+    if phase < 1:
+        matches = _Matches(*(best_and_least_matches(_log_mass(costs, lambda2, potentials), axis)[0] for axis in (1, 0)))
+        costs = _costs(distances, matches, phase, lambda1, lambda2, zeta, delta)
+    rows, columns = _sinkhorn(costs, lambda2, max_steps - half, potentials)
+    log_mass = _log_mass(costs, lambda2, (rows, columns))
+    mass = log_mass.exp()
+    # <T, C> + lambda2 <T, log T>, with log T = f + g - C / lambda2.
+    objective = lambda2 * (rows @ mass.sum(1) + columns @ mass.sum(0))
+    return TransportPlan(log_mass, objective)
+
+
+def best_and_least_matches(log_mass: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Return the true frames that the plan matches most and least with each true frame of one side.
+
+    Args:
+        log_mass: (N + 1, M + 1), see :class:`TransportPlan`.
+        axis: 1 for the frames of u, 0 for those of v.
+
+    Returns:
+        Indices into v, each (N,), or into u, each (M,).
+    """
+    between = log_mass[:-1, :-1]
+    return between.argmax(axis), between.argmin(axis)
+
+
+def _costs(distances: Tensor, matches: _Matches | None, phase: float, lambda1: float, lambda2: float, zeta: float,
+           delta: float) -> Tensor:
+    """Compute ``D - lambda1 S - lambda2 log P`` with the virtual frames, (N + 1, M + 1), in blocks of rows."""
+    (rows, columns), costs = distances.shape, widen(distances.new_full([size + 1 for size in distances.shape], zeta))
+    x = torch.arange(1, rows + 1, dtype=costs.dtype, device=costs.device).unsqueeze(1) / rows
+    y = torch.arange(1, columns + 1, dtype=costs.dtype, device=costs.device) / columns
+    spread = 2 * (delta * math.hypot(1 / rows, 1 / columns)) ** 2
+    log_normaliser = math.log(delta * math.sqrt(2 * math.pi))
+    step = max(1, BLOCK_ENTRIES // columns)
+    for start in range(0, rows, step):
+        block = slice(start, min(start + step, rows))
+        moment, log_prior = _order_terms(x[block], y, phase, spread)
+        if matches is not None:
+            from_row = (x[block] - x[matches.of_columns].T).abs()
+            from_column = (y - y[matches.of_rows[block]].unsqueeze(1)).abs()
+            optimal = ((from_row + from_column) / 2).square() / -spread
+            moment += (1 - phase) / ((from_row.square() + from_column.square()) / 2 + 1)
+            log_prior = torch.logaddexp(log_prior, optimal + math.log1p(-phase))
+        torch.sub(distances[block], moment, alpha=lambda1, out=costs[block, :-1])
+        costs[block, :-1].sub_(log_prior - log_normaliser, alpha=lambda2)
+    return costs
+
+
+def _order_terms(x: Tensor, y: Tensor, phase: float, spread: float) -> tuple[Tensor, Tensor]:
+    """Return the parts of S and of log P (without the density's normaliser) that keep to the order of time."""
+    squares = (x - y).square()
+    return phase / (squares + 1), squares / -spread + math.log(phase)
+
+
+def _sinkhorn(costs: Tensor, regularisation: float, steps: int,
+              start: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+    """Run Sinkhorn's steps and return the potentials of rows and columns.
+
+    Without a start they begin at each row's least cost of a true frame: begun at 0, they would first hand all mass to
+    the virtual frames and take hundreds of steps to take it back.
+
+    An exponential that underflows takes a CPU several times longer, and the prior makes most of them do so. Costs are
+    therefore capped where the plan is nothing anyway; where that turns out wrong, the steps are run on the true costs.
+    """
+    least = costs[:, :-1].amin(1, keepdim=True)
+    start = start or (least.squeeze(1) / regularisation, torch.zeros_like(costs[0]))
+    capped = torch.minimum(costs, least + (costs - least).amin(0) + CAP * regularisation)
+    potentials = _log_sinkhorn(capped, regularisation, steps, start)
+    changed = torch.where(capped < costs, _log_mass(capped, regularisation, potentials), -math.inf)
+    if changed.amax() < NEGLIGIBLE:
+        return potentials
+    return _log_sinkhorn(costs, regularisation, steps, start)
+
+
+def _log_sinkhorn(costs: Tensor, regularisation: float, steps: int,
+                  start: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Run Sinkhorn's steps in the log domain."""
+    from ot.bregman import sinkhorn_log  # takes seconds to import, and only this loss needs it
+
+    marginals = [costs.new_full((size,), 1 / size) for size in costs.shape]
+    _, log = sinkhorn_log(*marginals, costs, regularisation, numItermax=steps, stopThr=STOP_THRESHOLD, warn=False,
+                          log=True, warmstart=start)
+    return log['log_u'], log['log_v']
+
+
+def _log_mass(costs: Tensor, regularisation: float, potentials: tuple[Tensor, Tensor]) -> Tensor:
+    """Compute the logarithm of the plan of the potentials, (N + 1, M + 1)."""
+    rows, columns = potentials
+    return (costs / -regularisation).add_(rows.unsqueeze(1)).add_(columns)

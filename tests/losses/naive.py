@@ -1,0 +1,66 @@
+"""Plain loops written from the papers, and inputs, that the tests of the losses share."""
+
+import torch
+
+SCALES = [1e-6, 1e-2, 1, 1e2, 1e4]
+DEGENERATE = ['random', 'identical frames', 'identical sequences', 'two frames', 'one frame']
+DTYPES = [torch.float32, torch.float64, torch.bfloat16]
+
+
+def naive_softmax(values):
+    top = max(float(value.detach()) for value in values)
+    exponentials = [torch.exp(value - top) for value in values]
+    total = sum(exponentials)
+    return [value / total for value in exponentials]
+
+
+def naive_distance(first, second):
+    squared = (first - second).square().sum()
+    return squared * 0 if squared.item() == 0 else squared.sqrt()
+
+
+def naive_contrast(u, reduction, window=15, margin=2.0):
+    N, total = len(u), 0
+    unit = N if reduction == 'mean' else 1
+    for i in range(N):
+        for j in range(N):
+            squared = (u[i] - u[j]).square().sum()
+            if abs(i - j) <= window:
+                total = total + squared
+            elif squared.item() < margin:
+                total = total + (((i - j) / unit) ** 2 + 1) * (margin - squared)
+    return total / N ** 2 if reduction == 'mean' else total
+
+
+def random_sequences(lengths, width=4, scale=0.3, dtype=torch.float64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [(scale * torch.randn(length, width, generator=generator, dtype=torch.float64)).to(dtype).requires_grad_()
+            for length in lengths]
+
+
+def degenerate_sequences(kind, scale, dtype):
+    """Two sequences, 8 wide, that a loss may trip over."""
+    lengths = {'two frames': (2, 2), 'one frame': (1, 5)}.get(kind, (17, 17))
+    first, second = (sequence.detach() for sequence in random_sequences(lengths, 8, scale))
+    if kind == 'identical frames':
+        first, second = first[:1].expand(7, -1), second[:1].expand(25, -1)
+    if kind == 'identical sequences':
+        second = first
+    return [sequence.to(dtype).clone().requires_grad_() for sequence in (first, second)]
+
+
+def assert_matches_naive(loss, naive, sequences, tolerance):
+    """Compare value and gradient with those of a loop in float64; gradients relative to their largest entry."""
+    exact = [sequence.detach().double().requires_grad_() for sequence in sequences]
+    actual, expected = loss(sequences), naive(exact)
+    assert actual.dtype == sequences[0].dtype and actual.shape == ()
+    torch.testing.assert_close(actual.double(), expected, rtol=tolerance, atol=tolerance)
+    for ours, theirs in zip(torch.autograd.grad(actual, sequences), torch.autograd.grad(expected, exact), strict=True):
+        torch.testing.assert_close(ours.double(), theirs, rtol=tolerance, atol=tolerance * theirs.abs().max().item())
+
+
+def assert_finite(loss, sequences):
+    value = loss(sequences)
+    value.backward()
+    assert torch.isfinite(value)
+    assert all(torch.isfinite(sequence.grad).all() for sequence in sequences)

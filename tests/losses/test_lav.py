@@ -1,0 +1,114 @@
+import pytest
+import torch
+
+from losses import LAV_loss
+from losses.contrastive import contrastive_loss
+from tests.losses.naive import (
+    DEGENERATE,
+    DTYPES,
+    SCALES,
+    assert_finite,
+    assert_matches_naive,
+    degenerate_sequences,
+    naive_contrast,
+    random_sequences,
+)
+
+
+def naive_lav(sequences, gamma, weight, reduction):
+    pairs = []
+    for first, u in enumerate(sequences):
+        for second, v in enumerate(sequences):
+            if first == second:
+                continue
+            R = {(-1, -1): torch.zeros((), dtype=torch.float64)}
+            for i, u_i in enumerate(u):
+                for j, v_j in enumerate(v):
+                    before = [R[cell] for cell in ((i - 1, j - 1), (i - 1, j), (i, j - 1)) if cell in R]
+                    R[i, j] = ((u_i - v_j).square().sum()
+                               - gamma * torch.logsumexp(torch.stack([-value / gamma for value in before]), 0))
+            cost = R[len(u) - 1, len(v) - 1]
+            alignment = cost / (len(u) + len(v)) if reduction == 'mean' else cost
+            pairs.append(alignment + weight * (naive_contrast(u, reduction) + naive_contrast(v, reduction)))
+    return sum(pairs) / len(pairs) if reduction == 'mean' else sum(pairs)
+
+
+@pytest.mark.parametrize('reduction', ['mean', 'sum'])
+@pytest.mark.parametrize('lengths', [(20, 9), (3, 18, 5)])
+@pytest.mark.parametrize('dtype, tolerance', [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+def test_value_and_gradient_match_a_naive_loop(lengths, reduction, dtype, tolerance):
+    assert_matches_naive(lambda u: LAV_loss(u, 0.2, 0.3, reduction=reduction),
+                         lambda u: naive_lav(u, 0.2, 0.3, reduction), random_sequences(lengths, dtype=dtype), tolerance)
+
+
+def test_gradcheck():
+    torch.autograd.gradcheck(lambda *sequences: LAV_loss(sequences, 0.2, 0.3), random_sequences((18, 5)))
+
+
+def test_by_hand():
+    # One frame each: the distance 9 over N + M, no soft minimum; a frame alone has contrast 0.
+    pair = [torch.tensor([[0.]]), torch.tensor([[3.]])]
+    assert LAV_loss(pair).item() == pytest.approx(9 / 2)
+    assert LAV_loss(pair, reduction='sum').item() == pytest.approx(2 * 9)
+    # Two far frames each: a hard alignment along the diagonal, 0.01 + 0.01, over 4; all within the window.
+    u = torch.tensor([[0.], [10.]])
+    expected = 0.02 / 4 + 0.5 * 2 * 200 / 4
+    assert LAV_loss([u, u + 0.1], cr_coefficient=0.5).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_without_a_coefficient_only_soft_dtw_is_left():
+    sequences = random_sequences((20, 30))
+    contrast = sum(contrastive_loss(sequence) for sequence in sequences)
+    torch.testing.assert_close(LAV_loss(sequences, cr_coefficient=2), LAV_loss(sequences, cr_coefficient=0)
+                               + 2 * contrast)
+
+
+def test_order_and_shift_do_not_matter():
+    sequences = random_sequences((6, 9, 4))
+    loss = LAV_loss(sequences)
+    torch.testing.assert_close(LAV_loss(sequences[::-1]), loss)
+    torch.testing.assert_close(LAV_loss([sequence + 3.7 for sequence in sequences]), loss)
+
+
+def test_a_far_common_offset_does_not_cancel():
+    near = random_sequences((20, 30), dtype=torch.float32)
+    far = [(sequence.detach() + 1000).requires_grad_() for sequence in near]
+    settled = [(sequence.detach() - 1000).requires_grad_() for sequence in far]  # what float32 kept of them
+    torch.testing.assert_close(LAV_loss(far), LAV_loss(settled), rtol=1e-5, atol=1e-6)
+
+
+def test_an_aligned_pair_costs_less_than_a_shuffled_one():
+    path = torch.linspace(0, 3, 20, dtype=torch.float64)
+    u = torch.stack([path, path.square()], dim=1)
+    shuffled = u[torch.randperm(20, generator=torch.Generator().manual_seed(0))]
+    assert LAV_loss([u, u + 0.05]) < LAV_loss([u, shuffled])
+
+
+@pytest.mark.parametrize('scale', SCALES)
+@pytest.mark.parametrize('kind', DEGENERATE)
+@pytest.mark.parametrize('dtype', DTYPES)
+def test_finite_everywhere(scale, kind, dtype):
+    assert_finite(LAV_loss, degenerate_sequences(kind, scale, dtype))
+
+
+def test_autocast_changes_nothing():
+    sequences = random_sequences((6, 19), dtype=torch.float32)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        inside = LAV_loss(sequences)
+    torch.testing.assert_close(inside, LAV_loss(sequences), rtol=0, atol=0)
+
+
+def test_one_sequence_gives_a_zero_on_the_graph():
+    sequence = torch.randn(5, 3, requires_grad=True)
+    loss = LAV_loss([sequence])
+    loss.backward()
+    assert loss.item() == 0 and sequence.grad.abs().max() == 0
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (dict(min_temp=0), 'min_temp is 0'), (dict(cr_coefficient=-1), 'cr_coefficient is -1'),
+    (dict(reduction='max'), "reduction is 'max'"), (dict(sequences=[]), 'sequences is empty'),
+    (dict(sequences=[torch.ones(3, 2), torch.ones(3, 4)]), 'is 4 wide, expected 2')])
+def test_wrong_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        LAV_loss(**{'sequences': [torch.ones(3, 2)] * 2, **arguments})

@@ -1,0 +1,137 @@
+import math
+
+import pytest
+import torch
+
+import losses.transport as transport_module
+from losses.transport import best_and_least_matches, transport_plan
+from tests.losses.naive import random_sequences
+
+
+def naive_costs(D, lambda1, lambda2, zeta, delta, phi, matches):
+    """The costs entry by entry; ``matches`` holds j* of each i and i* of each j, counted from 1."""
+    N, M = D.shape
+    r = math.sqrt(1 / N ** 2 + 1 / M ** 2)
+
+    def log_normal(distance):
+        return -distance ** 2 / (2 * delta ** 2) - math.log(delta * math.sqrt(2 * math.pi))
+
+    C = torch.full((N + 1, M + 1), zeta, dtype=torch.float64)
+    for i in range(1, N + 1):
+        for j in range(1, M + 1):
+            off = i / N - j / M
+            S, log_P = phi / (off ** 2 + 1), math.log(phi) + log_normal(abs(off) / r)
+            if phi < 1:
+                down, across = i / N - matches[1][j - 1] / N, j / M - matches[0][i - 1] / M
+                S += (1 - phi) / ((down ** 2 + across ** 2) / 2 + 1)
+                second = math.log(1 - phi) + log_normal((abs(down) + abs(across)) / (2 * r))
+                log_P = max(log_P, second) + math.log1p(math.exp(-abs(log_P - second)))
+            C[i - 1, j - 1] = D[i - 1, j - 1] - lambda1 * S - lambda2 * log_P
+    return C
+
+
+def naive_sinkhorn(C, regularisation, steps, f, g):
+    """Alternate the potentials, columns first, in the log domain."""
+    rows, columns = C.shape
+    for _ in range(steps):
+        g = [-math.log(columns) - torch.logsumexp(torch.stack([f[i] - C[i, j] / regularisation
+                                                               for i in range(rows)]), 0) for j in range(columns)]
+        f = [-math.log(rows) - torch.logsumexp(torch.stack([g[j] - C[i, j] / regularisation
+                                                            for j in range(columns)]), 0) for i in range(rows)]
+    return f, g
+
+
+def naive_plan(D, steps, lambda1, lambda2, zeta, delta, phi):
+    """The plan, (N + 1, M + 1), and what it minimises."""
+    N, M = D.shape
+    C = naive_costs(D, lambda1, lambda2, zeta, delta, 1, None)
+    f, g = naive_sinkhorn(C, lambda2, steps // 2, [min(C[i, :M]) / lambda2 for i in range(N + 1)], [0] * (M + 1))
+    previous = [[f[i] + g[j] - C[i, j] / lambda2 for j in range(M)] for i in range(N)]
+    of_rows = [1 + max(range(M), key=lambda j, i=i: previous[i][j]) for i in range(N)]
+    of_columns = [1 + max(range(N), key=lambda i, j=j: previous[i][j]) for j in range(M)]
+    C = naive_costs(D, lambda1, lambda2, zeta, delta, phi, (of_rows, of_columns))
+    f, g = naive_sinkhorn(C, lambda2, steps - steps // 2, f, g)
+    T = torch.tensor([[math.exp(f[i] + g[j] - C[i, j] / lambda2) for j in range(M + 1)] for i in range(N + 1)],
+                     dtype=torch.float64)
+    return T, sum(t * (c + lambda2 * math.log(t)) for t, c in zip(T.flatten(), C.flatten(), strict=True) if t > 0)
+
+
+OPTIONS = dict(lambda1=0.8, lambda2=0.2, zeta=0.5, delta=0.6)
+
+
+def random_distances(rows, columns, seed=0):
+    return torch.cdist(*random_sequences((rows, columns), seed=seed)).detach()
+
+
+@pytest.mark.parametrize('shape', [(6, 6), (9, 4), (1, 5), (3, 1)])
+@pytest.mark.parametrize('phase', [1.0, 0.9, 0.001])
+def test_matches_naive_loops(shape, phase):
+    distances = random_distances(*shape)
+    plan = transport_plan(distances, 7, **OPTIONS, phase=phase)
+    mass, objective = naive_plan(distances, 7, **OPTIONS, phi=phase)
+    torch.testing.assert_close(plan.log_mass.exp(), mass, rtol=1e-10, atol=1e-14)
+    torch.testing.assert_close(plan.objective, objective, rtol=1e-10, atol=1e-12)
+
+
+def test_marginals_are_uniform_once_converged():
+    mass = transport_plan(random_distances(7, 11), 2000, **OPTIONS, phase=0.7).log_mass.exp()
+    torch.testing.assert_close(mass.sum(1), torch.full((8,), 1 / 8, dtype=torch.float64))
+    torch.testing.assert_close(mass.sum(0), torch.full((12,), 1 / 12, dtype=torch.float64), rtol=1e-6, atol=0)
+
+
+def test_the_plan_minimises_its_objective():
+    # Any other plan with the same marginals costs more.
+    distances, phase = random_distances(5, 6), 1.0
+    plan = transport_plan(distances, 4000, **OPTIONS, phase=phase)
+    costs, mass = naive_costs(distances, *OPTIONS.values(), 1, None), plan.log_mass.exp()
+    for seed in range(20):
+        move = torch.randn(6, 7, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        move = move - move.mean(1, keepdim=True) - move.mean(0) + move.mean()
+        other = mass + 0.5 * mass.min() / move.abs().max() * move
+        assert (other * (costs + OPTIONS['lambda2'] * other.log())).sum() > plan.objective
+
+
+def test_each_frame_goes_to_its_likeness_in_order():
+    # The same ten far frames on both sides: all but the virtual frames' mass lies on the diagonal.
+    distances = 10 * (torch.arange(10.).unsqueeze(1) - torch.arange(10.)).abs()
+    log_mass = transport_plan(distances, 50, **OPTIONS, phase=0.9).log_mass
+    for axis in (0, 1):
+        best, least = best_and_least_matches(log_mass, axis)
+        assert best.tolist() == list(range(10))
+        assert least.tolist() == [9] * 5 + [0] * 5
+    assert log_mass[:-1, :-1].exp().diagonal().sum() > 0.8
+
+
+def test_a_frame_without_likeness_goes_to_the_virtual_one():
+    distances = torch.zeros(5, 5)
+    distances[2], distances[:, 2] = 50, 50  # the third frames are like nothing
+    mass = transport_plan(distances, 100, **OPTIONS, phase=0.9).log_mass.exp()
+    assert mass[2, -1] > 0.9 / 6 and mass[-1, 2] > 0.9 / 6
+    assert mass[0, -1] < 0.1 / 6
+
+
+def test_transposed_distances_give_the_transposed_plan():
+    distances = random_distances(5, 8)
+    plan, turned = (transport_plan(d, 4000, **OPTIONS, phase=0.6) for d in (distances, distances.T))
+    torch.testing.assert_close(turned.log_mass.exp(), plan.log_mass.exp().T, rtol=1e-5, atol=1e-10)
+
+
+@pytest.mark.parametrize('scale, is_capped', [(1.0, True), (1e5, False)])
+def test_capped_costs_change_nothing(monkeypatch, scale, is_capped):
+    distances, problems = scale * random_distances(60, 50), []
+    log_sinkhorn = transport_module._log_sinkhorn
+    monkeypatch.setattr(transport_module, '_log_sinkhorn',
+                        lambda costs, *rest: problems.append(costs) or log_sinkhorn(costs, *rest))
+    plan = transport_plan(distances, 20, 1, 0.1, 0.5, 0.6, 0.9)
+    assert (len(problems) == 2) == is_capped  # two stages; one is run again where the cap did not hold
+    monkeypatch.setattr(transport_module, 'CAP', math.inf)
+    exact = transport_plan(distances, 20, 1, 0.1, 0.5, 0.6, 0.9)
+    torch.testing.assert_close(plan.log_mass, exact.log_mass, rtol=1e-12, atol=1e-12)
+    assert plan.objective == pytest.approx(exact.objective.item(), rel=1e-12)
+
+
+def test_blocks_of_rows_change_nothing(monkeypatch):
+    distances = random_distances(11, 7)
+    whole = transport_plan(distances, 8, **OPTIONS, phase=0.5)
+    monkeypatch.setattr(transport_module, 'BLOCK_ENTRIES', 15)
+    torch.testing.assert_close(transport_plan(distances, 8, **OPTIONS, phase=0.5).log_mass, whole.log_mass)

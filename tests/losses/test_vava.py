@@ -1,0 +1,138 @@
+import pytest
+import torch
+
+from losses import VAVA_loss
+from losses.vava import match_contrast
+from tests.losses.naive import (
+    DEGENERATE,
+    DTYPES,
+    SCALES,
+    assert_finite,
+    assert_matches_naive,
+    degenerate_sequences,
+    naive_contrast,
+    naive_distance,
+    random_sequences,
+)
+from tests.losses.test_transport import naive_plan
+
+
+def naive_match_contrast(D, log_mass, reduction):
+    """Pull to the best, push from the least matched frame; D as nested lists."""
+    N, M, total = len(D), len(D[0]), 0
+    for i in range(N):
+        order = sorted(range(M), key=lambda j, i=i: log_mass[i][j].item())
+        if log_mass[i][order[-1]] > log_mass[i][M]:
+            total = total + D[i][order[-1]] ** 2
+        total = total + torch.relu(2 - D[i][order[0]] ** 2)
+    for j in range(M):
+        order = sorted(range(N), key=lambda i, j=j: log_mass[i][j].item())
+        if log_mass[order[-1]][j] > log_mass[N][j]:
+            total = total + D[order[-1]][j] ** 2
+        total = total + torch.relu(2 - D[order[0]][j] ** 2)
+    return total / (N + M) if reduction == 'mean' else total
+
+
+def naive_vava(sequences, steps, lambda1, lambda2, gamma, zeta, delta, phi, reduction):
+    """The loss with the gradient its docstring states: plans held fixed. The plan of a pair is solved once."""
+    pairs = []
+    for first, u in enumerate(sequences):
+        for second, v in enumerate(sequences):
+            if first == second:
+                continue
+            if first < second:
+                D = [[naive_distance(u_i, v_j) for v_j in v] for u_i in u]
+                matrix = torch.tensor([[entry.item() for entry in row] for row in D], dtype=torch.float64)
+                T, F = naive_plan(matrix, steps, lambda1, lambda2, zeta, delta, phi)
+                moved = sum(T[i, j].item() * D[i][j] for i in range(len(u)) for j in range(len(v)))
+                pair = (moved - moved.detach() + F
+                        + gamma * naive_match_contrast(D, T.log(), reduction))
+                pair = pair + gamma * (naive_contrast(u, reduction) + naive_contrast(v, reduction))
+                pairs += [pair, pair]
+    return sum(pairs) / len(pairs) if reduction == 'mean' else sum(pairs)
+
+
+@pytest.mark.parametrize('reduction', ['mean', 'sum'])
+@pytest.mark.parametrize('lengths, step', [((18, 6), 0), ((6, 5, 8), 400)])
+@pytest.mark.parametrize('dtype, tolerance', [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+def test_value_and_gradient_match_a_naive_loop(lengths, step, reduction, dtype, tolerance):
+    phi = 0.999 ** (step + 1)
+    assert_matches_naive(lambda u: VAVA_loss(u, 12, 0.8, 0.2, 0.3, 0.5, 0.6, step, reduction=reduction),
+                         lambda u: naive_vava(u, 12, 0.8, 0.2, 0.3, 0.5, 0.6, phi, reduction),
+                         random_sequences(lengths, dtype=dtype), tolerance)
+
+
+@pytest.mark.parametrize('gamma', [0, 0.3])
+def test_gradcheck_once_the_steps_have_converged(gamma):
+    # The envelope theorem: the plan is the gradient of the least objective, not merely of <T, D> with T fixed.
+    torch.autograd.gradcheck(lambda *sequences: VAVA_loss(sequences, 3000, 1, 0.3, gamma, 0.5, 0.6, 100),
+                             random_sequences((6, 4)))
+
+
+def test_match_contrast_by_hand():
+    # Frame 0 goes to 0, away from 2; frame 1 to the virtual frame (not pulled), away from 0.
+    log_mass = torch.tensor([[.6, .3, .01, .1], [.1, .2, .15, .5], [0.2, 0.2, 0.2, 0.01]]).log()
+    distances = torch.tensor([[1., 3., 0.5], [0.2, 5., 7.]])
+    rows = 1 + (2 - 0.25) + (2 - 0.04)
+    # Columns: 0 to frame 0, from 1; 1 to frame 0, from 1; 2 to the virtual frame, from 0.
+    columns = 1 + (2 - 0.04) + 9 + 0 + (2 - 0.25)
+    assert match_contrast(distances, log_mass, 'sum').item() == pytest.approx(rows + columns)
+    assert match_contrast(distances, log_mass, 'mean').item() == pytest.approx((rows + columns) / 5)
+
+
+def test_the_phase_leads_from_order_to_optimality():
+    # Two steps in swapped order: at the end of the phase the transport may follow them.
+    u = torch.tensor([[0.], [0.], [9.], [9.]], dtype=torch.float64)
+    early, late = (VAVA_loss([u, u.flip(0)], gamma=0, global_step=step).item() for step in (0, 20_000))
+    assert late < early
+    assert late == VAVA_loss([u, u.flip(0)], gamma=0, global_step=10_000).item()  # it ends at 0.001
+
+
+def test_nothing_carries_over_from_pair_to_pair():
+    sequences = random_sequences((6, 9, 4))
+    pairs = [VAVA_loss([sequences[i], sequences[j]]) for i, j in ((0, 1), (0, 2), (1, 2))]
+    torch.testing.assert_close(VAVA_loss(sequences), sum(pairs) / 3)
+
+
+def test_a_shift_does_not_matter():
+    sequences = random_sequences((6, 9))
+    torch.testing.assert_close(VAVA_loss([sequence + 3.7 for sequence in sequences]), VAVA_loss(sequences))
+
+
+def test_an_aligned_pair_costs_less_than_a_shuffled_one():
+    path = torch.linspace(0, 3, 20, dtype=torch.float64)
+    u = torch.stack([path, path.square()], dim=1)
+    shuffled = u[torch.randperm(20, generator=torch.Generator().manual_seed(0))]
+    assert VAVA_loss([u, u + 0.05]) < VAVA_loss([u, shuffled])
+
+
+@pytest.mark.parametrize('scale', SCALES)
+@pytest.mark.parametrize('kind', DEGENERATE)
+@pytest.mark.parametrize('dtype', DTYPES)
+def test_finite_everywhere(scale, kind, dtype):
+    for step in (0, 20_000):
+        assert_finite(lambda u, step=step: VAVA_loss(u, global_step=step), degenerate_sequences(kind, scale, dtype))
+
+
+def test_autocast_changes_nothing():
+    sequences = random_sequences((6, 19), dtype=torch.float32)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        inside = VAVA_loss(sequences)
+    torch.testing.assert_close(inside, VAVA_loss(sequences), rtol=0, atol=0)
+
+
+def test_one_sequence_gives_a_zero_on_the_graph():
+    sequence = torch.randn(5, 3, requires_grad=True)
+    loss = VAVA_loss([sequence])
+    loss.backward()
+    assert loss.item() == 0 and sequence.grad.abs().max() == 0
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (dict(maxIter=1), 'maxIter is 1, expected an integer >= 2'), (dict(lambda1=-1), 'lambda1 is -1'),
+    (dict(lambda2=0), 'lambda2 is 0'), (dict(gamma=-1), 'gamma is -1'), (dict(zeta=0), 'zeta is 0'),
+    (dict(delta=0), 'delta is 0'), (dict(global_step=-1), 'global_step is -1'),
+    (dict(reduction='max'), "reduction is 'max'"), (dict(sequences=[torch.ones(3)]), r'shape \(3,\)')])
+def test_wrong_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        VAVA_loss(**{'sequences': [torch.ones(3, 2)] * 2, **arguments})
