@@ -9,7 +9,8 @@ from losses.arguments import widen
 
 VARIANCE_FLOOR = 0.5  # squared frames; narrower than this a component would sit between frames
 EMPTY = 1e-100  # a component with less weight than this keeps its mean and variance: it has no data
-CHUNK_ENTRIES = 2 ** 20  # rows * components * indices treated at once: 8 MiB in float64
+NO_MASS = 1e-20  # an index of less weight changes no digit of a fit
+CHUNK_ENTRIES = 2 ** 17  # rows * components * indices treated at once: 1 MiB in float64 stays in a core's cache
 
 
 class GaussianMixture(NamedTuple):
@@ -79,11 +80,15 @@ def component_densities(mixture: GaussianMixture, num_indices: int) -> Tensor:
 
 
 def _fit_chunk(alpha: Tensor, n_components: int, iterations: int, lengths: Tensor) -> GaussianMixture:
-    """Fit the mixtures of a few rows (r, N)."""
-    index = torch.arange(alpha.shape[1], dtype=alpha.dtype, device=alpha.device)
-    powers = torch.stack([torch.ones_like(index), index, index.square()])
-    # alpha_j * (1, j, j^2): the M step is one matrix product of the responsibilities with these. (r, N, 3)
-    weighted_powers = alpha.unsqueeze(-1) * powers.T
+    """Fit the mixtures of a few rows (r, N), over the indices that hold mass: of a sharp distribution these are few."""
+    index = torch.arange(alpha.shape[1], device=alpha.device).expand_as(alpha)
+    held = int((alpha > NO_MASS).sum(1).max())
+    if held < alpha.shape[1]:
+        alpha, index = alpha.topk(held, sorted=False)
+    index = index.to(alpha.dtype)
+    powers = torch.stack([torch.ones_like(index), index, index.square()], dim=1)
+    # alpha_j * (1, j, j^2): the M step is one matrix product of the responsibilities with these. (r, m, 3)
+    weighted_powers = (alpha.unsqueeze(1) * powers).transpose(1, 2).contiguous()
     last = (lengths.unsqueeze(-1) - 1).to(alpha.dtype)
     mixture = _start(n_components, last)
     for _ in range(iterations):
@@ -102,7 +107,7 @@ def _start(n_components: int, last: Tensor) -> GaussianMixture:
 
 
 def _log_joint(mixture: GaussianMixture, powers: Tensor) -> Tensor:
-    """Compute log w_k + log N(j; mu_k, sigma_k^2) up to a constant, (r, K, N), as a product with (1, j, j^2)."""
+    """Compute log w_k + log N(j; mu_k, sigma_k^2) up to a constant, (r, K, m), as a product with (1, j, j^2)."""
     weights, means, variances = mixture
     constant = weights.clamp(min=EMPTY).log() - variances.log() / 2 - means.square() / (2 * variances)
     return torch.stack([constant, means / variances, -0.5 / variances], dim=-1) @ powers

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from losses.arguments import (
-    at_least_float32,
     check_counts,
     check_non_negative,
     check_positive,
@@ -17,10 +17,12 @@ from losses.arguments import (
     check_sequences,
     check_shares,
 )
+from losses.frame_dropping import check_drop_vectors, drop_weights
 from losses.gaussian_mixture import GaussianMixture, component_densities, fit_gaussian_mixture
 from losses.pairs import attached_zero, euclidean_distances, index_moments
 
 QUARTER_FRAME = 0.25  # squared frames; keeps the reciprocal of an error, and the log of a spread, finite
+KEPT_ENTRIES = 2 ** 24  # frames * components * indices of a pair that are kept for the backward pass
 SMALLEST_DIVISOR = 0.05  # squared frames; a log sigma of large weight can make errors negative, a reciprocal infinite
 
 
@@ -87,7 +89,7 @@ def GTCC_loss(sequences: Sequence[Tensor], n_components: int = 15, delta: float 
     sequences = check_sequences(sequences)
     floor = gamma ** (epoch + 1)
     if gamma < 1:
-        dropouts = _check_dropouts(dropouts, sequences)
+        dropouts = check_drop_vectors(dropouts, sequences)
     if len(sequences) == 1:
         return attached_zero(sequences)
     pair_losses = []
@@ -96,29 +98,13 @@ def GTCC_loss(sequences: Sequence[Tensor], n_components: int = 15, delta: float 
         mixtures = _fit_mixtures(sequences, comparisons, n_components, softmax_temp, max_gmm_iters)
         for comparison, mixture in zip(comparisons, mixtures, strict=True):
             sequence, other = sequences[comparison.sequence], sequences[comparison.other]
-            errors = cycle_errors(sequence, other, comparison.frames, comparison.window, mixture, softmax_temp,
-                                  alignment_variance)
+            errors = _cycle_in_blocks(sequence, other, comparison, mixture, softmax_temp, alignment_variance)
             if gamma < 1:
                 kept = drop_weights(sequence, dropouts[comparison.other], floor)[comparison.frames]
                 errors = kept * errors + (1 - kept) / (errors + QUARTER_FRAME).clamp(min=SMALLEST_DIVISOR)
             pair_losses.append(errors.mean() / len(sequence) ** 2 if reduction == 'mean' else errors.sum())
     losses = torch.stack(pair_losses)
     return (losses.mean() if reduction == 'mean' else losses.sum()).to(sequences[0].dtype)
-
-
-def _check_dropouts(dropouts: Sequence[Tensor] | None, sequences: Sequence[Tensor]) -> list[Tensor]:
-    """Check that there is one drop vector per sequence, and give them the sequences' precision."""
-    if dropouts is None:
-        raise ValueError('dropouts is None, expected one drop vector per sequence: gamma < 1 weighs frames by them '
-                         '(gamma = 1 needs none)')
-    if len(dropouts) != len(sequences):
-        raise ValueError(f'dropouts holds {len(dropouts)} vectors, expected {len(sequences)}, one per sequence')
-    width = sequences[0].shape[1] + 1
-    for index, vector in enumerate(dropouts):
-        if tuple(vector.shape) != (width,):
-            raise ValueError(f'dropouts[{index}] has shape {tuple(vector.shape)}, expected ({width},): a weight per '
-                             'dimension and a bias')
-    return [at_least_float32(vector).to(sequences[0].dtype) for vector in dropouts]
 
 
 def _draw_comparisons(sequences: Sequence[Tensor], delta: float, max_comparisons: int,
@@ -170,6 +156,21 @@ def _fit_mixtures(sequences: Sequence[Tensor], comparisons: Sequence[_Comparison
     return [GaussianMixture(*parts) for parts in zip(*(value.split(counts) for value in mixture), strict=True)]
 
 
+def _cycle_in_blocks(sequence: Tensor, other: Tensor, comparison: _Comparison, mixture: GaussianMixture,
+                     softmax_temp: float, alignment_variance: float) -> Tensor:
+    """Compute :func:`cycle_errors`, of many frames in blocks that are computed again in the backward pass."""
+    entries = mixture.means.numel() * (len(sequence) + len(other))
+    if entries <= KEPT_ENTRIES:
+        return cycle_errors(sequence, other, comparison.frames, comparison.window, mixture, softmax_temp,
+                            alignment_variance)
+    rows = max(1, KEPT_ENTRIES * len(comparison.frames) // (4 * entries))
+    blocks = zip(comparison.frames.split(rows), comparison.window.split(rows),
+                 *(value.split(rows) for value in mixture), strict=True)
+    return torch.cat([checkpoint(cycle_errors, sequence, other, frames, window, GaussianMixture(*parts), softmax_temp,
+                                 alignment_variance, use_reentrant=False, preserve_rng_state=False)
+                      for frames, window, *parts in blocks])
+
+
 def cycle_errors(sequence: Tensor, other: Tensor, frames: Tensor, window: Tensor, mixture: GaussianMixture,
                  softmax_temp: float, alignment_variance: float) -> Tensor:
     """Compute the squared index error of frames cycled through the components of their mixtures.
@@ -195,25 +196,3 @@ def cycle_errors(sequence: Tensor, other: Tensor, frames: Tensor, window: Tensor
     if alignment_variance > 0:
         errors = errors + alignment_variance / 2 * (variance + QUARTER_FRAME).log()
     return (mixture.weights * errors).sum(1)
-
-
-def drop_weights(sequence: Tensor, drop_vector: Tensor, floor: float) -> Tensor:
-    """Compute how much each frame is kept rather than dropped.
-
-    Args:
-        sequence: (N, E).
-        drop_vector: (E + 1,) of the other sequence: E weights and a bias.
-        floor: f in [0, 1].
-
-    Returns:
-        (N,), in [f, 1]: ``f + (1 - f) sigmoid(z)``, z standardised over the sequence.
-    """
-    # The bias moves all scores alike, so it is gone once they are standardised; added, it would cost them digits.
-    scores = sequence @ drop_vector[:-1]
-    centred = scores - scores.mean()
-    variance = centred.square().mean()
-    # Equal scores differ by their rounding: to standardise that would blow noise up to a spread of one.
-    rounding = 8 * torch.finfo(scores.dtype).eps * scores.detach().abs().max()
-    spread_out = variance > rounding.square()
-    standardised = torch.where(spread_out, centred / torch.where(spread_out, variance, 1).sqrt(), 0)
-    return floor + (1 - floor) * torch.sigmoid(standardised)

@@ -66,6 +66,15 @@ def test_likelihood_never_falls(length, n_components):
     assert (values[-1] > values[0]).any()
 
 
+def test_indices_without_mass_change_nothing():
+    # A few indices of 2,000 hold all mass; the fit on those alone is that on all, a row of many indices beside it.
+    sharp = torch.softmax(random_rows(2, 2000).log() * 40, dim=1)
+    both = torch.cat([sharp, torch.full((1, 2000), 1 / 2000, dtype=torch.float64)])
+    alone, beside = fit_gaussian_mixture(sharp, 5, 20), fit_gaussian_mixture(both, 5, 20)
+    for name, value in alone._asdict().items():
+        torch.testing.assert_close(value, getattr(beside, name)[:2], rtol=1e-9, atol=1e-9)
+
+
 def test_recovers_two_modes():
     mixture = fit_gaussian_mixture(normal_rows(100, (0.3, 20, 3), (0.7, 70, 5)), 2, 20)
     torch.testing.assert_close(mixture.means, torch.tensor([[20., 70.]]).double(), atol=0.05, rtol=0)

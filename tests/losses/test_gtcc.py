@@ -4,9 +4,11 @@ import random
 import pytest
 import torch
 
+import losses.gtcc as gtcc_module
 from losses import GTCC_loss
+from losses.frame_dropping import drop_weights
 from losses.gaussian_mixture import GaussianMixture, fit_gaussian_mixture
-from losses.gtcc import cycle_errors, cycle_windows, drop_weights
+from losses.gtcc import cycle_errors, cycle_windows
 from tests.losses.naive import (
     DEGENERATE,
     DTYPES,
@@ -190,6 +192,14 @@ def test_finite_everywhere(scale, kind, dtype):
     for options in (dict(gamma=0.5, dropouts=dropouts, alignment_variance=3), dict(gamma=1)):
         assert_finite(lambda u, options=options: GTCC_loss(u, 15, 0.2, epoch=9, rng=seeded(), **options), sequences)
     assert all(torch.isfinite(vector.grad).all() for vector in dropouts)
+
+
+def test_blocks_and_recomputation_change_nothing(monkeypatch):
+    sequences = random_sequences((30, 21))
+    kept = torch.autograd.grad(GTCC_loss(sequences, gamma=1, rng=seeded()), sequences)
+    monkeypatch.setattr(gtcc_module, 'KEPT_ENTRIES', 4000)
+    blocks = torch.autograd.grad(GTCC_loss(sequences, gamma=1, rng=seeded()), sequences)
+    torch.testing.assert_close(blocks, kept)
 
 
 def test_draws_follow_the_seed():
