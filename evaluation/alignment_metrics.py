@@ -1,11 +1,15 @@
 """How well the embeddings themselves tell progress and agree between recordings."""
 
+import itertools
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from scipy.stats import kendalltau
 from torch import Tensor
 
-from utils.tensorops import get_cumulative_distance
+from utils.tensorops import Action, get_cumulative_distance
 
 
 def path_lengths(embeddings: Sequence[Tensor]) -> np.ndarray:
@@ -36,3 +40,85 @@ def overall_progress_error(embeddings: Sequence[Tensor], true_progress: Sequence
 def coefficient_of_variation(values: np.ndarray) -> float:
     """Return standard deviation / mean; 0 where the mean is 0."""
     return float(values.std() / values.mean()) if values.mean() else 0.0
+
+
+def nearest_frames(embedding: Tensor, other: Tensor) -> np.ndarray:
+    """Return the index of each frame's nearest neighbour in another recording: (T, E), (S, E) -> (T,)."""
+    return torch.cdist(embedding, other).argmin(dim=1).cpu().numpy()
+
+
+def kendalls_tau(embeddings: Sequence[Tensor]) -> float:
+    """Return how well the order of nearest neighbours keeps the order of frames.
+
+    Args:
+        embeddings: (T_i, E) of a task's test recordings.
+
+    Returns:
+        Kendall's tau-b between the frames of a recording and their nearest neighbours in another, mean over ordered
+        pairs, in [-1, 1]; 1 where time runs alike. A pair whose frames all have one nearest neighbour counts 0. NaN
+        for fewer than two recordings.
+
+    Reference:
+        Dwibedi et al., Temporal Cycle-Consistency Learning, CVPR 2019.
+    """
+    values = []
+    for first, second in itertools.permutations(embeddings, 2):
+        tau = kendalltau(np.arange(len(first)), nearest_frames(first, second)).statistic
+        values.append(0.0 if np.isnan(tau) else tau)
+    return float(np.mean(values)) if values else float('nan')
+
+
+def enclosed_area_error(embeddings: Sequence[Tensor], actions: Sequence[Sequence[Action]]) -> float:
+    """Return the area between predicted and true alignment of two recordings, as a share of all there is.
+
+    A frame is predicted to align with its nearest neighbour. In truth, an action aligns with the other recording's
+    action of the same name (its first occurrence with the first, its second with the second), linearly over their
+    frames. The error is the distance of the two in the other recording, as a share of its length.
+
+    Args:
+        embeddings: (T_i, E) of a task's test recordings.
+        actions: their actions.
+
+    Returns:
+        Mean over the frames of common actions, then over ordered pairs, in [0, 1]. Pairs without a common action are
+        left out; NaN where there is no other.
+
+    Reference:
+        Donahue & Elhamifar, CVPR 2024, the metric; in the published code pairs without a common action count 0.
+    """
+    errors = []
+    for first, second in itertools.permutations(range(len(embeddings)), 2):
+        frames, partners = true_alignment(actions[first], actions[second], len(embeddings[first]))
+        if len(frames):
+            nearest = nearest_frames(embeddings[first], embeddings[second])[frames]
+            errors.append(np.abs(nearest - partners).mean() / len(embeddings[second]))
+    return float(np.mean(errors)) if errors else float('nan')
+
+
+def true_alignment(actions: Sequence[Action], others: Sequence[Action],
+                   num_frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the frames of common actions, and where each belongs in the other recording.
+
+    Args:
+        actions: of the recording.
+        others: actions of the other recording.
+        num_frames: length of the recording; frames past it are left out.
+
+    Returns:
+        Indices (n,), and positions (n,) in frames of the other recording, not rounded: the middle of a frame at a share
+        p of its action belongs to the share p of the other one.
+    """
+    occurrences: dict[str, list[Action]] = defaultdict(list)
+    for other in others:
+        occurrences[other.name].append(other)
+    seen: dict[str, int] = defaultdict(int)
+    frames, partners = [np.zeros(0, dtype=int)], [np.zeros(0)]
+    for action in actions:
+        nth = seen[action.name]
+        seen[action.name] += 1
+        if nth < len(occurrences[action.name]):
+            other = occurrences[action.name][nth]
+            offsets = np.arange(min(action.length, num_frames - action.start))
+            frames.append(action.start + offsets)
+            partners.append(other.start + (offsets + 0.5) / action.length * other.length - 0.5)
+    return np.concatenate(frames), np.concatenate(partners)

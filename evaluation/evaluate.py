@@ -11,7 +11,13 @@ from tqdm import tqdm
 
 from datasets.from_config import load_dataset, reading_options, split_recordings
 from datasets.json_dataset import Recording, RecordingDataset
-from evaluation.alignment_metrics import coefficient_of_variation, overall_progress_error, path_lengths
+from evaluation.alignment_metrics import (
+    coefficient_of_variation,
+    enclosed_area_error,
+    kendalls_tau,
+    overall_progress_error,
+    path_lengths,
+)
 from evaluation.baselines import ProgressBaselines
 from evaluation.pictures import draw_progress
 from evaluation.progress_metrics import ActionCurves, action_progress_row, skill
@@ -94,12 +100,15 @@ def _load_parts(config: EasyDict, run: RunFolder) -> tuple[dict[str, dict[str, l
 def _compute_tables(model: nn.Module, config: EasyDict, parts: Mapping, reading: Mapping, folder: Path,
                     device: torch.device) -> dict[str, list[Row]]:
     """Compute every metric, task by task, so that one task's embeddings are in memory at a time."""
-    rows: dict[str, list[Row]] = {'ogpe': [], 'action_progress': []}
+    rows: dict[str, list[Row]] = {'ogpe': [], 'kendalls_tau': [], 'enclosed_area_error': [], 'action_progress': []}
     tasks = [task for task, test in parts['test'].items() if test]
     for task in tqdm(tasks, desc='evaluating', unit='task', leave=False, disable=None):
-        train, test = (_embed(model, parts[part][task], reading, config.BACKGROUND_LABELS, device)
+        train, test = (embed(model, parts[part][task], reading, config.BACKGROUND_LABELS, device)
                        for part in ('train', 'test'))
         rows['ogpe'].append({'task': task, **_ogpe_row(train, test, config.BACKGROUND_LABELS)})
+        rows['kendalls_tau'].append({'task': task, 'kendalls_tau': kendalls_tau(test.embeddings)})
+        area = enclosed_area_error(test.embeddings, test.actions)
+        rows['enclosed_area_error'].append({'task': task, 'enclosed_area_error': area})
         if not config.PROGRESS_LOSS.enabled:
             continue
         if not any(train.actions) or not any(test.actions):
@@ -124,7 +133,7 @@ def finish_tables(rows: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
 
 
 @torch.no_grad()
-def _embed(model: nn.Module, recordings: Sequence[Recording], reading: Mapping, background: Sequence[str],
+def embed(model: nn.Module, recordings: Sequence[Recording], reading: Mapping, background: Sequence[str],
            device: torch.device) -> EmbeddedTask:
     """Embed recordings one by one: an embedding does not depend on what it is evaluated beside."""
     dataset = RecordingDataset(recordings, **reading)
