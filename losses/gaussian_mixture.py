@@ -8,6 +8,8 @@ from torch import Tensor
 from losses.arguments import widen
 
 VARIANCE_FLOOR = 0.5  # squared frames; narrower than this a component would sit between frames
+OVER_RELAXATION = 1.7
+START_DEVIATION = 0.3  # times the spacing of the means
 EMPTY = 1e-100  # a component with less weight than this keeps its mean and variance: it has no data
 NO_MASS = 1e-20  # an index of less weight changes no digit of a fit
 CHUNK_ENTRIES = 2 ** 17  # rows * components * indices treated at once: 1 MiB in float64 stays in a core's cache
@@ -30,11 +32,12 @@ class GaussianMixture(NamedTuple):
 @torch.no_grad()
 def fit_gaussian_mixture(alpha: Tensor, n_components: int, iterations: int, *,
                          lengths: Tensor | None = None) -> GaussianMixture:
-    """Fit a mixture to each row of weights over indices, by expectation-maximisation.
+    """Fit a mixture to each row of weights over indices, by over-relaxed expectation-maximisation.
 
-    The means start evenly over the sequence, the deviations at their spacing, the weights equal. Each step does not
-    lower the weighted log-likelihood ``sum_j alpha_j log sum_k w_k N(j; mu_k, sigma_k^2)`` among variances of 0.5
-    squared frames and more.
+    It maximises the weighted log-likelihood ``sum_j alpha_j log sum_k w_k N(j; mu_k, sigma_k^2)`` among variances of
+    0.5 squared frames and more. The means start evenly over the sequence, the deviations at 0.3 times their spacing,
+    the weights equal. All steps but the last go 1.7 times as far as expectation-maximisation would, weights and
+    variances in the logarithm: below a factor of 2 that converges where the plain steps do, and sooner.
 
     Args:
         alpha: (R, N), >= 0, each row of positive sum: the weight of each index. Zeros past a row's length.
@@ -49,7 +52,8 @@ def fit_gaussian_mixture(alpha: Tensor, n_components: int, iterations: int, *,
         ValueError: alpha is no matrix, or a count is out of its range.
 
     Reference:
-        Donahue & Elhamifar, CVPR 2024 (the mixture); the published code fits each one with L-BFGS.
+        Donahue & Elhamifar, CVPR 2024 (the mixture); the published code fits each one with L-BFGS. Peters & Walker,
+        An Iterative Procedure for Obtaining Maximum-Likelihood Estimates, SIAM J. Appl. Math. 1978 (the factor).
     """
     if alpha.ndim != 2 or 0 in alpha.shape:
         raise ValueError(f'alpha has shape {tuple(alpha.shape)}, expected (R, N) with R, N >= 1')
@@ -91,9 +95,10 @@ def _fit_chunk(alpha: Tensor, n_components: int, iterations: int, lengths: Tenso
     weighted_powers = (alpha.unsqueeze(1) * powers).transpose(1, 2).contiguous()
     last = (lengths.unsqueeze(-1) - 1).to(alpha.dtype)
     mixture = _start(n_components, last)
-    for _ in range(iterations):
+    for step in range(iterations):
         responsibilities = torch.softmax(_log_joint(mixture, powers), dim=1)
-        mixture = _maximise(responsibilities @ weighted_powers, mixture, last)
+        stepped = _maximise(responsibilities @ weighted_powers, mixture, last)
+        mixture = stepped if step == iterations - 1 else _extrapolate(mixture, stepped, last)
     return mixture
 
 
@@ -102,8 +107,18 @@ def _start(n_components: int, last: Tensor) -> GaussianMixture:
     steps = torch.arange(n_components, dtype=last.dtype, device=last.device) + 0.5
     spacing = (last + 1) / n_components
     means = (steps * spacing - 0.5).clamp(min=0).minimum(last)
-    variances = spacing.square().clamp(min=VARIANCE_FLOOR).expand_as(means)
+    variances = (START_DEVIATION * spacing).square().clamp(min=VARIANCE_FLOOR).expand_as(means)
     return GaussianMixture(torch.full_like(means, 1 / n_components), means, variances)
+
+
+def _extrapolate(mixture: GaussianMixture, stepped: GaussianMixture, last: Tensor) -> GaussianMixture:
+    """Go further than the step, weights and variances in the logarithm, and stay within their ranges."""
+    log_weights, means, log_variances = (
+        torch.lerp(start, end, OVER_RELAXATION) for start, end in (
+            (mixture.weights.clamp(min=EMPTY).log(), stepped.weights.clamp(min=EMPTY).log()),
+            (mixture.means, stepped.means), (mixture.variances.log(), stepped.variances.log())))
+    return GaussianMixture(torch.softmax(log_weights, dim=1), means.clamp(min=0).minimum(last),
+                           log_variances.exp().clamp(min=VARIANCE_FLOOR))
 
 
 def _log_joint(mixture: GaussianMixture, powers: Tensor) -> Tensor:
