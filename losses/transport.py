@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from losses.arguments import widen
@@ -49,7 +50,7 @@ def transport_plan(distances: Tensor, max_steps: int, lambda1: float, lambda2: f
     - ``S = phi / ((x - y)^2 + 1) + (1 - phi) / (((x - i*/N)^2 + (y - j*/M)^2) / 2 + 1)``.
 
     A virtual frame has no time: its entries cost ``zeta``, with ``S = 0`` and ``P = 1``. The previous plan is that of
-    the first half of the steps, with ``phi = 1``; the other half starts from its potentials.
+    the distances alone, from the first half of the steps.
 
     Args:
         distances: D, (N, M), >= 0.
@@ -58,7 +59,7 @@ def transport_plan(distances: Tensor, max_steps: int, lambda1: float, lambda2: f
         lambda2: > 0.
         zeta: > 0.
         delta: > 0.
-        phase: phi, in (0, 1].
+        phase: phi, in (0, 1).
 
     Returns:
         The plan, float64 where the device has it, without gradient.
@@ -67,12 +68,11 @@ def transport_plan(distances: Tensor, max_steps: int, lambda1: float, lambda2: f
         Liu et al., CVPR 2022; Su & Hua, CVPR 2017; Cuturi, Sinkhorn Distances, NeurIPS 2013.
     """
     half = max_steps // 2
-    costs = _costs(distances, None, 1.0, lambda1, lambda2, zeta, delta)
-    potentials = _sinkhorn(costs, lambda2, half, None)
-    if phase < 1:
-        matches = _Matches(*(best_and_least_matches(_log_mass(costs, lambda2, potentials), axis)[0] for axis in (1, 0)))
-        costs = _costs(distances, matches, phase, lambda1, lambda2, zeta, delta)
-    rows, columns = _sinkhorn(costs, lambda2, max_steps - half, potentials)
+    costs = _with_virtual_frames(distances, zeta)
+    previous = _log_mass(costs, lambda2, _sinkhorn(costs, lambda2, half))
+    matches = _Matches(*(best_and_least_matches(previous, axis)[0] for axis in (1, 0)))
+    costs = _add_order(costs, matches, phase, lambda1, lambda2, delta)
+    rows, columns = _sinkhorn(costs, lambda2, max_steps - half)
     log_mass = _log_mass(costs, lambda2, (rows, columns))
     mass = log_mass.exp()
     # <T, C> + lambda2 <T, log T>, with log T = f + g - C / lambda2.
@@ -94,10 +94,15 @@ def best_and_least_matches(log_mass: Tensor, axis: int) -> tuple[Tensor, Tensor]
     return between.argmax(axis), between.argmin(axis)
 
 
-def _costs(distances: Tensor, matches: _Matches | None, phase: float, lambda1: float, lambda2: float, zeta: float,
-           delta: float) -> Tensor:
-    """Compute ``D - lambda1 S - lambda2 log P`` with the virtual frames, (N + 1, M + 1), in blocks of rows."""
-    (rows, columns), costs = distances.shape, widen(distances.new_full([size + 1 for size in distances.shape], zeta))
+def _with_virtual_frames(distances: Tensor, zeta: float) -> Tensor:
+    """Append the virtual frames, (N, M) -> (N + 1, M + 1)."""
+    return F.pad(widen(distances), (0, 1, 0, 1), value=zeta)
+
+
+def _add_order(costs: Tensor, matches: _Matches, phase: float, lambda1: float, lambda2: float,
+               delta: float) -> Tensor:
+    """Subtract ``lambda1 S + lambda2 log P`` from the true frames' costs, in place and in blocks of rows."""
+    rows, columns = costs.shape[0] - 1, costs.shape[1] - 1
     x = torch.arange(1, rows + 1, dtype=costs.dtype, device=costs.device).unsqueeze(1) / rows
     y = torch.arange(1, columns + 1, dtype=costs.dtype, device=costs.device) / columns
     spread = 2 * (delta * math.hypot(1 / rows, 1 / columns)) ** 2
@@ -105,36 +110,30 @@ def _costs(distances: Tensor, matches: _Matches | None, phase: float, lambda1: f
     step = max(1, BLOCK_ENTRIES // columns)
     for start in range(0, rows, step):
         block = slice(start, min(start + step, rows))
-        moment, log_prior = _order_terms(x[block], y, phase, spread)
-        if matches is not None:
-            from_row = (x[block] - x[matches.of_columns].T).abs()
-            from_column = (y - y[matches.of_rows[block]].unsqueeze(1)).abs()
-            optimal = ((from_row + from_column) / 2).square() / -spread
-            moment += (1 - phase) / ((from_row.square() + from_column.square()) / 2 + 1)
-            log_prior = torch.logaddexp(log_prior, optimal + math.log1p(-phase))
-        torch.sub(distances[block], moment, alpha=lambda1, out=costs[block, :-1])
-        costs[block, :-1].sub_(log_prior - log_normaliser, alpha=lambda2)
+        from_diagonal = (x[block] - y).square()
+        from_row = (x[block] - x[matches.of_columns].T).abs()
+        from_column = (y - y[matches.of_rows[block]].unsqueeze(1)).abs()
+        moment = phase / (from_diagonal + 1)
+        moment += (1 - phase) / ((from_row.square() + from_column.square()) / 2 + 1)
+        from_match = ((from_row + from_column) / 2).square()
+        log_prior = torch.logaddexp(from_diagonal / -spread + math.log(phase),
+                                    from_match / -spread + math.log1p(-phase))
+        true_costs = costs[block, :-1]
+        true_costs.sub_(moment, alpha=lambda1).sub_(log_prior - log_normaliser, alpha=lambda2)
     return costs
 
 
-def _order_terms(x: Tensor, y: Tensor, phase: float, spread: float) -> tuple[Tensor, Tensor]:
-    """Return the parts of S and of log P (without the density's normaliser) that keep to the order of time."""
-    squares = (x - y).square()
-    return phase / (squares + 1), squares / -spread + math.log(phase)
-
-
-def _sinkhorn(costs: Tensor, regularisation: float, steps: int,
-              start: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+def _sinkhorn(costs: Tensor, regularisation: float, steps: int) -> tuple[Tensor, Tensor]:
     """Run Sinkhorn's steps and return the potentials of rows and columns.
 
-    Without a start they begin at each row's least cost of a true frame: begun at 0, they would first hand all mass to
-    the virtual frames and take hundreds of steps to take it back.
+    They begin at each row's least cost of a true frame: begun at 0, they would first hand all mass to the virtual
+    frames and take hundreds of steps to take it back.
 
     An exponential that underflows takes a CPU several times longer, and the prior makes most of them do so. Costs are
     therefore capped where the plan is nothing anyway; where that turns out wrong, the steps are run on the true costs.
     """
     least = costs[:, :-1].amin(1, keepdim=True)
-    start = start or (least.squeeze(1) / regularisation, torch.zeros_like(costs[0]))
+    start = least.squeeze(1) / regularisation, torch.zeros_like(costs[0])
     capped = torch.minimum(costs, least + (costs - least).amin(0) + CAP * regularisation)
     potentials = _log_sinkhorn(capped, regularisation, steps, start)
     changed = torch.where(capped < costs, _log_mass(capped, regularisation, potentials), -math.inf)

@@ -41,7 +41,7 @@ def VAVA_loss(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1
 
     Args:
         sequences: embeddings, each (T_i, E), T_i >= 1; lengths may differ.
-        maxIter: Sinkhorn steps at most, >= 2: half of them for the previous plan.
+        maxIter: Sinkhorn steps at most, >= 2: half of them for the plan of the distances alone.
         lambda1: weight of the inverse difference moment, >= 0.
         lambda2: weight of the divergence from the prior, > 0.
         gamma: weight of the contrastive terms, >= 0.
