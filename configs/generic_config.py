@@ -72,14 +72,14 @@ CONFIG.GTCC_PARAMS = EasyDict({
 })
 CONFIG.LAV_PARAMS = EasyDict({
     'min_temp': 0.1,  # smoothing of soft-DTW in squared distances, > 0
-    'cr_coefficient': 0.01,  # weight of the contrastive term, >= 0
+    'cr_coefficient': 1.0,  # weight of the contrastive term, >= 0
 })
 CONFIG.VAVA_PARAMS = EasyDict({
     'maxIter': 20,  # Sinkhorn steps at most, >= 2
     'lambda1': 1.0,  # weight of the inverse difference moment, >= 0
     'lambda2': 0.1,  # weight of the divergence from the prior, > 0
     'gamma': 0.5,  # weight of the contrastive terms, >= 0
-    'zeta': 0.5,  # cost of the virtual frame, > 0
+    'zeta': 0.5,  # cost of the virtual frame, a squared distance, > 0
     'delta': 0.6,  # deviation of the prior in frames, > 0
 })
 

@@ -12,13 +12,16 @@ from losses.pairs import attached_zero, reduce_symmetric, squared_distances
 from losses.soft_dtw import soft_dtw
 
 
-def LAV_loss(sequences: Sequence[Tensor], min_temp: float = 0.1, cr_coefficient: float = 0.01, *,
+def LAV_loss(sequences: Sequence[Tensor], min_temp: float = 0.1, cr_coefficient: float = 1.0, *,
              reduction: str = 'mean') -> Tensor:
     """Soft-DTW on squared distances plus a contrastive term, over all ordered pairs of different sequences.
 
     A pair (u, v) of N and M frames takes ``softDTW(D) + cr_coefficient (C(u) + C(v))``, ``D`` the squared Euclidean
     distances and ``C`` the term of :func:`losses.contrastive.contrastive_loss`. With 'mean', soft-DTW is divided by
     ``N + M``, ``C`` is a mean, and the loss is the mean over pairs; with 'sum' nothing is divided.
+
+    The published weight of the contrastive terms, 0.01, is for sums over entries. Beside means it is too small to
+    keep embeddings that begin close together from ending in one point; hence the default.
 
     A published implementation builds an (N, M, E) tensor for ``D``; here it comes from a matrix product. Soft-DTW is
     the same in both orders and ``C`` in every pair, so each is computed once.

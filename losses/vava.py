@@ -15,7 +15,7 @@ from losses.arguments import (
     check_sequences,
 )
 from losses.contrastive import MARGIN, contrastive_loss
-from losses.pairs import attached_zero, euclidean_distances, reduce_symmetric
+from losses.pairs import attached_zero, reduce_symmetric, squared_distances
 from losses.transport import best_and_least_matches, transport_plan
 
 PHASE_DECAY, SMALLEST_PHASE = 0.999, 0.001
@@ -27,7 +27,7 @@ def VAVA_loss(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1
     """Order-preserving optimal transport plus contrastive terms, over all ordered pairs of different sequences.
 
     A pair (u, v) takes ``F + gamma (C(u) + C(v) + C(u, v))``. ``F`` is the least value of
-    :func:`transport_plan`'s objective for the Euclidean distances ``D``; **its gradient is the plan** (envelope
+    :func:`transport_plan`'s objective for the squared Euclidean distances ``D``; **its gradient is the plan** (envelope
     theorem: prior and plan held fixed), exact once Sinkhorn's steps have converged. ``C`` of one sequence is
     :func:`losses.contrastive.contrastive_loss`; between two it takes, for each frame of either side, the squared
     distance to its best match, where the plan prefers that to the virtual frame, plus
@@ -38,6 +38,8 @@ def VAVA_loss(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1
 
     A published implementation takes the plan's total mass, a constant, for the transport term, multiplies its weights
     up from pair to pair, and makes the plan uniform with a regularisation of N; none of that is in the paper or here.
+    Its distances are not squared: they pull with a force that does not fade as frames come together, where that of the
+    contrastive terms does, so that embeddings which begin close together end in one point.
 
     Args:
         sequences: embeddings, each (T_i, E), T_i >= 1; lengths may differ.
@@ -45,7 +47,7 @@ def VAVA_loss(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1
         lambda1: weight of the inverse difference moment, >= 0.
         lambda2: weight of the divergence from the prior, > 0.
         gamma: weight of the contrastive terms, >= 0.
-        zeta: cost of the virtual frame, in the unit of distances, > 0.
+        zeta: cost of the virtual frame, a squared distance, > 0.
         delta: deviation of the prior, in frames, > 0.
         global_step: counted from 0; the phase ``0.999^(global_step + 1)`` leads from order to optimality.
         reduction: 'mean' or 'sum'.
@@ -73,21 +75,21 @@ def VAVA_loss(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1
     pair_terms = []
     with torch.autocast(sequences[0].device.type, enabled=False):
         for first, second in itertools.combinations(sequences, 2):
-            distances = euclidean_distances(first, second)
-            plan = transport_plan(distances, maxIter, lambda1, lambda2, zeta, delta, phase)
-            mass = plan.log_mass[:-1, :-1].exp().to(distances.dtype)
+            squares = squared_distances(first, second)
+            plan = transport_plan(squares, maxIter, lambda1, lambda2, zeta, delta, phase)
+            mass = plan.log_mass[:-1, :-1].exp().to(squares.dtype)
             # The second summand is zero: it gives the objective the plan as its gradient.
-            transport = plan.objective.to(distances.dtype) + (mass * (distances - distances.detach())).sum()
-            pair_terms.append(transport + gamma * match_contrast(distances, plan.log_mass, reduction))
+            transport = plan.objective.to(squares.dtype) + (mass * (squares - squares.detach())).sum()
+            pair_terms.append(transport + gamma * match_contrast(squares, plan.log_mass, reduction))
         contrasts = [contrastive_loss(sequence, reduction=reduction) for sequence in sequences]
         return reduce_symmetric(pair_terms, contrasts, gamma, reduction)
 
 
-def match_contrast(distances: Tensor, log_mass: Tensor, reduction: str) -> Tensor:
+def match_contrast(squares: Tensor, log_mass: Tensor, reduction: str) -> Tensor:
     """Pull each frame to its best match and push it from its least one.
 
     Args:
-        distances: (N, M), Euclidean.
+        squares: (N, M), squared Euclidean distances.
         log_mass: (N + 1, M + 1), logarithm of the plan.
         reduction: 'mean' over the N + M frames, or 'sum'.
 
@@ -97,10 +99,9 @@ def match_contrast(distances: Tensor, log_mass: Tensor, reduction: str) -> Tenso
     terms = []
     for axis in (1, 0):
         best, least = best_and_least_matches(log_mass, axis)
-        oriented, mass = (distances, log_mass[:-1]) if axis else (distances.T, log_mass[:, :-1].T)
+        oriented, mass = (squares, log_mass[:-1]) if axis else (squares.T, log_mass[:, :-1].T)
         frames = torch.arange(len(oriented), device=oriented.device)
         matched = mass[frames, best] > mass[:, -1]
-        terms.append(torch.where(matched, oriented[frames, best].square(), 0)
-                     + F.relu(MARGIN - oriented[frames, least].square()))
+        terms.append(torch.where(matched, oriented[frames, best], 0) + F.relu(MARGIN - oriented[frames, least]))
     values = torch.cat(terms)
     return values.mean() if reduction == 'mean' else values.sum()

@@ -11,25 +11,24 @@ from tests.losses.naive import (
     assert_matches_naive,
     degenerate_sequences,
     naive_contrast,
-    naive_distance,
     random_sequences,
 )
 from tests.losses.test_transport import naive_plan
 
 
 def naive_match_contrast(D, log_mass, reduction):
-    """Pull to the best, push from the least matched frame; D as nested lists."""
+    """Pull to the best, push from the least matched frame; D, squared distances, as nested lists."""
     N, M, total = len(D), len(D[0]), 0
     for i in range(N):
         order = sorted(range(M), key=lambda j, i=i: log_mass[i][j].item())
         if log_mass[i][order[-1]] > log_mass[i][M]:
-            total = total + D[i][order[-1]] ** 2
-        total = total + torch.relu(2 - D[i][order[0]] ** 2)
+            total = total + D[i][order[-1]]
+        total = total + torch.relu(2 - D[i][order[0]])
     for j in range(M):
         order = sorted(range(N), key=lambda i, j=j: log_mass[i][j].item())
         if log_mass[order[-1]][j] > log_mass[N][j]:
-            total = total + D[order[-1]][j] ** 2
-        total = total + torch.relu(2 - D[order[0]][j] ** 2)
+            total = total + D[order[-1]][j]
+        total = total + torch.relu(2 - D[order[0]][j])
     return total / (N + M) if reduction == 'mean' else total
 
 
@@ -41,7 +40,7 @@ def naive_vava(sequences, steps, lambda1, lambda2, gamma, zeta, delta, phi, redu
             if first == second:
                 continue
             if first < second:
-                D = [[naive_distance(u_i, v_j) for v_j in v] for u_i in u]
+                D = [[(u_i - v_j).square().sum() for v_j in v] for u_i in u]
                 matrix = torch.tensor([[entry.item() for entry in row] for row in D], dtype=torch.float64)
                 T, F = naive_plan(matrix, steps, lambda1, lambda2, zeta, delta, phi)
                 moved = sum(T[i, j].item() * D[i][j] for i in range(len(u)) for j in range(len(v)))
@@ -72,12 +71,12 @@ def test_gradcheck_once_the_steps_have_converged(gamma):
 def test_match_contrast_by_hand():
     # Frame 0 goes to 0, away from 2; frame 1 to the virtual frame (not pulled), away from 0.
     log_mass = torch.tensor([[.6, .3, .01, .1], [.1, .2, .15, .5], [0.2, 0.2, 0.2, 0.01]]).log()
-    distances = torch.tensor([[1., 3., 0.5], [0.2, 5., 7.]])
+    squares = torch.tensor([[1., 9., 0.25], [0.04, 25., 49.]])
     rows = 1 + (2 - 0.25) + (2 - 0.04)
     # Columns: 0 to frame 0, from 1; 1 to frame 0, from 1; 2 to the virtual frame, from 0.
     columns = 1 + (2 - 0.04) + 9 + 0 + (2 - 0.25)
-    assert match_contrast(distances, log_mass, 'sum').item() == pytest.approx(rows + columns)
-    assert match_contrast(distances, log_mass, 'mean').item() == pytest.approx((rows + columns) / 5)
+    assert match_contrast(squares, log_mass, 'sum').item() == pytest.approx(rows + columns)
+    assert match_contrast(squares, log_mass, 'mean').item() == pytest.approx((rows + columns) / 5)
 
 
 def test_the_phase_leads_from_order_to_optimality():
@@ -104,6 +103,13 @@ def test_an_aligned_pair_costs_less_than_a_shuffled_one():
     u = torch.stack([path, path.square()], dim=1)
     shuffled = u[torch.randperm(20, generator=torch.Generator().manual_seed(0))]
     assert VAVA_loss([u, u + 0.05]) < VAVA_loss([u, shuffled])
+
+
+def test_embeddings_that_begin_close_together_are_driven_apart():
+    # A new network maps all frames nearly to one point; from there the loss has to fall towards larger scales.
+    sequences = [sequence.detach().cumsum(0) for sequence in random_sequences((60, 80))]
+    values = [VAVA_loss([scale * sequence for sequence in sequences]) for scale in (1e-3, 2e-3, 4e-3)]
+    assert values[0] > values[1] > values[2]
 
 
 @pytest.mark.parametrize('scale', SCALES)
