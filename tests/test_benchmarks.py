@@ -1,0 +1,184 @@
+"""The plain definitions give what the fast losses give; the benchmarks measure what they say, and run."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import losses as losses_command
+from benchmarks import slow_definitions
+from benchmarks import training_step as training_step_command
+from benchmarks.measure import (
+    Measurement,
+    format_table,
+    growth_exponent,
+    in_fresh_process,
+    short,
+    time_and_memory,
+)
+from benchmarks.training_step import StepBenchmark, random_annotations, verdict
+from losses import GTCC_loss, LAV_loss, TCC_loss, VAVA_loss
+from losses.gaussian_mixture import fit_gaussian_mixture
+from utils.command_line import seed_everything
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def leaves(*lengths, width=16, scale=0.5, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(1)
+    return [(scale * torch.randn(length, width, generator=generator, dtype=dtype)).requires_grad_()
+            for length in lengths]
+
+
+def drop_vectors(count, width=16):
+    return list(leaves(count, width=width + 1)[0].detach())
+
+
+def assert_same(slow, fast, sequences, *, value=1e-9, gradient=1e-6):
+    torch.testing.assert_close(slow, fast, rtol=value, atol=0)
+    expected = torch.autograd.grad(slow, sequences)
+    for received, wanted in zip(torch.autograd.grad(fast, sequences), expected, strict=True):
+        assert wanted.abs().max() > 0
+        torch.testing.assert_close(received, wanted, rtol=0, atol=gradient * float(wanted.abs().max()))
+
+
+@pytest.mark.parametrize('lengths', [(40, 33), (21, 2), (18, 25, 31)])
+@pytest.mark.parametrize(('slow', 'fast'), [(slow_definitions.tcc, TCC_loss), (slow_definitions.lav, LAV_loss)])
+def test_plain_tcc_and_lav_give_value_and_gradient_of_the_fast_ones(slow, fast, lengths):
+    sequences = leaves(*lengths)
+    assert_same(slow(sequences), fast(sequences), sequences)
+
+
+def test_plain_gtcc_gives_value_and_gradient_of_the_fast_one_with_its_mixtures():
+    def fit(alpha, n_components):
+        weights, means, variances = fit_gaussian_mixture(alpha.unsqueeze(0), n_components, 20)
+        return weights[0], means[0], variances[0].sqrt()
+
+    sequences, dropouts = leaves(40, 33, 27), drop_vectors(3)
+    options = {'n_components': 4, 'gamma': 0.7, 'max_comparisons': 9, 'epoch': 2}
+    slow = slow_definitions.gtcc(sequences, dropouts, fit=fit, rng=torch.Generator().manual_seed(5), **options)
+    fast = GTCC_loss(sequences, dropouts=dropouts, rng=torch.Generator().manual_seed(5), **options)
+    assert_same(slow, fast, sequences)
+
+
+def test_plain_gtcc_with_its_own_mixtures_comes_near_the_fast_one():
+    sequences, dropouts = leaves(40, 33), drop_vectors(2)
+    slow = slow_definitions.gtcc(sequences, dropouts, n_components=5, rng=torch.Generator().manual_seed(5))
+    fast = GTCC_loss(sequences, n_components=5, dropouts=dropouts, rng=torch.Generator().manual_seed(5))
+    torch.testing.assert_close(slow, fast, rtol=0.1, atol=0)
+
+
+def test_lbfgs_fits_a_mixture_that_is_there():
+    index = torch.arange(60, dtype=torch.float64)
+    alpha = 0.7 * torch.exp(-(index - 14) ** 2 / 18) / 3 + 0.3 * torch.exp(-(index - 45) ** 2 / 50) / 5
+    weights, means, deviations = slow_definitions.fit_by_lbfgs(alpha / alpha.sum(), 2, outer_steps=60)
+    torch.testing.assert_close(torch.stack([weights, means, deviations]),
+                               torch.tensor([[0.7, 0.3], [14, 45], [3, 5]], dtype=torch.float64), rtol=0.02, atol=0)
+
+
+def test_plain_vava_comes_near_the_fast_one_at_few_steps():
+    sequences = leaves(24, 30, scale=0.2)
+    torch.testing.assert_close(slow_definitions.vava(sequences), VAVA_loss(sequences), rtol=1e-2, atol=0)
+
+
+@pytest.mark.parametrize('global_step', [0, 700])
+def test_plain_vava_gives_value_and_gradient_of_the_fast_one_once_the_steps_converge(global_step):
+    sequences = leaves(12, 15, scale=0.2)
+    options = {'maxIter': 4000, 'global_step': global_step, 'lambda2': 0.5, 'delta': 3.0}
+    assert_same(slow_definitions.vava(sequences, **options), VAVA_loss(sequences, **options), sequences, value=1e-6,
+                gradient=1e-4)
+
+
+def test_growth_is_fitted_to_the_longer_lengths():
+    lengths = [4, 8, 16, 32, 64]
+    values = [7, 99, *(2 * length ** 1.5 for length in lengths[2:])]
+    assert growth_exponent(lengths, values) == pytest.approx(1.5)
+    assert growth_exponent([4, 8], [3, 12]) == pytest.approx(2)
+    assert growth_exponent([4, 8], [0, 12]) is None
+
+
+def test_tables_are_markdown_with_aligned_columns():
+    assert format_table([{'loss': 'TCC', 'ms': 1.5}, {'loss': 'GTCC', 'ms': 12}]).splitlines() == [
+        '| loss |  ms |', '| ---- | --: |', '| TCC  | 1.5 |', '| GTCC |  12 |']
+    assert [short(value) for value in (0.012345, 12.345, 3316.7, None)] == ['0.0123', '12.3', '3317', '-']
+
+
+def test_time_and_memory_of_a_case():
+    def case():
+        torch.ones(2 ** 24)  # 64 MiB
+        time.sleep(0.05)
+
+    seconds, peak = time_and_memory(case, 3)
+    assert 0.05 <= seconds < 0.5 and 60 <= peak < 80
+
+
+def test_a_fresh_process_returns_the_result_or_none_where_it_was_killed():
+    assert in_fresh_process(pow, 2, 5) == 32
+    assert in_fresh_process(os._exit, 9) is None
+
+
+def test_annotations_cover_the_recording():
+    times = random_annotations(21)
+    assert times['start_frame'][1:] == [end + 1 for end in times['end_frame'][:-1]]
+    assert (times['start_frame'][0], times['end_frame'][-1]) == (0, 20)
+
+
+@pytest.mark.parametrize('loss', ['tcc', 'GTCC'])
+def test_the_parts_of_a_step_take_the_gradients_of_the_whole_one(loss):
+    gradients = []
+    for run in (StepBenchmark.run_whole, StepBenchmark.run_parts):
+        benchmark = StepBenchmark(loss, 48, 2, 2)
+        seed_everything(3)
+        run(benchmark)
+        gradients.append({name: weight.grad for name, weight in benchmark.model.named_parameters()})
+    for name, whole in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], whole, rtol=1e-3, atol=1e-4 * float(whole.abs().max()), msg=name)
+
+
+def test_the_verdict_names_the_share():
+    assert verdict({'alignment in all': '50%'}).endswith('50%, kept.')
+    assert verdict({'alignment in all': '51%'}).endswith('51%, broken.')
+
+
+def run(*command):
+    return subprocess.run([sys.executable, '-m', *command], cwd=ROOT, capture_output=True, text=True, timeout=280)
+
+
+def test_losses_command_prints_a_table():
+    result = run('benchmarks.losses', '--lengths', '8', '--losses', 'TCC', '--threads', '1', '--repeats', '1')
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith('`python -m benchmarks.losses --lengths 8 ') and '1 thread,' in lines[2]
+    header, _, *rows = [line for line in lines if line.startswith('|')]
+    assert [row.split('|')[1].strip() for row in rows] == ['8'] and 'slow / fast: memory' in header
+    assert lines[-1] == 'Growth: not fitted; slow: not fitted.'
+
+
+def test_training_step_command_prints_a_table():
+    result = run('benchmarks.training_step', '--length', '16', '--heads', '2', '--threads', '1', '--repeats', '1')
+    assert result.returncode == 0, result.stderr
+    rows = [line.split('|')[1].strip() for line in result.stdout.splitlines() if line.startswith('|')]
+    assert rows[2:] == ['TCC', 'LAV', 'VAVA', 'GTCC'] and 'Rule:' in result.stdout
+
+
+@pytest.mark.parametrize('benchmark', [losses_command, training_step_command])
+def test_a_mistake_on_the_command_line_is_one_line(benchmark, capsys):
+    assert benchmark.main(['--threads', '0']) == 2
+    printed = capsys.readouterr()
+    assert printed.out == '' and printed.err.count('\n') == 1 and "'0' is not an integer >= 1" in printed.err
+
+
+def test_a_table_of_a_loss_has_a_row_per_length(monkeypatch):
+    def measure(function, name, slow, length, threads, repeats):
+        return Measurement(length ** 2 * (10 if slow else 1) / 1e6, length * (4 if slow else 2))
+
+    monkeypatch.setattr(losses_command, 'in_fresh_process', measure)
+    *rows, _, growth = losses_command.compare_loss('TCC', [1000, 2000, 4000], 1, 1).splitlines()[4:]
+    cells = [[cell.strip() for cell in row.split('|')[1:-1]] for row in rows]
+    assert cells == [['1000', '1', '2000', '10', '4000', '10', '2'], ['2000', '4', '4000', '40', '8000', '10', '2'],
+                     ['4000', '16', '8000', '-', '-', '-', '-']]
+    assert growth == 'Growth: time ~ T^2, memory ~ T^1; slow: time ~ T^2, memory ~ T^1.'
