@@ -1,7 +1,10 @@
 """Plain loops written from the papers, and inputs, that the tests of the losses share."""
 
+import random
+
 import torch
 
+RANDOM_LENGTHS = [tuple(random.Random(seed).choices(range(2, 21), k=2 + seed % 2)) for seed in range(4)]
 SCALES = [1e-6, 1e-2, 1, 1e2, 1e4]
 DEGENERATE = ['random', 'identical frames', 'identical sequences', 'two frames', 'one frame']
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]

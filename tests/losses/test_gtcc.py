@@ -12,6 +12,7 @@ from losses.gtcc import cycle_errors, cycle_windows
 from tests.losses.naive import (
     DEGENERATE,
     DTYPES,
+    RANDOM_LENGTHS,
     SCALES,
     assert_finite,
     degenerate_sequences,
@@ -91,12 +92,13 @@ def seeded(seed=0):
 @pytest.mark.parametrize('dtype, tolerance', [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 @pytest.mark.parametrize('gamma, reduction, variance_weight', [
     (0.9, 'mean', 0), (0.9, 'sum', 0), (1, 'mean', 0), (1, 'sum', 0.2), (0.9, 'mean', 0.2)])
-def test_value_and_gradient_match_a_naive_loop(gamma, reduction, variance_weight, dtype, tolerance):
-    lengths, options = (11, 7, 9), dict(delta=0.4, gamma=gamma, epoch=2, reduction=reduction)
+@pytest.mark.parametrize('lengths', [(11, 7, 9), *RANDOM_LENGTHS])
+def test_value_and_gradient_match_a_naive_loop(lengths, gamma, reduction, variance_weight, dtype, tolerance):
+    count, options = len(lengths), dict(delta=0.4, gamma=gamma, epoch=2, reduction=reduction)
     sequences = random_sequences(lengths, dtype=dtype)
-    dropouts = [vector[0].detach().requires_grad_() for vector in random_sequences((1, 1, 1), 5, 1, dtype, seed=3)]
+    dropouts = [vector[0].detach().requires_grad_() for vector in random_sequences((1,) * count, 5, 1, dtype, seed=3)]
     exact = [tensor.detach().double().requires_grad_() for tensor in sequences + dropouts]
-    expected = naive_gtcc(exact[:3], exact[3:], repeat_draws(lengths, 4, 5), K=3, tau=0.1,
+    expected = naive_gtcc(exact[:count], exact[count:], repeat_draws(lengths, 4, 5), K=3, tau=0.1,
                           variance_weight=variance_weight, **options)
     actual = GTCC_loss(sequences, 3, dropouts=dropouts, alignment_variance=variance_weight, max_comparisons=4,
                        rng=seeded(5), **options)
@@ -104,7 +106,7 @@ def test_value_and_gradient_match_a_naive_loop(gamma, reduction, variance_weight
     torch.testing.assert_close(actual.double(), expected, rtol=tolerance, atol=tolerance)
     ours = torch.autograd.grad(actual, sequences + dropouts, allow_unused=True)
     theirs = torch.autograd.grad(expected, exact, allow_unused=True)
-    largest = max(gradient.abs().max().item() for gradient in theirs[:3])
+    largest = max(gradient.abs().max().item() for gradient in theirs[:count])
     for a, b in zip(ours, theirs, strict=True):
         assert (a is None) == (b is None) == (gamma == 1 and b is None)
         if a is not None:

@@ -6,6 +6,7 @@ from losses.contrastive import contrastive_loss
 from tests.losses.naive import (
     DEGENERATE,
     DTYPES,
+    RANDOM_LENGTHS,
     SCALES,
     assert_finite,
     assert_matches_naive,
@@ -34,7 +35,7 @@ def naive_lav(sequences, gamma, weight, reduction):
 
 
 @pytest.mark.parametrize('reduction', ['mean', 'sum'])
-@pytest.mark.parametrize('lengths', [(20, 9), (3, 18, 5)])
+@pytest.mark.parametrize('lengths', [(20, 9), (3, 18, 5), *RANDOM_LENGTHS])
 @pytest.mark.parametrize('dtype, tolerance', [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 def test_value_and_gradient_match_a_naive_loop(lengths, reduction, dtype, tolerance):
     assert_matches_naive(lambda u: LAV_loss(u, 0.2, 0.3, reduction=reduction),
