@@ -10,7 +10,7 @@ DEMO_RUN := $(DEMO)/output/multi-task-setting/V1___GTCC_demo.progress
 DEMO_SPLITS := $(DEMO)/dset_jsons/demo.splits.json
 DEMO_PATHS := DATASET_PATH=$(DEMO)/data JSON_DPATH=$(DEMO)/dset_jsons OUTPUT_PATH=$(DEMO)/output
 
-.PHONY: demo test lint
+.PHONY: demo test lint bench bench-training
 demo: $(DEMO)/.evaluated
 	@cat $(DEMO)/.evaluated
 	@echo
@@ -23,6 +23,15 @@ test: $(INSTALLED)
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .
+
+bench: $(INSTALLED)
+	$(RUN) -m benchmarks.losses
+	$(RUN) -m benchmarks.training_step
+	$(RUN) -m benchmarks.mixture_fit
+
+bench-training: $(INSTALLED)
+	$(RUN) -m benchmarks.stress
+	$(RUN) -m benchmarks.alignment_quality
 
 $(INSTALLED): requirements.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)

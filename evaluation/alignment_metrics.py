@@ -5,10 +5,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from scipy.stats import kendalltau
 from torch import Tensor
 
+from losses.pairs import euclidean_distances
 from utils.tensorops import Action, get_cumulative_distance
 
 
@@ -44,7 +44,7 @@ def coefficient_of_variation(values: np.ndarray) -> float:
 
 def nearest_frames(embedding: Tensor, other: Tensor) -> np.ndarray:
     """Return the index of each frame's nearest neighbour in another recording: (T, E), (S, E) -> (T,)."""
-    return torch.cdist(embedding, other).argmin(dim=1).cpu().numpy()
+    return euclidean_distances(embedding, other).argmin(dim=1).cpu().numpy()
 
 
 def kendalls_tau(embeddings: Sequence[Tensor]) -> float:

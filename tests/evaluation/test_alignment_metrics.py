@@ -68,6 +68,12 @@ def test_kendalls_tau_matches_a_double_loop():
     assert kendalls_tau(embeddings) == pytest.approx(np.mean(values))
 
 
+def test_a_far_common_offset_hides_no_neighbour():
+    # Differences of 1e-3 beside an offset of 100: in float32 a matrix product alone would lose them.
+    steps = torch.arange(30, dtype=torch.float32).unsqueeze(1).expand(-1, 16) * 1e-3 + 100
+    assert kendalls_tau([steps, steps[::2]]) > 0.95
+
+
 def test_true_alignment_matches_actions_by_name_and_occurrence():
     ours = [Action('a', 0, 1), Action('b', 2, 5), Action('a', 6, 7), Action('a', 9, 9)]
     theirs = [Action('a', 10, 13), Action('c', 14, 15), Action('a', 16, 16)]
