@@ -73,9 +73,9 @@ def gtcc(sequences: Sequence[Tensor], dropouts: Sequence[Tensor], n_components: 
         forward = (torch.rand(len(frames), generator=rng) < 0.5).tolist()
         errors = []
         for i, begins in zip(frames, forward, strict=True):
-            alpha = torch.softmax(-torch.cdist(u[i:i + 1], v)[0] / softmax_temp, 0).detach()
+            alpha = torch.softmax(-torch.cdist(u[i:i + 1], v)[0] / softmax_temp, 0)
             nearby = _window(i, begins, len(u), delta)
-            error = _cycle_error(i, u, v, nearby, fit(alpha, n_components), softmax_temp)
+            error = _cycle_error(i, u, v, alpha, nearby, fit(alpha.detach(), n_components), softmax_temp)
             errors.append(kept[i] * error + (1 - kept[i]) / (error + 0.25))
         losses.append(torch.stack(errors).mean() / len(u) ** 2)
     return torch.stack(losses).mean()
@@ -93,14 +93,17 @@ def _window(frame: int, begins: bool, length: int, delta: float) -> list[int]:
     return sorted(inside)
 
 
-def _cycle_error(frame: int, u: Tensor, v: Tensor, nearby: list[int], mixture: Mixture, softmax_temp: float) -> Tensor:
-    """Cycle each component's soft neighbour back, and weigh the squared index errors by the mixture, ()."""
+def _cycle_error(frame: int, u: Tensor, v: Tensor, alpha: Tensor, nearby: list[int], mixture: Mixture,
+                 softmax_temp: float) -> Tensor:
+    """Cycle each component's soft neighbour back, and weigh the squared index errors by its share of alpha, ()."""
     weights, means, deviations = mixture
     index = torch.arange(len(v), dtype=v.dtype)
-    densities = torch.softmax(-(index - means.unsqueeze(1)) ** 2 / (2 * deviations.unsqueeze(1) ** 2), dim=1)
+    exponents = -(index - means.unsqueeze(1)) ** 2 / (2 * deviations.unsqueeze(1) ** 2)
+    densities = torch.softmax(exponents, dim=1)
+    shares = torch.softmax((weights / deviations).log().unsqueeze(1) + exponents, dim=0) @ alpha
     beta = torch.softmax(-torch.cdist(densities @ v, u[nearby]) / softmax_temp, dim=1)
     returned = beta @ torch.tensor(nearby, dtype=u.dtype)
-    return (weights * (frame - returned) ** 2).sum()
+    return (shares * (frame - returned) ** 2).sum()
 
 
 def squared_differences(u: Tensor, v: Tensor) -> Tensor:
@@ -170,7 +173,7 @@ def lav(sequences: Sequence[Tensor], min_temp: float = 0.1, cr_coefficient: floa
     return torch.stack(losses).mean()
 
 
-def vava(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1, lambda2: float = 0.1, gamma: float = 0.5,
+def vava(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1, lambda2: float = 0.1, gamma: float = 10.0,
          zeta: float = 0.5, delta: float = 0.6, global_step: int = 0) -> Tensor:
     """Order-preserving optimal transport, see :func:`losses.VAVA_loss`; the gradient goes through Sinkhorn's steps."""
     losses, phase = [], max(0.999 ** (global_step + 1), 0.001)

@@ -22,9 +22,12 @@ LOSS_FLAGS = {'tcc': ('--tcc', '--TCC'), 'LAV': ('--lav', '--LAV'), 'VAVA': ('--
               'GTCC': ('--gtcc', '--GTCC')}
 ARCHITECTURE_FLAGS = {'temporal_stacking': ('--temporal_stacking', '--tstack'), 'naive': ('--naive',),
                       'resnet50': ('--resnet50', '--rnet50')}
+# Settings of GTCC that were published for a dataset, where they are not the defaults.
+LONG_ACTIVITY_GTCC = {'GTCC_PARAMS.delta': 0.2}
 # Recordings of one short action each: few modes to align with, half a sequence as window, nothing to drop.
-SHORT_ACTION_DATASETS = ('penn-action', 'pouring', 'coin')
 SHORT_ACTION_GTCC = {'GTCC_PARAMS.n_components': 5, 'GTCC_PARAMS.delta': 0.5, 'GTCC_PARAMS.gamma': 1.0}
+PUBLISHED_GTCC = {**dict.fromkeys(('egoprocel', 'cmu', 'egtea'), LONG_ACTIVITY_GTCC),
+                  **dict.fromkeys(('penn-action', 'pouring', 'coin'), SHORT_ACTION_GTCC)}
 # Settings that are an option of their own: option -> dotted key.
 VALUE_FLAGS = {
     'learning_rate': 'LEARNING_RATE', 'batch_size': 'BATCH_SIZE', 'epochs': 'NUM_EPOCHS',
@@ -122,7 +125,7 @@ def build_config(arguments: argparse.Namespace) -> EasyDict:
     line_values = _command_line_values(arguments)
     dataset = line_values.get('DATASET_NAME') or file_values.get('DATASET_NAME')
     config = copy.deepcopy(CONFIG)
-    for values in (SHORT_ACTION_GTCC if dataset in SHORT_ACTION_DATASETS else {}, file_values, line_values):
+    for values in (PUBLISHED_GTCC.get(dataset, {}), file_values, line_values):
         apply_settings(config, values)
     _check_choices(config)
     config.EXPERIMENTNAME = experiment_name(config, arguments.message)

@@ -83,6 +83,22 @@ def component_densities(mixture: GaussianMixture, num_indices: int) -> Tensor:
     return torch.softmax(squares / (-2 * mixture.variances.unsqueeze(-1)), dim=-1)
 
 
+def component_shares(mixture: GaussianMixture, alpha: Tensor) -> Tensor:
+    """Compute the share of weights over indices that each component is responsible for.
+
+    Args:
+        mixture: R mixtures of K components; held fixed.
+        alpha: (R, N), >= 0, rows sum to 1.
+
+    Returns:
+        (R, K), >= 0, rows sum to 1: ``sum_j alpha_j r_k(j)`` with the responsibilities ``r_k(j)``, linear in alpha.
+    """
+    index = torch.arange(alpha.shape[1], dtype=mixture.means.dtype, device=alpha.device)
+    powers = torch.stack([torch.ones_like(index), index, index.square()])
+    responsibilities = torch.softmax(_log_joint(mixture, powers), dim=1)
+    return (widen(responsibilities) @ widen(alpha).unsqueeze(-1)).squeeze(-1)
+
+
 def _fit_chunk(alpha: Tensor, n_components: int, iterations: int, lengths: Tensor) -> GaussianMixture:
     """Fit the mixtures of a few rows (r, N), over the indices that hold mass: of a sharp distribution these are few."""
     index = torch.arange(alpha.shape[1], device=alpha.device).expand_as(alpha)

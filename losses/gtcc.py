@@ -18,7 +18,7 @@ from losses.arguments import (
     check_shares,
 )
 from losses.frame_dropping import check_drop_vectors, drop_weights
-from losses.gaussian_mixture import GaussianMixture, component_densities, fit_gaussian_mixture
+from losses.gaussian_mixture import GaussianMixture, component_densities, component_shares, fit_gaussian_mixture
 from losses.pairs import attached_zero, euclidean_distances, index_moments
 
 QUARTER_FRAME = 0.25  # squared frames; keeps the reciprocal of an error, and the log of a spread, finite
@@ -41,13 +41,18 @@ def GTCC_loss(sequences: Sequence[Tensor], n_components: int = 15, delta: float 
               rng: torch.Generator | None = None) -> Tensor:
     """Generalised temporal cycle consistency over all ordered pairs of different sequences.
 
-    For sampled frames ``i`` of ``u`` (N frames), a mixture of K Gaussians ``(p_k, mu_k, sigma_k)`` is fitted to
-    ``softmax_j(-||u_i - v_j||_2 / tau)`` over the frames of ``v``, without gradient. Each component's density,
-    normalised over the frames, times ``v`` is a soft neighbour ``s_k``; it is cycled back by
+    For sampled frames ``i`` of ``u`` (N frames), a mixture of K Gaussians ``(w_k, mu_k, sigma_k)`` is fitted to
+    ``alpha = softmax_j(-||u_i - v_j||_2 / tau)`` over the frames of ``v``, without gradient. Each component's density
+    ``d_k``, normalised over the frames, times ``v`` is a soft neighbour ``s_k``; it is cycled back by
     ``softmax_n(-||s_k - u_n||_2 / tau)`` over a window of ``w = max(1, round(delta N))`` frames that ends or begins
     with ``i`` (drawn), joined with the first ``w`` frames where ``i < w`` and the last ``w`` where ``i >= N - w``. With
-    ``m_k`` the mean index, ``L_i = sum_k p_k (i - m_k)^2``. A positive ``alignment_variance`` adds that multiple of
+    ``m_k`` the mean index, ``L_i = sum_k p_k (i - m_k)^2``, where ``p_k`` is the share of ``alpha`` that the component
+    is responsible for, ``sum_j alpha_j w_k d_k(j) / sum_l w_l d_l(j)``: ``w_k`` after one more step of the fit, **with
+    a gradient through** ``alpha``. A positive ``alignment_variance`` adds that multiple of
     ``log sigma_k = 1/2 log(variance of the index + 1/4)``, in frames, to component k's error.
+
+    With ``w_k`` in place of ``p_k`` a frame that finds wrong neighbours could only move the neighbours, not choose
+    others, and training makes an alignment worse, not better.
 
     With ``gamma < 1`` the frame takes ``q L_i + (1 - q) / (L_i + 0.25)`` (a divisor below 0.05, which takes an
     ``alignment_variance`` past 0.28, counts as 0.05), ``q = f + (1 - f) sigmoid(z_i)``, ``f = gamma^(epoch + 1)``,
@@ -180,7 +185,7 @@ def cycle_errors(sequence: Tensor, other: Tensor, frames: Tensor, window: Tensor
         other: v, (M, E).
         frames: (n,), indices into ``sequence``.
         window: (n, N), True where a frame may be cycled back to, at least once a row.
-        mixture: n mixtures over the indices of ``other``; held fixed.
+        mixture: n mixtures over the indices of ``other``; held fixed, but for the shares of its components.
         softmax_temp: tau, > 0.
         alignment_variance: weight of log sigma, >= 0.
 
@@ -195,4 +200,5 @@ def cycle_errors(sequence: Tensor, other: Tensor, frames: Tensor, window: Tensor
     errors = (frames.unsqueeze(1) - mean).square()
     if alignment_variance > 0:
         errors = errors + alignment_variance / 2 * (variance + QUARTER_FRAME).log()
-    return (mixture.weights * errors).sum(1)
+    alpha = torch.softmax(euclidean_distances(sequence[frames], other) / -softmax_temp, dim=1)
+    return (component_shares(mixture, alpha) * errors).sum(1)

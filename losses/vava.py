@@ -22,7 +22,7 @@ PHASE_DECAY, SMALLEST_PHASE = 0.999, 0.001
 
 
 def VAVA_loss(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1, lambda2: float = 0.1,
-              gamma: float = 0.5, zeta: float = 0.5, delta: float = 0.6, global_step: int = 0, *,
+              gamma: float = 10.0, zeta: float = 0.5, delta: float = 0.6, global_step: int = 0, *,
               reduction: str = 'mean') -> Tensor:
     """Order-preserving optimal transport plus contrastive terms, over all ordered pairs of different sequences.
 
@@ -38,6 +38,8 @@ def VAVA_loss(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1
 
     A published implementation takes the plan's total mass, a constant, for the transport term, multiplies its weights
     up from pair to pair, and makes the plan uniform with a regularisation of N; none of that is in the paper or here.
+    Its weight of the contrastive terms, 0.5, is for sums over entries; beside means the transport, which a new
+    network's embeddings do not bear out yet, would draw together what merely happens at the same time.
     Its distances are not squared: they pull with a force that does not fade as frames come together, where that of the
     contrastive terms does, so that embeddings which begin close together end in one point.
 

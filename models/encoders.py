@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from models.initialisation import encoder_gain, initialise_
+
 DROP_LAYERS = (256, 1024, 512, 256)
 STACKED_CONVOLUTIONS = 7
 FRAME_CHANNELS = 512  # width of the frame encoder after its convolutions
@@ -160,6 +162,7 @@ class StackingEncoder(Encoder):
         for into, out, kernel in zip([input_dimensions, *channels[:-1]], channels, kernels, strict=True):
             layers += [nn.ReLU()] * bool(layers) + [TemporalConvolution(into, out, kernel)]
         self.convolutional_layers = nn.Sequential(*layers)
+        initialise_(self.convolutional_layers, encoder_gain(output_dimensions))
         self.lookahead = sum(kernel // 2 for kernel in kernels)
 
     def embed(self, videos: Sequence[Tensor]) -> list[Tensor]:
@@ -186,6 +189,7 @@ class NaiveEncoder(Encoder):
         super().__init__(output_dimensions, input_dimensions, dropping=drop_layers is not None,
                          drop_layers=drop_layers or ())
         self.fc_layers = nn.Sequential(*linear_stack([input_dimensions, *layers, output_dimensions], nn.ReLU))
+        initialise_(self.fc_layers, encoder_gain(output_dimensions))
 
     def embed(self, videos: Sequence[Tensor]) -> list[Tensor]:
         """Return the embeddings (T_i, E) of features (T_i, D)."""
@@ -221,6 +225,7 @@ class Resnet50Encoder(Encoder):
             nn.Conv3d(in_size, in_size, 3, padding='same'), nn.ReLU(),
             nn.Conv3d(in_size, FRAME_CHANNELS, 3, padding='same'), nn.ReLU())
         self.fc_layers = nn.Sequential(*linear_stack([FRAME_CHANNELS] * 3 + [output_dimensions], nn.ReLU))
+        initialise_(nn.Sequential(self.convolutional_layers, self.fc_layers), encoder_gain(output_dimensions))
 
     def embed(self, videos: Sequence[Tensor | np.ndarray]) -> list[Tensor]:
         """Return the embeddings (T_i, E) of frames (T_i, C, H, W), tensors or memory-mapped arrays."""

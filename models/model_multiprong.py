@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from models.encoders import DROP_LAYERS, DropNetwork, Encoder, linear_stack, require_positive, split_like
+from models.initialisation import initialise_
 from models.progress_head import ProgressHead
 
 __all__ = ['HeadModel', 'MultiProngAttDropoutModel', 'ProgressHead', 'SingleEncoderModel']
@@ -24,6 +25,7 @@ class HeadModel(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.fc_layers = nn.Sequential(*linear_stack([width, *HEAD_LAYERS, width], nn.ReLU))
+        initialise_(self.fc_layers, 1)
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Return the head's embeddings (T, E)."""

@@ -44,7 +44,8 @@ def config_file(tmp_path):
 def test_choices_alone_change_nothing_else():
     assert changed(parse(*CHOICES)) == {
         'LOSS_TYPE.GTCC': True, 'DATASET_NAME': 'egoprocel', 'BASEARCH.ARCHITECTURE': 'temporal_stacking',
-        'EXPERIMENTNAME': 'V1___GTCC_egoprocel'}
+        'EXPERIMENTNAME': 'V1___GTCC_egoprocel',
+        'GTCC_PARAMS.delta': 0.2}  # published for the dataset
 
 
 def test_defaults_are_left_alone():
@@ -111,12 +112,12 @@ def test_choices_of_the_command_line_replace_those_of_the_file(config_file):
     from_line = parse('1', '--config', path, '--tcc', '--ego', '--tstack')
     assert from_line.LOSS_TYPE == {'GTCC': False, 'tcc': True, 'LAV': False, 'VAVA': False}
     assert (from_line.DATASET_NAME, from_line.BASEARCH.ARCHITECTURE) == ('egoprocel', 'temporal_stacking')
-    assert from_line.GTCC_PARAMS.delta == CONFIG.GTCC_PARAMS.delta
+    assert from_line.GTCC_PARAMS.delta == 0.2
 
 
 @pytest.mark.parametrize(('dataset', 'expected'), [
     (['--ego'], (15, 0.2, 0.95)), (['--cmu'], (15, 0.2, 0.95)), (['--egtea'], (15, 0.2, 0.95)),
-    (['--dataset', 'kitchen'], (15, 0.2, 0.95)), (['--penn'], (5, 0.5, 1.0)), (['--pour'], (5, 0.5, 1.0)),
+    (['--dataset', 'kitchen'], (15, 1.0, 0.95)), (['--penn'], (5, 0.5, 1.0)), (['--pour'], (5, 0.5, 1.0)),
     (['--coin'], (5, 0.5, 1.0)), (['--coin', '--set', 'GTCC_PARAMS.gamma=0.8'], (5, 0.5, 0.8))])
 def test_gtcc_defaults_follow_the_dataset(dataset, expected):
     params = parse('1', '--gtcc', '--tstack', *dataset).GTCC_PARAMS

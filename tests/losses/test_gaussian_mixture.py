@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from losses.gaussian_mixture import GaussianMixture, component_densities, fit_gaussian_mixture
+from losses.gaussian_mixture import GaussianMixture, component_densities, component_shares, fit_gaussian_mixture
 
 
 def normal_rows(length, *modes):
@@ -54,6 +54,23 @@ def test_the_start_is_even():
     assert mixture.means.tolist() == [[1.5, 5.5, 9.5]]
     assert mixture.variances.tolist() == [[pytest.approx((0.3 * 4) ** 2)] * 3]
     assert mixture.weights.tolist() == [pytest.approx([1 / 3] * 3)]
+
+
+def test_shares_are_the_weights_of_a_further_step():
+    alpha = random_rows(3, 12).requires_grad_()
+    mixture = fit_gaussian_mixture(alpha, 3, 4)
+    shares = component_shares(mixture, alpha)
+    for row in range(3):
+        expected = naive_step(alpha[row], *(value[row] for value in mixture))[0]
+        torch.testing.assert_close(shares[row], expected, rtol=1e-9, atol=1e-9)
+    assert torch.autograd.gradcheck(lambda weights: component_shares(mixture, weights), alpha)
+
+
+def test_shares_by_hand():
+    # Two narrow components, on the first and on the last index, share what lies on either side of the middle.
+    mixture = GaussianMixture(*(torch.tensor([values]) for values in ([0.5, 0.5], [0., 4.], [0.5, 0.5])))
+    shares = component_shares(mixture, torch.tensor([[0.1, 0.2, 0.4, 0., 0.3]]))
+    assert shares.tolist() == [pytest.approx([0.5, 0.5], abs=1e-3)]
 
 
 def plain_step(alpha, mixture):

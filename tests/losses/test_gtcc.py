@@ -31,9 +31,18 @@ def naive_window(i, N, w, forward):
     return sorted(window & set(range(N)))
 
 
-def naive_error(u, v, i, window, mixture, tau, variance_weight):
+def naive_shares(alpha, mixture):
+    shares = [0 for _ in mixture[0]]
+    for j, mass in enumerate(alpha):
+        joint = [weight * math.exp(-(j - mu) ** 2 / (2 * variance)) / math.sqrt(variance)
+                 for weight, mu, variance in zip(*mixture, strict=True)]
+        shares = [share + mass * one / sum(joint) for share, one in zip(shares, joint, strict=True)]
+    return shares
+
+
+def naive_error(u, v, i, alpha, window, mixture, tau, variance_weight):
     error = 0
-    for weight, mu, variance in zip(*mixture, strict=True):
+    for share, mu, variance in zip(naive_shares(alpha, mixture), *mixture[1:], strict=True):
         density = naive_softmax([-(j - mu) ** 2 / (2 * variance) for j in range(len(v))])
         neighbour = sum(p * v_j for p, v_j in zip(density, v, strict=True))
         beta = naive_softmax([-naive_distance(neighbour, u[n]) / tau for n in window])
@@ -42,7 +51,7 @@ def naive_error(u, v, i, window, mixture, tau, variance_weight):
         if variance_weight:
             sigma = torch.sqrt(sum(b * (n - mean) ** 2 for b, n in zip(beta, window, strict=True)) + 0.25)
             component = component + variance_weight * torch.log(sigma)
-        error = error + weight * component
+        error = error + share * component
     return error
 
 
@@ -63,10 +72,10 @@ def naive_gtcc(sequences, dropouts, draws, *, K, delta, gamma, epoch, tau, varia
             frames, forward = draws[first, second]
             kept = naive_drop_weights(u, dropouts[second], f) if gamma < 1 else None
             for i, side in zip(frames.tolist(), forward.tolist(), strict=True):
-                alpha = torch.stack(naive_softmax([-naive_distance(u[i], v_j) / tau for v_j in v])).detach()
-                mixture = [value[0] for value in fit_gaussian_mixture(alpha.unsqueeze(0), K, 20)]
+                alpha = torch.stack(naive_softmax([-naive_distance(u[i], v_j) / tau for v_j in v]))
+                mixture = [value[0] for value in fit_gaussian_mixture(alpha.detach().unsqueeze(0), K, 20)]
                 window = naive_window(i, N, max(1, round(delta * N)), side)
-                error = naive_error(u, v, i, window, mixture, tau, variance_weight)
+                error = naive_error(u, v, i, alpha, window, mixture, tau, variance_weight)
                 if gamma < 1:
                     error = kept[i] * error + (1 - kept[i]) / (error + 0.25)
                 total = total + error
