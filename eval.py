@@ -7,12 +7,13 @@ from pathlib import Path
 
 from configs.entry_config import OneLineParser
 from evaluation.evaluate import Evaluation, evaluate_checkpoint
-from evaluation.tables import MEAN, format_table
+from evaluation.tables import MEAN, Row, format_table
 from utils.command_line import choose_device, run_command
 from utils.logging import set_up_logging
 from utils.run_folder import open_run_folder
 
 CHECKPOINT_TYPES = ('combined', 'alignment')
+PROGRESS_TABLE = 'action_progress'  # absent where the run has no progress head
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -27,22 +28,27 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
-    """Print the tables of a checkpoint; the wide one is printed in parts."""
+    """Print the tables of a checkpoint: those of the embeddings as one, and the wide one of the head in parts."""
     print(f'\n{evaluation.checkpoint}.pt (epoch {evaluation.epoch}); the encoder sees {evaluation.lookahead} frames '
           'ahead')
-    for name, rows in evaluation.tables.items():
-        if name != 'action_progress':
-            print('\n' + format_table(rows, name))
-            continue
-        baselines = [column for column in rows[0] if column.startswith('baseline_')]
-        own = [column for column in rows[0] if column not in (*baselines, 'task', 'skill')]
-        print('\n' + format_table([_pick(row, ['task', *own]) for row in rows], f'{name}: the progress head'))
-        beside = [_pick(row, ['task', 'mae', *baselines, 'skill']) for row in rows]
-        print('\n' + format_table([{column.removeprefix('baseline_'): value for column, value in row.items()}
-                                   for row in beside], f'{name}: MAE of the head and of the baselines'))
-    if 'action_progress' not in evaluation.tables:
+    embeddings = [rows for name, rows in evaluation.tables.items() if name != PROGRESS_TABLE]
+    print('\n' + format_table([{column: value for row in rows for column, value in row.items()}
+                               for rows in zip(*embeddings, strict=True)], 'the embeddings'))
+    if PROGRESS_TABLE in evaluation.tables:
+        print_action_progress(evaluation.tables[PROGRESS_TABLE])
+    else:
         print('\nno progress head in this run: action progress is not evaluated')
     print(f'\ntables and pictures: {evaluation.folder}')
+
+
+def print_action_progress(rows: Sequence[Row]) -> None:
+    """Print what the head does, and its error beside that of the baselines."""
+    baselines = [column for column in rows[0] if column.startswith('baseline_')]
+    own = [column for column in rows[0] if column not in (*baselines, 'task', 'skill')]
+    print('\n' + format_table([_pick(row, ['task', *own]) for row in rows], f'{PROGRESS_TABLE}: the progress head'))
+    beside = [_pick(row, ['task', 'mae', *baselines, 'skill']) for row in rows]
+    print('\n' + format_table([{column.removeprefix('baseline_'): value for column, value in row.items()}
+                               for row in beside], f'{PROGRESS_TABLE}: MAE of the head and of the baselines'))
 
 
 def print_side_by_side(evaluations: Sequence[Evaluation]) -> None:

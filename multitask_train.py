@@ -12,13 +12,14 @@ from configs.paths import environment_path
 from datasets.from_config import (
     choose_splits,
     count_recordings,
+    list_all_actions,
     load_dataset,
     reading_options,
     split_recordings,
 )
 from datasets.json_dataset import make_train_loaders, make_validation_loaders
 from models.alignment_training_loop import alignment_training_loop
-from models.build import build_model, fill_in_sizes
+from models.build import build_model, fill_in_sizes, fill_in_steps
 from training.resume import LAST_NAME
 from utils.ckpt_save import to_plain
 from utils.command_line import choose_device, run_command, seed_everything
@@ -55,8 +56,12 @@ def train(config: EasyDict, arguments: argparse.Namespace) -> None:
     first = next(iter(parts['train'].values()))[0]
     config.DATAFOLDER = str(first.path.parent)
     fill_in_sizes(config, first.width, len(splits))
+    actions = list_all_actions(parts['train'], config.BACKGROUND_LABELS)
+    fill_in_steps(config, actions)
     seed_everything(config.SEED)
     model = build_model(config)
+    if config.PROGRESS_LOSS.enabled and config.PROGRESS_LOSS.step_durations:
+        model.progress_head.durations.fit(actions)
 
     if not arguments.resume:
         create_run_folder(run_path, overwrite=arguments.overwrite)

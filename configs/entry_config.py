@@ -107,6 +107,8 @@ def _add_progress(parser: argparse.ArgumentParser) -> None:
     weight.add_argument('--progress_curriculum', type=float, nargs=2, metavar=('START', 'END'),
                         help='weight that rises over the epochs')
     group.add_argument('--progress_pooling', choices=['gru', 'mean'])
+    group.add_argument('--condition_on_step', action='store_true', default=None,
+                       help='give the step label to a head with PROGRESS_LOSS.step_durations')
 
 
 def build_config(arguments: argparse.Namespace) -> EasyDict:
@@ -169,7 +171,8 @@ def _command_line_values(arguments: argparse.Namespace) -> dict[str, Any]:
         values.update({f'LOSS_TYPE.{name}': name == arguments.loss for name in CONFIG.LOSS_TYPE})
     if arguments.architecture:
         values['BASEARCH.ARCHITECTURE'] = arguments.architecture
-    for flag, key in (('mcn', 'ARCHITECTURE.MCN'), ('progress', 'PROGRESS_LOSS.enabled'), ('debug', 'DEBUG')):
+    for flag, key in (('mcn', 'ARCHITECTURE.MCN'), ('progress', 'PROGRESS_LOSS.enabled'), ('debug', 'DEBUG'),
+                      ('condition_on_step', 'PROGRESS_LOSS.condition_on_step')):
         if getattr(arguments, flag):
             values[key] = True
     values.update({key: getattr(arguments, option) for option, key in VALUE_FLAGS.items()
@@ -221,8 +224,20 @@ def _check_choices(config: EasyDict) -> None:
     if config.DATASET_NAME is None:
         raise UserError(f'dataset: none chosen, expected --dataset NAME or one of '
                         f'{" ".join(spellings[0] for spellings in DATASET_FLAGS.values())}')
+    _check_step_head(config.PROGRESS_LOSS)
     if not SAFE_NAME.fullmatch(config.DATASET_NAME):
         raise UserError(f'--dataset {config.DATASET_NAME!r}: expected a name of letters, digits, ".", "_" and "-"')
+
+
+def _check_step_head(progress: EasyDict) -> None:
+    """Refuse settings of the progress head that contradict each other."""
+    if progress.step_durations and (progress.sampling != 'dense' or not progress.use_gru):
+        raise UserError(f"PROGRESS_LOSS.step_durations: sampling is {progress.sampling!r} and use_gru "
+                        f"{progress.use_gru}, expected 'dense' and True: the head counts from an action's first frame; "
+                        'give --progress_sampling dense, or set step_durations to false')
+    if progress.condition_on_step and not progress.step_durations:
+        raise UserError('PROGRESS_LOSS.condition_on_step: the head knows no steps; set PROGRESS_LOSS.step_durations, '
+                        'too')
 
 
 def experiment_name(config: EasyDict, message: str | None) -> str:

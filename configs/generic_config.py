@@ -31,6 +31,7 @@ CONFIG.WORKERS = 0  # loader processes that read ahead; 0 reads one batch ahead 
 ############################
 ## Network
 CONFIG.OUTPUT_DIMENSIONALITY = 128  # E, width of an embedding
+CONFIG.CAUSAL = False  # the StackingEncoder sees no frame ahead; the other encoders never do
 CONFIG.BASEARCH = EasyDict({
     'ARCHITECTURE': None,  # 'temporal_stacking', 'naive' or 'resnet50'
     'Resnet50_ARCH': {
@@ -105,6 +106,14 @@ CONFIG.PROGRESS_LOSS = EasyDict({
     'normalize_embeddings': True,  # LayerNorm without parameters before the head
     'detach_embeddings': False,  # True: the encoder does not learn from progress
     'head_learning_rate': None,  # learning rate of the head; None: the encoder's
+    # A head that recognises the step, knows how long it lasts, and corrects by content; needs 'dense' sampling.
+    'step_durations': False,
+    'steps': None,  # [task, label] of every step that such a head knows; filled in from the training recordings
+    'step_coefficient': 0.5,  # weight of the cross-entropy of the recognised step in the progress loss, >= 0
+    'projection_dim': 24,  # width of the projection that its GRU reads, >= 1
+    'dropout': 0.2,  # share of its inputs and states that are dropped in training, in [0, 1)
+    'content_correction': True,  # False: the duration of the recognised step alone
+    'condition_on_step': False,  # the step's label is given to it, in training and in evaluation
 })
 
 ############################
@@ -112,6 +121,13 @@ CONFIG.PROGRESS_LOSS = EasyDict({
 CONFIG.BATCH_SIZE = 2  # recordings of one task in a batch, >= 1
 CONFIG.LEARNING_RATE = 1e-4  # of Adam, > 0
 CONFIG.NUM_EPOCHS = 50  # >= 1
+CONFIG.LEARNING_RATE_SCHEDULE = 'constant'  # or 'cosine': falls to 0 over the epochs along half a cosine
+CONFIG.WEIGHT_DECAY = 0.0  # of Adam, decoupled from the gradient (AdamW), >= 0
+CONFIG.AUGMENTATION = EasyDict({  # of features in training, by a draw for each recording and step
+    'scale': 0.0,  # deviation of each dimension's factor, >= 0
+    'shift': 0.0,  # deviation of each dimension's offset, in units of its deviation within the recording, >= 0
+    'noise': 0.0,  # deviation of every entry's noise, in the same units, >= 0
+})
 CONFIG.CLIP_GRAD_NORM = 1.0  # largest gradient norm of the encoder, > 0
 CONFIG.HEAD_CLIP_GRAD_NORM = 1.0  # largest gradient norm of the progress head, > 0
 CONFIG.MAX_SKIPPED_STEPS = 20  # steps with a non-finite loss or gradient before the run ends, >= 0

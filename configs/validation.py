@@ -28,7 +28,7 @@ OPTIONAL_TYPES: dict[str, tuple[type, ...]] = {
     'EXPERIMENTNAME': (str,), 'DATASET_NAME': (str,), 'DATAFOLDER': (str,),
     'BASEARCH.ARCHITECTURE': (str,), 'BASEARCH.Resnet50_ARCH.in_size': (int,),
     'BASEARCH.TEMPORAL_STACKING_ARCH.input_dimensions': (int,), 'BASEARCH.NAIVE_ARCH.input_dimensions': (int,),
-    'ARCHITECTURE.num_heads': (int,), 'PROGRESS_LOSS.head_learning_rate': (float,),
+    'ARCHITECTURE.num_heads': (int,), 'PROGRESS_LOSS.head_learning_rate': (float,), 'PROGRESS_LOSS.steps': (list,),
 }
 # Keys that take more than the type of their default.
 FURTHER_TYPES: dict[str, tuple[type, ...]] = {'TIME_SCALE': (int, float), 'VERSION': (int,)}
@@ -62,7 +62,11 @@ CHECKS: dict[str, Check] = {
     'PROGRESS_LOSS.lambda_curriculum.start': _at_least(0), 'PROGRESS_LOSS.lambda_curriculum.end': _at_least(0),
     'PROGRESS_LOSS.samples_per_video': _at_least(1),
     'PROGRESS_LOSS.sampling': _choice('segment', 'prefix', 'dense'),
-    'PROGRESS_LOSS.head_learning_rate': POSITIVE,
+    'PROGRESS_LOSS.head_learning_rate': POSITIVE, 'PROGRESS_LOSS.step_coefficient': _at_least(0),
+    'PROGRESS_LOSS.projection_dim': _at_least(1),
+    'PROGRESS_LOSS.dropout': ((lambda value: 0 <= value < 1), 'a number in [0, 1)'),
+    'LEARNING_RATE_SCHEDULE': _choice('constant', 'cosine'), 'WEIGHT_DECAY': _at_least(0),
+    'AUGMENTATION.scale': _at_least(0), 'AUGMENTATION.shift': _at_least(0), 'AUGMENTATION.noise': _at_least(0),
     'BATCH_SIZE': _at_least(1), 'LEARNING_RATE': POSITIVE, 'NUM_EPOCHS': _at_least(1),
     'CLIP_GRAD_NORM': POSITIVE, 'HEAD_CLIP_GRAD_NORM': POSITIVE, 'MAX_SKIPPED_STEPS': _at_least(0),
 }

@@ -8,6 +8,7 @@ from datasets.feature_files import small_enough_to_check
 from datasets.json_dataset import Recording, load_recordings
 from datasets.splits import PARTS, Splits, load_splits, make_splits
 from utils.errors import UserError
+from utils.tensorops import Action, list_actions
 
 RecordingsByTask = dict[str, list[Recording]]
 
@@ -75,3 +76,9 @@ def reading_options(config: Mapping, recordings: RecordingsByTask) -> dict[str, 
 def count_recordings(parts: Mapping[str, RecordingsByTask]) -> Sequence[int]:
     """Return the number of train, validation and test recordings."""
     return [sum(len(members) for members in parts[part].values()) for part in PARTS]
+
+
+def list_all_actions(recordings: RecordingsByTask, background: Sequence[str]) -> dict[str, list[list[Action]]]:
+    """Return task -> actions of each of its recordings."""
+    return {task: [list_actions(recording.times, recording.num_frames, background) for recording in members]
+            for task, members in recordings.items()}

@@ -34,7 +34,7 @@ class Recording:
         path: its ``.npy`` file.
         num_frames: T, after ``skip_rate``.
         width: D of features, C of frames.
-        times: 'step', 'start_frame', 'end_frame' (both ends inclusive, at the feature rate) and 'name'.
+        times: 'step', 'start_frame', 'end_frame' (both ends inclusive, at the feature rate), 'name' and 'task'.
     """
 
     task: str
@@ -88,7 +88,7 @@ def load_recordings(
                                     background_labels=background_labels)
     recordings = {task: [Recording(task, times['name'], paths[times['name']],
                                    -(-lengths[times['name']] // skip_rate), shapes[paths[times['name']]][1],
-                                   _skip_frames(times, skip_rate)) for times in task_times]
+                                   {**_skip_frames(times, skip_rate), 'task': task}) for times in task_times]
                   for task, task_times in all_times.items()}
     used = [recording.path for members in recordings.values() for recording in members]
     if small_enough_to_check(used, values_limit_gb):
@@ -233,7 +233,7 @@ def make_validation_loaders(val: Mapping[str, Sequence[Recording]], train: Mappi
 
 
 def _without_times(recording: Recording) -> Recording:
-    times = {'step': [], 'start_frame': [], 'end_frame': [], 'name': recording.handle}
+    times = {**recording.times, 'step': [], 'start_frame': [], 'end_frame': []}
     return Recording(recording.task, recording.handle, recording.path, recording.num_frames, recording.width, times)
 
 

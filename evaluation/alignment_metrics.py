@@ -68,6 +68,39 @@ def kendalls_tau(embeddings: Sequence[Tensor]) -> float:
     return float(np.mean(values)) if values else float('nan')
 
 
+def kendalls_tau_wild(embeddings: Sequence[Tensor], actions: Sequence[Sequence[Action]]) -> float:
+    """Return how well nearest neighbours keep the order of the true alignment, where steps come in any order.
+
+    In the wild, a step that comes first here may come last there, so that time rightly runs backwards between the two.
+    The nearest neighbours of the frames of common actions are therefore compared with where these frames belong
+    (:func:`true_alignment`, to the frame), not with the frames' own order as in :func:`kendalls_tau`.
+
+    Args:
+        embeddings: (T_i, E) of a task's test recordings.
+        actions: their actions.
+
+    Returns:
+        Kendall's tau-b between true and nearest frame, mean over ordered pairs of two different recordings, in
+        [-1, 1]; 1 for an exact alignment, also of steps in another order. A pair whose frames all have one nearest
+        neighbour counts 0. Pairs whose common frames all belong to one frame have no order and are left out; NaN where
+        there is no other.
+
+    Reference:
+        Donahue & Elhamifar, CVPR 2024, have such a variant; the definition is ours. The published code also pairs
+        each recording with itself, where every frame is its own nearest neighbour: 1 for any embedding.
+    """
+    values = []
+    for first, second in itertools.permutations(range(len(embeddings)), 2):
+        frames, partners = true_alignment(actions[first], actions[second], len(embeddings[first]))
+        # Frames that belong to one frame there are tied in truth, and must not count against sharing a neighbour.
+        partners = np.floor(partners + 0.5)
+        if len(np.unique(partners)) > 1:
+            nearest = nearest_frames(embeddings[first][frames], embeddings[second])
+            tau = kendalltau(partners, nearest).statistic
+            values.append(0.0 if np.isnan(tau) else tau)
+    return float(np.mean(values)) if values else float('nan')
+
+
 def enclosed_area_error(embeddings: Sequence[Tensor], actions: Sequence[Sequence[Action]]) -> float:
     """Return the area between predicted and true alignment of two recordings, as a share of all there is.
 
@@ -90,7 +123,7 @@ def enclosed_area_error(embeddings: Sequence[Tensor], actions: Sequence[Sequence
     for first, second in itertools.permutations(range(len(embeddings)), 2):
         frames, partners = true_alignment(actions[first], actions[second], len(embeddings[first]))
         if len(frames):
-            nearest = nearest_frames(embeddings[first], embeddings[second])[frames]
+            nearest = nearest_frames(embeddings[first][frames], embeddings[second])
             errors.append(np.abs(nearest - partners).mean() / len(embeddings[second]))
     return float(np.mean(errors)) if errors else float('nan')
 

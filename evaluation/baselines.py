@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from datasets.durations import ActionDurations
+from datasets.durations import ActionDurations, actions_before
 from utils.tensorops import Action, get_cumulative_distance
 
 # Columns of action_progress.csv, in order; the ones in LABEL_FREE are not told the step.
@@ -44,13 +44,12 @@ class ProgressBaselines:
         for action in actions:
             distance = action_distance(embeddings, action)
             frames = len(distance)
-            completed = [other for other in actions if other.end < action.start]
+            pace = self._durations.pace(actions_before(actions, action))
             predictions.append({
                 'constant': np.full(frames, 0.5),
                 'average_index': self._durations.average_index(frames),
                 'average_index_per_step': self._durations.average_index_per_step(action.name, frames),
-                'paced_per_step': self._durations.average_index_per_step(action.name, frames,
-                                                                         self._durations.pace(completed)),
+                'paced_per_step': self._durations.average_index_per_step(action.name, frames, pace),
                 # One-frame actions and embeddings that stand still have no path.
                 'cumulative_distance': np.clip(distance / (self._mean_distance or 1.0), 0, 1),
             })

@@ -1,5 +1,6 @@
 """Evaluation of one checkpoint of a run: embeddings, metrics, tables and pictures."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,13 @@ from evaluation.alignment_metrics import (
     coefficient_of_variation,
     enclosed_area_error,
     kendalls_tau,
+    kendalls_tau_wild,
     overall_progress_error,
     path_lengths,
 )
 from evaluation.baselines import ProgressBaselines
-from evaluation.pictures import draw_progress
+from evaluation.phase_metrics import phase_classification, phase_progression
+from evaluation.pictures import draw_error_by_length, draw_progress
 from evaluation.progress_metrics import ActionCurves, action_progress_row, skill
 from evaluation.tables import Row, with_mean_row, write_table
 from training.epoch import to_device
@@ -53,11 +56,19 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class EmbeddedTask:
-    """Recordings of one part of a task, their embeddings (T, E) on the CPU, and their actions."""
+    """Recordings of one part of a task and, in the same order, what is known of them.
+
+    Attributes:
+        recordings: the recordings.
+        embeddings: (T, E) of each, on the CPU.
+        actions: of each, in order of time.
+        progress: (T,) of each, the true progress of the whole recording.
+    """
 
     recordings: list[Recording]
     embeddings: list[Tensor]
     actions: list[list[Action]]
+    progress: list[Tensor]
 
 
 def evaluate_checkpoint(run: RunFolder, checkpoint_type: str, device: torch.device) -> Evaluation:
@@ -99,28 +110,50 @@ def _load_parts(config: EasyDict, run: RunFolder) -> tuple[dict[str, dict[str, l
 
 def _compute_tables(model: nn.Module, config: EasyDict, parts: Mapping, reading: Mapping, folder: Path,
                     device: torch.device) -> dict[str, list[Row]]:
-    """Compute every metric, task by task, so that one task's embeddings are in memory at a time."""
-    rows: dict[str, list[Row]] = {'ogpe': [], 'kendalls_tau': [], 'enclosed_area_error': [], 'action_progress': []}
+    """Compute every metric, task by task, so that one task's embeddings are in memory at a time, and draw."""
+    rows: dict[str, list[Row]] = defaultdict(list)
+    curves: dict[str, list[ActionCurves]] = {}
     tasks = [task for task, test in parts['test'].items() if test]
     for task in tqdm(tasks, desc='evaluating', unit='task', leave=False, disable=None):
         train, test = (embed(model, parts[part][task], reading, config.BACKGROUND_LABELS, device)
                        for part in ('train', 'test'))
-        rows['ogpe'].append({'task': task, **_ogpe_row(train, test, config.BACKGROUND_LABELS)})
-        rows['kendalls_tau'].append({'task': task, 'kendalls_tau': kendalls_tau(test.embeddings)})
-        area = enclosed_area_error(test.embeddings, test.actions)
-        rows['enclosed_area_error'].append({'task': task, 'enclosed_area_error': area})
+        for name, row in alignment_rows(train, test).items():
+            rows[name].append({'task': task, **row})
         if not config.PROGRESS_LOSS.enabled:
             continue
         if not any(train.actions) or not any(test.actions):
             LOGGER.warning('task %s: no actions in its training or test recordings; left out of action_progress', task)
             continue
-        curves = _action_curves(model, train, test, device)
-        flat = [curve for recording in curves for curve in recording]
-        rows['action_progress'].append({'task': task, **action_progress_row(flat)})
-        lengths = [recording.num_frames for recording in test.recordings]
-        draw_progress(task, list(zip([recording.handle for recording in test.recordings], test.actions, curves,
-                                     lengths, strict=True)), folder / f'progress_{task}.png')
+        by_recording = _action_curves(model, train, test, device)
+        curves[task] = [curve for recording in by_recording for curve in recording]
+        rows['action_progress'].append({'task': task, **action_progress_row(curves[task])})
+        _draw_task(task, test, by_recording, folder / f'progress_{task}.png')
+    if curves:
+        draw_error_by_length(curves, folder / 'mae_by_length.png')
     return finish_tables(rows)
+
+
+def alignment_rows(train: EmbeddedTask, test: EmbeddedTask) -> dict[str, dict[str, float]]:
+    """Return a task's rows of the tables that need no progress head, but for its name.
+
+    Args:
+        train: what probes and scales are fitted to.
+        test: what is scored.
+
+    Returns:
+        Name of the table -> column -> value.
+    """
+    totals = path_lengths(train.embeddings)
+    return {
+        'phase_classification': phase_classification(train.embeddings, train.actions, test.embeddings, test.actions),
+        'phase_progression': {'r2': phase_progression(train.embeddings, train.progress, test.embeddings,
+                                                      test.progress)},
+        'kendalls_tau': {'kendalls_tau': kendalls_tau(test.embeddings)},
+        'kendalls_tau_wild': {'kendalls_tau_wild': kendalls_tau_wild(test.embeddings, test.actions)},
+        'enclosed_area_error': {'enclosed_area_error': enclosed_area_error(test.embeddings, test.actions)},
+        'ogpe': {'ogpe': overall_progress_error(test.embeddings, test.progress, float(totals.mean())),
+                 'CoV': coefficient_of_variation(totals)},
+    }
 
 
 def finish_tables(rows: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
@@ -141,16 +174,9 @@ def embed(model: nn.Module, recordings: Sequence[Recording], reading: Mapping, b
                   for index in range(len(dataset))]
     actions = [list_actions(recording.times, len(embedding), background)
                for recording, embedding in zip(recordings, embeddings, strict=True)]
-    return EmbeddedTask(list(recordings), embeddings, actions)
-
-
-def _ogpe_row(train: EmbeddedTask, test: EmbeddedTask, background: Sequence[str]) -> dict[str, float]:
-    """Return a task's row of ogpe.csv, but for its name."""
-    totals = path_lengths(train.embeddings)
-    truth = [get_trueprogress(recording.times, len(embedding), background)
-             for recording, embedding in zip(test.recordings, test.embeddings, strict=True)]
-    return {'ogpe': overall_progress_error(test.embeddings, truth, float(totals.mean())),
-            'CoV': coefficient_of_variation(totals)}
+    progress = [get_trueprogress(recording.times, len(embedding), background)
+                for recording, embedding in zip(recordings, embeddings, strict=True)]
+    return EmbeddedTask(list(recordings), embeddings, actions, progress)
 
 
 @torch.no_grad()
@@ -161,9 +187,17 @@ def _action_curves(model: nn.Module, train: EmbeddedTask, test: EmbeddedTask,
     curves = []
     for recording, embedding, actions in zip(test.recordings, test.embeddings, test.actions, strict=True):
         segments = [embedding[action.start:action.end + 1].to(device) for action in actions]
-        heads = model.progress_head.forward_dense(segments) if segments else []
+        contexts = model.progress_head.contexts(recording.task, actions)
+        heads = model.progress_head.forward_dense(segments, contexts) if segments else []
         curves.append([
             ActionCurves(recording.handle, action.length, action_progress(action, len(embedding)).numpy(),
                          {'head': head.double().cpu().numpy(), **others})
             for action, head, others in zip(actions, heads, baselines.predict(actions, embedding), strict=True)])
     return curves
+
+
+def _draw_task(task: str, test: EmbeddedTask, curves: Sequence[Sequence[ActionCurves]], path: Path) -> None:
+    """Draw a task's progress curves, one list of actions per test recording."""
+    handles = [recording.handle for recording in test.recordings]
+    lengths = [len(embedding) for embedding in test.embeddings]
+    draw_progress(task, list(zip(handles, test.actions, curves, lengths, strict=True)), path)

@@ -1,13 +1,16 @@
-"""Pictures of predicted against true progress."""
+"""Pictures of predicted against true progress, and of the error against the length of actions."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evaluation.progress_metrics import ActionCurves
+from evaluation.baselines import BASELINES, LABEL_FREE
+from evaluation.progress_metrics import ActionCurves, errors_by_length, length_bins
 from utils.plotter import new_figure, save_figure
 from utils.tensorops import Action
 
 RECORDINGS_DRAWN = 4
+BASELINE_COLOURS = ('0.6', 'tab:blue', 'tab:cyan', 'tab:green', 'tab:orange')  # in the order of BASELINES
 
 
 def draw_progress(task: str, recordings: Sequence[tuple[str, Sequence[Action], Sequence[ActionCurves], int]],
@@ -36,8 +39,37 @@ def draw_progress(task: str, recordings: Sequence[tuple[str, Sequence[Action], S
             # Two heights, so that the names of short actions do not cover each other.
             axes.text(action.start, 1.06 + 0.13 * (number % 2), action.name, fontsize=7, clip_on=True,
                       parse_math=False)
-        axes.set(ylim=(0, 1.32), xlim=(0, num_frames), yticks=[0, 0.5, 1], ylabel='progress')
+        axes.set(ylim=(0, 1.32), xlim=(-1, num_frames), yticks=[0, 0.5, 1], ylabel='progress')
         axes.set_title(handle, parse_math=False)  # names are text, also where they hold a $
-    figure.legend(*panels[0].get_legend_handles_labels(), loc='upper right')
+    figure.legend(*panels[0].get_legend_handles_labels(), loc='outside upper right', ncols=2)
     panels[-1].set_xlabel('frame')
+    save_figure(figure, path)
+
+
+def draw_error_by_length(tasks: Mapping[str, Sequence[ActionCurves]], path: Path) -> None:
+    """Draw the mean absolute error of head and baselines against the length of actions, mean over tasks.
+
+    Args:
+        tasks: task -> actions of its test recordings, one at least.
+        path: PNG to write.
+    """
+    bins = length_bins([curve for curves in tasks.values() for curve in curves])
+    middles = [math.sqrt(shortest * longest) for shortest, longest in bins]
+    figure = new_figure(max(9, len(bins)), 5.4)  # an inch for the label of a bin
+    axes = figure.subplots()
+    for name, colour in zip(BASELINES, BASELINE_COLOURS, strict=True):
+        told = name not in LABEL_FREE
+        axes.plot(middles, errors_by_length(list(tasks.values()), name, list(bins)), color=colour, marker='o',
+                  markersize=4, linestyle='--' if told else '-',
+                  label=name.replace('_', ' ') + ' (told the step)' * told)
+    axes.plot(middles, errors_by_length(list(tasks.values()), 'head', list(bins)), color='tab:red', marker='o',
+              linewidth=3, label='progress head')
+    axes.set_xscale('log', base=2)
+    labels = [f'{shortest}-{longest}' if shortest < longest else f'{shortest}' for shortest, longest in bins]
+    axes.set_xticks(middles, [f'{label}\nn = {count}' for label, count in zip(labels, bins.values(), strict=True)])
+    axes.minorticks_off()
+    axes.set(ylim=(0, None), xlabel='length of the action (frames); n: number of actions', ylabel='mean absolute error',
+             title='Error of the progress within actions of test recordings, mean over tasks')
+    axes.grid(alpha=0.3)
+    figure.legend(loc='outside lower center', ncols=3)
     save_figure(figure, path)

@@ -1,7 +1,7 @@
 """How well progress is predicted within actions: numbers over frames, then recordings."""
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -44,6 +44,24 @@ def mean_absolute_error(curves: Sequence[ActionCurves], predictor: str = 'head',
     """
     return _over_recordings([curve for curve in curves if lengths[0] <= curve.length <= lengths[1]],
                             lambda curve: np.abs(curve.predicted[predictor] - curve.true))
+
+
+def length_bins(curves: Sequence[ActionCurves]) -> dict[tuple[int, int], int]:
+    """Count actions by length: (2^k, 2^(k+1) - 1), shortest and longest in frames -> actions; empty bins left out."""
+    counts = Counter(int(curve.length).bit_length() for curve in curves)
+    return {(2 ** (bits - 1), 2 ** bits - 1): counts[bits] for bits in sorted(counts)}
+
+
+def errors_by_length(tasks: Sequence[Sequence[ActionCurves]], predictor: str,
+                     bins: Sequence[tuple[float, float]]) -> list[float]:
+    """Return the mean absolute error per bin of lengths: over frames, then recordings, then tasks, in [0, 1].
+
+    Args:
+        tasks: actions of each task's test recordings.
+        predictor: 'head' or a baseline.
+        bins: shortest and longest action, frames; some task has an action in each.
+    """
+    return [float(np.nanmean([mean_absolute_error(curves, predictor, bounds) for curves in tasks])) for bounds in bins]
 
 
 def spearman(curves: Sequence[ActionCurves], predictor: str = 'head') -> float:

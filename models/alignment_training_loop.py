@@ -54,7 +54,8 @@ def alignment_training_loop(model: nn.Module, train_dl_dict: Mapping[str, DataLo
     folder = RunFolder(Path(foldername))
     folder.checkpoints.mkdir(parents=True, exist_ok=True)
     model.to(device)
-    optimizer = build_optimizer(model, CONFIG.LEARNING_RATE, CONFIG.PROGRESS_LOSS.head_learning_rate)
+    optimizer = build_optimizer(model, CONFIG.LEARNING_RATE, CONFIG.PROGRESS_LOSS.head_learning_rate,
+                                CONFIG.WEIGHT_DECAY)
     state = (resume_run(folder.checkpoints / LAST_NAME, model, optimizer, CONFIG, device) if resume else RunState())
     module = LossModule(model, loss_fn)
     loader = merge_loaders(train_dl_dict, CONFIG.BATCH_SIZE, seed=CONFIG.SEED, workers=CONFIG.WORKERS)

@@ -1,12 +1,13 @@
 """Configuration -> model: the one place that knows both, for training and for loading."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
 from models.encoders import NaiveEncoder, Resnet50Encoder, StackingEncoder
 from models.model_multiprong import MultiProngAttDropoutModel, SingleEncoderModel
 from utils.errors import UserError
+from utils.tensorops import Action
 
 # Name of the encoder -> its class, its section under CONFIG.BASEARCH, and the name of its input width there.
 ENCODERS = {
@@ -14,6 +15,7 @@ ENCODERS = {
     'naive': (NaiveEncoder, 'NAIVE_ARCH', 'input_dimensions'),
     'resnet50': (Resnet50Encoder, 'Resnet50_ARCH', 'in_size'),
 }
+STEP_OPTIONS = ('steps', 'projection_dim', 'dropout', 'content_correction', 'condition_on_step')
 
 
 def fill_in_sizes(config: Mapping, input_width: int, num_tasks: int) -> None:
@@ -42,6 +44,18 @@ def input_width(config: Mapping) -> int:
     return config.BASEARCH[section][width]
 
 
+def fill_in_steps(config: Mapping, actions: Mapping[str, Sequence[Sequence[Action]]]) -> None:
+    """Write the steps that a head with ``step_durations`` knows into the configuration.
+
+    Args:
+        config: a CONFIG, changed in place.
+        actions: task -> actions of each of its training recordings.
+    """
+    if config.PROGRESS_LOSS.step_durations:
+        config.PROGRESS_LOSS.steps = sorted({(task, action.name) for task, recordings in actions.items()
+                                             for recording in recordings for action in recording})
+
+
 def build_model(config: Mapping) -> nn.Module:
     """Build the model of a configuration whose sizes are filled in, on the CPU.
 
@@ -53,6 +67,8 @@ def build_model(config: Mapping) -> nn.Module:
     """
     encoder, section, _ = ENCODERS[config.BASEARCH.ARCHITECTURE]
     encoder_params = {**config.BASEARCH[section], 'output_dimensions': config.OUTPUT_DIMENSIONALITY}
+    if encoder is StackingEncoder:
+        encoder_params['causal'] = config.CAUSAL
     progress = config.PROGRESS_LOSS
     shared = {
         'dropping': config.LOSS_TYPE.GTCC,  # drop vectors are GTCC's
@@ -61,6 +77,7 @@ def build_model(config: Mapping) -> nn.Module:
         'progress_head_hidden_dim': progress.hidden_dim,
         'progress_head_use_gru': progress.use_gru,
         'progress_head_normalize_embeddings': progress.normalize_embeddings,
+        'progress_head_step_options': {key: progress[key] for key in STEP_OPTIONS} if progress.step_durations else None,
     }
     if not config.ARCHITECTURE.MCN:
         return SingleEncoderModel(encoder, encoder_params, config.OUTPUT_DIMENSIONALITY, **shared)

@@ -116,7 +116,7 @@ class Encoder(nn.Module):
 
 
 class TemporalConvolution(nn.Conv1d):
-    """Convolution (1, into, T) -> (1, out, T) with 'same' padding by zeros and without bias.
+    """Convolution (1, into, T) -> (1, out, T), padded by zeros to keep the length, without bias.
 
     An even kernel sees one frame more ahead than behind. Padded here because torch warns of a copy in that case.
 
@@ -124,11 +124,13 @@ class TemporalConvolution(nn.Conv1d):
         into: channels in.
         out: channels out.
         kernel: frames.
+        causal: see the current frame and those behind it only.
     """
 
-    def __init__(self, into: int, out: int, kernel: int) -> None:
+    def __init__(self, into: int, out: int, kernel: int, *, causal: bool = False) -> None:
         super().__init__(into, out, kernel, bias=False)
-        self.behind, self.ahead = (kernel - 1) // 2, kernel // 2
+        self.ahead = 0 if causal else kernel // 2
+        self.behind = kernel - 1 - self.ahead
 
     def forward(self, frames: Tensor) -> Tensor:
         """Convolve frames (1, into, T)."""
@@ -145,6 +147,7 @@ class StackingEncoder(Encoder):
         input_dimensions: D.
         dropping: whether there is a drop network.
         drop_layers: widths of its hidden layers.
+        causal: no convolution sees a frame ahead; otherwise the last layer sees 7 in all with the usual kernels.
 
     Raises:
         ValueError: a size below 1.
@@ -152,7 +155,7 @@ class StackingEncoder(Encoder):
 
     def __init__(self, temporal_depth: int, conv_num_channels: int, output_dimensions: int = 128,
                  input_dimensions: int = 2048, dropping: bool = False,
-                 drop_layers: Sequence[int] = DROP_LAYERS) -> None:
+                 drop_layers: Sequence[int] = DROP_LAYERS, *, causal: bool = False) -> None:
         super().__init__(output_dimensions, input_dimensions, dropping=dropping, drop_layers=drop_layers)
         require_positive(temporal_depth=temporal_depth, conv_num_channels=conv_num_channels)
         channels = [max(output_dimensions, conv_num_channels // 2**layer) for layer in range(STACKED_CONVOLUTIONS)]
@@ -160,10 +163,10 @@ class StackingEncoder(Encoder):
         kernels = [temporal_depth, *[3] * (STACKED_CONVOLUTIONS - 1)]
         layers: list[nn.Module] = []
         for into, out, kernel in zip([input_dimensions, *channels[:-1]], channels, kernels, strict=True):
-            layers += [nn.ReLU()] * bool(layers) + [TemporalConvolution(into, out, kernel)]
+            layers += [nn.ReLU()] * bool(layers) + [TemporalConvolution(into, out, kernel, causal=causal)]
         self.convolutional_layers = nn.Sequential(*layers)
         initialise_(self.convolutional_layers, encoder_gain(output_dimensions))
-        self.lookahead = sum(kernel // 2 for kernel in kernels)
+        self.lookahead = 0 if causal else sum(kernel // 2 for kernel in kernels)
 
     def embed(self, videos: Sequence[Tensor]) -> list[Tensor]:
         """Return the embeddings (T_i, E) of features (T_i, D), each recording padded by zeros of its own."""

@@ -1,6 +1,6 @@
 """Models over a shared encoder: the multi-head cross-task network, and a single encoder with the same outputs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from models.encoders import DROP_LAYERS, DropNetwork, Encoder, linear_stack, require_positive, split_like
 from models.initialisation import initialise_
 from models.progress_head import ProgressHead
+from models.step_progress_head import StepProgressHead
 
 __all__ = ['HeadModel', 'MultiProngAttDropoutModel', 'ProgressHead', 'SingleEncoderModel']
 
@@ -37,7 +38,8 @@ class ProgressModel(nn.Module):
 
     def __init__(self, base_model_class: type[Encoder], base_model_params: dict, output_dimensionality: int, *,
                  dropping: bool, drop_layers: Sequence[int], use_progress_head: bool, progress_head_hidden_dim: int,
-                 progress_head_use_gru: bool, progress_head_normalize_embeddings: bool) -> None:
+                 progress_head_use_gru: bool, progress_head_normalize_embeddings: bool,
+                 progress_head_step_options: Mapping | None) -> None:
         super().__init__()
         self.base_model = base_model_class(**base_model_params)
         if self.base_model.output_dimensions != output_dimensionality:
@@ -47,8 +49,12 @@ class ProgressModel(nn.Module):
         if dropping:
             self.dropout = DropNetwork(output_dimensionality, drop_layers)
         if use_progress_head:
-            self.progress_head = ProgressHead(output_dimensionality, progress_head_hidden_dim, progress_head_use_gru,
-                                              normalize_embeddings=progress_head_normalize_embeddings)
+            sizes = output_dimensionality, progress_head_hidden_dim
+            self.progress_head = (
+                ProgressHead(*sizes, progress_head_use_gru, normalize_embeddings=progress_head_normalize_embeddings)
+                if progress_head_step_options is None else
+                StepProgressHead(*sizes, normalize_embeddings=progress_head_normalize_embeddings,
+                                 **progress_head_step_options))
 
     @property
     def lookahead(self) -> int:
@@ -77,6 +83,7 @@ class SingleEncoderModel(ProgressModel):
         progress_head_hidden_dim: width of its hidden state.
         progress_head_use_gru: GRU (True) or mean pooling (False).
         progress_head_normalize_embeddings: LayerNorm before the head.
+        progress_head_step_options: arguments of a StepProgressHead, which then takes the place of the plan's head.
 
     Raises:
         ValueError: the encoder has another output width.
@@ -85,12 +92,14 @@ class SingleEncoderModel(ProgressModel):
     def __init__(self, base_model_class: type[Encoder], base_model_params: dict, output_dimensionality: int, *,
                  dropping: bool = False, drop_layers: Sequence[int] = DROP_LAYERS, use_progress_head: bool = False,
                  progress_head_hidden_dim: int = 64, progress_head_use_gru: bool = True,
-                 progress_head_normalize_embeddings: bool = True) -> None:
+                 progress_head_normalize_embeddings: bool = True,
+                 progress_head_step_options: Mapping | None = None) -> None:
         super().__init__(base_model_class, base_model_params, output_dimensionality, dropping=dropping,
                          drop_layers=drop_layers, use_progress_head=use_progress_head,
                          progress_head_hidden_dim=progress_head_hidden_dim,
                          progress_head_use_gru=progress_head_use_gru,
-                         progress_head_normalize_embeddings=progress_head_normalize_embeddings)
+                         progress_head_normalize_embeddings=progress_head_normalize_embeddings,
+                         progress_head_step_options=progress_head_step_options)
 
     def forward(self, videos: Sequence) -> dict:
         """Embed videos: 'outputs' [(T_i, E)], 'dropouts' [(E + 1,)] if dropping, 'progress_head' if there is one."""
@@ -112,6 +121,7 @@ class MultiProngAttDropoutModel(ProgressModel):
         progress_head_hidden_dim: width of its hidden state.
         progress_head_use_gru: GRU (True) or mean pooling (False).
         progress_head_normalize_embeddings: LayerNorm before the head.
+        progress_head_step_options: arguments of a StepProgressHead, which then takes the place of the plan's head.
 
     Raises:
         ValueError: ``num_heads`` below 1, or an encoder of another output width.
@@ -124,12 +134,14 @@ class MultiProngAttDropoutModel(ProgressModel):
                  num_heads: int, dropping: bool = False, attn_layers: Sequence[int] = ATTENTION_LAYERS,
                  drop_layers: Sequence[int] = DROP_LAYERS, use_progress_head: bool = False,
                  progress_head_hidden_dim: int = 64, progress_head_use_gru: bool = True, *,
-                 progress_head_normalize_embeddings: bool = True) -> None:
+                 progress_head_normalize_embeddings: bool = True,
+                 progress_head_step_options: Mapping | None = None) -> None:
         super().__init__(base_model_class, base_model_params, output_dimensionality, dropping=dropping,
                          drop_layers=drop_layers, use_progress_head=use_progress_head,
                          progress_head_hidden_dim=progress_head_hidden_dim,
                          progress_head_use_gru=progress_head_use_gru,
-                         progress_head_normalize_embeddings=progress_head_normalize_embeddings)
+                         progress_head_normalize_embeddings=progress_head_normalize_embeddings,
+                         progress_head_step_options=progress_head_step_options)
         require_positive(num_heads=num_heads)
         self.head_models = nn.ModuleList(HeadModel(output_dimensionality) for _ in range(num_heads))
         self.attention_layer = nn.Sequential(

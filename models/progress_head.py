@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from utils.tensorops import Action
+
 READOUT_WIDTH = 32
 
 
@@ -55,11 +57,17 @@ class ProgressHead(nn.Module):
         last = (lengths.to(states.device) - 1).view(-1, 1, 1).expand(-1, 1, states.shape[-1])
         return self.fc(states.gather(1, last).squeeze(1)).squeeze(-1)
 
-    def forward_dense(self, segments: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:
+    def contexts(self, task: str | None, actions: Sequence[Action]) -> list:
+        """Return what else this head wants to know of a recording's actions when each begins: nothing."""
+        return [None] * len(actions)
+
+    def forward_dense(self, segments: Tensor | Sequence[Tensor],
+                      contexts: Sequence | None = None) -> Tensor | list[Tensor]:
         """Predict progress at every frame from the frames up to it.
 
         Args:
             segments: one segment (n, D) or a list of them.
+            contexts: from :meth:`contexts`, one per segment; without influence here.
 
         Returns:
             (n,) in [0, 1]; element t equals ``forward(segment[:t + 1])``. A list of such for a list.

@@ -8,8 +8,9 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from datasets.json_dataset import Batch, read_ahead
+from training.augmentation import augment_batch
 from training.history import ComponentMeans
-from training.step import LossModule, training_step
+from training.step import LossModule, schedule_learning_rate, training_step
 from utils.errors import UserError
 from utils.logging import get_logger
 from utils.loss_entry import LossTerms, get_progress_lambda
@@ -71,13 +72,14 @@ def run_training_epoch(module: LossModule, optimizer: torch.optim.Optimizer, loa
     """
     module.train()
     loader.batch_sampler.epoch = epoch
+    schedule_learning_rate(optimizer, config.LEARNING_RATE_SCHEDULE, epoch, config.NUM_EPOCHS)
     clip_limits = {'encoder': config.CLIP_GRAD_NORM, 'progress_head': config.HEAD_CLIP_GRAD_NORM}
     means = ComponentMeans()
     with tqdm(read_ahead(loader), total=len(loader), desc=f'epoch {epoch + 1}/{config.NUM_EPOCHS}', unit='batch',
               leave=False, disable=None) as batches:
         for batch in batches:
-            terms, taken = training_step(module, optimizer, to_device(batch.videos, device), batch.times, epoch,
-                                         clip_limits)
+            videos = augment_batch(to_device(batch.videos, device), config.AUGMENTATION)
+            terms, taken = training_step(module, optimizer, videos, batch.times, epoch, clip_limits)
             if not taken:
                 skipped.add(batch, terms, module)
                 continue

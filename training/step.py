@@ -1,5 +1,6 @@
 """One training step: model and loss as one module, optimizer groups, clips."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -27,21 +28,31 @@ class LossModule(nn.Module):
         return self.loss_fn(self.model(videos), epoch, times=times)
 
 
-def build_optimizer(model: nn.Module, learning_rate: float,
-                    head_learning_rate: float | None = None) -> torch.optim.Adam:
+def build_optimizer(model: nn.Module, learning_rate: float, head_learning_rate: float | None = None,
+                    weight_decay: float = 0.0) -> torch.optim.AdamW:
     """Return Adam with the progress head as a group of its own.
 
     Args:
         model: network, with or without ``progress_head``.
         learning_rate: of all but the head.
         head_learning_rate: of the head; None takes ``learning_rate``.
+        weight_decay: share of the weights, times the learning rate, that a step takes away; 0 is plain Adam.
     """
     head = [weight for name, weight in model.named_parameters() if name.startswith(HEAD_PREFIX)]
     rest = [weight for name, weight in model.named_parameters() if not name.startswith(HEAD_PREFIX)]
     groups = [{'params': rest, 'lr': learning_rate, 'name': 'encoder'}]
     if head:
         groups.append({'params': head, 'lr': head_learning_rate or learning_rate, 'name': 'progress_head'})
-    return torch.optim.Adam(groups)
+    for group in groups:
+        group['initial_lr'] = group['lr']
+    return torch.optim.AdamW(groups, weight_decay=weight_decay)
+
+
+def schedule_learning_rate(optimizer: torch.optim.Optimizer, schedule: str, epoch: int, num_epochs: int) -> None:
+    """Set the learning rates of an epoch (counted from 0): as built ('constant'), or along half a cosine to 0."""
+    factor = (1 + math.cos(math.pi * epoch / num_epochs)) / 2 if schedule == 'cosine' else 1.0
+    for group in optimizer.param_groups:
+        group['lr'] = factor * group['initial_lr']
 
 
 def clip_gradients(optimizer: torch.optim.Optimizer, limits: dict[str, float]) -> bool:

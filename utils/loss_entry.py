@@ -2,15 +2,19 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from losses import GTCC_loss, LAV_loss, TCC_loss, VAVA_loss
+from models.progress_head import ProgressHead
+from models.step_progress_head import StepProgressHead
 from utils.errors import UserError
 from utils.tensorops import (
     DEFAULT_BACKGROUND,
+    list_actions,
     sample_action_prefix,
     sample_action_segment_with_random_index,
     sample_whole_actions,
@@ -19,8 +23,20 @@ from utils.tensorops import (
 DEFAULT_NUM_EPOCHS = 50
 SEGMENT_REDRAWS = 3  # further draws where a segment has a single frame
 AlignmentTerm = Callable[[Mapping, int], Tensor]
-# Segments with the progress at their last frame, or, where dense, at every frame.
-SampledSegments = list[tuple[Tensor, Tensor]]
+
+
+class SampledSegment(NamedTuple):
+    """A segment that the head is trained on.
+
+    Attributes:
+        embeddings: (n, D).
+        target: progress at its last frame (), or, where sampling is 'dense', at every frame (n,).
+        context: what the head wants to know of the action, see :meth:`models.progress_head.ProgressHead.contexts`.
+    """
+
+    embeddings: Tensor
+    target: Tensor
+    context: object = None
 
 
 class LossTerms(dict):
@@ -138,7 +154,8 @@ def progress_loss(outputs: Sequence[Mapping], times: Sequence[Sequence[Mapping]]
 
     Returns:
         The mean over segments (of the mean over frames, where sampling is 'dense'), and whether there was a segment:
-        without one the loss is a zero attached to the graph.
+        without one the loss is a zero attached to the graph. A head that recognises steps adds 'step_coefficient'
+        times the cross-entropy of the step.
 
     Raises:
         ValueError: ``times`` is missing or counts other recordings than the outputs.
@@ -146,42 +163,68 @@ def progress_loss(outputs: Sequence[Mapping], times: Sequence[Sequence[Mapping]]
     if times is None:
         raise ValueError('times is None, expected one dict per recording: the progress loss samples from it')
     dense = progress_config.get('sampling', 'segment') == 'dense'
-    segments: SampledSegments = []
+    segments: list[SampledSegment] = []
     for output, recordings in zip(outputs, times, strict=True):
         for embeddings, recording in zip(output['outputs'], recordings, strict=True):
             if progress_config.get('detach_embeddings', False):
                 embeddings = embeddings.detach()
-            segments += _sample_segments(embeddings, recording, progress_config, background_labels)
+            segments += (_sample_actions(embeddings, recording, progress_config, background_labels,
+                                         output['progress_head']) if dense else
+                         _sample_segments(embeddings, recording, progress_config, background_labels))
     if not segments:
         return _attached_zero(outputs) + sum(weight.sum() * 0 for output in outputs
                                              for weight in output['progress_head'].parameters()), False
     head = outputs[0]['progress_head']
-    inputs = [segment for segment, _ in segments]
     penalty = F.l1_loss if progress_config.get('loss_type', 'l1') == 'l1' else F.mse_loss
-    if not dense:
-        return penalty(head(inputs), torch.stack([target for _, target in segments])), True
-    errors = [penalty(predicted, target)
-              for predicted, (_, target) in zip(head.forward_dense(inputs), segments, strict=True)]
-    return torch.stack(errors).mean(), True
+    if dense:
+        return _dense_loss(head, segments, penalty, progress_config.get('step_coefficient', 0.5)), True
+    return penalty(head([segment.embeddings for segment in segments]),
+                   torch.stack([segment.target for segment in segments])), True
+
+
+def _dense_loss(head: ProgressHead, segments: Sequence[SampledSegment], penalty: Callable[[Tensor, Tensor], Tensor],
+                step_coefficient: float) -> Tensor:
+    """Return the mean over segments of the mean over frames, with the recognition of steps where the head has it."""
+    inputs, contexts = [segment.embeddings for segment in segments], [segment.context for segment in segments]
+    recognises = isinstance(head, StepProgressHead)
+    progress, log_posteriors = head.forward_steps(inputs, contexts) if recognises else (head.forward_dense(inputs), [])
+    errors = [penalty(predicted, segment.target) for predicted, segment in zip(progress, segments, strict=True)]
+    if not recognises:
+        return torch.stack(errors).mean()
+    recognition = _step_loss(log_posteriors, head.durations.positions(contexts))
+    return torch.stack(errors).mean() + step_coefficient * recognition
+
+
+def _step_loss(log_posteriors: Sequence[Tensor], positions: Tensor) -> Tensor:
+    """Return the cross-entropy of the true steps, mean over frames, then over the actions whose step is known."""
+    entropies = [-posterior[:, position].mean() for posterior, position
+                 in zip(log_posteriors, positions.tolist(), strict=True) if position >= 0]
+    return torch.stack(entropies).mean() if entropies else log_posteriors[0].sum() * 0
+
+
+def _sample_actions(embeddings: Tensor, recording: Mapping, progress_config: Mapping,
+                    background_labels: Sequence[str], head: ProgressHead) -> list[SampledSegment]:
+    """Draw whole actions of a recording, every frame of which is supervised."""
+    drawn = sample_whole_actions(embeddings, recording, progress_config.get('samples_per_video', 8),
+                                 background_labels=background_labels)
+    actions = list_actions(recording, len(embeddings), background_labels)
+    contexts = dict(zip(actions, head.contexts(recording.get('task'), actions), strict=True))
+    return [SampledSegment(segment, target, contexts[action]) for segment, target, action in drawn]
 
 
 def _sample_segments(embeddings: Tensor, recording: Mapping, progress_config: Mapping,
-                     background_labels: Sequence[str]) -> SampledSegments:
-    """Draw a recording's segments in the configured way."""
-    count = progress_config.get('samples_per_video', 8)
-    sampling = progress_config.get('sampling', 'segment')
-    if sampling == 'dense':
-        return [(segment, target) for segment, target, _ in
-                sample_whole_actions(embeddings, recording, count, background_labels=background_labels)]
-    if sampling == 'prefix':
+                     background_labels: Sequence[str]) -> list[SampledSegment]:
+    """Draw segments of a recording of which the last frame is supervised."""
+    if progress_config.get('sampling', 'segment') == 'prefix':
         def draw() -> tuple:
             return sample_action_prefix(embeddings, recording, background_labels=background_labels)
     else:
         def draw() -> tuple:
             return _draw_long_segment(embeddings, recording, progress_config.get('min_segment_len', 3),
                                       background_labels)
-    drawn = [draw() for _ in range(count)]
-    return [(segment, embeddings.new_tensor(target)) for segment, target, _ in drawn if segment is not None]
+    drawn = [draw() for _ in range(progress_config.get('samples_per_video', 8))]
+    return [SampledSegment(segment, embeddings.new_tensor(target)) for segment, target, _ in drawn
+            if segment is not None]
 
 
 def _draw_long_segment(embeddings: Tensor, recording: Mapping, min_segment_len: int,

@@ -88,17 +88,17 @@ def sample_action_prefix(
 def sample_whole_actions(
     embeddings: Tensor, times_dict: Mapping, count: int, *,
     background_labels: Sequence[str] = DEFAULT_BACKGROUND, rng: random.Random | None = None,
-) -> list[tuple[Tensor, Tensor, str]]:
+) -> list[tuple[Tensor, Tensor, Action]]:
     """Sample up to ``count`` different actions, whole, with the true progress of every frame.
 
     Returns:
-        Per action its embeddings (n, D), its progress (n,) in (0, 1], and its name.
+        Per action its embeddings (n, D), its progress (n,) in (0, 1], and the action itself.
     """
     actions = list_actions(times_dict, len(embeddings), background_labels)
     if len(actions) > count:
         actions = (rng or random).sample(actions, count)
     return [(embeddings[action.start:action.end + 1],
-             action_progress(action, len(embeddings)).to(embeddings), action.name) for action in actions]
+             action_progress(action, len(embeddings)).to(embeddings), action) for action in actions]
 
 
 def action_progress(action: Action, num_frames: int) -> Tensor:

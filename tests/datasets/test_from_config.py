@@ -49,7 +49,8 @@ def test_the_encoder_decides_what_is_read(dataset, architecture, width):
     recordings = load_dataset(dataset)
     recording = recordings['Pie.cmu'][0]
     assert (recording.width, recording.num_frames) == (width, 3)
-    assert recording.times == {'step': ['cut', '0'], 'start_frame': [0, 2], 'end_frame': [1, 2], 'name': 'Pie.cmu0'}
+    assert recording.times == {'step': ['cut', '0'], 'start_frame': [0, 2], 'end_frame': [1, 2], 'name': 'Pie.cmu0',
+                               'task': 'Pie.cmu'}
     features, _, _ = RecordingDataset([recording], **reading_options(dataset, recordings))[0]
     assert features.shape[:2] == (3, width) and isinstance(features, np.ndarray) == (architecture == 'resnet50')
 

@@ -5,7 +5,8 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from evaluation.pictures import RECORDINGS_DRAWN, draw_progress
+from evaluation.baselines import BASELINES
+from evaluation.pictures import RECORDINGS_DRAWN, draw_error_by_length, draw_progress
 from evaluation.progress_metrics import ActionCurves
 from utils.tensorops import Action
 
@@ -55,3 +56,24 @@ def test_a_few_recordings_that_have_actions_are_drawn(tmp_path, figures):
 def test_names_are_text_not_formulas(tmp_path):
     draw_progress('cost $^$', [recording('a $_$', ('pay $\\nothing$', 0, 3))], tmp_path / 'progress.png')
     assert (tmp_path / 'progress.png').exists()
+
+
+def test_errors_lie_over_the_lengths_of_actions(tmp_path, figures):
+    def action(handle, length, **errors):
+        true = np.arange(1, length + 1) / length
+        return ActionCurves(handle, length, true,
+                            {name: true - errors.get(name, 0.5) for name in ('head', *BASELINES)})
+
+    path = tmp_path / 'errors.png'
+    draw_error_by_length({'tea': [action('a', 1, head=0.1), action('a', 5, head=0.2)],
+                          'cost $^$': [action('b', 4, head=0.4, average_index=0.3)]}, path)
+    panel, = figures[0].axes
+    drawn = {line.get_label(): line for line in panel.lines}
+    assert set(drawn) == {'progress head', 'constant', 'average index', 'average index per step (told the step)',
+                          'paced per step (told the step)', 'cumulative distance'}
+    assert list(drawn['progress head'].get_ydata()) == pytest.approx([0.1, 0.3])
+    assert list(drawn['average index'].get_ydata()) == pytest.approx([0.5, 0.4])
+    assert list(drawn['constant'].get_xdata()) == pytest.approx([1, np.sqrt(4 * 7)])
+    assert panel.get_xscale() == 'log' and len(figures[0].legends[0].texts) == len(drawn)
+    assert [label.get_text() for label in panel.get_xticklabels()] == ['1\nn = 1', '4-7\nn = 2']
+    assert imread(path).ndim == 3

@@ -9,7 +9,9 @@ from evaluation.baselines import BASELINES
 from evaluation.progress_metrics import (
     ActionCurves,
     action_progress_row,
+    errors_by_length,
     frame_error,
+    length_bins,
     mean_absolute_error,
     monotonicity,
     skill,
@@ -48,6 +50,17 @@ def test_mae_by_length_counts_whole_actions_and_is_nan_where_there_is_none():
     row = action_progress_row([cut_off])
     assert math.isnan(row['mae_short']) and math.isnan(row['mae_medium'])
     assert row['mae_long'] == row['mae'] == pytest.approx((0.5 - 1 / 30 + 0.5 - 2 / 30) / 2)
+
+
+def test_error_by_length_is_over_frames_then_recordings_then_tasks():
+    tea = [off_by('a', 4, 0.4), off_by('a', 7, 0.1), off_by('b', 5, 0.2), off_by('b', 1, 0.3)]
+    pie = [off_by('c', 6, 0.3), off_by('c', 16, 0.25)]
+    bins = length_bins([*tea, *pie])
+    assert bins == {(1, 1): 1, (4, 7): 4, (16, 31): 1} and list(bins) == sorted(bins)
+    expected = [0.3, (((4 * 0.4 + 7 * 0.1) / 11 + 0.2) / 2 + 0.3) / 2, 0.25]
+    assert errors_by_length([tea, pie], 'head', list(bins)) == pytest.approx(expected)
+    constant = errors_by_length([tea, pie], 'constant', [(16, 31)])
+    assert constant == pytest.approx([np.mean(np.abs(np.arange(1, 17) / 16 - 0.5))])
 
 
 @pytest.mark.parametrize(('heads', 'expected'), [

@@ -172,11 +172,11 @@ def test_segments_hang_on_the_graph_of_the_embeddings():
 
 def test_whole_actions_with_the_progress_of_every_frame():
     times = {'step': ['0', 'a', 'b'], 'start_frame': [0, 2, 6], 'end_frame': [1, 5, 10]}
-    (first, first_target, first_name), (second, second_target, second_name) = sample_whole_actions(
+    (first, first_target, first_action), (second, second_target, second_action) = sample_whole_actions(
         frames(8).double(), times, 8)
     assert first[:, 0].tolist() == [2, 3, 4, 5] and first_target.tolist() == [0.25, 0.5, 0.75, 1.0]
     assert second[:, 0].tolist() == [6, 7] and second_target.tolist() == [0.2, 0.4]  # two of its five frames are there
-    assert (first_name, second_name) == ('a', 'b') and first_target.dtype == torch.float64
+    assert (first_action, second_action) == (('a', 2, 5), ('b', 6, 10)) and first_target.dtype == torch.float64
 
 
 def test_whole_actions_are_different_ones_up_to_a_count():

@@ -1,0 +1,162 @@
+"""A progress head that recognises the step, knows how long that step lasts, and corrects by content."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.progress_head import ProgressHead
+from models.step_durations import ActionContext, StepDurations
+from utils.tensorops import Action
+
+SMALLEST_PROGRESS = 1e-3  # of the curves, before their logit is taken
+
+
+class SteppedState(NamedTuple):
+    """What :meth:`StepProgressHead.step` carries from frame to frame."""
+
+    hidden: Tensor  # (1, 1, H), of the GRU
+    first: Tensor  # (D,), the action's first frame, normalised
+    elapsed: int  # frames so far
+
+
+class StepProgressHead(ProgressHead):
+    """Progress = mean of the steps' survival curves under the recognised step, corrected in the logit.
+
+    A GRU reads the action so far: the embeddings, also relative to the action's first one, through a narrow projection,
+    and the log of the frames elapsed at the recording's pace. From its state come the posterior ``p_k`` over steps and
+    a correction ``c`` that starts at zero; with the curves ``s_k`` (:class:`models.step_durations.StepDurations`)
+
+        progress(t) = sigmoid(logit(sum_k p_k(t) s_k(t / pace)) + c(t)).
+
+    A segment has to begin with its action's first frame.
+
+    Args:
+        input_dim: D of the embeddings.
+        hidden_dim: width of the GRU.
+        steps: (task, label) of every step of the training recordings.
+        normalize_embeddings: LayerNorm without parameters before everything else.
+        projection_dim: width of the projection.
+        dropout: of the projection's inputs and the GRU's outputs, in [0, 1).
+        content_correction: False leaves ``c`` out.
+        condition_on_step: take the label of the context, where it is known, for the posterior.
+    """
+
+    def __init__(self, input_dim: int = 128, hidden_dim: int = 64, *, steps: Sequence[tuple[str, str]],
+                 normalize_embeddings: bool = True, projection_dim: int = 24, dropout: float = 0.2,
+                 content_correction: bool = True, condition_on_step: bool = False) -> None:
+        super().__init__(input_dim, hidden_dim, normalize_embeddings=normalize_embeddings)
+        self.durations = StepDurations(steps)
+        self.content_correction, self.condition_on_step = content_correction, condition_on_step
+        self.dropout = nn.Dropout(dropout)
+        self.projection = nn.Linear(2 * input_dim, projection_dim)
+        self.gru = nn.GRU(projection_dim + 1, hidden_dim, batch_first=True)
+        self.step_logits = nn.Linear(hidden_dim, len(steps))
+        correction = self.fc[-2]
+        nn.init.zeros_(correction.weight)
+        nn.init.zeros_(correction.bias)
+
+    def contexts(self, task: str, actions: Sequence[Action]) -> list[ActionContext]:
+        """Describe a recording's actions by what is known when each begins."""
+        return [self.durations.context(task, actions, action) for action in actions]
+
+    def forward(self, segments: Tensor | Sequence[Tensor], contexts: Sequence[ActionContext] | None = None, *,
+                lengths: Tensor | None = None) -> Tensor:
+        """Predict progress at the last frame; arguments as in :meth:`ProgressHead.forward`, contexts per segment."""
+        if isinstance(segments, Tensor) and lengths is None:
+            return self.forward([segments], contexts)[0]
+        if lengths is None:
+            segments, lengths = self._pad(segments)
+        else:
+            segments = self._blank_padding(segments, lengths)
+        progress, _ = self._read(segments, contexts)
+        return progress.gather(1, (lengths.to(progress.device) - 1).unsqueeze(1)).squeeze(1)
+
+    def forward_dense(self, segments: Tensor | Sequence[Tensor],
+                      contexts: Sequence[ActionContext] | None = None) -> Tensor | list[Tensor]:
+        """Predict progress at every frame from the frames up to it; contexts per segment."""
+        if isinstance(segments, Tensor):
+            return self.forward_dense([segments], contexts)[0]
+        return self.forward_steps(segments, contexts)[0]
+
+    def forward_steps(self, segments: Sequence[Tensor], contexts: Sequence[ActionContext] | None = None,
+                      ) -> tuple[list[Tensor], list[Tensor]]:
+        """Predict progress at every frame, and recognise the step.
+
+        Args:
+            segments: segments (n_i, D), each from its action's first frame on.
+            contexts: what is known of each action; None: nothing.
+
+        Returns:
+            Progress (n_i,) in [0, 1] and the log posterior over steps (n_i, steps) of each segment.
+
+        Raises:
+            ValueError: a wrong shape, a segment without frames, or another number of contexts.
+        """
+        padded, lengths = self._pad(segments)
+        progress, log_posterior = self._read(padded, contexts)
+        cut = list(zip(progress, log_posterior, lengths.tolist(), strict=True))
+        return [row[:length] for row, _, length in cut], [row[:length] for _, row, length in cut]
+
+    def step(self, embedding: Tensor, state: SteppedState | None = None,
+             context: ActionContext | None = None) -> tuple[Tensor, SteppedState]:
+        """Predict progress one frame at a time, at constant cost; ``context`` is the same at every frame."""
+        if embedding.shape != (self.input_dim,):
+            raise ValueError(f'embedding has shape {tuple(embedding.shape)}, expected ({self.input_dim},)')
+        frame = self._normalize(embedding)
+        first, elapsed, hidden = (frame, 1, None) if state is None else (state.first, state.elapsed + 1, state.hidden)
+        contexts = self._contexts_of(1, context and [context])
+        log_elapsed = self._log_elapsed(torch.tensor([elapsed], device=frame.device), contexts)
+        outputs, hidden = self.gru(self._gru_inputs(frame.view(1, 1, -1), first.view(1, 1, -1), log_elapsed), hidden)
+        progress, _ = self._read_out(outputs, log_elapsed, contexts)
+        return progress.squeeze(), SteppedState(hidden, first, elapsed)
+
+    def _read(self, padded: Tensor, contexts: Sequence[ActionContext] | None) -> tuple[Tensor, Tensor]:
+        """Return progress (B, n) and log posterior (B, n, steps) at every frame of a padded batch (B, n, D)."""
+        contexts = self._contexts_of(len(padded), contexts)
+        frames = self._normalize(padded)
+        log_elapsed = self._log_elapsed(torch.arange(1, frames.shape[1] + 1, device=frames.device), contexts)
+        outputs, _ = self.gru(self._gru_inputs(frames, frames[:, :1], log_elapsed))
+        return self._read_out(outputs, log_elapsed, contexts)
+
+    @staticmethod
+    def _contexts_of(count: int, contexts: Sequence[ActionContext] | None) -> list[ActionContext]:
+        contexts = [ActionContext()] * count if contexts is None else list(contexts)
+        if len(contexts) != count:
+            raise ValueError(f'{len(contexts)} contexts beside {count} segments, expected one each')
+        return contexts
+
+    @staticmethod
+    def _log_elapsed(frames: Tensor, contexts: Sequence[ActionContext]) -> Tensor:
+        """Return the log of the paced frames elapsed, (B, n), from their number (n,)."""
+        paces = torch.tensor([context.log_pace for context in contexts], device=frames.device)
+        return frames.log() - paces.unsqueeze(1)
+
+    def _gru_inputs(self, frames: Tensor, first: Tensor, log_elapsed: Tensor) -> Tensor:
+        """Return what the GRU reads, (B, n, projection + 1), from frames (B, n, D) and the first one (B, 1, D)."""
+        projected = self.projection(self.dropout(torch.cat([frames, frames - first], dim=-1)))
+        return torch.cat([projected, log_elapsed.unsqueeze(-1).to(projected.dtype)], dim=-1)
+
+    def _read_out(self, outputs: Tensor, log_elapsed: Tensor,
+                  contexts: Sequence[ActionContext]) -> tuple[Tensor, Tensor]:
+        """Return progress (B, n) and log posterior (B, n, steps) from the GRU's outputs (B, n, H)."""
+        outputs = self.dropout(outputs)
+        logits = self.step_logits(outputs) + self.durations.possible(contexts).unsqueeze(1).to(outputs.dtype)
+        log_posterior = torch.log_softmax(logits, dim=-1)
+        curves = self.durations.progress(log_elapsed).to(outputs.dtype)
+        expected = (self._weights(log_posterior, contexts) * curves).sum(-1)
+        if not self.content_correction:
+            return expected, log_posterior
+        correction = self.fc[:-1](outputs).squeeze(-1)  # all but the sigmoid
+        return torch.sigmoid(torch.logit(expected, eps=SMALLEST_PROGRESS) + correction), log_posterior
+
+    def _weights(self, log_posterior: Tensor, contexts: Sequence[ActionContext]) -> Tensor:
+        """Return the posterior (B, n, steps), or certainty where the step is given."""
+        posterior = log_posterior.exp()
+        if not self.condition_on_step:
+            return posterior
+        positions = self.durations.positions(contexts)
+        given = F.one_hot(positions.clamp(min=0), posterior.shape[-1]).to(posterior.dtype).unsqueeze(1)
+        return torch.where((positions >= 0).view(-1, 1, 1), given, posterior)

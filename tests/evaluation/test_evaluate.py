@@ -1,0 +1,135 @@
+"""The whole evaluation of a run: what is fitted to which part, what is written, what heads that know nothing score."""
+
+import csv
+
+import pytest
+import torch
+from matplotlib.image import imread
+
+import eval as eval_command
+import multitask_train
+from datasets.demo import write_demo
+from evaluation import evaluate
+from evaluation.evaluate import EmbeddedTask, alignment_rows, evaluate_checkpoint
+from models.progress_head import ProgressHead
+from utils.run_folder import MULTI_TASK, RunFolder
+from utils.tensorops import Action
+
+COLUMNS = {
+    'phase_classification': ['accuracy_10', 'accuracy_50', 'accuracy_100'], 'phase_progression': ['r2'],
+    'kendalls_tau': ['kendalls_tau'], 'kendalls_tau_wild': ['kendalls_tau_wild'],
+    'enclosed_area_error': ['enclosed_area_error'], 'ogpe': ['ogpe', 'CoV']}
+
+
+def embedded(*recordings):
+    """A task's recordings from (positions along a line, actions); each frame adds the same progress."""
+    embeddings = [torch.tensor(positions).unsqueeze(1) for positions, _ in recordings]
+    progress = [torch.arange(1, len(embedding) + 1, dtype=torch.float64) / len(embedding) for embedding in embeddings]
+    return EmbeddedTask([], embeddings, [actions for _, actions in recordings], progress)
+
+
+def test_alignment_rows_by_hand_fit_to_training_and_score_on_test():
+    forwards, backwards = [Action('a', 0, 1), Action('b', 2, 3)], [Action('b', 0, 1), Action('a', 2, 3)]
+    train = embedded(([0.0, 1, 2, 3], forwards), ([0.0, 3, 6, 9], forwards))  # lengths 3 and 9
+    test = embedded(([0.0, 2, 4, 6], backwards), ([0.0, 2, 4, 6], backwards))
+    rows = alignment_rows(train, test)
+    assert {name: list(row) for name, row in rows.items()} == COLUMNS
+    # Predicted 0, 1/3, 2/3, 1 where 1/4, 1/2, 3/4, 1 is true; the training lengths are 6 on average, give or take 3.
+    assert rows['ogpe'] == pytest.approx({'ogpe': (1 / 4 + 1 / 6 + 1 / 12) / 4, 'CoV': 0.5})
+    assert (rows['kendalls_tau']['kendalls_tau'], rows['kendalls_tau_wild']['kendalls_tau_wild']) == (1, 1)
+    assert rows['enclosed_area_error']['enclosed_area_error'] == 0
+    # In training, small is a and large is b; in test it is the other way round. 0 and 6 lie clear of the boundary.
+    assert rows['phase_classification']['accuracy_100'] <= 0.5
+    assert alignment_rows(train, train)['phase_classification']['accuracy_100'] >= 0.75
+    reversed_time = embedded(([3.0, 2, 1, 0], forwards))
+    assert alignment_rows(train, reversed_time)['phase_progression']['r2'] < 0 < rows['phase_progression']['r2']
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+    """A run with a progress head and one without, on the demo dataset, hardly trained."""
+    root = tmp_path_factory.mktemp('evaluation')
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, folder in write_demo(root).items():
+            patch.setenv(variable, str(folder))
+        command = ['1', '--tcc', '--dataset', 'demo', '--naive', '-ep', '1', '--set', 'ARCHITECTURE.drop_layers=[8]',
+                   '--set', 'BASEARCH.NAIVE_ARCH.layers=[16]', '-od', '8', '--splits',
+                   str(root / 'dset_jsons/demo.splits.json')]
+        for options in (['--progress', '-m', 'progress'], ['-m', 'alone']):
+            assert multitask_train.main([*command, *options]) == 0
+        folder = root / 'output' / MULTI_TASK
+        yield {name: RunFolder(folder / f'V1___tcc_demo.{name}') for name in ('progress', 'alone')}
+
+
+def read_rows(path):
+    with path.open(newline='') as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize('name', ['progress', 'alone'])
+def test_every_table_is_printed_and_written(runs, capsys, name):
+    assert eval_command.main(['-f', str(runs[name].path), '--checkpoint_type', 'both']) == 0
+    printed = capsys.readouterr().out
+    assert ('MAE of the head and of the baselines' in printed) == (name == 'progress')
+    for checkpoint in ('best_model_combined', 'best_model_alignment'):
+        folder = runs[name].path / 'EVAL' / checkpoint
+        for table, columns in COLUMNS.items():
+            rows = read_rows(folder / f'{table}.csv')
+            assert list(rows[0]) == ['task', *columns]
+            assert [row['task'] for row in rows] == ['make_tea', 'change_tyre', 'dress_wound', 'MEAN']
+            assert {*columns, *(f'{table}.{column}' for column in columns)} <= set(printed.split())
+        pictures = {f'progress_{task}.png' for task in ('make_tea', 'change_tyre', 'dress_wound')}
+        expected = {*pictures, 'mae_by_length.png'} if name == 'progress' else set()
+        assert {path.name for path in folder.glob('*.png')} == expected
+        assert all(imread(folder / picture).ndim == 3 for picture in expected)
+        assert (folder / 'action_progress.csv').exists() == (name == 'progress')
+
+
+class StubHead(ProgressHead):
+    """A progress head that looks at the number of frames alone."""
+
+    def __init__(self, curve):
+        super().__init__()
+        self.curve = curve
+
+    def forward_dense(self, segments, contexts=None):
+        return [self.curve(len(segment)) for segment in segments]
+
+
+@pytest.fixture
+def score(runs, monkeypatch):
+    """Evaluate the run with another head: its rows of action_progress.csv, as numbers."""
+    def with_head(curve):
+        def load(path, device):
+            model, config, checkpoint = load_model(path, device)
+            model.progress_head = StubHead(curve)
+            return model, config, checkpoint
+
+        monkeypatch.setattr(evaluate, 'load_model', load)
+        folder = evaluate_checkpoint(runs['progress'], 'combined', torch.device('cpu')).folder
+        return [{column: float(value) for column, value in row.items() if column != 'task' and value}
+                for row in read_rows(folder / 'action_progress.csv')]
+
+    load_model = evaluate.load_model
+    return with_head
+
+
+@pytest.mark.parametrize('value', [0.5, 0.3, 0.9])
+def test_a_constant_head_has_no_skill_and_no_order(score, value):
+    rows = score(lambda frames: torch.full((frames,), value))
+    assert all(row['skill'] <= 0 and row['spearman'] == 0 and row['monotonicity'] == 1 for row in rows)
+    assert all(value != 0.5 or row['mae'] == row['baseline_constant'] for row in rows)
+
+
+def test_a_random_head_has_no_skill_and_about_no_order(score):
+    generator = torch.Generator().manual_seed(0)
+    rows = score(lambda frames: torch.rand(frames, generator=generator))
+    assert all(row['skill'] < 0 and abs(row['spearman']) < 0.25 for row in rows)
+    assert abs(rows[-1]['spearman']) < 0.1 and rows[-1]['monotonicity'] == pytest.approx(0.5, abs=0.05)
+    assert rows[-1]['mae'] == pytest.approx(1 / 3, abs=0.03)  # mean distance of two places in [0, 1]
+
+
+def test_a_counter_has_the_right_order(score):
+    rows = score(lambda frames: torch.arange(1, frames + 1) / (torch.arange(1, frames + 1) + 20))
+    assert all(row['spearman'] == pytest.approx(1) and row['monotonicity'] == 1 for row in rows)
+    assert all(row['mae'] < row['baseline_constant'] for row in rows)
