@@ -21,7 +21,8 @@ from datasets.json_dataset import make_train_loaders, make_validation_loaders
 from models.alignment_training_loop import alignment_training_loop
 from models.build import build_model, fill_in_sizes, fill_in_steps
 from training.resume import LAST_NAME
-from utils.ckpt_save import to_plain
+from training.step import freeze_encoder
+from utils.ckpt_save import load_encoder_weights, to_plain
 from utils.command_line import choose_device, run_command, seed_everything
 from utils.errors import UserError
 from utils.logging import get_logger, log_to_file, set_up_logging
@@ -62,6 +63,10 @@ def train(config: EasyDict, arguments: argparse.Namespace) -> None:
     model = build_model(config)
     if config.PROGRESS_LOSS.enabled and config.PROGRESS_LOSS.step_durations:
         model.progress_head.durations.fit(actions)
+    if config.INIT_FROM and not arguments.resume:
+        LOGGER.info('encoder and heads start from %s', load_encoder_weights(model, config.INIT_FROM))
+    if config.FREEZE_ENCODER:
+        freeze_encoder(model)
 
     if not arguments.resume:
         create_run_folder(run_path, overwrite=arguments.overwrite)

@@ -21,7 +21,7 @@ DATASET_FLAGS = {
 LOSS_FLAGS = {'tcc': ('--tcc', '--TCC'), 'LAV': ('--lav', '--LAV'), 'VAVA': ('--vava', '--VAVA'),
               'GTCC': ('--gtcc', '--GTCC')}
 ARCHITECTURE_FLAGS = {'temporal_stacking': ('--temporal_stacking', '--tstack'), 'naive': ('--naive',),
-                      'resnet50': ('--resnet50', '--rnet50')}
+                      'resnet50': ('--resnet50', '--rnet50'), 'identity': ('--identity',)}
 # Settings of GTCC that were published for a dataset, where they are not the defaults.
 LONG_ACTIVITY_GTCC = {'GTCC_PARAMS.delta': 0.2}
 # Recordings of one short action each: few modes to align with, half a sequence as window, nothing to drop.
@@ -33,6 +33,7 @@ VALUE_FLAGS = {
     'learning_rate': 'LEARNING_RATE', 'batch_size': 'BATCH_SIZE', 'epochs': 'NUM_EPOCHS',
     'output_dimensions': 'OUTPUT_DIMENSIONALITY', 'progress_loss': 'PROGRESS_LOSS.loss_type',
     'progress_sampling': 'PROGRESS_LOSS.sampling', 'seed': 'SEED', 'device': 'DEVICE', 'workers': 'WORKERS',
+    'init_from': 'INIT_FROM',
 }
 SAFE_NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,99}')
 
@@ -92,6 +93,9 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     group.add_argument('-od', '--output_dimensions', type=int, help=f'default {CONFIG.OUTPUT_DIMENSIONALITY}')
     group.add_argument('-m', '--message', help='suffix of the run folder')
     group.add_argument('--seed', type=int, help=f'default {CONFIG.SEED}')
+    group.add_argument('--init_from', metavar='RUN', help='start from the encoder and heads of the best alignment '
+                                                       'checkpoint of a run')
+    group.add_argument('--freeze_encoder', action='store_true', default=None, help='train the progress head alone')
     group.add_argument('--device', help="'auto', 'cpu', 'cuda', 'cuda:1', ...")
     group.add_argument('--workers', type=int, help='loader processes; 0 reads ahead in a thread')
 
@@ -172,7 +176,7 @@ def _command_line_values(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.architecture:
         values['BASEARCH.ARCHITECTURE'] = arguments.architecture
     for flag, key in (('mcn', 'ARCHITECTURE.MCN'), ('progress', 'PROGRESS_LOSS.enabled'), ('debug', 'DEBUG'),
-                      ('condition_on_step', 'PROGRESS_LOSS.condition_on_step')):
+                      ('freeze_encoder', 'FREEZE_ENCODER'), ('condition_on_step', 'PROGRESS_LOSS.condition_on_step')):
         if getattr(arguments, flag):
             values[key] = True
     values.update({key: getattr(arguments, option) for option, key in VALUE_FLAGS.items()
@@ -220,11 +224,13 @@ def _check_choices(config: EasyDict) -> None:
         raise UserError(f'alignment loss: {" and ".join(chosen) or "none"} chosen, expected one of '
                         '--tcc --lav --vava --gtcc (or LOSS_TYPE in --config)')
     if config.BASEARCH.ARCHITECTURE is None:
-        raise UserError('encoder: none chosen, expected one of --tstack --naive --resnet50')
+        raise UserError('encoder: none chosen, expected one of --tstack --naive --resnet50 --identity')
     if config.DATASET_NAME is None:
         raise UserError(f'dataset: none chosen, expected --dataset NAME or one of '
                         f'{" ".join(spellings[0] for spellings in DATASET_FLAGS.values())}')
     _check_step_head(config.PROGRESS_LOSS)
+    if config.FREEZE_ENCODER and not config.PROGRESS_LOSS.enabled:
+        raise UserError('--freeze_encoder: nothing is left to train; give --progress, too')
     if not SAFE_NAME.fullmatch(config.DATASET_NAME):
         raise UserError(f'--dataset {config.DATASET_NAME!r}: expected a name of letters, digits, ".", "_" and "-"')
 

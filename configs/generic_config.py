@@ -33,7 +33,7 @@ CONFIG.WORKERS = 0  # loader processes that read ahead; 0 reads one batch ahead 
 CONFIG.OUTPUT_DIMENSIONALITY = 128  # E, width of an embedding
 CONFIG.CAUSAL = False  # the StackingEncoder sees no frame ahead; the other encoders never do
 CONFIG.BASEARCH = EasyDict({
-    'ARCHITECTURE': None,  # 'temporal_stacking', 'naive' or 'resnet50'
+    'ARCHITECTURE': None,  # 'temporal_stacking', 'naive', 'resnet50' or 'identity' (the features themselves)
     'Resnet50_ARCH': {
         'temporal_depth': 2,  # frames in a window, which ends with the current frame
         'in_size': None,  # C, channels of a frame; None: read from the files
@@ -47,6 +47,9 @@ CONFIG.BASEARCH = EasyDict({
         'layers': [1024, 512, 512, 256],  # widths of the hidden layers
         'input_dimensions': None,  # D, width of a feature; None: read from the files
     },
+    'IDENTITY_ARCH': {
+        'input_dimensions': None,  # D, width of a feature and of an embedding; None: read from the files
+    },
 })
 CONFIG.ARCHITECTURE = EasyDict({
     'MCN': False,  # multi-head cross-task network
@@ -54,6 +57,9 @@ CONFIG.ARCHITECTURE = EasyDict({
     'attn_layers': [512, 1024, 512, 512],  # widths of the attention network
     'drop_layers': [256, 1024, 512, 256],  # widths of the drop network
 })
+
+CONFIG.INIT_FROM = None  # run whose best alignment checkpoint gives the start of all but the progress head
+CONFIG.FREEZE_ENCODER = False  # train the progress head alone
 
 ############################
 ## Alignment loss: one of these

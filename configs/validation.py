@@ -28,6 +28,7 @@ OPTIONAL_TYPES: dict[str, tuple[type, ...]] = {
     'EXPERIMENTNAME': (str,), 'DATASET_NAME': (str,), 'DATAFOLDER': (str,),
     'BASEARCH.ARCHITECTURE': (str,), 'BASEARCH.Resnet50_ARCH.in_size': (int,),
     'BASEARCH.TEMPORAL_STACKING_ARCH.input_dimensions': (int,), 'BASEARCH.NAIVE_ARCH.input_dimensions': (int,),
+    'BASEARCH.IDENTITY_ARCH.input_dimensions': (int,), 'INIT_FROM': (str,),
     'ARCHITECTURE.num_heads': (int,), 'PROGRESS_LOSS.head_learning_rate': (float,), 'PROGRESS_LOSS.steps': (list,),
 }
 # Keys that take more than the type of their default.
@@ -43,12 +44,13 @@ CHECKS: dict[str, Check] = {
     'BACKGROUND_LABELS': ((lambda value: all(isinstance(label, str) for label in value)), 'a list of strings'),
     'SKIP_RATE': _at_least(1), 'CHECK_VALUES_GB': _at_least(0), 'WORKERS': _at_least(0), 'SEED': _at_least(0),
     'OUTPUT_DIMENSIONALITY': _at_least(1),
-    'BASEARCH.ARCHITECTURE': _choice('temporal_stacking', 'naive', 'resnet50'),
+    'BASEARCH.ARCHITECTURE': _choice('temporal_stacking', 'naive', 'resnet50', 'identity'),
     'BASEARCH.Resnet50_ARCH.temporal_depth': _at_least(1), 'BASEARCH.Resnet50_ARCH.in_size': _at_least(1),
     'BASEARCH.TEMPORAL_STACKING_ARCH.temporal_depth': _at_least(1),
     'BASEARCH.TEMPORAL_STACKING_ARCH.conv_num_channels': _at_least(1),
     'BASEARCH.TEMPORAL_STACKING_ARCH.input_dimensions': _at_least(1),
     'BASEARCH.NAIVE_ARCH.layers': WIDTHS, 'BASEARCH.NAIVE_ARCH.input_dimensions': _at_least(1),
+    'BASEARCH.IDENTITY_ARCH.input_dimensions': _at_least(1),
     'ARCHITECTURE.num_heads': _at_least(1), 'ARCHITECTURE.attn_layers': WIDTHS, 'ARCHITECTURE.drop_layers': WIDTHS,
     'TCC_ORIGINAL_PARAMS.softmax_temp': POSITIVE, 'TCC_ORIGINAL_PARAMS.alignment_variance': _at_least(0),
     'GTCC_PARAMS.n_components': _at_least(1), 'GTCC_PARAMS.delta': SHARE, 'GTCC_PARAMS.gamma': SHARE,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from models.encoders import NaiveEncoder, Resnet50Encoder, StackingEncoder
+from models.encoders import IdentityEncoder, NaiveEncoder, Resnet50Encoder, StackingEncoder
 from models.model_multiprong import MultiProngAttDropoutModel, SingleEncoderModel
 from utils.errors import UserError
 from utils.tensorops import Action
@@ -14,6 +14,7 @@ ENCODERS = {
     'temporal_stacking': (StackingEncoder, 'TEMPORAL_STACKING_ARCH', 'input_dimensions'),
     'naive': (NaiveEncoder, 'NAIVE_ARCH', 'input_dimensions'),
     'resnet50': (Resnet50Encoder, 'Resnet50_ARCH', 'in_size'),
+    'identity': (IdentityEncoder, 'IDENTITY_ARCH', 'input_dimensions'),
 }
 STEP_OPTIONS = ('steps', 'projection_dim', 'dropout', 'content_correction', 'condition_on_step')
 
@@ -34,6 +35,8 @@ def fill_in_sizes(config: Mapping, input_width: int, num_tasks: int) -> None:
         raise UserError(f'BASEARCH.{section}.{key} is {config.BASEARCH[section][key]}, but the files are '
                         f'{input_width} wide; leave it out, or extract the features anew')
     config.BASEARCH[section][key] = input_width
+    if config.BASEARCH.ARCHITECTURE == 'identity':
+        config.OUTPUT_DIMENSIONALITY = input_width
     if config.ARCHITECTURE.num_heads is None:
         config.ARCHITECTURE.num_heads = num_tasks
 
@@ -50,10 +53,17 @@ def fill_in_steps(config: Mapping, actions: Mapping[str, Sequence[Sequence[Actio
     Args:
         config: a CONFIG, changed in place.
         actions: task -> actions of each of its training recordings.
+
+    Raises:
+        UserError: there is such a head, but no action.
     """
-    if config.PROGRESS_LOSS.step_durations:
-        config.PROGRESS_LOSS.steps = sorted({(task, action.name) for task, recordings in actions.items()
-                                             for recording in recordings for action in recording})
+    if not config.PROGRESS_LOSS.step_durations:
+        return
+    config.PROGRESS_LOSS.steps = sorted({(task, action.name) for task, recordings in actions.items()
+                                         for recording in recordings for action in recording})
+    if config.PROGRESS_LOSS.enabled and not config.PROGRESS_LOSS.steps:
+        raise UserError('PROGRESS_LOSS.step_durations: the training recordings hold no action, expected at least one '
+                        'to learn steps from; check the annotations and BACKGROUND_LABELS, or leave --progress out')
 
 
 def build_model(config: Mapping) -> nn.Module:

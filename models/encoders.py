@@ -199,6 +199,30 @@ class NaiveEncoder(Encoder):
         return split_like(self.fc_layers(torch.cat(list(videos))), videos)
 
 
+class IdentityEncoder(Encoder):
+    """The features themselves as embeddings: what a progress head makes of them without an encoder.
+
+    Args:
+        input_dimensions: D.
+        output_dimensions: E, which has to be D.
+        dropping: whether there is a drop network.
+        drop_layers: widths of its hidden layers.
+
+    Raises:
+        ValueError: E is not D, or a size below 1.
+    """
+
+    def __init__(self, input_dimensions: int, output_dimensions: int, dropping: bool = False,
+                 drop_layers: Sequence[int] = DROP_LAYERS) -> None:
+        super().__init__(output_dimensions, input_dimensions, dropping=dropping, drop_layers=drop_layers)
+        if output_dimensions != input_dimensions:
+            raise ValueError(f'output_dimensions is {output_dimensions}, expected {input_dimensions} as the features')
+
+    def embed(self, videos: Sequence[Tensor]) -> list[Tensor]:
+        """Return the features (T_i, D)."""
+        return list(videos)
+
+
 class Resnet50Encoder(Encoder):
     """Two spatio-temporal convolutions over windows of convolutional features, each ending with its frame.
 

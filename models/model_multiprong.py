@@ -14,6 +14,7 @@ __all__ = ['HeadModel', 'MultiProngAttDropoutModel', 'ProgressHead', 'SingleEnco
 
 ATTENTION_LAYERS = (512, 1024, 512, 512)
 HEAD_LAYERS = (512, 128, 256)
+HEAD_PREFIX = 'progress_head.'  # of the names of the progress head's parameters and buffers
 
 
 class HeadModel(nn.Module):

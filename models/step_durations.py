@@ -94,9 +94,9 @@ class StepDurations(nn.Module):
             log_elapsed: (...), log of the paced frames elapsed.
 
         Returns:
-            (..., steps), in (0, 1].
+            (..., steps), in (0, 1], in the precision of the times.
         """
         position = ((log_elapsed - self._log_start) / self._log_step).clamp(0, GRID - 1.001)
         before = position.floor().long()
-        by_time = self.curves.T
+        by_time = self.curves.T.to(log_elapsed.dtype)
         return torch.lerp(by_time[before], by_time[before + 1], (position - before).unsqueeze(-1))

@@ -108,7 +108,7 @@ class StepProgressHead(ProgressHead):
         frame = self._normalize(embedding)
         first, elapsed, hidden = (frame, 1, None) if state is None else (state.first, state.elapsed + 1, state.hidden)
         contexts = self._contexts_of(1, context and [context])
-        log_elapsed = self._log_elapsed(torch.tensor([elapsed], device=frame.device), contexts)
+        log_elapsed = self._log_elapsed(frame.new_tensor([elapsed], dtype=self._sum_dtype(frame)), contexts)
         outputs, hidden = self.gru(self._gru_inputs(frame.view(1, 1, -1), first.view(1, 1, -1), log_elapsed), hidden)
         progress, _ = self._read_out(outputs, log_elapsed, contexts)
         return progress.squeeze(), SteppedState(hidden, first, elapsed)
@@ -117,7 +117,8 @@ class StepProgressHead(ProgressHead):
         """Return progress (B, n) and log posterior (B, n, steps) at every frame of a padded batch (B, n, D)."""
         contexts = self._contexts_of(len(padded), contexts)
         frames = self._normalize(padded)
-        log_elapsed = self._log_elapsed(torch.arange(1, frames.shape[1] + 1, device=frames.device), contexts)
+        counts = torch.arange(1, frames.shape[1] + 1, device=frames.device, dtype=self._sum_dtype(frames))
+        log_elapsed = self._log_elapsed(counts, contexts)
         outputs, _ = self.gru(self._gru_inputs(frames, frames[:, :1], log_elapsed))
         return self._read_out(outputs, log_elapsed, contexts)
 
@@ -131,7 +132,7 @@ class StepProgressHead(ProgressHead):
     @staticmethod
     def _log_elapsed(frames: Tensor, contexts: Sequence[ActionContext]) -> Tensor:
         """Return the log of the paced frames elapsed, (B, n), from their number (n,)."""
-        paces = torch.tensor([context.log_pace for context in contexts], device=frames.device)
+        paces = frames.new_tensor([context.log_pace for context in contexts])
         return frames.log() - paces.unsqueeze(1)
 
     def _gru_inputs(self, frames: Tensor, first: Tensor, log_elapsed: Tensor) -> Tensor:
@@ -141,16 +142,18 @@ class StepProgressHead(ProgressHead):
 
     def _read_out(self, outputs: Tensor, log_elapsed: Tensor,
                   contexts: Sequence[ActionContext]) -> tuple[Tensor, Tensor]:
-        """Return progress (B, n) and log posterior (B, n, steps) from the GRU's outputs (B, n, H)."""
+        """Return progress (B, n) and log posterior (B, n, steps) from the GRU's outputs (B, n, H).
+
+        Computed in the precision of the times: half precision rounds progress to 1, whose logit is infinite.
+        """
         outputs = self.dropout(outputs)
-        logits = self.step_logits(outputs) + self.durations.possible(contexts).unsqueeze(1).to(outputs.dtype)
+        logits = self.step_logits(outputs).to(log_elapsed) + self.durations.possible(contexts).unsqueeze(1)
         log_posterior = torch.log_softmax(logits, dim=-1)
-        curves = self.durations.progress(log_elapsed).to(outputs.dtype)
-        expected = (self._weights(log_posterior, contexts) * curves).sum(-1)
-        if not self.content_correction:
-            return expected, log_posterior
-        correction = self.fc[:-1](outputs).squeeze(-1)  # all but the sigmoid
-        return torch.sigmoid(torch.logit(expected, eps=SMALLEST_PROGRESS) + correction), log_posterior
+        progress = (self._weights(log_posterior, contexts) * self.durations.progress(log_elapsed)).sum(-1)
+        if self.content_correction:
+            correction = self.fc[:-1](outputs).squeeze(-1)  # all but the sigmoid
+            progress = torch.sigmoid(torch.logit(progress, eps=SMALLEST_PROGRESS) + correction)
+        return progress.to(outputs.dtype), log_posterior
 
     def _weights(self, log_posterior: Tensor, contexts: Sequence[ActionContext]) -> Tensor:
         """Return the posterior (B, n, steps), or certainty where the step is given."""

@@ -14,6 +14,9 @@ import torch
 
 import eval as eval_command
 import multitask_train
+from datasets.from_config import list_all_actions, load_dataset, split_recordings
+from models.step_durations import StepDurations
+from utils.ckpt_save import load_model
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = ['multitask_train.py', '1', '--ego', '--mcn', '-bs', '2', '-lr', '1e-3']
@@ -106,6 +109,43 @@ def test_each_checkpoint_type_evaluates_itself_alone(demo, progress_run, tmp_pat
     result = run(demo, 'eval.py', '-f', folder, '--checkpoint_type', kind)
     assert result.returncode == 0, result.stderr
     assert [path.name for path in (folder / 'EVAL').iterdir()] == [f'best_model_{kind}']
+
+
+@pytest.fixture(scope='module')
+def recommended_run(demo):
+    """A run of the recommended preset, hardly trained."""
+    trained = run(demo, *TRAIN, '--tstack', '-ep', '2', '--config', 'configs/progress_recommended.json', '-m', 'steps',
+                  '-od', '32', '--set', 'ARCHITECTURE.drop_layers=[8]', '--set', 'ARCHITECTURE.attn_layers=[8]')
+    assert trained.returncode == 0, trained.stderr
+    return demo / 'output/multi-task-setting/V1___GTCC_egoprocel.steps'
+
+
+def test_the_recommended_preset_trains_and_evaluates_without_a_look_ahead(demo, recommended_run):
+    rows = read_rows(recommended_run / 'losses.csv')
+    for row in rows:
+        train, alignment, progress = (float(row[f'train_{name}']) for name in ('total', 'alignment', 'progress'))
+        assert train == pytest.approx(alignment + float(row['lambda']) * progress, rel=1e-5)
+    assert float(rows[1]['val_progress']) < float(rows[0]['val_progress'])
+    result = run(demo, 'eval.py', '-f', recommended_run)
+    assert result.returncode == 0, result.stderr
+    assert 'the encoder sees 0 frames ahead' in result.stdout
+    scores = read_rows(recommended_run / 'EVAL/best_model_combined/action_progress.csv')
+    assert len(scores) > 3 and scores[-1]['task'] == 'MEAN'
+    assert all(0 < float(row['mae']) < float(row['baseline_constant']) for row in scores)
+
+
+def test_what_the_head_knows_of_steps_comes_from_the_training_recordings_alone(demo, recommended_run, monkeypatch):
+    for variable, value in environment(demo).items():
+        monkeypatch.setenv(variable, value)
+    model, config, _ = load_model(recommended_run / 'ckpt/last.pt')
+    splits = json.loads((recommended_run / 'splits.json').read_text())['splits']
+    actions = list_all_actions(split_recordings(load_dataset(config), splits)['train'], config.BACKGROUND_LABELS)
+    steps = {(task, action.name) for task, members in actions.items() for member in members for action in member}
+    assert set(model.progress_head.durations.steps) == steps and len(splits) > 1
+    expected = StepDurations(config.PROGRESS_LOSS.steps)
+    expected.fit(actions)
+    for name, value in expected.state_dict().items():
+        torch.testing.assert_close(model.progress_head.durations.state_dict()[name], value, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(('options', 'name'), [
@@ -208,10 +248,22 @@ def test_a_variable_that_points_nowhere_is_named(broken, capsys, monkeypatch, va
 @pytest.mark.parametrize(('options', 'expected'), [
     (['--set', 'PROGRES_LOSS.hidden_dim=3'], "'PROGRESS_LOSS.hidden_dim'"), (['--gtcc', '--tcc'], 'not allowed with'),
     (['--set', 'VAVA_PARAMS.maxIter=1'], 'VAVA_PARAMS.maxIter'), (['-ep', 'many'], 'invalid int value'),
-    (['--no_such_option'], 'unrec')])
+    (['--no_such_option'], 'unrec'), (['--progress', '--condition_on_step'], 'the head knows no steps'),
+    (['--config', 'configs/progress_recommended.json', '--progress_sampling', 'prefix'], "expected 'dense' and True")])
 def test_wrong_options_end_in_one_line(broken, capsys, options, expected):
     loss = [] if '--gtcc' in options else ['--tcc']
     assert expected in refused(capsys, multitask_train, '1', '--ego', '--tstack', *loss, *options)
+    assert not (broken / 'output').exists()
+
+
+def test_steps_without_a_training_action_are_refused(broken, capsys):
+    path = broken / 'dset_jsons/egoprocel.json'
+    annotations = json.loads(path.read_text())
+    for task in annotations.values():
+        task['hdl_actions'] = [['0'] * len(labels) for labels in task['hdl_actions']]
+    path.write_text(json.dumps(annotations))
+    command = ['1', '--ego', '--tstack', '--config', 'configs/progress_recommended.json']
+    assert 'hold no action' in refused(capsys, multitask_train, *command)
     assert not (broken / 'output').exists()
 
 

@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from models.model_multiprong import HEAD_PREFIX
 from utils.loss_entry import LossTerms
-
-HEAD_PREFIX = 'progress_head.'
 
 
 class LossModule(nn.Module):
@@ -53,6 +52,12 @@ def schedule_learning_rate(optimizer: torch.optim.Optimizer, schedule: str, epoc
     factor = (1 + math.cos(math.pi * epoch / num_epochs)) / 2 if schedule == 'cosine' else 1.0
     for group in optimizer.param_groups:
         group['lr'] = factor * group['initial_lr']
+
+
+def freeze_encoder(model: nn.Module) -> None:
+    """Keep all weights but the progress head's from being trained, in place."""
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(name.startswith(HEAD_PREFIX))
 
 
 def clip_gradients(optimizer: torch.optim.Optimizer, limits: dict[str, float]) -> bool:

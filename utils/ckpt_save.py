@@ -12,6 +12,7 @@ from easydict import EasyDict
 from torch import nn
 
 from models.build import build_model
+from models.model_multiprong import HEAD_PREFIX
 from utils.atomic_write import atomic_path
 from utils.errors import UserError
 from utils.logging import get_logger
@@ -131,6 +132,37 @@ def load_model(path: Path | str, device: torch.device | str = 'cpu') -> tuple[nn
         raise UserError(f'{path}: the weights do not fit the configuration stored with them ({reason}); the '
                         'checkpoint is of another version or was changed') from error
     return model.to(device).eval(), config, checkpoint
+
+
+def load_encoder_weights(model: nn.Module, run: Path | str) -> Path:
+    """Load a run's best alignment checkpoint into a model, in place, all but the progress head.
+
+    Args:
+        model: network of the same encoder, heads and widths.
+        run: the run folder or its ``ckpt/``.
+
+    Returns:
+        The checkpoint that was loaded.
+
+    Raises:
+        UserError: there is no checkpoint, or its weights do not fit the model.
+    """
+    try:
+        path = find_checkpoint(run, 'alignment')
+    except FileNotFoundError as error:
+        raise UserError(f'--init_from {run}: {error}') from error
+    stored = {name: value for name, value in load_checkpoint(path)['model_state_dict'].items()
+              if not name.startswith(HEAD_PREFIX)}
+    own = {name for name in model.state_dict() if not name.startswith(HEAD_PREFIX)}
+    try:
+        if differing := sorted(own ^ set(stored)):
+            raise RuntimeError(f'only one of the two has {differing[0]}')
+        model.load_state_dict(stored, strict=False)
+    except RuntimeError as error:
+        reason = ' '.join(str(error).split())[:300]
+        raise UserError(f'--init_from {run}: the weights of {path.name} do not fit this network ({reason}); give the '
+                        'encoder, --mcn, loss and widths of that run') from error
+    return path
 
 
 def get_ckpt_MCN(ckpt_folder: Path | str, num_heads: int, device: torch.device | str,  # noqa: N802 (users' name)

@@ -12,7 +12,10 @@ from configs.validation import flatten
 from utils.errors import UserError
 
 PLAN = Path(__file__).resolve().parents[2] / 'configs/progress_plan.json'
+RECOMMENDED = PLAN.with_name('progress_recommended.json')
 CHOICES = ['1', '--gtcc', '--ego', '--tstack']
+STEPS = ['--set', 'PROGRESS_LOSS.step_durations=true']
+DENSE = ['--progress_sampling', 'dense']
 
 
 def parse(*argv):
@@ -86,6 +89,11 @@ def test_published_spellings_of_the_choices(spellings, key, value):
                                                'PROGRESS_LOSS.lambda_curriculum.end': 0.9}),
     (['--set', 'TIME_SCALE=7.5', '--set', 'VERSION=b'], {'TIME_SCALE': 7.5, 'VERSION': 'b',
                                                          'EXPERIMENTNAME': 'Vb___GTCC_egoprocel'}),
+    ([*STEPS, *DENSE, '--condition_on_step'], {'PROGRESS_LOSS.step_durations': True, 'PROGRESS_LOSS.sampling': 'dense',
+                                               'PROGRESS_LOSS.condition_on_step': True}),
+    (['--set', 'CAUSAL=true', '--set', 'LEARNING_RATE_SCHEDULE=cosine', '--set', 'WEIGHT_DECAY=1'],
+     {'CAUSAL': True, 'LEARNING_RATE_SCHEDULE': 'cosine', 'WEIGHT_DECAY': 1.0}),
+    (['--set', 'AUGMENTATION.shift=0.2'], {'AUGMENTATION.shift': 0.2}),
     (['--set', 'BACKGROUND_LABELS=["x"]'], {'BACKGROUND_LABELS': ['x']}),
     (['--set', 'PROGRESS_LOSS.head_learning_rate=1'], {'PROGRESS_LOSS.head_learning_rate': 1.0})])
 def test_options_reach_their_setting_and_no_other(options, expected):
@@ -135,6 +143,15 @@ def test_example_of_the_plan(config_file):
         **CONFIG.PROGRESS_LOSS, **example}
 
 
+def test_the_recommended_preset_is_causal_and_knows_steps():
+    config = parse(*CHOICES, '--config', RECOMMENDED)
+    settings = config.PROGRESS_LOSS
+    assert config.CAUSAL and settings.enabled and settings.step_durations and settings.sampling == 'dense'
+    assert not settings.condition_on_step and settings.steps is None
+    assert parse(*CHOICES, '--config', RECOMMENDED, '--condition_on_step').PROGRESS_LOSS == {
+        **settings, 'condition_on_step': True}
+
+
 def test_a_constant_lambda_switches_the_curriculum_off():
     settings = parse(*CHOICES, '--config', PLAN, '--progress_lambda', '0.7').PROGRESS_LOSS
     assert (settings.coefficient, settings.lambda_curriculum.enabled, settings.enabled) == (0.7, False, True)
@@ -171,6 +188,12 @@ def test_name_of_the_run_folder(options, name):
     ([*CHOICES, '-ep', '2.5'], "invalid int value: '2.5'"), ([*CHOICES, '-ep', '0'], 'NUM_EPOCHS is 0, expected'),
     ([*CHOICES, '-lr', '-1'], 'LEARNING_RATE is -1.0, expected a number above 0'),
     ([*CHOICES, '-lr', 'nan'], 'LEARNING_RATE is nan'), ([*CHOICES, '-lr', 'inf'], 'LEARNING_RATE is inf'),
+    ([*CHOICES, *STEPS], "PROGRESS_LOSS.step_durations: sampling is 'segment' and use_gru True, expected 'dense' and"),
+    ([*CHOICES, *STEPS, '--progress_sampling', 'prefix'], "sampling is 'prefix' and use_gru True, expected 'dense'"),
+    ([*CHOICES, *STEPS, *DENSE, '--progress_pooling', 'mean'], "sampling is 'dense' and use_gru False, expected"),
+    ([*CHOICES, '--config', RECOMMENDED, *DENSE[:1], 'segment'], 'give --progress_sampling dense, or set step_dur'),
+    ([*CHOICES, '--condition_on_step'], 'condition_on_step: the head knows no steps; set PROGRESS_LOSS.step_dur'),
+    ([*CHOICES, '--config', PLAN, '--condition_on_step'], 'condition_on_step: the head knows no steps'),
     ([*CHOICES, '--progress_loss', 'l3'], 'invalid choice'), ([*CHOICES, '--re'], 'ambiguous option'),
     ([*CHOICES, '--no_such'], 'unrecognized arguments: --no_such')])
 def test_mistakes_end_in_one_line(argv, expected):

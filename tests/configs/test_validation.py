@@ -37,7 +37,9 @@ def test_flatten():
 @pytest.mark.parametrize(('key', 'value', 'expected'), [
     ('LEARNING_RATE', 1, 1.0), ('PROGRESS_LOSS.coefficient', 0, 0.0), ('TIME_SCALE', 4, 4), ('TIME_SCALE', 7.5, 7.5),
     ('TIME_SCALE', 'median', 'median'), ('VERSION', 3, 3), ('TRAIN_SPLIT', [1, 0, 0], [1, 0, 0]),
-    ('PROGRESS_LOSS.head_learning_rate', 1, 1.0), ('ARCHITECTURE.num_heads', 4, 4), ('DATASET_NAME', None, None)])
+    ('PROGRESS_LOSS.head_learning_rate', 1, 1.0), ('PROGRESS_LOSS.steps', [['tea', 'pour']], [['tea', 'pour']]),
+    ('WEIGHT_DECAY', 0, 0.0), ('AUGMENTATION.noise', 1, 1.0), ('PROGRESS_LOSS.dropout', 0, 0.0),
+    ('ARCHITECTURE.num_heads', 4, 4), ('DATASET_NAME', None, None)])
 def test_accepted(key, value, expected):
     found = check(key, value)
     assert found == expected and type(found) is type(expected)
@@ -63,6 +65,12 @@ def test_accepted(key, value, expected):
     ('ARCHITECTURE.attn_layers', [True], 'a list of whole numbers'),
     ('BASEARCH.ARCHITECTURE', 'resnet', 'one of temporal_'),
     ('PROGRESS_LOSS.sampling', 'random', 'one of segment, prefix, dense'), ('PROGRESS_LOSS.loss_type', 'l3', 'l1, l2'),
+    ('PROGRESS_LOSS.dropout', 1.0, r'expected a number in \[0, 1\)'), ('PROGRESS_LOSS.dropout', -0.1, r'\[0, 1\)'),
+    ('PROGRESS_LOSS.dropout', math.nan, 'dropout is nan'), ('PROGRESS_LOSS.projection_dim', 0, 'at least 1'),
+    ('PROGRESS_LOSS.step_coefficient', -1.0, 'at least 0'), ('PROGRESS_LOSS.steps', 'tea', r'\(str\), expected list'),
+    ('PROGRESS_LOSS.step_durations', 1, r'\(int\), expected bool'), ('CAUSAL', 'yes', r'\(str\), expected bool'),
+    ('LEARNING_RATE_SCHEDULE', 'linear', 'one of constant, cosine'), ('WEIGHT_DECAY', -0.1, 'at least 0'),
+    ('AUGMENTATION.scale', -0.1, 'at least 0'), ('AUGMENTATION.shift', math.inf, 'is inf'),
     ('ARCHITECTURE.num_heads', 0, 'at least 1'), ('DATASET_NAME', 3, r'\(int\), expected str')])
 def test_refused(key, value, message):
     with pytest.raises(UserError, match=message) as caught:

@@ -8,12 +8,14 @@ import pytest
 from datasets.from_config import (
     choose_splits,
     count_recordings,
+    list_all_actions,
     load_dataset,
     reading_options,
     split_recordings,
 )
 from datasets.json_dataset import RecordingDataset
 from utils.errors import UserError
+from utils.tensorops import Action
 
 
 @pytest.fixture
@@ -105,3 +107,18 @@ def test_a_recording_that_has_gone_is_named(dataset):
     gone = recordings['Pie.cmu'].pop(2)
     with pytest.raises(UserError, match=f'recording {gone.handle} of task Pie.cmu is in the split, but not'):
         split_recordings(recordings, splits)
+
+
+@pytest.mark.parametrize(('background', 'expected'), [
+    (['0'], [Action('cut', 0, 5)]), (['cut'], [Action('0', 6, 11)]), ([], [Action('cut', 0, 5), Action('0', 6, 11)]),
+    (['0', 'cut'], [])])
+def test_actions_of_every_recording_by_task(dataset, background, expected):
+    recordings = load_dataset(dataset)
+    recordings['Pie.cmu'] = recordings['Pie.cmu'][:1]
+    assert list_all_actions(recordings, background) == {'Pie.cmu': [expected], 'Tea.egtea': [expected] * 4}
+
+
+def test_actions_past_the_features_are_none(dataset):
+    recordings = {'Pie.cmu': load_dataset(dataset)['Pie.cmu'][:1]}
+    recordings['Pie.cmu'][0].times['start_frame'][1] = 12
+    assert list_all_actions(recordings, []) == {'Pie.cmu': [[Action('cut', 0, 5)]]}

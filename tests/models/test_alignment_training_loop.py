@@ -11,11 +11,12 @@ from torch import nn
 
 from datasets.json_dataset import Recording, make_train_loaders, make_validation_loaders
 from models.alignment_training_loop import alignment_training_loop, run_validation_epoch
-from models.build import build_model, fill_in_sizes
+from models.build import build_model, fill_in_sizes, fill_in_steps
 from utils.ckpt_save import load_checkpoint
 from utils.command_line import seed_everything
 from utils.errors import UserError
 from utils.loss_entry import LossTerms, get_loss_function
+from utils.tensorops import Action
 
 WIDTH = 6
 
@@ -30,7 +31,7 @@ def recordings(tmp_path):
         length = 30 + index
         np.save(path, generator.normal(size=(length, WIDTH)).astype(np.float32))
         times = {'step': ['0', 'cut', '0'], 'start_frame': [0, 5, 25], 'end_frame': [4, 24, length - 1],
-                 'name': f'rec{index}'}
+                 'name': f'rec{index}', 'task': 'task'}
         made.append(Recording('task', f'rec{index}', path, length, WIDTH, times))
     return made
 
@@ -181,7 +182,20 @@ def test_same_seed_same_numbers(recordings, small_config, tmp_path):
         assert torch.equal(weight, other)
 
 
-def test_resumed_run_ends_like_an_uninterrupted_one(recordings, small_config, tmp_path, monkeypatch):
+def recommended_settings(config):
+    """A causal encoder, a head that knows steps and drops, augmentation, weight decay, and a cosine schedule."""
+    config.update(CAUSAL=True, LEARNING_RATE_SCHEDULE='cosine', WEIGHT_DECAY=0.01)
+    config.AUGMENTATION.update(scale=0.1, shift=0.2, noise=0.1)
+    config.BASEARCH.ARCHITECTURE = 'temporal_stacking'
+    config.BASEARCH.TEMPORAL_STACKING_ARCH.conv_num_channels = 8
+    config.PROGRESS_LOSS.update(sampling='dense', step_durations=True, hidden_dim=6)
+    fill_in_sizes(config, WIDTH, 1)
+    fill_in_steps(config, {'task': [[Action('cut', 5, 24)]]})
+
+
+@pytest.mark.parametrize('change', [lambda config: None, recommended_settings], ids=['defaults', 'recommended'])
+def test_resumed_run_ends_like_an_uninterrupted_one(recordings, small_config, tmp_path, monkeypatch, change):
+    change(small_config)
     whole, whole_history = run(recordings, small_config, tmp_path / 'whole')
 
     calls = []

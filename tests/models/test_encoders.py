@@ -106,7 +106,8 @@ def test_without_a_drop_network_there_are_no_drop_vectors(make):
 
 @pytest.mark.parametrize('make, changes, ahead, behind', [
     (naive, {}, 0, 0), (resnet, {}, 0, 1), (resnet, {'temporal_depth': 4}, 0, 3), (stacking, {}, 7, 6),
-    (stacking, {'temporal_depth': 5}, 8, 8)])
+    (stacking, {'temporal_depth': 5}, 8, 8), (stacking, {'causal': True}, 0, 13),
+    (stacking, {'temporal_depth': 1, 'causal': True}, 0, 12)])
 def test_lookahead_is_how_far_a_future_frame_reaches_back(make, changes, ahead, behind):
     encoder = make(**changes).double()
     assert encoder.lookahead == ahead
@@ -128,6 +129,34 @@ def test_stacking_pads_as_torch_does(depth):
     for index, layer in enumerate(encoder.convolutional_layers[::2]):
         expected = F.conv1d(F.relu(expected) if index else expected, layer.weight, padding='same')
     torch.testing.assert_close(encoder([video])['outputs'][0], expected[0].T)
+
+
+@pytest.mark.parametrize('depth', [1, 2, 3, 4])
+def test_a_causal_convolution_pads_in_front(depth):
+    encoder = stacking(temporal_depth=depth, causal=True)
+    video, = recordings(encoder, 11)
+    expected = video.T.unsqueeze(0)
+    for index, layer in enumerate(encoder.convolutional_layers[::2]):
+        into = F.relu(expected) if index else expected
+        expected = F.conv1d(F.pad(into, (layer.weight.shape[-1] - 1, 0)), layer.weight)
+    torch.testing.assert_close(encoder([video])['outputs'][0], expected[0].T)
+
+
+@pytest.mark.parametrize('causal', [True, False])
+def test_changing_the_future_changes_no_earlier_embedding_of_a_causal_encoder(causal):
+    encoder = stacking(causal=causal)
+    video, = recordings(encoder, 40)
+    changed = video.clone()
+    changed[25:] = 100 * torch.randn(15, 5)
+    before, after, cut = (encoder([frames])['outputs'][0] for frames in (video, changed, video[:25]))
+    assert torch.equal(after[:25], before[:25]) == causal
+    assert torch.allclose(cut, before[:25], atol=1e-6) == causal  # as a stream, the rest not yet there
+    assert torch.equal(after[:18], before[:18])  # seven frames earlier neither sees the change
+
+
+def test_causal_and_centred_encoders_have_the_same_weights():
+    causal, centred = stacking(causal=True), stacking()
+    assert shapes(causal) == shapes(centred) and (causal.lookahead, centred.lookahead) == (0, 7)
 
 
 def test_an_even_kernel_brings_no_warning():

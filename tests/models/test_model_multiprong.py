@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from models import progress_head
 from models.encoders import NaiveEncoder, Resnet50Encoder, StackingEncoder
 from models.model_multiprong import HeadModel, MultiProngAttDropoutModel, ProgressHead, SingleEncoderModel
+from models.step_progress_head import StepProgressHead
 
 D, E, H = 5, 8, 3
 NAIVE = (NaiveEncoder, {'layers': [6], 'output_dimensions': E, 'input_dimensions': D}, E)
@@ -150,6 +151,20 @@ def test_the_progress_head_takes_its_options(make):
     assert head.fc[0].weight.shape == (9, E) and not head.use_gru and not head.normalize_embeddings
     gru = make(use_progress_head=True).progress_head
     assert gru.gru.weight_hh_l0.shape == (3 * 64, 64) and gru.normalize_embeddings
+
+
+@BOTH
+def test_step_options_put_a_head_that_knows_steps_in_its_place(make):
+    options = {'steps': [('tea', 'pour'), ('tea', 'mix')], 'projection_dim': 3, 'dropout': 0.1,
+               'content_correction': False, 'condition_on_step': True}
+    model = make(use_progress_head=True, progress_head_hidden_dim=9, progress_head_normalize_embeddings=False,
+                 progress_head_step_options=options)
+    head = model(features(4))['progress_head']
+    assert isinstance(head, StepProgressHead) and head is model.progress_head
+    assert head.durations.steps == options['steps'] and not head.normalize_embeddings
+    assert (head.projection.weight.shape, head.gru.weight_hh_l0.shape) == ((3, 2 * E), (3 * 9, 9))
+    assert (head.dropout.p, head.content_correction, head.condition_on_step) == (0.1, False, True)
+    assert not hasattr(make(progress_head_step_options=options), 'progress_head')
 
 
 @BOTH

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from models.build import build_model, fill_in_sizes
-from training.step import LossModule, build_optimizer, clip_gradients, training_step
+from training.step import LossModule, build_optimizer, clip_gradients, schedule_learning_rate, training_step
 from utils.loss_entry import LossTerms, get_loss_function
 
 LIMITS = {'encoder': 1.0, 'progress_head': 1.0}
@@ -53,6 +53,55 @@ def test_the_head_is_a_group_of_its_own(head_rate, expected):
     assert [id(weight) for group in optimizer.param_groups for weight in group['params']] == [
         id(weight) for weight in model.parameters()]
     assert [len(group['params']) for group in optimizer.param_groups] == [2, 2]
+
+
+def descend(weight_decay, optimizer=None, steps=5):
+    """Take steps down the same slopes with build_optimizer's optimizer, or another, and return the weights."""
+    torch.manual_seed(0)
+    model = TinyModel()
+    optimizer = optimizer(model.parameters()) if optimizer else build_optimizer(model, 0.1, weight_decay=weight_decay)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model.progress_head(model.encoder(torch.randn(4, WIDTH))).square().sum().backward()
+        optimizer.step()
+    return torch.cat([weight.detach().flatten() for weight in model.parameters()])
+
+
+def test_without_weight_decay_it_is_adam():
+    assert torch.equal(descend(0.0), descend(0.0, lambda weights: torch.optim.Adam(weights, lr=0.1)))
+    assert build_optimizer(TinyModel(), 1e-3).param_groups[0]['weight_decay'] == 0
+
+
+def test_weight_decay_takes_a_share_of_the_weights_away():
+    one_step, decayed = descend(0.0, steps=1), descend(0.25, steps=1)
+    torch.manual_seed(0)
+    weights = torch.cat([weight.detach().flatten() for weight in TinyModel().parameters()])
+    torch.testing.assert_close(one_step - decayed, 0.1 * 0.25 * weights)
+
+
+def scheduled(schedule, epochs, num_epochs=10):
+    """Learning rates of both groups in some epochs."""
+    optimizer = build_optimizer(TinyModel(), 0.8, 0.2)
+    rates = []
+    for epoch in epochs:
+        schedule_learning_rate(optimizer, schedule, epoch, num_epochs)
+        rates.append([group['lr'] for group in optimizer.param_groups])
+    return rates
+
+
+def test_the_cosine_schedule_falls_from_the_learning_rate_to_almost_nothing():
+    rates = scheduled('cosine', range(10))
+    assert rates[0] == [0.8, 0.2]
+    assert rates[5] == pytest.approx([0.4, 0.1])
+    assert rates[9] == pytest.approx([0.8 * (1 - math.cos(math.pi / 10)) / 2, 0.2 * (1 - math.cos(math.pi / 10)) / 2])
+    for before, after in zip(rates, rates[1:], strict=False):
+        assert all(0 < later < earlier for earlier, later in zip(before, after, strict=True))
+    assert scheduled('cosine', [7, 2, 7])[2] == rates[7]  # of the epoch alone, whatever was before
+
+
+def test_the_constant_schedule_is_constant():
+    assert scheduled('constant', range(3)) == [[0.8, 0.2]] * 3
+    assert scheduled('cosine', [0], num_epochs=1) == [[0.8, 0.2]]
 
 
 def test_without_a_head_there_is_one_group():

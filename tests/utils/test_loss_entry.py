@@ -7,10 +7,12 @@ import torch
 from easydict import EasyDict
 
 from models.model_multiprong import ProgressHead
+from models.step_durations import ActionContext
+from models.step_progress_head import StepProgressHead
 from utils import loss_entry
 from utils.errors import UserError
 from utils.loss_entry import get_loss_function, get_progress_lambda
-from utils.tensorops import sample_action_prefix, sample_action_segment_with_random_index
+from utils.tensorops import Action, list_actions, sample_action_prefix, sample_action_segment_with_random_index
 
 WIDTH = 4
 TIMES = [{'step': ['SIL', 'cut', 'mix'], 'start_frame': [0, 4, 12], 'end_frame': [3, 11, 19], 'name': 'a'},
@@ -259,3 +261,128 @@ def test_losses_get_their_parameters_epoch_and_drop_vectors(config, monkeypatch,
 def test_times_must_match_the_recordings(progress_config, times, message):
     with pytest.raises(ValueError, match=message):
         get_loss_function(progress_config)(make_output(), 0, times=times)
+
+
+# The first recording has two actions, the second one, and a third one of a step that was never trained on.
+STEP_TIMES = [{**TIMES[0], 'task': 'cook'},
+              {'step': ['0', 'cut', 'whisk'], 'start_frame': [0, 5, 15], 'end_frame': [4, 14, 17], 'name': 'b',
+               'task': 'cook'}]
+TRAINED = {'cook': [[Action('cut', 0, 5), Action('mix', 6, 15)], [Action('cut', 2, 13), Action('mix', 20, 25)]],
+           'clean': [[Action('mix', 0, 9)]]}
+
+
+@pytest.fixture
+def step_config(progress_config):
+    progress_config.PROGRESS_LOSS.update(sampling='dense', step_durations=True, step_coefficient=0.7)
+    return progress_config
+
+
+def make_step_output(lengths=LENGTHS[:2], **options):
+    """As make_output, with a head that recognises steps and is a little trained."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(11)
+        head = StepProgressHead(WIDTH, 5, steps=[('clean', 'mix'), ('cook', 'cut'), ('cook', 'mix')], projection_dim=3,
+                                **options)
+        torch.nn.init.normal_(head.fc[-2].weight)
+    head.durations.fit(TRAINED)
+    return {**make_output(lengths), 'progress_head': head.eval()}
+
+
+def naive_step_loss(output, times, settings, steps=('clean mix', 'cook cut', 'cook mix')):
+    """Action by action, frame by frame, each read from its action's first frame."""
+    head, errors, entropies = output['progress_head'], [], []
+    for embeddings, recording in zip(output['outputs'], times, strict=True):
+        actions = list_actions(recording, len(embeddings))
+        for action in actions:
+            context = [head.durations.context(recording.get('task'), actions, action)]
+            ends = [embeddings[action.start:frame + 1] for frame in range(action.start, action.end + 1)]
+            of_frames = torch.stack([head(prefix, context) for prefix in ends])
+            truth = torch.arange(1, action.length + 1) / action.length
+            error = of_frames - truth
+            errors.append((error.abs() if settings.loss_type == 'l1' else error ** 2).mean())
+            if (name := f'{recording.get("task")} {action.name}') in steps:
+                posteriors = [head.forward_steps([prefix], context)[1][0][-1] for prefix in ends]
+                entropies.append(-torch.stack([posterior[steps.index(name)] for posterior in posteriors]).mean())
+    recognition = torch.stack(entropies).mean() if entropies else 0
+    return torch.stack(errors).mean() + settings.step_coefficient * recognition
+
+
+@pytest.mark.parametrize('options', [{}, {'content_correction': False}, {'condition_on_step': True}])
+@pytest.mark.parametrize('loss_type', ['l1', 'l2'])
+def test_a_head_that_knows_steps_is_trained_to_recognise_them(step_config, loss_type, options):
+    step_config.PROGRESS_LOSS.loss_type = loss_type
+    output = make_step_output(**options)
+    found = get_loss_function(step_config)(output, 0, times=STEP_TIMES)['progress_loss']
+    expected = naive_step_loss(output, STEP_TIMES, step_config.PROGRESS_LOSS)
+    assert found.item() == pytest.approx(expected.item(), abs=1e-5)
+    tensors = [*output['outputs'], *output['progress_head'].parameters()]
+    gradients = [torch.autograd.grad(loss, tensors, allow_unused=True, materialize_grads=True)
+                 for loss in (found, expected)]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('change', [{'step': ['0', 'whisk', 'whisk']}, {'task': 'garden'}, {'task': None}])
+def test_steps_that_were_never_trained_on_are_not_recognised_and_never_nan(step_config, change):
+    times = [{**STEP_TIMES[1], **change}] * 2  # a validation recording may hold nothing else
+    output = make_step_output(LENGTHS[1:2] * 2)
+    terms = get_loss_function(step_config)(output, 0, times=times)
+    step_config.PROGRESS_LOSS.step_coefficient = 0.0
+    without = naive_step_loss(output, times, step_config.PROGRESS_LOSS)
+    assert terms.present >= {'progress_loss'}
+    assert terms['progress_loss'].item() == pytest.approx(without.item(), abs=1e-6)
+    terms['total_loss'].backward()
+    tensors = [*output['outputs'], *output['progress_head'].parameters()]
+    assert all(tensor.grad.isfinite().all() for tensor in tensors)
+
+
+@pytest.mark.parametrize('coefficient', [0.0, 0.5, 3.0])
+def test_total_is_exact_with_a_head_that_knows_steps(step_config, coefficient):
+    step_config.PROGRESS_LOSS.update(step_coefficient=coefficient, **CURRICULUM)
+    loss_fn, losses = get_loss_function(step_config, num_epochs=3), set()
+    for epoch in range(3):
+        terms = loss_fn(make_step_output(), epoch, times=STEP_TIMES)
+        weight = get_progress_lambda(epoch, 3, CURRICULUM)
+        assert terms['total_loss'] == terms['alignment_loss'] + weight * terms['progress_loss']
+        losses.add(terms['progress_loss'].item())
+    assert len(losses) == 1  # every action of these recordings is drawn: nothing is left to chance
+    assert set(terms) == {'tcc_loss', 'alignment_loss', 'progress_loss', 'total_loss'}
+
+
+def test_without_segments_a_head_that_knows_steps_gives_an_attached_zero(step_config):
+    step_config.LOSS_TYPE.tcc = False
+    output = make_step_output()
+    terms = get_loss_function(step_config)(output, 0, times=NO_ACTION)
+    assert terms['progress_loss'] == 0 and not terms.present
+    terms['total_loss'].backward()
+    tensors = [*output['outputs'], *output['progress_head'].parameters()]
+    assert all(tensor.grad is not None and not tensor.grad.any() for tensor in tensors)
+
+
+@pytest.mark.parametrize('detach', [True, False])
+def test_recognition_teaches_the_encoder_unless_detached(step_config, detach):
+    step_config.PROGRESS_LOSS.update(detach_embeddings=detach)
+    output = make_step_output()
+    get_loss_function(step_config)(output, 0, times=STEP_TIMES)['progress_loss'].backward()
+    assert (gradient_norm(output['outputs']) == 0) == detach
+    assert all(weight.grad.norm() > 0 for weight in output['progress_head'].parameters())
+
+
+def test_the_head_learns_of_each_action_what_was_known_when_it_began(step_config, monkeypatch):
+    output, seen = make_step_output(), []
+    read = output['progress_head'].forward_steps
+    monkeypatch.setattr(output['progress_head'], 'forward_steps',
+                        lambda inputs, contexts: seen.append((inputs, contexts)) or read(inputs, contexts))
+    step_config.PROGRESS_LOSS.samples_per_video = 1
+    durations = output['progress_head'].durations
+    paces = {action.name: durations.context('cook', list_actions(times, 20), action).log_pace
+             for times in STEP_TIMES for action in list_actions(times, 20)}
+    random.seed(0)
+    for _ in range(12):
+        get_loss_function(step_config)(output, 0, times=STEP_TIMES)
+    known = {context for _, contexts in seen for context in contexts}
+    # Of a recording's actions one is drawn, but its pace comes from all that went before.
+    assert all(len(inputs) == len(contexts) == 2 for inputs, contexts in seen)
+    assert known == {ActionContext('cook', 0.0, 'cut'), ActionContext('cook', paces['mix'], 'mix'),
+                     ActionContext('cook', paces['whisk'], 'whisk')}
+    assert paces['mix'] != 0 != paces['whisk']

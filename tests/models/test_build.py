@@ -1,0 +1,152 @@
+"""From configuration to model: what the data fills in, and that the built model looks at no future."""
+
+import random
+
+import pytest
+import torch
+
+from models.build import build_model, fill_in_sizes, fill_in_steps, input_width
+from models.progress_head import ProgressHead
+from models.step_progress_head import StepProgressHead
+from utils.errors import UserError
+from utils.tensorops import Action, list_actions
+
+D = 5
+TIMES = {'step': ['0', 'pour', 'mix', '0', 'pour', 'mix', 'serve'], 'start_frame': [0, 3, 12, 30, 34, 45, 60],
+         'end_frame': [2, 11, 29, 33, 44, 59, 79], 'name': 'a', 'task': 'tea'}
+TRAINING = {'tea': [[Action('pour', 0, 7), Action('mix', 8, 19), Action('serve', 20, 59)],
+                    [Action('mix', 5, 30), Action('pour', 31, 45)]],
+            'pie': [[Action('mix', 0, 30)], []]}
+STEPS = [('pie', 'mix'), ('tea', 'mix'), ('tea', 'pour'), ('tea', 'serve')]
+
+
+@pytest.fixture
+def causal_config(config):
+    """A small configuration of the recommended kind."""
+    config.LOSS_TYPE.GTCC, config.CAUSAL = True, True
+    config.BASEARCH.ARCHITECTURE = 'temporal_stacking'
+    config.BASEARCH.TEMPORAL_STACKING_ARCH.conv_num_channels = 16
+    config.OUTPUT_DIMENSIONALITY = 8
+    config.ARCHITECTURE.update(attn_layers=[6], drop_layers=[6])
+    config.PROGRESS_LOSS.update(enabled=True, sampling='dense', step_durations=True, hidden_dim=7)
+    return config
+
+
+def built(config):
+    """The model of a configuration, with a head that has learned durations and corrects them."""
+    torch.manual_seed(0)
+    fill_in_sizes(config, D, 2)
+    fill_in_steps(config, TRAINING)
+    model = build_model(config).eval()
+    if config.PROGRESS_LOSS.step_durations:
+        model.progress_head.durations.fit(TRAINING)
+    torch.nn.init.normal_(model.progress_head.fc[-2].weight)
+    return model
+
+
+def test_sizes_come_from_the_data(causal_config):
+    assert input_width(causal_config) is None
+    fill_in_sizes(causal_config, 9, 4)
+    assert (input_width(causal_config), causal_config.ARCHITECTURE.num_heads) == (9, 4)
+    with pytest.raises(UserError, match='input_dimensions is 9, but the files are 8 wide'):
+        fill_in_sizes(causal_config, 8, 4)
+
+
+def test_steps_come_from_the_training_recordings(causal_config):
+    fill_in_steps(causal_config, TRAINING)
+    assert causal_config.PROGRESS_LOSS.steps == STEPS
+    shuffled = {task: random.Random(0).sample(recordings, 2) for task, recordings in reversed(TRAINING.items())}
+    fill_in_steps(causal_config, shuffled)
+    assert causal_config.PROGRESS_LOSS.steps == STEPS  # weights belong to positions: the order must not change
+
+
+def test_steps_are_filled_in_for_a_head_that_knows_them_alone(causal_config):
+    causal_config.PROGRESS_LOSS.step_durations = False
+    fill_in_steps(causal_config, TRAINING)
+    assert causal_config.PROGRESS_LOSS.steps is None
+
+
+def test_training_recordings_without_an_action_are_a_users_mistake(causal_config):
+    with pytest.raises(UserError, match='step_durations: the training recordings hold no action.*BACKGROUND_LABELS'):
+        fill_in_steps(causal_config, {'tea': [[], []], 'pie': []})
+    causal_config.PROGRESS_LOSS.enabled = False
+    fill_in_steps(causal_config, {'tea': [[]]})
+
+
+@pytest.mark.parametrize('mcn', [True, False])
+def test_step_options_reach_the_head(causal_config, mcn):
+    causal_config.ARCHITECTURE.MCN = mcn
+    causal_config.PROGRESS_LOSS.update(projection_dim=3, dropout=0.4, content_correction=False, condition_on_step=True,
+                                       normalize_embeddings=False)
+    head = built(causal_config).progress_head
+    assert isinstance(head, StepProgressHead) and head.durations.steps == STEPS
+    assert (head.projection.out_features, head.gru.hidden_size, head.dropout.p) == (3, 7, 0.4)
+    assert (head.content_correction, head.condition_on_step, head.normalize_embeddings) == (False, True, False)
+    causal_config.PROGRESS_LOSS.step_durations = False
+    assert type(build_model(causal_config).progress_head) is ProgressHead
+
+
+@pytest.mark.parametrize(('architecture', 'causal', 'ahead'), [
+    ('temporal_stacking', True, 0), ('temporal_stacking', False, 7), ('naive', True, 0), ('resnet50', True, 0)])
+def test_causal_is_an_option_of_the_stacking_encoder(causal_config, architecture, causal, ahead):
+    causal_config.BASEARCH.ARCHITECTURE, causal_config.CAUSAL = architecture, causal
+    assert built(causal_config).lookahead == ahead
+
+
+@torch.no_grad()
+def predict(model, features, times):
+    """Progress at every frame of a recording's actions, as the evaluation has it: start of the action -> (n,)."""
+    embeddings = model([features])['outputs'][0]
+    actions = list_actions(times, len(features))
+    segments = [embeddings[action.start:action.end + 1] for action in actions]
+    progress = model.progress_head.forward_dense(segments, model.progress_head.contexts(times['task'], actions))
+    return {action.start: rows for action, rows in zip(actions, progress, strict=True)}
+
+
+def known_until(progress, frame):
+    """The part of a prediction that concerns the frames before one."""
+    return torch.cat([rows[:max(0, frame - start)] for start, rows in progress.items()])
+
+
+@pytest.mark.parametrize('frame', [13, 34, 44, 61])
+@pytest.mark.parametrize('mcn', [True, False])
+@pytest.mark.parametrize('step_durations', [True, False])
+def test_future_frames_change_no_prediction_up_to_then(causal_config, mcn, step_durations, frame):
+    causal_config.ARCHITECTURE.MCN = mcn
+    causal_config.PROGRESS_LOSS.step_durations = step_durations
+    model, features = built(causal_config), torch.randn(80, D)
+    changed = features.clone()
+    changed[frame:] = 50 * torch.randn(80 - frame, D)
+    before, after = (predict(model, frames, TIMES) for frames in (features, changed))
+    torch.testing.assert_close(known_until(after, frame), known_until(before, frame), rtol=0, atol=1e-6)
+    assert not torch.equal(torch.cat([*before.values()]), torch.cat([*after.values()]))
+    causal_config.CAUSAL = False  # and the test would see it
+    centred = built(causal_config)
+    before, after = (predict(centred, frames, TIMES) for frames in (features, changed))
+    assert (known_until(after, frame) - known_until(before, frame)).abs().max() > 1e-4
+
+
+def with_times(**changes):
+    """The recording's annotation, position -> (step, start, end) of the segments that differ."""
+    times = {key: list(values) if isinstance(values, list) else values for key, values in TIMES.items()}
+    for position, segment in changes.items():
+        for key, value in zip(('step', 'start_frame', 'end_frame'), segment, strict=True):
+            times[key][int(position[1:])] = value
+    return times
+
+
+@pytest.mark.parametrize(('times', 'frame'), [
+    (with_times(_2=('mix', 12, 20), _3=('0', 21, 50), _4=('pour', 51, 52), _5=('mix', 53, 58)), 21),
+    (with_times(_4=('pour', 34, 58), _5=('serve', 59, 59)), 45),  # the action in progress ends later
+    (with_times(_4=('serve', 34, 44), _5=('pour', 45, 59)), 45),  # its label is another one
+    (with_times(_6=('0', 60, 79)), 60), (with_times(_5=('mix', 45, 47), _6=('serve', 48, 79)), 48)])
+def test_of_a_recordings_annotation_completed_actions_alone_reach_the_prediction(causal_config, times, frame):
+    model, features = built(causal_config), torch.randn(80, D)
+    before, after = (predict(model, features, annotation) for annotation in (TIMES, times))
+    torch.testing.assert_close(known_until(after, frame), known_until(before, frame), rtol=0, atol=1e-6)
+
+
+def test_completed_actions_tell_the_pace(causal_config):
+    model, features = built(causal_config), torch.randn(80, D)
+    before, after = (predict(model, features, annotation) for annotation in (TIMES, with_times(_1=('pour', 3, 4))))
+    assert (before[12] != after[12]).all()
