@@ -5,7 +5,6 @@ of means and spreads. Without --dataset it takes the demo dataset; any other is 
 """
 
 import argparse
-import json
 import logging
 import os
 import sys
@@ -22,6 +21,7 @@ from benchmarks.measure import describe_command, describe_machine, format_table,
 from configs.entry_config import LOSS_FLAGS, OneLineParser, parse_training_arguments
 from configs.paths import environment_path
 from datasets.from_config import load_dataset
+from datasets.splits import read_splits
 from evaluation.evaluate import evaluate_checkpoint
 from multitask_train import train
 from utils.atomic_write import atomic_path, write_json
@@ -88,7 +88,13 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--options', nargs=argparse.REMAINDER, default=[], help='further options of multitask_train.py '
                                                                                 'for all configurations; last')
     parser.add_argument('-o', '--output', type=Path, help='also write the table to this file')
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    study = STUDIES[arguments.study]
+    if unknown := [name for name in arguments.configurations or [] if name not in study]:
+        parser.error(f'argument --configurations: {unknown[0]!r} is not of the study, expected some of {list(study)}')
+    if arguments.splits and not arguments.dataset:
+        parser.error('argument --splits: of no dataset; give --dataset, too')
+    return arguments
 
 
 def run_study(arguments: argparse.Namespace, argv: Sequence[str] | None) -> None:
@@ -143,13 +149,14 @@ def last_quarter_splits(dataset: str) -> dict[str, dict[str, list[str]]]:
 
 
 def fold_splits(path: Path, fold: int, folds: int) -> Path:
-    """Write a split beside another one, in which a part of its training recordings tests and its test ones are left."""
-    splits = json.loads(path.read_text(encoding='utf-8'))['splits']
+    """Write a split like another one, in which a part of its training recordings tests and its test ones are left."""
+    splits = read_splits(path)
     for parts in splits.values():
         train = parts['train']
         tests = train[fold * len(train) // folds:(fold + 1) * len(train) // folds]
         parts.update(train=[handle for handle in train if handle not in tests], test=tests)
     written = environment_path('OUTPUT_PATH') / f'fold{fold}.json'
+    written.parent.mkdir(parents=True, exist_ok=True)
     write_json(written, {'splits': splits})
     return written
 

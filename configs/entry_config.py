@@ -229,6 +229,8 @@ def _check_choices(config: EasyDict) -> None:
         raise UserError(f'dataset: none chosen, expected --dataset NAME or one of '
                         f'{" ".join(spellings[0] for spellings in DATASET_FLAGS.values())}')
     _check_step_head(config.PROGRESS_LOSS)
+    if config.BASEARCH.ARCHITECTURE == 'identity' and not (config.ARCHITECTURE.MCN or config.PROGRESS_LOSS.enabled):
+        raise UserError('--identity: nothing is left to train; give --mcn or --progress, too')
     if config.FREEZE_ENCODER and not config.PROGRESS_LOSS.enabled:
         raise UserError('--freeze_encoder: nothing is left to train; give --progress, too')
     if not SAFE_NAME.fullmatch(config.DATASET_NAME):
@@ -244,6 +246,8 @@ def _check_step_head(progress: EasyDict) -> None:
     if progress.condition_on_step and not progress.step_durations:
         raise UserError('PROGRESS_LOSS.condition_on_step: the head knows no steps; set PROGRESS_LOSS.step_durations, '
                         'too')
+    if progress.condition_on_step and not progress.enabled:
+        raise UserError('PROGRESS_LOSS.condition_on_step: there is no head to give the label to; give --progress, too')
 
 
 def experiment_name(config: EasyDict, message: str | None) -> str:

@@ -43,7 +43,7 @@ CHECKS: dict[str, Check] = {
                     'three shares (train, val, test) that sum to 1'),
     'BACKGROUND_LABELS': ((lambda value: all(isinstance(label, str) for label in value)), 'a list of strings'),
     'SKIP_RATE': _at_least(1), 'CHECK_VALUES_GB': _at_least(0), 'WORKERS': _at_least(0), 'SEED': _at_least(0),
-    'OUTPUT_DIMENSIONALITY': _at_least(1),
+    'OUTPUT_DIMENSIONALITY': _at_least(1), 'INIT_FROM': (bool, 'the folder of a run'),
     'BASEARCH.ARCHITECTURE': _choice('temporal_stacking', 'naive', 'resnet50', 'identity'),
     'BASEARCH.Resnet50_ARCH.temporal_depth': _at_least(1), 'BASEARCH.Resnet50_ARCH.in_size': _at_least(1),
     'BASEARCH.TEMPORAL_STACKING_ARCH.temporal_depth': _at_least(1),

@@ -10,7 +10,7 @@ from utils.tensorops import Action
 
 PACE_SHRINKAGE = 1.0  # actions at the average pace that a recording is credited with before its first
 LARGEST_SHRINKAGE = 50.0  # of an estimated one: the pace of so many actions is then hardly believed
-SPREAD = 0.2 * np.array([-1.7, -1.0, -0.5, 0.0, 0.5, 1.0, 1.7])  # about normal, deviation 0.2 in log duration
+SPREAD = 0.2 * np.array([-1.7, -1.0, -0.5, 0.0, 0.5, 1.0, 1.7])  # of log durations; about normal, deviation 0.22
 
 
 def average_index_curve(lengths: Sequence[int]) -> np.ndarray:

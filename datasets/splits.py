@@ -52,7 +52,7 @@ def load_splits(path: Path, handles: Mapping[str, Sequence[str]]) -> Splits:
             leaves a task without training recordings.
     """
     splits = {}
-    for task, parts in _read(path).items():
+    for task, parts in read_splits(path).items():
         if task not in handles:
             LOGGER.warning('--splits %s: task %s is not among the loaded ones; its split is not used', path, task)
             continue
@@ -65,8 +65,12 @@ def load_splits(path: Path, handles: Mapping[str, Sequence[str]]) -> Splits:
     return splits
 
 
-def _read(path: Path) -> Mapping:
-    """Return what stands under "splits"."""
+def read_splits(path: Path) -> Mapping:
+    """Return what stands under "splits" of a split file, unchecked.
+
+    Raises:
+        UserError: the file cannot be read, or there is nothing of the name.
+    """
     try:
         content = json.loads(path.read_text(encoding='utf-8-sig'))
     except OSError as error:

@@ -72,8 +72,10 @@ class StepDurations(nn.Module):
         of_task = {label: position for (name, label), position in self._index.items() if name == task}
         if not of_task:
             return ActionContext(None, 0.0, action.name)
-        log_means = {label: float(self.log_means[position]) for label, position in of_task.items()}
-        shrinkage = float(self.shrinkage[next(iter(of_task.values()))])
+        # Each buffer is read once: on a GPU every read waits for it.
+        all_means, shrinkages = self.log_means.tolist(), self.shrinkage.tolist()
+        log_means = {label: all_means[position] for label, position in of_task.items()}
+        shrinkage = shrinkages[next(iter(of_task.values()))]
         return ActionContext(task, shrunken_log_pace(actions_before(actions, action), log_means, shrinkage),
                              action.name)
 

@@ -12,6 +12,7 @@ from easydict import EasyDict
 from torch import nn
 
 from models.build import build_model
+from models.encoders import StackingEncoder
 from models.model_multiprong import HEAD_PREFIX
 from utils.atomic_write import atomic_path
 from utils.errors import UserError
@@ -151,17 +152,22 @@ def load_encoder_weights(model: nn.Module, run: Path | str) -> Path:
         path = find_checkpoint(run, 'alignment')
     except FileNotFoundError as error:
         raise UserError(f'--init_from {run}: {error}') from error
-    stored = {name: value for name, value in load_checkpoint(path)['model_state_dict'].items()
+    checkpoint = load_checkpoint(path)
+    stored = {name: value for name, value in checkpoint['model_state_dict'].items()
               if not name.startswith(HEAD_PREFIX)}
     own = {name for name in model.state_dict() if not name.startswith(HEAD_PREFIX)}
     try:
         if differing := sorted(own ^ set(stored)):
             raise RuntimeError(f'only one of the two has {differing[0]}')
         model.load_state_dict(stored, strict=False)
+        # The weights of a causal encoder have the shapes of a centred one's, but would read other frames.
+        causal = checkpoint['config'].get('CAUSAL', False)
+        if isinstance(model.base_model, StackingEncoder) and causal != (model.lookahead == 0):
+            raise RuntimeError(f'CAUSAL is {causal} there')
     except RuntimeError as error:
         reason = ' '.join(str(error).split())[:300]
         raise UserError(f'--init_from {run}: the weights of {path.name} do not fit this network ({reason}); give the '
-                        'encoder, --mcn, loss and widths of that run') from error
+                        'encoder, CAUSAL, --mcn, loss and widths of that run') from error
     return path
 
 

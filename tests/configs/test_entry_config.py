@@ -89,8 +89,12 @@ def test_published_spellings_of_the_choices(spellings, key, value):
                                                'PROGRESS_LOSS.lambda_curriculum.end': 0.9}),
     (['--set', 'TIME_SCALE=7.5', '--set', 'VERSION=b'], {'TIME_SCALE': 7.5, 'VERSION': 'b',
                                                          'EXPERIMENTNAME': 'Vb___GTCC_egoprocel'}),
-    ([*STEPS, *DENSE, '--condition_on_step'], {'PROGRESS_LOSS.step_durations': True, 'PROGRESS_LOSS.sampling': 'dense',
-                                               'PROGRESS_LOSS.condition_on_step': True}),
+    ([*STEPS, *DENSE], {'PROGRESS_LOSS.step_durations': True, 'PROGRESS_LOSS.sampling': 'dense'}),  # for another run
+    (['--progress', *STEPS, *DENSE, '--condition_on_step'],
+     {'PROGRESS_LOSS.enabled': True, 'PROGRESS_LOSS.step_durations': True, 'PROGRESS_LOSS.sampling': 'dense',
+      'PROGRESS_LOSS.condition_on_step': True}),
+    (['--init_from', 'runs/1'], {'INIT_FROM': 'runs/1'}),
+    (['--progress', '--freeze_encoder'], {'PROGRESS_LOSS.enabled': True, 'FREEZE_ENCODER': True}),
     (['--set', 'CAUSAL=true', '--set', 'LEARNING_RATE_SCHEDULE=cosine', '--set', 'WEIGHT_DECAY=1'],
      {'CAUSAL': True, 'LEARNING_RATE_SCHEDULE': 'cosine', 'WEIGHT_DECAY': 1.0}),
     (['--set', 'AUGMENTATION.shift=0.2'], {'AUGMENTATION.shift': 0.2}),
@@ -130,6 +134,11 @@ def test_choices_of_the_command_line_replace_those_of_the_file(config_file):
 def test_gtcc_defaults_follow_the_dataset(dataset, expected):
     params = parse('1', '--gtcc', '--tstack', *dataset).GTCC_PARAMS
     assert (params.n_components, params.delta, params.gamma) == expected
+
+
+@pytest.mark.parametrize('more', [['--mcn'], ['--progress'], ['--mcn', '--progress', '--freeze_encoder']])
+def test_the_identity_encoder_is_chosen_where_something_is_left_to_train(more):
+    assert parse('1', '--tcc', '--ego', '--identity', *more).BASEARCH.ARCHITECTURE == 'identity'
 
 
 def test_example_of_the_plan(config_file):
@@ -194,6 +203,12 @@ def test_name_of_the_run_folder(options, name):
     ([*CHOICES, '--config', RECOMMENDED, *DENSE[:1], 'segment'], 'give --progress_sampling dense, or set step_dur'),
     ([*CHOICES, '--condition_on_step'], 'condition_on_step: the head knows no steps; set PROGRESS_LOSS.step_dur'),
     ([*CHOICES, '--config', PLAN, '--condition_on_step'], 'condition_on_step: the head knows no steps'),
+    ([*CHOICES, *STEPS, *DENSE, '--condition_on_step'], 'there is no head to give the label to; give --progress, too'),
+    ([*CHOICES, '--config', RECOMMENDED, '--condition_on_step', '--set', 'PROGRESS_LOSS.enabled=false'], 'no head'),
+    ([*CHOICES, '--freeze_encoder'], '--freeze_encoder: nothing is left to train; give --progress, too'),
+    (['1', '--gtcc', '--ego', '--identity'], '--identity: nothing is left to train; give --mcn or --progress, too'),
+    ([*CHOICES, '--identity'], 'not allowed with'),
+    ([*CHOICES, '--init_from', ''], "INIT_FROM is '', expected the folder of a run"),
     ([*CHOICES, '--progress_loss', 'l3'], 'invalid choice'), ([*CHOICES, '--re'], 'ambiguous option'),
     ([*CHOICES, '--no_such'], 'unrecognized arguments: --no_such')])
 def test_mistakes_end_in_one_line(argv, expected):

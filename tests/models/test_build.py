@@ -73,6 +73,29 @@ def test_training_recordings_without_an_action_are_a_users_mistake(causal_config
     fill_in_steps(causal_config, {'tea': [[]]})
 
 
+def test_durations_without_a_head_build_none(causal_config):
+    causal_config.PROGRESS_LOSS.enabled = False
+    fill_in_sizes(causal_config, D, 2)
+    fill_in_steps(causal_config, TRAINING)
+    model = build_model(causal_config)
+    assert set(model([torch.randn(4, D)])) == {'outputs', 'dropouts'}
+    assert not any('progress_head' in name for name in model.state_dict())
+
+
+@pytest.mark.parametrize('mcn', [True, False])
+def test_the_identity_encoder_is_as_wide_as_the_features(causal_config, mcn):
+    causal_config.BASEARCH.ARCHITECTURE, causal_config.ARCHITECTURE.MCN = 'identity', mcn
+    model, features = built(causal_config), torch.randn(6, D)
+    assert (causal_config.OUTPUT_DIMENSIONALITY, input_width(causal_config)) == (D, D)
+    embeddings = model([features])['outputs'][0]
+    assert embeddings.shape == (6, D) and torch.equal(embeddings, features) != mcn
+    assert model.progress_head.forward_dense(embeddings).shape == (6,)
+    fill_in_sizes(causal_config, D, 2)  # once filled in, it stays
+    assert causal_config.OUTPUT_DIMENSIONALITY == D
+    with pytest.raises(UserError, match='BASEARCH.IDENTITY_ARCH.input_dimensions is 5, but the files are 4 wide'):
+        fill_in_sizes(causal_config, 4, 2)
+
+
 @pytest.mark.parametrize('mcn', [True, False])
 def test_step_options_reach_the_head(causal_config, mcn):
     causal_config.ARCHITECTURE.MCN = mcn
@@ -87,7 +110,8 @@ def test_step_options_reach_the_head(causal_config, mcn):
 
 
 @pytest.mark.parametrize(('architecture', 'causal', 'ahead'), [
-    ('temporal_stacking', True, 0), ('temporal_stacking', False, 7), ('naive', True, 0), ('resnet50', True, 0)])
+    ('temporal_stacking', True, 0), ('temporal_stacking', False, 7), ('naive', True, 0), ('resnet50', True, 0),
+    ('identity', True, 0), ('identity', False, 0)])
 def test_causal_is_an_option_of_the_stacking_encoder(causal_config, architecture, causal, ahead):
     causal_config.BASEARCH.ARCHITECTURE, causal_config.CAUSAL = architecture, causal
     assert built(causal_config).lookahead == ahead

@@ -7,7 +7,14 @@ import torch
 from torch import nn
 
 from models.build import build_model, fill_in_sizes
-from training.step import LossModule, build_optimizer, clip_gradients, schedule_learning_rate, training_step
+from training.step import (
+    LossModule,
+    build_optimizer,
+    clip_gradients,
+    freeze_encoder,
+    schedule_learning_rate,
+    training_step,
+)
 from utils.loss_entry import LossTerms, get_loss_function
 
 LIMITS = {'encoder': 1.0, 'progress_head': 1.0}
@@ -161,17 +168,23 @@ def test_a_gradient_that_is_not_finite_takes_no_step():
     assert all(torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True))
 
 
+def make_small(config, loss, mcn, architecture='naive'):
+    """Choose the smallest network of a loss, with a progress head."""
+    config.LOSS_TYPE[loss] = True
+    config.BASEARCH.update(ARCHITECTURE=architecture)
+    config.BASEARCH.NAIVE_ARCH.layers = [4]
+    config.OUTPUT_DIMENSIONALITY = 4
+    config.ARCHITECTURE.update(MCN=mcn, attn_layers=[4], drop_layers=[4])
+    config.PROGRESS_LOSS.enabled = True
+    fill_in_sizes(config, WIDTH, 2)
+
+
 @pytest.mark.parametrize('use_gru', [True, False])
 @pytest.mark.parametrize('mcn', [True, False])
 def test_a_step_moves_head_and_encoder(config, mcn, use_gru):
     """The plan's fourth verification step: gradients flow through the progress head during training."""
-    config.LOSS_TYPE.GTCC = True
-    config.BASEARCH.update(ARCHITECTURE='naive')
-    config.BASEARCH.NAIVE_ARCH.layers = [4]
-    config.OUTPUT_DIMENSIONALITY = 4
-    config.ARCHITECTURE.update(MCN=mcn, attn_layers=[4], drop_layers=[4])
-    config.PROGRESS_LOSS.update(enabled=True, use_gru=use_gru)
-    fill_in_sizes(config, WIDTH, 2)
+    make_small(config, 'GTCC', mcn)
+    config.PROGRESS_LOSS.use_gru = use_gru
     torch.manual_seed(0)
     model = build_model(config)
     before = {name: weight.clone() for name, weight in model.named_parameters()}
@@ -184,3 +197,28 @@ def test_a_step_moves_head_and_encoder(config, mcn, use_gru):
         assert any(name.startswith(part) for name in moved)
     assert {name for name in before if name.startswith('progress_head.fc')} <= moved
     assert any('progress_head' not in name for name in moved)
+
+
+@pytest.mark.parametrize('loss', ['tcc', 'LAV', 'VAVA', 'GTCC'])
+@pytest.mark.parametrize(('architecture', 'mcn', 'frozen'), [('naive', True, True), ('naive', False, True),
+                                                             ('identity', False, False)])
+def test_a_frozen_encoder_stays_while_the_head_learns(config, loss, architecture, mcn, frozen):
+    make_small(config, loss, mcn, architecture)
+    torch.manual_seed(0)
+    model = build_model(config)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    if frozen:
+        freeze_encoder(model)
+    module = LossModule(model, get_loss_function(config))
+    optimizer = build_optimizer(model, 1e-2, weight_decay=0.1)
+    videos = [torch.randn(length, WIDTH) for length in (12, 14)]
+    action, background = ({'step': [step], 'start_frame': [2], 'end_frame': [9], 'name': 'a'} for step in ('cut', '0'))
+    terms, taken = training_step(module, optimizer, videos, [action, action], 0, LIMITS)
+    assert taken and {f'{loss}_loss', 'progress_loss'} <= terms.present
+    # One recording has no alignment term, background no progress term: zeros that can still be passed back.
+    for count, times in ((1, action), (2, background), (1, background)):
+        assert training_step(module, optimizer, videos[:count], [times] * count, 0, LIMITS)[1]
+    moved = {name for name, weight in model.state_dict().items() if not torch.equal(weight, before[name])}
+    head = {name for name in before if name.startswith('progress_head.')}
+    assert head <= moved
+    assert moved == head or not frozen

@@ -12,7 +12,15 @@ import pytest
 import torch
 
 from models.build import build_model, fill_in_sizes
-from utils.ckpt_save import ckpt_save, find_checkpoint, get_ckpt_for_eval, get_ckpt_MCN, load_checkpoint, to_plain
+from utils.ckpt_save import (
+    ckpt_save,
+    find_checkpoint,
+    get_ckpt_for_eval,
+    get_ckpt_MCN,
+    load_checkpoint,
+    load_encoder_weights,
+    to_plain,
+)
 from utils.errors import UserError
 
 WIDTH, HEADS = 3, 2
@@ -236,3 +244,87 @@ def test_a_missing_file_or_key_is_named(tmp_path):
     torch.save({'config': {}, 'epoch': 1, 'loss': 0.0}, tmp_path / 'old.pt')
     with pytest.raises(UserError, match='no checkpoint of a run, model_state_dict, optimizer_state_dict missing'):
         load_checkpoint(tmp_path / 'old.pt')
+
+
+def causal(config):
+    """Take a stacking encoder that sees no frame ahead."""
+    config.BASEARCH.ARCHITECTURE, config.CAUSAL = 'temporal_stacking', True
+    fill_in_sizes(config, WIDTH, HEADS)
+
+
+@pytest.mark.parametrize('change', [lambda config: None, causal, lambda config: config.ARCHITECTURE.update(MCN=False),
+                                    lambda config: config.LOSS_TYPE.update(tcc=False, GTCC=True)])
+@pytest.mark.parametrize('run_has_head', [True, False])
+def test_all_but_the_head_comes_from_the_best_alignment_checkpoint(small_config, tmp_path, monkeypatch, change,
+                                                                   run_has_head):
+    change(small_config)
+    of_run = copy.deepcopy(small_config)
+    of_run.PROGRESS_LOSS.update(enabled=run_has_head, hidden_dim=9)  # its head would not even fit
+    save(of_run, tmp_path / 'run/ckpt/best_model_combined.pt')
+    save(of_run, tmp_path / 'run/ckpt/last.pt')
+    saved = save(of_run, tmp_path / 'run/ckpt/best_model_alignment.pt').state_dict()
+    monkeypatch.chdir(tmp_path)
+    model = build_model(small_config)
+    head = copy.deepcopy(model.progress_head.state_dict())
+    assert load_encoder_weights(model, 'run') == Path('run/ckpt/best_model_alignment.pt')
+    for name, value in model.state_dict().items():
+        part, _, rest = name.partition('.')
+        assert torch.equal(value, head[rest] if part == 'progress_head' else saved[name])
+    assert load_encoder_weights(build_model(small_config), tmp_path / 'run/ckpt').parent == tmp_path / 'run/ckpt'
+
+
+@pytest.mark.parametrize(('change', 'message'), [
+    (lambda config: config.update(OUTPUT_DIMENSIONALITY=5), 'size mismatch'),
+    (lambda config: config.BASEARCH.NAIVE_ARCH.update(input_dimensions=7), 'size mismatch'),
+    (lambda config: config.ARCHITECTURE.update(num_heads=3), 'only one of the two has head_models.2'),
+    (lambda config: config.ARCHITECTURE.update(MCN=False), 'only one of the two has attention_layer'),
+    (lambda config: config.LOSS_TYPE.update(tcc=False, GTCC=True), 'only one of the two has dropout'),
+    (causal, 'only one of the two has base_model')])
+@pytest.mark.parametrize('exchanged', [True, False])
+def test_weights_of_another_network_are_refused(small_config, tmp_path, change, message, exchanged):
+    other = copy.deepcopy(small_config)
+    change(other)
+    stored, asked = (other, small_config) if exchanged else (small_config, other)
+    save(stored, tmp_path / 'best_model_alignment.pt')
+    with pytest.raises(UserError, match='the weights of best_model_alignment.pt do not fit this network') as caught:
+        load_encoder_weights(build_model(asked), tmp_path)
+    assert message in str(caught.value) and '\n' not in str(caught.value)
+    assert str(caught.value).startswith(f'--init_from {tmp_path}: ')
+
+
+@pytest.mark.parametrize('stored', [True, False, None])
+def test_weights_of_an_encoder_that_sees_ahead_are_no_start_of_a_causal_one(small_config, tmp_path, stored):
+    causal(small_config)
+    of_run = copy.deepcopy(small_config)
+    of_run.CAUSAL = bool(stored)
+    save(of_run, tmp_path / 'best_model_alignment.pt')
+    if stored is None:  # a run from before there was the setting
+        content = torch.load(tmp_path / 'best_model_alignment.pt', weights_only=True)
+        del content['config']['CAUSAL']
+        torch.save(content, tmp_path / 'best_model_alignment.pt')
+    for asked in (True, False):
+        small_config.CAUSAL = asked
+        if asked == bool(stored):
+            load_encoder_weights(build_model(small_config), tmp_path)
+            continue
+        with pytest.raises(UserError, match=rf'do not fit this network \(CAUSAL is {bool(stored)} there\)'):
+            load_encoder_weights(build_model(small_config), tmp_path)
+
+
+def test_causal_means_nothing_to_an_encoder_of_single_frames(small_config, tmp_path):
+    save(small_config, tmp_path / 'best_model_alignment.pt')
+    small_config.CAUSAL = True
+    load_encoder_weights(build_model(small_config), tmp_path)
+
+
+@pytest.mark.parametrize(('run', 'message'), [
+    ('nowhere', 'No checkpoints found in .*nowhere'), ('empty', 'No checkpoints found in .*empty/ckpt'),
+    ('empty/notes.txt', 'No checkpoints found in .*notes.txt'), ('damaged', 'best_model_alignment.pt: cannot be read')])
+def test_a_run_without_a_checkpoint_is_no_start(small_config, tmp_path, run, message):
+    (tmp_path / 'empty/ckpt').mkdir(parents=True)
+    (tmp_path / 'empty/notes.txt').touch()
+    (tmp_path / 'damaged').mkdir()
+    (tmp_path / 'damaged/best_model_alignment.pt').write_bytes(b'')
+    with pytest.raises(UserError, match=message) as caught:
+        load_encoder_weights(build_model(small_config), tmp_path / run)
+    assert '\n' not in str(caught.value)

@@ -1,0 +1,105 @@
+"""Training that starts from the encoder of another run, and training of the progress head alone."""
+
+import json
+import shutil
+
+import pytest
+
+import multitask_train
+from datasets.demo import DemoSettings, write_demo
+from utils.ckpt_save import find_checkpoint, load_checkpoint
+
+RUNS = 'output/multi-task-setting'
+SMALL = ['--dataset', 'tiny', '-od', '4', '-lr', '1e-3', '--splits', 'dset_jsons/tiny.splits.json', *(
+    option for key in ('ARCHITECTURE.attn_layers=[4]', 'ARCHITECTURE.drop_layers=[4]',
+                       'BASEARCH.TEMPORAL_STACKING_ARCH.conv_num_channels=4') for option in ('--set', key))]
+FROZEN = ['--tcc', '--tstack', '--mcn', '--progress', '--freeze_encoder', '--init_from', f'{RUNS}/V1___tcc_tiny',
+          '-ep', '3']
+
+
+@pytest.fixture(scope='module')
+def written(tmp_path_factory):
+    """One task of a tiny demo dataset, and a run of two epochs of alignment alone: V1___tcc_tiny."""
+    root = tmp_path_factory.mktemp('tiny')
+    variables = write_demo(root, 'tiny', settings=DemoSettings(people=4, repetitions=1, width=6))
+    annotations = json.loads((root / 'dset_jsons/tiny.json').read_text())
+    (root / 'dset_jsons/tiny.json').write_text(json.dumps({'make_tea': annotations['make_tea']}))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(root)
+        for variable, path in variables.items():
+            patched.setenv(variable, str(path))
+        assert multitask_train.main(['1', *SMALL, '--tcc', '--tstack', '--mcn', '-ep', '2']) == 0
+    return root
+
+
+@pytest.fixture
+def tiny(written, tmp_path, monkeypatch):
+    """A copy of dataset and run, with the environment set to it, as the working directory."""
+    shutil.copytree(written, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    for variable, folder in (('DATASET_PATH', 'data'), ('JSON_DPATH', 'dset_jsons'), ('OUTPUT_PATH', 'output')):
+        monkeypatch.setenv(variable, folder)
+    return tmp_path
+
+
+def same(one, other):
+    """Names of the weights that two checkpoints share bit for bit."""
+    one, other = one['model_state_dict'], other['model_state_dict']
+    return {name for name in one if name in other and one[name].equal(other[name])}
+
+
+def without_seconds(checkpoint):
+    return [{**row, 'seconds': 0} for row in checkpoint['history']]
+
+
+def test_only_the_head_of_a_frozen_run_changes(tiny):
+    assert multitask_train.main(['2', *SMALL, *FROZEN]) == 0
+    start = load_checkpoint(find_checkpoint(f'{RUNS}/V1___tcc_tiny', 'alignment'))
+    first, last = (load_checkpoint(f'{RUNS}/V2___tcc_tiny/ckpt/{name}.pt') for name in ('epoch-1', 'last'))
+    assert same(start, first) == same(start, last) == same(first, last) == set(start['model_state_dict'])
+    assert {name.split('.')[0] for name in set(last['model_state_dict']) - same(first, last)} == {'progress_head'}
+    assert len({row['val_alignment'] for row in last['history']}) == 1
+    assert last['history'][2]['val_progress'] != last['history'][0]['val_progress']
+
+
+def test_a_resumed_frozen_run_ends_like_an_uninterrupted_one(tiny, monkeypatch):
+    assert multitask_train.main(['2', *SMALL, *FROZEN]) == 0
+    whole = load_checkpoint(f'{RUNS}/V2___tcc_tiny/ckpt/last.pt')
+    (tiny / RUNS / 'V2___tcc_tiny').rename(tiny / 'whole')
+    calls = []
+
+    def stop_in_second_epoch(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return {}
+
+    with monkeypatch.context() as patched:
+        patched.setattr('models.alignment_training_loop._write_history', stop_in_second_epoch)
+        assert multitask_train.main(['2', *SMALL, *FROZEN]) == 130
+    assert load_checkpoint(f'{RUNS}/V2___tcc_tiny/ckpt/last.pt')['epoch'] == 2
+    shutil.rmtree(tiny / RUNS / 'V1___tcc_tiny')  # the start is not needed any more
+    options = [option for option in SMALL if option not in ('--splits', 'dset_jsons/tiny.splits.json')]
+    assert multitask_train.main(['2', *options, *FROZEN, '--resume']) == 0
+    resumed = load_checkpoint(f'{RUNS}/V2___tcc_tiny/ckpt/last.pt')
+    assert same(whole, resumed) == set(whole['model_state_dict']) == set(resumed['model_state_dict'])
+    assert without_seconds(whole) == without_seconds(resumed) and len(resumed['history']) == 3
+
+
+@pytest.mark.parametrize(('options', 'expected'), [
+    (['--tcc', '--tstack', '--mcn', '--init_from', 'nowhere'], '--init_from nowhere: No checkpoints found in nowhere'),
+    (['--tcc', '--tstack', '--mcn', '--init_from', 'data'], '--init_from data: No checkpoints found in data'),
+    (['--tcc', '--tstack', '--mcn', '-od', '5'], 'size mismatch'),
+    (['--tcc', '--tstack', '--mcn', '--set', 'CAUSAL=true'], 'CAUSAL is False there'),
+    (['--tcc', '--tstack'], 'only one of the two has attention_layer'),
+    (['--gtcc', '--tstack', '--mcn'], 'only one of the two has dropout'),
+    (['--tcc', '--naive', '--mcn'], 'only one of the two has base_model'),
+    (['--tcc', '--identity', '--mcn'], 'only one of the two has base_model'),
+    (['--tcc', '--tstack', '--mcn', '--freeze_encoder'], 'nothing is left to train; give --progress'),
+    (['--tcc', '--identity'], 'nothing is left to train; give --mcn or --progress')])
+def test_a_start_that_does_not_fit_ends_in_one_line_before_there_is_a_run_folder(tiny, capsys, options, expected):
+    start = [] if '--init_from' in options else ['--init_from', f'{RUNS}/V1___tcc_tiny']
+    assert multitask_train.main(['2', *SMALL, *start, *options, '-ep', '1']) == 2
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert expected in errors[-1] and [line for line in errors if line.startswith('error: ')] == errors[-1:]
+    assert [path.name for path in (tiny / RUNS).iterdir()] == ['V1___tcc_tiny']
