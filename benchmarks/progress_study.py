@@ -32,8 +32,8 @@ CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 RECOMMENDED = ['--config', str(CONFIGS / 'progress_recommended.json')]
 # Name -> options of multitask_train.py beside dataset, split, seed and epochs.
 HEADS = {
-    'plan': ['--gtcc', '--config', str(CONFIGS / 'progress_plan.json')],
-    'dense': ['--gtcc', '--progress', '--progress_sampling', 'dense'],
+    'plan': ['--gtcc', '--tstack', '--mcn', '--config', str(CONFIGS / 'progress_plan.json')],
+    'dense': ['--gtcc', '--tstack', '--mcn', '--progress', '--progress_sampling', 'dense'],
     'recommended': RECOMMENDED,
     'label given': [*RECOMMENDED, '--condition_on_step'],
     'no durations': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.step_durations=false'],
@@ -44,11 +44,12 @@ HEADS = {
     'no dropout': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.dropout=0'],
     'no weight decay': [*RECOMMENDED, '--set', 'WEIGHT_DECAY=0'],
     'constant rate': [*RECOMMENDED, '--set', 'LEARNING_RATE_SCHEDULE=constant'],
-    'sees ahead': [*RECOMMENDED, '--set', 'CAUSAL=false'],
+    'stacking encoder': [*RECOMMENDED, '--tstack'],
+    'stacking, sees ahead': [*RECOMMENDED, '--tstack', '--set', 'CAUSAL=false'],
 }
 FROZEN, PRETRAINED = ', then frozen', ', no progress'  # the first starts from the run of the second
 ALIGNMENT = {
-    'raw features': [*RECOMMENDED, '--tcc', '--identity'],
+    'raw features': [*RECOMMENDED, '--tcc', '--identity', '--set', 'ARCHITECTURE.MCN=false'],
     'joint': RECOMMENDED,
     'joint, detached': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.detach_embeddings=true'],
     **{loss + PRETRAINED: [*RECOMMENDED, loss_flag(loss), '--set', 'PROGRESS_LOSS.enabled=false']
@@ -174,8 +175,7 @@ def train_once(study: Mapping[str, Sequence[str]], name: str, dataset: Sequence[
                arguments: argparse.Namespace) -> Path:
     """Return the run of a configuration, trained unless it has been; a frozen encoder's own training comes first."""
     message = ''.join(character if character.isalnum() else '_' for character in name)
-    encoder = [] if '--identity' in study[name] else ['--tstack', '--mcn']
-    command = [str(seed), *study[name], *dataset, *encoder, '-ep', str(arguments.epochs), '--seed', str(seed), '-m',
+    command = [str(seed), *study[name], *dataset, '-ep', str(arguments.epochs), '--seed', str(seed), '-m',
                message, *arguments.options]
     if arguments.folds:
         place = command.index('--splits') + 1
