@@ -8,14 +8,16 @@ SOURCES := $(filter-out tests/%,$(wildcard *.py */*.py))
 DEMO := demo
 DEMO_RUN := $(DEMO)/output/multi-task-setting/V1___GTCC_demo.progress
 DEMO_SPLITS := $(DEMO)/dset_jsons/demo.splits.json
+RECOMMENDED := configs/progress_recommended.json
 DEMO_PATHS := DATASET_PATH=$(DEMO)/data JSON_DPATH=$(DEMO)/dset_jsons OUTPUT_PATH=$(DEMO)/output
 
-.PHONY: demo test lint bench bench-training
+.PHONY: demo test lint bench bench-training study
 demo: $(DEMO)/.evaluated
 	@cat $(DEMO)/.evaluated
 	@echo
 	@echo "loss curves:            $(DEMO_RUN)/dual_loss_comparison.png"
 	@echo "predicted vs. true:     $(DEMO_RUN)/EVAL/best_model_combined/progress_*.png"
+	@echo "error by length:        $(DEMO_RUN)/EVAL/best_model_combined/mae_by_length.png"
 	@echo "losses per epoch:       $(DEMO_RUN)/losses.csv"
 
 test: $(INSTALLED)
@@ -33,6 +35,10 @@ bench-training: $(INSTALLED)
 	$(RUN) -m benchmarks.stress
 	$(RUN) -m benchmarks.alignment_quality
 
+study: $(INSTALLED)
+	$(RUN) -m benchmarks.progress_study --study heads
+	$(RUN) -m benchmarks.progress_study --study alignment
+
 $(INSTALLED): requirements.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
@@ -42,10 +48,9 @@ $(DEMO)/.written: $(INSTALLED) datasets/demo.py
 	$(RUN) -m datasets.demo $(DEMO) --name demo --seed 0 --overwrite
 	touch $@
 
-$(DEMO)/.trained: $(DEMO)/.written $(SOURCES)
-	$(DEMO_PATHS) $(RUN) multitask_train.py 1 --gtcc --dataset demo --tstack --mcn -ep 15 -lr 1e-3 \
-	    --progress --progress_sampling dense --progress_curriculum 0.01 0.5 \
-	    --splits $(DEMO_SPLITS) -m progress --overwrite
+$(DEMO)/.trained: $(DEMO)/.written $(SOURCES) $(RECOMMENDED)
+	$(DEMO_PATHS) $(RUN) multitask_train.py 1 --dataset demo --config $(RECOMMENDED) --splits $(DEMO_SPLITS) \
+	    -m progress --overwrite
 	touch $@
 
 # The table is kept, so that a second `make demo` shows it without computing it again.

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from easydict import EasyDict
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from evaluation.alignment_metrics import (
     path_lengths,
 )
 from evaluation.baselines import ProgressBaselines
-from evaluation.phase_metrics import phase_classification, phase_progression
+from evaluation.phase_metrics import frame_labels, majority_accuracy, phase_classification, phase_progression
 from evaluation.pictures import draw_error_by_length, draw_progress
 from evaluation.progress_metrics import ActionCurves, action_progress_row, skill
 from evaluation.tables import Row, with_mean_row, write_table
@@ -69,6 +70,12 @@ class EmbeddedTask:
     embeddings: list[Tensor]
     actions: list[list[Action]]
     progress: list[Tensor]
+
+    @property
+    def labels(self) -> list[np.ndarray]:
+        """Steps at the frames (T,) of each recording."""
+        return [frame_labels(actions, len(embedding))
+                for actions, embedding in zip(self.actions, self.embeddings, strict=True)]
 
 
 def evaluate_checkpoint(run: RunFolder, checkpoint_type: str, device: torch.device) -> Evaluation:
@@ -145,7 +152,9 @@ def alignment_rows(train: EmbeddedTask, test: EmbeddedTask) -> dict[str, dict[st
     """
     totals = path_lengths(train.embeddings)
     return {
-        'phase_classification': phase_classification(train.embeddings, train.actions, test.embeddings, test.actions),
+        'phase_classification': {
+            **phase_classification(train.embeddings, train.actions, test.embeddings, test.actions),
+            'accuracy_majority': majority_accuracy(train.labels, test.labels)},
         'phase_progression': {'r2': phase_progression(train.embeddings, train.progress, test.embeddings,
                                                       test.progress)},
         'kendalls_tau': {'kendalls_tau': kendalls_tau(test.embeddings)},

@@ -70,6 +70,17 @@ def phase_classification(train: Sequence[Tensor], train_actions: Sequence[Sequen
     return accuracies
 
 
+def majority_accuracy(train_labels: Sequence[np.ndarray], test_labels: Sequence[np.ndarray]) -> float:
+    """Return the accuracy of always answering the most frequent label of the training frames, in [0, 1].
+
+    Args:
+        train_labels: (T_i,) of a task's training recordings, from :func:`frame_labels`.
+        test_labels: (T_j,) of its test recordings.
+    """
+    names, counts = np.unique(np.concatenate(train_labels), return_counts=True)
+    return float(np.mean(np.concatenate(test_labels) == names[counts.argmax()]))
+
+
 def _classify(frames: np.ndarray, labels: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Predict the labels (m,) of other frames (m, E) from labelled ones: (n, E), (n,)."""
     if np.all(labels == labels[0]):  # nothing to separate, which an SVM refuses

@@ -16,7 +16,8 @@ from utils.run_folder import MULTI_TASK, RunFolder
 from utils.tensorops import Action
 
 COLUMNS = {
-    'phase_classification': ['accuracy_10', 'accuracy_50', 'accuracy_100'], 'phase_progression': ['r2'],
+    'phase_classification': ['accuracy_10', 'accuracy_50', 'accuracy_100', 'accuracy_majority'],
+    'phase_progression': ['r2'],
     'kendalls_tau': ['kendalls_tau'], 'kendalls_tau_wild': ['kendalls_tau_wild'],
     'enclosed_area_error': ['enclosed_area_error'], 'ogpe': ['ogpe', 'CoV']}
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from evaluation import phase_metrics
-from evaluation.phase_metrics import frame_labels, phase_classification, phase_progression
+from evaluation.phase_metrics import frame_labels, majority_accuracy, phase_classification, phase_progression
 from utils.tensorops import Action
 
 SHARES = ('accuracy_10', 'accuracy_50', 'accuracy_100')
@@ -63,6 +63,11 @@ def test_a_share_of_the_labels_is_a_share_of_the_recordings():
 def test_of_a_few_recordings_at_least_one_is_labelled(recordings):
     accuracy = phase_classification([line(0, 9)] * recordings, [steps('ab')] * recordings, [line(9, 0)], [steps('ba')])
     assert accuracy == dict.fromkeys(SHARES, 1)
+
+
+def test_the_majority_of_the_training_frames_by_hand():
+    train, test = [frame_labels(steps(names), 4) for names in ('aab.', '.aab')], frame_labels(steps('abb..'), 5)
+    assert majority_accuracy(train, [test, test[:1]]) == pytest.approx(2 / 6)
 
 
 def test_where_only_one_label_was_seen_it_is_the_answer():
