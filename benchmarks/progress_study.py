@@ -84,7 +84,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
                                                        'of so many parts of the training recordings, for tuning')
     parser.add_argument('--checkpoint_type', choices=['combined', 'alignment'], default='combined')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
-    parser.add_argument('--epochs', type=positive, default=80)
+    parser.add_argument('--epochs', type=positive, default=50)
     parser.add_argument('--threads', type=positive, default=2, help='default 2')
     parser.add_argument('--options', nargs=argparse.REMAINDER, default=[], help='further options of multitask_train.py '
                                                                                 'for all configurations; last')

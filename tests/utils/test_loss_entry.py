@@ -282,10 +282,10 @@ def make_step_output(lengths=LENGTHS[:2], **options):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(11)
         head = StepProgressHead(WIDTH, 5, steps=[('clean', 'mix'), ('cook', 'cut'), ('cook', 'mix')], projection_dim=3,
-                                **options)
+                                dropout=0, **options)
         torch.nn.init.normal_(head.fc[-2].weight)
     head.durations.fit(TRAINED)
-    return {**make_output(lengths), 'progress_head': head.eval()}
+    return {**make_output(lengths), 'progress_head': head}
 
 
 def naive_step_loss(output, times, settings, steps=('clean mix', 'cook cut', 'cook mix')):
@@ -320,6 +320,15 @@ def test_a_head_that_knows_steps_is_trained_to_recognise_them(step_config, loss_
                  for loss in (found, expected)]
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_recognition_counts_in_training_alone(step_config):
+    output = make_step_output()
+    output['progress_head'].eval()
+    found = get_loss_function(step_config)(output, 0, times=STEP_TIMES)['progress_loss']
+    step_config.PROGRESS_LOSS.step_coefficient = 0.0
+    expected = naive_step_loss(output, STEP_TIMES, step_config.PROGRESS_LOSS)
+    assert found.item() == pytest.approx(expected.item(), abs=1e-5)
 
 
 @pytest.mark.parametrize('change', [{'step': ['0', 'whisk', 'whisk']}, {'task': 'garden'}, {'task': None}])
