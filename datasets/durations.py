@@ -50,7 +50,7 @@ class ActionDurations:
             by_step[action.name].append(action.length)
         self._curve = average_index_curve([action.length for action in actions])
         self._step_curves = {step: average_index_curve(lengths) for step, lengths in by_step.items()}
-        self._mean_durations = {step: float(np.mean(lengths)) for step, lengths in by_step.items()}
+        self._log_mean_durations = {step: math.log(np.mean(lengths)) for step, lengths in by_step.items()}
 
     def average_index(self, num_frames: int) -> np.ndarray:
         """Return the progress of a counter of frames: (num_frames,); past the longest action its last value."""
@@ -78,9 +78,7 @@ class ActionDurations:
         The mean of log(duration / step's mean duration), shrunken towards 0 by ``PACE_SHRINKAGE`` actions; steps that
         were never trained on say nothing.
         """
-        ratios = [math.log(action.length / self._mean_durations[action.name]) for action in completed
-                  if action.name in self._mean_durations]
-        return math.exp(sum(ratios) / (len(ratios) + PACE_SHRINKAGE))
+        return math.exp(shrunken_log_pace(completed, self._log_mean_durations, PACE_SHRINKAGE))
 
 
 class PacedDurations:
