@@ -1,6 +1,7 @@
 """Order-preserving optimal transport between the frames of two recordings, with a virtual frame on each side."""
 
 import math
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -129,23 +130,46 @@ def _sinkhorn(costs: Tensor, regularisation: float, steps: int) -> tuple[Tensor,
     They begin at each row's least cost of a true frame: begun at 0, they would first hand all mass to the virtual
     frames and take hundreds of steps to take it back.
 
-    An exponential that underflows takes a CPU several times longer, and the prior makes most of them do so. Costs are
-    therefore capped where the plan is nothing anyway; where that turns out wrong, the steps are run on the true costs.
+    Scaling rows and columns of the kernel costs a tenth of the steps in the log domain, which exponentiate the whole
+    matrix each time. Costs are taken above the least of their row and column, so that the kernel has a 1 in each, and
+    capped where it would underflow, which takes a CPU several times longer. Where the cap may have changed the plan,
+    or the scalings leave the range of float64, the steps are run on the true costs in the log domain.
     """
     least = costs[:, :-1].amin(1, keepdim=True)
-    start = least.squeeze(1) / regularisation, torch.zeros_like(costs[0])
-    capped = torch.minimum(costs, least + (costs - least).amin(0) + CAP * regularisation)
-    potentials = _log_sinkhorn(capped, regularisation, steps, start)
-    changed = torch.where(capped < costs, _log_mass(capped, regularisation, potentials), -math.inf)
-    if changed.amax() < NEGLIGIBLE:
-        return potentials
-    return _log_sinkhorn(costs, regularisation, steps, start)
+    above = costs - least
+    least_of_columns = above.amin(0)
+    above -= least_of_columns
+    if costs.dtype == torch.float64:
+        cap = CAP * regularisation
+        scalings = _scale_kernel(above.clamp(max=cap), regularisation, steps)
+        if scalings is not None:
+            rows, columns = scalings
+            mass_at_cap = rows.unsqueeze(1) + columns - CAP
+            if not ((above > cap) & (mass_at_cap > NEGLIGIBLE)).any():
+                return rows + least.squeeze(1) / regularisation, columns + least_of_columns / regularisation
+    return _log_sinkhorn(costs, regularisation, steps, (least.squeeze(1) / regularisation, torch.zeros_like(costs[0])))
+
+
+def _scale_kernel(costs: Tensor, regularisation: float, steps: int) -> tuple[Tensor, Tensor] | None:
+    """Run Sinkhorn's steps on the kernel, and return the logarithms of the scalings; None where they break down."""
+    from ot.bregman import sinkhorn_knopp  # takes seconds to import, and only this loss needs it
+
+    marginals = [costs.new_full((size,), 1 / size) for size in costs.shape]
+    start = [costs.new_zeros(size) for size in costs.shape]
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        try:
+            _, log = sinkhorn_knopp(*marginals, costs, regularisation, numItermax=steps, stopThr=STOP_THRESHOLD,
+                                    warn=False, log=True, warmstart=start)
+        except UserWarning:  # how it reports numerical errors
+            return None
+    return log['u'].log(), log['v'].log()
 
 
 def _log_sinkhorn(costs: Tensor, regularisation: float, steps: int,
                   start: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Run Sinkhorn's steps in the log domain."""
-    from ot.bregman import sinkhorn_log  # takes seconds to import, and only this loss needs it
+    from ot.bregman import sinkhorn_log
 
     marginals = [costs.new_full((size,), 1 / size) for size in costs.shape]
     _, log = sinkhorn_log(*marginals, costs, regularisation, numItermax=steps, stopThr=STOP_THRESHOLD, warn=False,

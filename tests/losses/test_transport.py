@@ -118,20 +118,26 @@ def test_transposed_distances_give_the_transposed_plan():
     torch.testing.assert_close(turned.log_mass.exp(), plan.log_mass.exp().T, rtol=1e-5, atol=1e-10)
 
 
-@pytest.mark.parametrize('scale', [1, 1e5])
+@pytest.mark.parametrize('scale', [1e-3, 1, 1e3])
 @pytest.mark.parametrize('cap, holds', [(600.0, True), (1.0, False)])
-def test_capped_costs_change_nothing(monkeypatch, scale, cap, holds):
-    distances, problems = scale * random_distances(60, 50), []
-    monkeypatch.setattr(transport_module, 'CAP', math.inf)
-    exact = transport_plan(distances, 20, 1, 0.1, 0.5, 0.6, 0.9)
+def test_scaling_the_kernel_equals_the_log_domain(monkeypatch, scale, cap, holds):
+    distances, in_log_domain = scale * random_distances(60, 50), []
     log_sinkhorn = transport_module._log_sinkhorn
     monkeypatch.setattr(transport_module, '_log_sinkhorn',
-                        lambda costs, *rest: problems.append(costs) or log_sinkhorn(costs, *rest))
+                        lambda costs, *rest: in_log_domain.append(costs) or log_sinkhorn(costs, *rest))
+    with monkeypatch.context() as patch:
+        patch.setattr(transport_module, '_scale_kernel', lambda *arguments: None)
+        exact = transport_plan(distances, 20, 1, 0.1, 0.5, 0.6, 0.9)
+    assert len(in_log_domain) == 2  # the plan of the distances alone, and that with the order
     monkeypatch.setattr(transport_module, 'CAP', cap)
     plan = transport_plan(distances, 20, 1, 0.1, 0.5, 0.6, 0.9)
-    assert len(problems) == (2 if holds else 4)  # two stages, each run again where the cap does not hold
+    assert len(in_log_domain) == (2 if holds else 4)  # where the cap does not hold, again
     torch.testing.assert_close(plan.log_mass, exact.log_mass, rtol=1e-12, atol=1e-12)
     assert plan.objective == pytest.approx(exact.objective.item(), rel=1e-12)
+
+
+def test_scalings_beyond_the_numbers_are_given_up():
+    assert transport_module._scale_kernel(torch.full((2, 2), 1e4, dtype=torch.float64), 1.0, 10) is None
 
 
 def test_blocks_of_rows_change_nothing(monkeypatch):
