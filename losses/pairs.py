@@ -8,6 +8,8 @@ from torch.utils.checkpoint import checkpoint
 
 from losses.arguments import widen
 
+NEAR = 0.05  # vectors are near below this share of the largest one's norm
+MOST_NEAR = 0.1  # share of near pairs up to which their gradient is a sparse product
 BLOCK_ENTRIES = 2 ** 22  # entries of the matrices that one block of frames works on
 
 
@@ -40,10 +42,11 @@ def squared_distances(rows: Tensor, columns: Tensor) -> Tensor:
 
 
 class _Distances(torch.autograd.Function):
-    """Distances of float32 rows from float64 matrix products, several times faster than ``torch.cdist``.
+    """Distances of float32 rows by matrix products, several times faster than ``torch.cdist``, and exact.
 
     Between near vectors ``|u|^2 + |v|^2 - 2 u v`` cancels: in float32 it is wrong from distances of 3e-4 |u| down, in
-    float64 from 1e-8 |u|, which is below the rounding of the inputs. The same holds for the gradient.
+    float64 from 1e-8 |u|, which is below the rounding of the inputs. So does the gradient ``sum_j p_j (u - v_j)`` as
+    the difference of two sums, but only in the terms of near vectors: the others are summed in float32.
     """
 
     @staticmethod
@@ -59,12 +62,33 @@ class _Distances(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor]:
         rows, columns, distances = ctx.saved_tensors
-        wide_rows, wide_columns = rows.double(), columns.double()
-        # Coincident vectors have no direction to pull in: adding infinity makes their quotient 0.
-        pull = (gradient / distances.masked_fill(distances == 0, torch.inf)).double()
-        row_gradient = pull.sum(1, keepdim=True) * wide_rows - pull @ wide_columns
-        column_gradient = pull.sum(0).unsqueeze(1) * wide_columns - pull.T @ wide_rows
-        return row_gradient.to(rows.dtype), column_gradient.to(columns.dtype)
+        centre = columns.mean(0)  # the differences do not depend on it, their rounding does
+        largest = torch.maximum(*((side - centre).square().sum(1).max() for side in (rows, columns))).sqrt()
+        near = distances <= NEAR * largest
+        places = near.nonzero()
+        pull = gradient / distances
+        if len(places) > MOST_NEAR * near.numel():
+            # Coincident vectors have no direction to pull in.
+            gradients = _pull_together(pull.masked_fill_(distances == 0, 0).double(), rows.double(), columns.double())
+        else:
+            few = torch.sparse_coo_tensor(places.T, _quotients(gradient, distances, places).double(), pull.shape,
+                                          check_invariants=False)
+            gradients = [far + close for far, close in zip(
+                _pull_together(pull.masked_fill_(near, 0), rows - centre, columns - centre),
+                _pull_together(few, rows.double(), columns.double()), strict=True)]
+        return tuple(gradient.to(rows.dtype) for gradient in gradients)
+
+
+def _quotients(gradient: Tensor, distances: Tensor, places: Tensor) -> Tensor:
+    """Return gradient / distance at places (p, 2), 0 at coincident vectors, which have no direction to pull in."""
+    divisors = distances[places.unbind(1)]
+    return torch.where(divisors == 0, 0, gradient[places.unbind(1)] / divisors)
+
+
+def _pull_together(pull: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute ``sum_j p_ij (u_i - v_j)``, (n, E), and ``sum_i p_ij (v_j - u_i)``, (m, E), of p (n, m), maybe sparse."""
+    row_sums, column_sums = (sums.to_dense() if sums.is_sparse else sums for sums in (pull.sum(1), pull.sum(0)))
+    return row_sums.unsqueeze(1) * rows - pull @ columns, column_sums.unsqueeze(1) * columns - pull.T @ rows
 
 
 def index_moments(weights: Tensor) -> tuple[Tensor, Tensor]:

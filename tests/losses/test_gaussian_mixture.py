@@ -161,6 +161,25 @@ def test_padding_changes_nothing():
         torch.testing.assert_close(actual, expected)
 
 
+def test_long_distributions_are_fitted_as_well_as_without_runs_of_indices(monkeypatch):
+    index = torch.arange(2000, dtype=torch.float64)
+    centres = torch.tensor([[300.0], [305.0], [900.0], [1500.0]])
+    widths = torch.tensor([[2.0], [40.0], [150.0], [10.0]])
+    bumps = torch.exp(-((index - centres) / widths).square() / 2) + 1e-6
+    alpha = torch.stack([bumps[0], bumps[1] + bumps[3], bumps.sum(0), torch.ones_like(index)])
+    alpha = alpha / alpha.sum(1, keepdim=True)
+
+    def log_likelihood():
+        weights, means, variances = fit_gaussian_mixture(alpha, 15, 20)
+        exponents = (index - means.unsqueeze(2)).square() / (-2 * variances.unsqueeze(2))
+        joint = exponents + (weights / variances.sqrt()).log().unsqueeze(2)
+        return (alpha * torch.logsumexp(joint, dim=1)).sum(1)
+
+    fast = log_likelihood()
+    monkeypatch.setattr('losses.gaussian_mixture.COARSE_INDICES', 2000)
+    assert (fast >= log_likelihood() - 5e-3).all()
+
+
 def test_rows_do_not_meet(monkeypatch):
     alpha = random_rows(5, 10)
     together = fit_gaussian_mixture(alpha, 4, 20)

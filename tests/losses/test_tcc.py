@@ -6,7 +6,6 @@ import torch
 import losses.pairs as pairs_module
 import losses.tcc as tcc_module
 from losses import TCC_loss
-from losses.pairs import euclidean_distances, index_moments
 from tests.losses.naive import (
     DEGENERATE,
     DTYPES,
@@ -138,25 +137,3 @@ def test_one_sequence_gives_a_zero_on_the_graph():
 def test_wrong_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         TCC_loss(**{'sequences': [torch.ones(3, 2), torch.ones(4, 2)], **arguments})
-
-
-@pytest.mark.parametrize('offset', [1e-4, 1e-2, 1])
-def test_float32_distances_do_not_cancel_between_near_vectors(offset):
-    base = torch.randn(6, 16, generator=torch.Generator().manual_seed(1)) + 5
-    near = base + offset * torch.randn(6, 16, generator=torch.Generator().manual_seed(2))
-    rows, columns = base.requires_grad_(), near.detach().requires_grad_()
-    exact_rows, exact_columns = (tensor.detach().double().requires_grad_() for tensor in (rows, columns))
-    actual, expected = euclidean_distances(rows, columns), euclidean_distances(exact_rows, exact_columns)
-    torch.testing.assert_close(actual.double(), expected, rtol=1e-6, atol=0)
-    pull = torch.randn(6, 6, generator=torch.Generator().manual_seed(3))
-    ours = torch.autograd.grad(actual, (rows, columns), pull)
-    theirs = torch.autograd.grad(expected, (exact_rows, exact_columns), pull.double())
-    for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-5)
-
-
-def test_moments_far_from_the_start_keep_their_variance():
-    weights = torch.zeros(1, 8192)
-    weights[0, 8000], weights[0, 8001] = 0.3, 0.7
-    mean, variance = index_moments(weights)
-    assert mean.item() == pytest.approx(8000.7, abs=1e-6) and variance.item() == pytest.approx(0.21, abs=1e-5)
