@@ -13,9 +13,10 @@ OVER_RELAXATION = 1.7
 START_DEVIATION = 0.3  # times the spacing of the means
 EMPTY = 1e-100  # a component with less weight than this keeps its mean and variance: it has no data
 NO_MASS = 1e-20  # an index of less weight changes no digit of a fit
-COARSE_INDICES = 256  # of a longer distribution, runs of indices are fitted first: as many as these, or up to twice
+COARSE_INDICES = 128  # of a longer distribution, runs of indices are fitted first: as many as these, or up to twice
 FINE_STEPS = 4  # over single indices, at the end
-CHUNK_ENTRIES = 2 ** 18  # rows * components * indices treated at once: 1 MiB in float64 stays in a core's cache
+BATCH_ENTRIES = 2 ** 21  # rows * indices fitted at once, of which seven tables are kept
+CHUNK_ENTRIES = 2 ** 17  # rows * components * indices of responsibilities at once: 1 MiB in float64 stays in a core's cache
 
 
 class GaussianMixture(NamedTuple):
@@ -64,10 +65,10 @@ def fit_gaussian_mixture(alpha: Tensor, n_components: int, iterations: int, *,
         raise ValueError(f'n_components is {n_components} and iterations {iterations}, expected >= 1 and >= 0')
     if lengths is None:
         lengths = torch.full((len(alpha),), alpha.shape[1])
-    rows = max(1, CHUNK_ENTRIES // (n_components * alpha.shape[1]))
-    chunks = [_fit_chunk(widen(weights), n_components, iterations, ends)
+    rows = max(1, BATCH_ENTRIES // alpha.shape[1])
+    batches = [_fit_rows(widen(weights), n_components, iterations, ends)
               for weights, ends in zip(alpha.split(rows), lengths.to(alpha.device).split(rows), strict=True)]
-    return GaussianMixture(*(torch.cat(values) for values in zip(*chunks, strict=True)))
+    return GaussianMixture(*(torch.cat(values) for values in zip(*batches, strict=True)))
 
 
 def component_densities(mixture: GaussianMixture, num_indices: int) -> Tensor:
@@ -98,12 +99,12 @@ def component_shares(mixture: GaussianMixture, alpha: Tensor) -> Tensor:
     """
     index = torch.arange(alpha.shape[1], dtype=mixture.means.dtype, device=alpha.device)
     powers = torch.stack([torch.ones_like(index), index, index.square()])
-    responsibilities = torch.softmax(_log_joint(mixture, powers), dim=1)
+    responsibilities = torch.softmax(_log_joint_coefficients(mixture) @ powers, dim=1)
     return (widen(responsibilities) @ widen(alpha).unsqueeze(-1)).squeeze(-1)
 
 
-def _fit_chunk(alpha: Tensor, n_components: int, iterations: int, lengths: Tensor) -> GaussianMixture:
-    """Fit the mixtures of a few rows (r, N), over the indices that hold mass: of a sharp distribution these are few."""
+def _fit_rows(alpha: Tensor, n_components: int, iterations: int, lengths: Tensor) -> GaussianMixture:
+    """Fit the mixtures of rows (r, N), over the indices that hold mass: of a sharp distribution these are few."""
     index = torch.arange(alpha.shape[1], device=alpha.device).expand_as(alpha)
     held = int((alpha > NO_MASS).sum(1).max())
     if held < alpha.shape[1]:
@@ -137,9 +138,12 @@ def _iterate(mixture: GaussianMixture, alpha: Tensor, powers: Tensor, last: Tens
     """Take steps of expectation-maximisation, over weights (r, m) and powers 0, 1, 2 of the index (r, 3, m)."""
     # alpha_j * (1, j, j^2): the M step is one matrix product of the responsibilities with these. (r, m, 3)
     weighted_powers = (alpha.unsqueeze(1) * powers).transpose(1, 2).contiguous()
+    rows = max(1, CHUNK_ENTRIES // (mixture.means.shape[1] * alpha.shape[1]))
+    chunks = list(zip(powers.split(rows), weighted_powers.split(rows), strict=True))
     for _ in range(steps):
-        responsibilities = torch.softmax(_log_joint(mixture, powers), dim=1)
-        stepped = _maximise(responsibilities @ weighted_powers, mixture, last)
+        moments = [torch.softmax(coefficients @ powers, dim=1) @ weighted for coefficients, (powers, weighted)
+                   in zip(_log_joint_coefficients(mixture).split(rows), chunks, strict=True)]
+        stepped = _maximise(torch.cat(moments), mixture, last)
         mixture = stepped if over_relaxation == 1 else _extrapolate(mixture, stepped, last)
     return mixture
 
@@ -163,11 +167,11 @@ def _extrapolate(mixture: GaussianMixture, stepped: GaussianMixture, last: Tenso
                            log_variances.exp().clamp(min=VARIANCE_FLOOR))
 
 
-def _log_joint(mixture: GaussianMixture, powers: Tensor) -> Tensor:
-    """Compute log w_k + log N(j; mu_k, sigma_k^2) up to a constant, (r, K, m), as a product with (1, j, j^2)."""
+def _log_joint_coefficients(mixture: GaussianMixture) -> Tensor:
+    """Return the coefficients of 1, j, j^2 in log w_k + log N(j; mu_k, sigma_k^2), up to a constant, (r, K, 3)."""
     weights, means, variances = mixture
     constant = weights.clamp(min=EMPTY).log() - variances.log() / 2 - means.square() / (2 * variances)
-    return torch.stack([constant, means / variances, -0.5 / variances], dim=-1) @ powers
+    return torch.stack([constant, means / variances, -0.5 / variances], dim=-1)
 
 
 def _maximise(moments: Tensor, previous: GaussianMixture, last: Tensor) -> GaussianMixture:
