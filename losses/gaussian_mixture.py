@@ -16,7 +16,7 @@ NO_MASS = 1e-20  # an index of less weight changes no digit of a fit
 COARSE_INDICES = 128  # of a longer distribution, runs of indices are fitted first: as many as these, or up to twice
 FINE_STEPS = 4  # over single indices, at the end
 BATCH_ENTRIES = 2 ** 21  # rows * indices fitted at once, of which seven tables are kept
-CHUNK_ENTRIES = 2 ** 17  # rows * components * indices of responsibilities at once: 1 MiB in float64 stays in a core's cache
+CHUNK_ENTRIES = 2 ** 17  # rows * components * indices at once: 1 MiB in float64 stays in a core's cache
 
 
 class GaussianMixture(NamedTuple):

@@ -54,7 +54,7 @@ class _Distances(torch.autograd.Function):
         wide_rows, wide_columns = rows.double(), columns.double()
         squares = torch.addmm(wide_columns.square().sum(1), wide_rows, wide_columns.T, alpha=-2)
         squares += wide_rows.square().sum(1, keepdim=True)
-        distances = squares.clamp_(min=0).to(rows.dtype).sqrt_()
+        distances = squares.to(rows.dtype).clamp_(min=0).sqrt_()
         ctx.save_for_backward(rows, columns, distances)
         return distances
 
@@ -64,25 +64,19 @@ class _Distances(torch.autograd.Function):
         rows, columns, distances = ctx.saved_tensors
         centre = columns.mean(0)  # the differences do not depend on it, their rounding does
         largest = torch.maximum(*((side - centre).square().sum(1).max() for side in (rows, columns))).sqrt()
-        near = distances <= NEAR * largest
-        places = near.nonzero()
-        pull = gradient / distances
-        if len(places) > MOST_NEAR * near.numel():
-            # Coincident vectors have no direction to pull in.
+        near = (distances <= NEAR * largest).nonzero().unbind(1)
+        pull = gradient / distances  # coincident vectors have no direction to pull in: infinite there, and set to 0
+        if len(near[0]) > MOST_NEAR * pull.numel():
             gradients = _pull_together(pull.masked_fill_(distances == 0, 0).double(), rows.double(), columns.double())
         else:
-            few = torch.sparse_coo_tensor(places.T, _quotients(gradient, distances, places).double(), pull.shape,
-                                          check_invariants=False)
+            divisors = distances[near]
+            quotients = torch.where(divisors == 0, 0, gradient[near] / divisors).double()
+            few = torch.sparse_coo_tensor(torch.stack(near), quotients, pull.shape, check_invariants=False)
+            pull[near] = 0
             gradients = [far + close for far, close in zip(
-                _pull_together(pull.masked_fill_(near, 0), rows - centre, columns - centre),
+                _pull_together(pull, rows - centre, columns - centre),
                 _pull_together(few, rows.double(), columns.double()), strict=True)]
         return tuple(gradient.to(rows.dtype) for gradient in gradients)
-
-
-def _quotients(gradient: Tensor, distances: Tensor, places: Tensor) -> Tensor:
-    """Return gradient / distance at places (p, 2), 0 at coincident vectors, which have no direction to pull in."""
-    divisors = distances[places.unbind(1)]
-    return torch.where(divisors == 0, 0, gradient[places.unbind(1)] / divisors)
 
 
 def _pull_together(pull: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
