@@ -6,6 +6,7 @@ before training and after it (checkpoint of the lowest validation alignment loss
 
 import argparse
 import logging
+import math
 import sys
 from collections.abc import Sequence
 
@@ -39,7 +40,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
                                                                                       'alignment.')
     parser.add_argument('--losses', nargs='+', choices=LOSS_FLAGS, default=list(LOSS_FLAGS))
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
-    parser.add_argument('--epochs', type=positive, default=40)
+    parser.add_argument('--epochs', type=positive, default=20)
     parser.add_argument('--learning_rate', type=float, default=CONFIG.LEARNING_RATE)
     parser.add_argument('--threads', type=positive, default=2, help='default 2')
     return parser.parse_args(argv)
@@ -51,8 +52,8 @@ def compare_losses(arguments: argparse.Namespace, argv: Sequence[str] | None) ->
     logging.disable(logging.WARNING)
     print(f'{describe_command("benchmarks.alignment_quality", argv)}\n\n{describe_machine(arguments.threads)}.\n\n'
           f'Test split of the demo dataset, mean over tasks; {arguments.epochs} epochs at learning rate '
-          f'{arguments.learning_rate:g}; means over the seeds {arguments.seeds}, the spread is their standard '
-          'deviation, of the untrained or of the trained networks, whichever is larger.\n', flush=True)
+          f'{arguments.learning_rate:g}; mean and standard deviation over the seeds {arguments.seeds}; the spread '
+          'is the pooled deviation of the untrained and the trained networks.\n', flush=True)
     rows = []
     with demo_environment() as dataset:
         options = [*dataset, '--tstack', '--mcn', '-ep', str(arguments.epochs), '-lr', str(arguments.learning_rate)]
@@ -95,10 +96,13 @@ def summarise(loss: str, results: Sequence[dict[str, tuple[float, float]]]) -> l
     rows = []
     for metric, sign in METRICS.items():
         before, after = (np.array([result[metric][place] for result in results]) for place in (0, 1))
-        spread = max(before.std(ddof=1), after.std(ddof=1)) if len(results) > 1 else float('nan')
+        deviations = [values.std(ddof=1) if len(results) > 1 else math.nan for values in (before, after)]
+        spread = math.hypot(*deviations) / math.sqrt(2)
         gain = sign * (after.mean() - before.mean())
-        rows.append({'loss': loss, 'metric': metric, 'untrained': f'{before.mean():.4f}',
-                     'trained': f'{after.mean():.4f}', 'spread': f'{spread:.4f}',
+        shown = [f'{values.mean():.4f} ± {deviation:.4f}' for values, deviation
+                 in zip((before, after), deviations, strict=True)]
+        rows.append({'loss': loss, 'metric': metric, 'untrained': shown[0], 'trained': shown[1],
+                     'seeds that gain': f'{(sign * (after - before) > 0).sum()} of {len(results)}',
                      'gain / spread': f'{gain / spread:.1f}'})
     return rows
 
