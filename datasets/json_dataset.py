@@ -1,6 +1,7 @@
 """From annotation file and features to recordings, torch datasets and batches of one task."""
 
 import random
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ def load_recordings(
                                     background_labels=background_labels)
     recordings = {task: [Recording(task, times['name'], paths[times['name']],
                                    -(-lengths[times['name']] // skip_rate), shapes[paths[times['name']]][1],
-                                   {**_skip_frames(times, skip_rate), 'task': task}) for times in task_times]
+                                   {**skip_frames(times, skip_rate), 'task': task}) for times in task_times]
                   for task, task_times in all_times.items()}
     used = [recording.path for members in recordings.values() for recording in members]
     if small_enough_to_check(used, values_limit_gb):
@@ -97,7 +98,7 @@ def load_recordings(
     return recordings
 
 
-def _skip_frames(times: dict, skip_rate: int) -> dict:
+def skip_frames(times: dict, skip_rate: int) -> dict:
     """Bring times to features of which every n-th frame is kept; segments that hold none are dropped."""
     kept = [(step, -(-start // skip_rate), end // skip_rate)
             for step, start, end in zip(times['step'], times['start_frame'], times['end_frame'], strict=True)
@@ -184,7 +185,13 @@ class TaskBatchSampler(Sampler[list[int]]):
 def make_loader(dataset: Dataset, batches: Sampler[list[int]] | list[list[int]], workers: int = 0) -> DataLoader:
     """Return a loader of the given batches that draws nothing from torch's global generator."""
     return DataLoader(dataset, batch_sampler=batches, collate_fn=collate, num_workers=workers,
-                      persistent_workers=workers > 0, generator=torch.Generator().manual_seed(0))
+                      persistent_workers=workers > 0, generator=torch.Generator().manual_seed(0),
+                      worker_init_fn=_ignore_interrupts)
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Leave Ctrl-C, which reaches every process of a terminal, to the one that trains."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def make_train_loaders(recordings: Mapping[str, Sequence[Recording]], batch_size: int, *, seed: int,

@@ -256,13 +256,17 @@ class Resnet50Encoder(Encoder):
 
     def embed(self, videos: Sequence[Tensor | np.ndarray]) -> list[Tensor]:
         """Return the embeddings (T_i, E) of frames (T_i, C, H, W), tensors or memory-mapped arrays."""
-        pooled = [torch.cat([checkpoint(self._pool_chunk, video, start, use_reentrant=False,
+        pooled = [torch.cat([checkpoint(self.pool_chunk, video, start, use_reentrant=False,
                                         preserve_rng_state=False)
                              for start in range(0, len(video), self.chunk_frames)]) for video in videos]
         return split_like(self.fc_layers(torch.cat(pooled)), videos)
 
-    def _pool_chunk(self, video: Tensor | np.ndarray, start: int) -> Tensor:
-        """Convolve the windows of consecutive frames and take the maximum over time and space: (n, 512)."""
+    def pool_chunk(self, video: Tensor | np.ndarray, start: int) -> Tensor:
+        """Convolve the windows that end with the n frames from ``start`` on and take the maximum over time and space.
+
+        Returns:
+            (n, 512); n is at most ``chunk_frames``.
+        """
         before = self.temporal_depth - 1
         end = min(start + self.chunk_frames, len(video))
         frames = self._read(video, max(0, start - before), end)

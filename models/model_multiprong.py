@@ -62,6 +62,10 @@ class ProgressModel(nn.Module):
         """Frames after the current one that its embedding depends on."""
         return self.base_model.lookahead
 
+    def refine(self, encoded: Tensor) -> Tensor:
+        """Return the embeddings (T, E) from what the encoder makes of the frames, (T, E): here the same."""
+        return encoded
+
     def _with_extras(self, result: dict) -> dict:
         """Add drop vectors and the progress head to what was computed from 'outputs'."""
         if self.dropping:
@@ -159,10 +163,17 @@ class MultiProngAttDropoutModel(ProgressModel):
             is one.
         """
         embeddings = self.base_model(videos)['outputs']
-        shared = torch.cat(embeddings)
+        mixed, attention = self._mix(torch.cat(embeddings))
+        return self._with_extras({'outputs': split_like(mixed, embeddings),
+                                  'attentions': split_like(attention, embeddings)})
+
+    def refine(self, encoded: Tensor) -> Tensor:
+        """Return the embeddings (T, E) from what the encoder makes of the frames, (T, E), each frame by itself."""
+        return self._mix(encoded)[0]
+
+    def _mix(self, shared: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the heads' embeddings, mixed, (frames, E), and the attention (frames, H)."""
         # Stacked on dim 1, so that flattening puts one frame's heads side by side and never mixes frames.
         heads = torch.stack([head(shared) for head in self.head_models], dim=1)  # (frames, H, E)
         attention = self.attention_layer(heads.flatten(1))
-        mixed = (attention.unsqueeze(-1) * heads).sum(dim=1)
-        return self._with_extras({'outputs': split_like(mixed, embeddings),
-                                  'attentions': split_like(attention, embeddings)})
+        return (attention.unsqueeze(-1) * heads).sum(dim=1), attention

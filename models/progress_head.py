@@ -81,12 +81,14 @@ class ProgressHead(nn.Module):
         progress = self.fc(self._states(padded)).squeeze(-1)
         return [row[:length] for row, length in zip(progress, lengths.tolist(), strict=True)]
 
-    def step(self, embedding: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def step(self, embedding: Tensor, state: Tensor | None = None,
+             context: object | None = None) -> tuple[Tensor, Tensor]:
         """Predict progress one frame at a time, at constant cost.
 
         Args:
             embedding: (D,), the next frame.
             state: what the call before returned; None at the first frame.
+            context: from :meth:`contexts`; without influence here.
 
         Returns:
             Progress () of the frames so far, and the state for the next call.
