@@ -20,11 +20,12 @@ from datasets.from_config import (
 from datasets.json_dataset import make_train_loaders, make_validation_loaders
 from models.alignment_training_loop import alignment_training_loop
 from models.build import build_model, fill_in_sizes, fill_in_steps
+from training.interrupt import StopRequest, command_to_go_on, stop_on_signals
 from training.resume import LAST_NAME
 from training.step import freeze_encoder
 from utils.ckpt_save import load_encoder_weights, to_plain
 from utils.command_line import choose_device, run_command, seed_everything
-from utils.errors import UserError
+from utils.errors import StoppedError, UserError
 from utils.logging import get_logger, log_to_file, set_up_logging
 from utils.loss_entry import get_loss_function
 from utils.run_folder import MULTI_TASK, RunFolder, check_run_folder, create_run_folder, write_run_settings
@@ -32,13 +33,19 @@ from utils.run_folder import MULTI_TASK, RunFolder, check_run_folder, create_run
 LOGGER = get_logger('multitask_train')
 
 
+def run_folder_of(config: EasyDict) -> Path:
+    """Return where a run of the configuration goes."""
+    return environment_path('OUTPUT_PATH') / MULTI_TASK / config.EXPERIMENTNAME
+
+
 def train(config: EasyDict, arguments: argparse.Namespace) -> None:
     """Load, build, train.
 
     Raises:
         UserError: any mistake in options, data or the run folder; found before the run folder is made where it can be.
+        StoppedError: a signal asked the run to stop.
     """
-    run_path = environment_path('OUTPUT_PATH') / MULTI_TASK / config.EXPERIMENTNAME
+    run_path = run_folder_of(config)
     if arguments.resume and not (run_path / 'ckpt' / LAST_NAME).exists():
         raise UserError(f'--resume: {run_path / "ckpt" / LAST_NAME} does not exist; start the run without --resume')
     if arguments.resume and arguments.splits:
@@ -74,9 +81,17 @@ def train(config: EasyDict, arguments: argparse.Namespace) -> None:
     log_to_file(RunFolder(run_path).log)
     LOGGER.info('%s: %d train, %d val, %d test recordings of %d tasks; %d parameters; on %s', config.EXPERIMENTNAME,
                 *count_recordings(parts), len(splits), sum(weight.numel() for weight in model.parameters()), device)
-    alignment_training_loop(model, train_loaders, get_loss_function(config, config.NUM_EPOCHS), run_path, config,
-                            val_loaders, device=device, resume=arguments.resume)
+    with stop_on_signals(StopRequest()) as stop:
+        alignment_training_loop(model, train_loaders, get_loss_function(config, config.NUM_EPOCHS), run_path, config,
+                                val_loaders, device=device, resume=arguments.resume, stop=stop)
     LOGGER.info('done; evaluate it with: python eval.py -f %s', run_path)
+
+
+def message_to_go_on(argv: Sequence[str], saved: bool) -> str:
+    """Tell how the run of a command line, stopped by a signal, goes on; see ``command_to_go_on``."""
+    command = command_to_go_on(['python', Path(__file__).name], argv, saved=saved)
+    return (f'interrupted; the last whole epoch is saved, go on with: {command}' if saved else
+            f'interrupted before an epoch was whole; start again with: {command}')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,7 +99,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     def command() -> None:
         config, arguments = parse_training_arguments(argv, Path(__file__).name)
         set_up_logging(config.DEBUG)
-        train(config, arguments)
+        try:
+            train(config, arguments)
+        except StoppedError as stop:
+            saved = (run_folder_of(config) / 'ckpt' / LAST_NAME).exists()
+            raise StoppedError(stop.signum, message_to_go_on(sys.argv[1:] if argv is None else argv, saved)) from None
 
     return run_command(command)
 

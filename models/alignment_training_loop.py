@@ -14,8 +14,10 @@ from torch.utils.data import DataLoader
 from datasets.json_dataset import merge_loaders
 from training.epoch import SkippedSteps, run_training_epoch, run_validation_epoch
 from training.history import History
+from training.interrupt import StopRequest
 from training.resume import LAST_NAME, RunState, resume_run
 from training.step import LossModule, build_optimizer
+from utils.atomic_write import remove_leftovers
 from utils.ckpt_save import BEST_NAMES, ckpt_save, to_plain
 from utils.logging import get_logger
 from utils.loss_entry import LossTerms, get_progress_lambda
@@ -32,7 +34,8 @@ LAST_EPOCHS_KEPT = 3
 def alignment_training_loop(model: nn.Module, train_dl_dict: Mapping[str, DataLoader],
                             loss_fn: Callable[..., LossTerms], foldername: Path | str, CONFIG: Mapping,
                             val_dl_dict: Mapping[str, DataLoader] | None = None, *,
-                            device: torch.device | str = 'cpu', resume: bool = False) -> History:
+                            device: torch.device | str = 'cpu', resume: bool = False,
+                            stop: StopRequest | None = None) -> History:
     """Train a model, and keep the checkpoints with the lowest total and the lowest alignment loss.
 
     Args:
@@ -44,27 +47,35 @@ def alignment_training_loop(model: nn.Module, train_dl_dict: Mapping[str, DataLo
         val_dl_dict: task -> validation loader; without any, the training means select.
         device: where to compute.
         resume: go on from ``ckpt/last.pt``.
+        stop: asked after each step, and before each epoch, whether to stop there.
 
     Returns:
         The losses of every epoch.
 
     Raises:
         UserError: too many steps were not finite, or a file cannot be written.
+        StoppedError: a signal asked the run to stop; ``ckpt/last.pt`` holds the last whole epoch.
     """
     folder = RunFolder(Path(foldername))
     folder.checkpoints.mkdir(parents=True, exist_ok=True)
     model.to(device)
     optimizer = build_optimizer(model, CONFIG.LEARNING_RATE, CONFIG.PROGRESS_LOSS.head_learning_rate,
                                 CONFIG.WEIGHT_DECAY)
-    state = (resume_run(folder.checkpoints / LAST_NAME, model, optimizer, CONFIG, device) if resume else RunState())
+    state = RunState()
+    if resume:
+        state = resume_run(folder.checkpoints / LAST_NAME, model, optimizer, CONFIG, device)
+        _tidy_up(folder, state.history, done=state.epochs_done == CONFIG.NUM_EPOCHS)
     module = LossModule(model, loss_fn)
     loader = merge_loaders(train_dl_dict, CONFIG.BATCH_SIZE, seed=CONFIG.SEED, workers=CONFIG.WORKERS)
     skipped = SkippedSteps(CONFIG.MAX_SKIPPED_STEPS, state.skipped_steps)
     if not val_dl_dict:
         LOGGER.info('no validation recordings: the training losses select the best checkpoints')
     for epoch in range(state.epochs_done, CONFIG.NUM_EPOCHS):
+        if stop:
+            stop.check()
         started = time.monotonic()
-        train = run_training_epoch(module, optimizer, loader, epoch, CONFIG, device=device, skipped=skipped)
+        train = run_training_epoch(module, optimizer, loader, epoch, CONFIG, device=device, skipped=skipped,
+                                   stop=stop)
         val = run_validation_epoch(model, val_dl_dict or {}, loss_fn, epoch, CONFIG, device=device)
         _finish_epoch(state, epoch, train, val, time.monotonic() - started, CONFIG)
         state.skipped_steps = skipped.count
@@ -73,6 +84,13 @@ def alignment_training_loop(model: nn.Module, train_dl_dict: Mapping[str, DataLo
     if skipped.count:
         LOGGER.warning('%d steps were skipped because loss or gradient was not finite', skipped.count)
     return state.history
+
+
+def _tidy_up(folder: RunFolder, history: History, *, done: bool) -> None:
+    """Remove half-written files of a killed run, and write the losses that it had saved but not written."""
+    remove_leftovers(folder.checkpoints)
+    remove_leftovers(folder.path)
+    _write_history(history, folder, last=done)
 
 
 def _finish_epoch(state: RunState, epoch: int, train: Mapping[str, Tensor], val: Mapping[str, Tensor],

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from datasets.json_dataset import Batch, read_ahead
 from training.augmentation import augment_batch
 from training.history import ComponentMeans
+from training.interrupt import StopRequest
 from training.step import LossModule, schedule_learning_rate, training_step
 from utils.errors import UserError
 from utils.logging import get_logger
@@ -55,7 +56,8 @@ def to_device(videos: list, device: torch.device | str) -> list:
 
 
 def run_training_epoch(module: LossModule, optimizer: torch.optim.Optimizer, loader: DataLoader, epoch: int,
-                       config: Mapping, *, device: torch.device | str, skipped: SkippedSteps) -> dict[str, Tensor]:
+                       config: Mapping, *, device: torch.device | str, skipped: SkippedSteps,
+                       stop: StopRequest | None = None) -> dict[str, Tensor]:
     """Train on every batch once.
 
     Args:
@@ -66,9 +68,14 @@ def run_training_epoch(module: LossModule, optimizer: torch.optim.Optimizer, loa
         config: a CONFIG.
         device: where to compute.
         skipped: counter of the run.
+        stop: asked after each step whether to stop there.
 
     Returns:
         Means of the loss terms, the total formed with the epoch's lambda.
+
+    Raises:
+        StoppedError: a signal asked the run to stop.
+        UserError: too many steps were not finite.
     """
     module.train()
     loader.batch_sampler.epoch = epoch
@@ -80,11 +87,13 @@ def run_training_epoch(module: LossModule, optimizer: torch.optim.Optimizer, loa
         for batch in batches:
             videos = augment_batch(to_device(batch.videos, device), config.AUGMENTATION)
             terms, taken = training_step(module, optimizer, videos, batch.times, epoch, clip_limits)
-            if not taken:
+            if taken:
+                means.add(terms)
+                batches.set_postfix(task=batch.task, loss=f'{float(terms["total_loss"].detach()):.4f}', refresh=False)
+            else:
                 skipped.add(batch, terms, module)
-                continue
-            means.add(terms)
-            batches.set_postfix(task=batch.task, loss=f'{float(terms["total_loss"].detach()):.4f}', refresh=False)
+            if stop:
+                stop.check()
     return means.means(get_progress_lambda(epoch, config.NUM_EPOCHS, config.PROGRESS_LOSS))
 
 

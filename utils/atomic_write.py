@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from utils.errors import UserError
+
+TEMPORARY_NAME = re.compile(r'\..+\.\d+\.\w+')  # see atomic_path
 
 
 @contextmanager
@@ -28,6 +31,13 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
                         'OUTPUT_PATH') from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process was writing in a folder; no other process may be writing there."""
+    for path in folder.iterdir():
+        if TEMPORARY_NAME.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def write_json(path: Path | str, content: object) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from utils.errors import UserError
+from utils.errors import StoppedError, UserError
 
 USER_ERROR_STATUS, INTERRUPT_STATUS = 2, 130
 
@@ -14,13 +14,16 @@ USER_ERROR_STATUS, INTERRUPT_STATUS = 2, 130
 def run_command(command: Callable[[], None]) -> int:
     """Run a command line's work and return its exit status.
 
-    A user's mistake is printed as one line and gives status 2; an interrupt gives 130.
+    A user's mistake is printed as one line and gives status 2; Ctrl-C gives 130, and SIGTERM, where it is noted, 143.
     """
     try:
         command()
     except UserError as error:
         print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
         return USER_ERROR_STATUS
+    except StoppedError as interrupt:
+        print(interrupt, file=sys.stderr)
+        return interrupt.status
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return INTERRUPT_STATUS

@@ -1,4 +1,4 @@
-"""The one exception that stands for a mistake of the user rather than of the program."""
+"""What ends a program without a defect of it: a mistake of the user, or a signal."""
 
 
 class UserError(Exception):
@@ -7,3 +7,21 @@ class UserError(Exception):
     The message is one line that names the file or option, what was found, what was expected and how to mend
     it. Command lines print it and end with status 2; what comes back from a loader process is cut to that line first.
     """
+
+
+class StoppedError(Exception):
+    """A signal asked the program to stop, and it has, with everything in place that was saved before.
+
+    Args:
+        signum: the signal.
+        message: one line for the user.
+    """
+
+    def __init__(self, signum: int, message: str = 'interrupted') -> None:
+        super().__init__(message)
+        self.signum = signum
+
+    @property
+    def status(self) -> int:
+        """Exit status by the custom of shells: 130 for Ctrl-C, 143 for SIGTERM."""
+        return 128 + self.signum

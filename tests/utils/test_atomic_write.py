@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from utils.atomic_write import atomic_path, write_json
+from utils.atomic_write import atomic_path, remove_leftovers, write_json
 from utils.errors import UserError
 
 
@@ -40,3 +40,10 @@ def test_json_is_readable(tmp_path):
     write_json(tmp_path / 'config.json', content)
     text = (tmp_path / 'config.json').read_text(encoding='utf-8')
     assert json.loads(text) == content and 'Café' in text and text.endswith('}\n')
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    for name in ('last.pt', '.last.4711.pt', '.losses.12.csv', '.hidden', '.name.pt', 'epoch-5.pt'):
+        (tmp_path / name).write_text('')
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['.hidden', '.name.pt', 'epoch-5.pt', 'last.pt']
