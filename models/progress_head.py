@@ -57,9 +57,13 @@ class ProgressHead(nn.Module):
         last = (lengths.to(states.device) - 1).view(-1, 1, 1).expand(-1, 1, states.shape[-1])
         return self.fc(states.gather(1, last).squeeze(1)).squeeze(-1)
 
+    def context(self, task: str | None, actions: Sequence[Action], action: Action) -> object | None:
+        """Return what else this head wants to know of one of a recording's actions when it begins: nothing."""
+        return None
+
     def contexts(self, task: str | None, actions: Sequence[Action]) -> list:
-        """Return what else this head wants to know of a recording's actions when each begins: nothing."""
-        return [None] * len(actions)
+        """Return the :meth:`context` of each of a recording's actions."""
+        return [self.context(task, actions, action) for action in actions]
 
     def forward_dense(self, segments: Tensor | Sequence[Tensor],
                       contexts: Sequence | None = None) -> Tensor | list[Tensor]:
@@ -88,7 +92,7 @@ class ProgressHead(nn.Module):
         Args:
             embedding: (D,), the next frame.
             state: what the call before returned; None at the first frame.
-            context: from :meth:`contexts`; without influence here.
+            context: from :meth:`context`; without influence here.
 
         Returns:
             Progress () of the frames so far, and the state for the next call.

@@ -67,7 +67,7 @@ class StepDurations(nn.Module):
                 self.log_means[position] = durations.log_means[step]
                 self.shrinkage[position] = durations.shrinkage
 
-    def context(self, task: str, actions: Sequence[Action], action: Action) -> ActionContext:
+    def context(self, task: str | None, actions: Sequence[Action], action: Action) -> ActionContext:
         """Describe one action of a recording by what is known when it begins, its label included."""
         of_task = {label: position for (name, label), position in self._index.items() if name == task}
         if not of_task:

@@ -58,9 +58,9 @@ class StepProgressHead(ProgressHead):
         nn.init.zeros_(correction.weight)
         nn.init.zeros_(correction.bias)
 
-    def contexts(self, task: str, actions: Sequence[Action]) -> list[ActionContext]:
-        """Describe a recording's actions by what is known when each begins."""
-        return [self.durations.context(task, actions, action) for action in actions]
+    def context(self, task: str | None, actions: Sequence[Action], action: Action) -> ActionContext:
+        """Describe one of a recording's actions by what is known when it begins."""
+        return self.durations.context(task, actions, action)
 
     def forward(self, segments: Tensor | Sequence[Tensor], contexts: Sequence[ActionContext] | None = None, *,
                 lengths: Tensor | None = None) -> Tensor:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Top to bottom; a file imports from its own layer or a lower one. The first pattern that fits a file decides.
 LAYERS = [
     ['*_train.py', 'eval.py', 'predict.py', 'benchmarks/*'],
-    ['models/alignment_training_loop.py', 'evaluation/*'],
+    ['models/alignment_training_loop.py', 'evaluation/*', 'prediction/*'],
     ['training/*'],
     ['utils/loss_entry.py', 'utils/ckpt_save.py'],
     ['models/*', 'losses/*', 'datasets/*'],

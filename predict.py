@@ -1,0 +1,91 @@
+"""Progress of new recordings: python predict.py -f RUN --features my.npy [--segments my.csv] | --stream."""
+
+import argparse
+import csv
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from configs.entry_config import OneLineParser
+from prediction import TrainedRun, load_run, stream
+from prediction.files import plan_requests, write_predictions
+from prediction.frame_progress import FrameProgress
+from prediction.standard_input import NAME, read_items
+from utils.command_line import run_command
+from utils.errors import UserError
+from utils.logging import get_logger, set_up_logging
+
+LOGGER = get_logger(__name__)
+DEFAULT_OUTPUT = Path('predictions')
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = OneLineParser(prog=Path(__file__).name, description='Progress within actions, frame by frame.')
+    parser.add_argument('-f', '--folder', type=Path, required=True, help='run folder, as training printed it')
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument('--features', type=Path, metavar='PATH', help='.npy file (T, D), or a folder of them')
+    source.add_argument('--stream', action='store_true', help='read frames from standard input, print rows of CSV')
+    parser.add_argument('--segments', type=Path, metavar='PATH', help='.csv or .json of start, end[, label] in frames, '
+                        'or a folder of them; without, a recording is one action')
+    parser.add_argument('--task', metavar='NAME', help='what is done in the recordings, one of the tasks of the run')
+    parser.add_argument('-o', '--output', type=Path, metavar='FOLDER', help=f'default {DEFAULT_OUTPUT}')
+    parser.add_argument('--overwrite', action='store_true', help='replace results that are there')
+    parser.add_argument('--checkpoint_type', choices=['combined', 'alignment'], default='combined',
+                        help='lowest total loss (default) or lowest alignment loss')
+    parser.add_argument('--device', default='auto', help="'auto', 'cpu', 'cuda', 'cuda:1', ...")
+    arguments = parser.parse_args(argv)
+    if arguments.stream and (arguments.segments or arguments.output or arguments.overwrite):
+        parser.error('--stream: not with --segments, -o or --overwrite: actions are marked in the stream, and results '
+                     'go to standard output')
+    return arguments
+
+
+def predict_files(run: TrainedRun, arguments: argparse.Namespace) -> None:
+    """Write the progress of recordings that lie in files."""
+    out = arguments.output or DEFAULT_OUTPUT
+    requests = plan_requests(run, arguments.features, arguments.segments, out, overwrite=arguments.overwrite)
+    if arguments.segments is None:
+        LOGGER.warning('no --segments: each recording counts as one action, from its first frame to its last. That '
+                       'fits recordings cut to one action; of a longer one it says little, for the head has learned '
+                       'progress within single actions')
+    for request, prediction in write_predictions(run, requests, arguments.task, out):
+        print(f'{request.features.stem}: {len(prediction.frames)} frames, actions: {len(prediction.actions)} -> '
+              f'{", ".join(map(str, request.outputs))}')
+    print(f'{run.checkpoint}.pt (epoch {run.epoch}); the encoder sees {run.delay} frames ahead')
+
+
+def predict_stream(run: TrainedRun, task: str | None) -> None:
+    """Print the progress of frames from standard input, each as soon as it is known."""
+    if sys.stdin.isatty():
+        raise UserError(f'--stream: {NAME} is a terminal, expected frames; pipe them in')
+    LOGGER.info('%s.pt (epoch %d); the progress of a frame comes %d frames after it', run.checkpoint, run.epoch,
+                run.delay)
+    writer = csv.writer(sys.stdout, lineterminator='\n')
+    try:
+        writer.writerow(FrameProgress._fields)
+        for row in stream(run, read_items(sys.stdin.buffer, run.rank), task, name=NAME):
+            writer.writerow(row.cells())
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the rows has enough; Python would complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    def command() -> None:
+        arguments = parse_arguments(argv)
+        set_up_logging()
+        run = load_run(arguments.folder, arguments.checkpoint_type, arguments.device)
+        if arguments.stream:
+            predict_stream(run, arguments.task)
+        else:
+            predict_files(run, arguments)
+
+    return run_command(command)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""Progress of a whole recording, as evaluation computes it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets.feature_files import FRAME_RANK, check_finite
+from datasets.json_dataset import skip_frames
+from prediction.frame_progress import FrameProgress
+from prediction.segments import Segment, check_segments
+from prediction.trained_run import TrainedRun
+from training.epoch import to_device
+from utils.logging import get_logger
+from utils.tensorops import Action, list_actions
+
+LOGGER = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Progress of a recording.
+
+    Attributes:
+        actions: the actions, in order; their frames count those that the run looks at, both ends inclusive, and their
+            name is None where it was not given.
+        frames: (n,), numbers of those frames in the recording: all of them, or every ``SKIP_RATE``-th.
+        progress: (n,) in [0, 1], NaN in the background.
+    """
+
+    actions: list[Action]
+    frames: np.ndarray
+    progress: np.ndarray
+
+    def rows(self) -> Iterator[FrameProgress]:
+        """Yield the frames one by one, those of the background included."""
+        numbers = np.full(len(self.frames), -1)
+        for number, action in enumerate(self.actions):
+            numbers[action.start:action.end + 1] = number
+        for frame, number, progress in zip(self.frames.tolist(), numbers.tolist(), self.progress.tolist(), strict=True):
+            known = number >= 0
+            yield FrameProgress(frame, number if known else None, self.actions[number].name if known else None,
+                                progress if known else None)
+
+
+@torch.no_grad()
+def predict(run: TrainedRun, features: np.ndarray | Tensor, segments: Sequence[Sequence] | None = None,
+            task: str | None = None, *, name: str = 'features') -> Prediction:
+    """Predict the progress of every action of a recording, at each of its frames.
+
+    Args:
+        run: from ``load_run``.
+        features: (T, D), or (T, C, H, W) for a run that reads frames.
+        segments: (start, end) or (start, end, label) of each action, in frames of the features, ``end`` being the
+            frame after the last one; those with a label of the background are none. None: the whole recording is one
+            action.
+        task: what is done in the recording; needed where the head knows the steps of several tasks.
+        name: of the recording, for messages.
+
+    Returns:
+        What evaluation computes for the same segments: each action's progress depends on its own frames, on as many
+        frames ahead as the encoder sees, and on the durations of the actions that were completed before it.
+
+    Raises:
+        UserError: features, segments, labels or task do not fit the run.
+    """
+    task = run.check_task(task)
+    features = features.detach().cpu().numpy() if isinstance(features, Tensor) else np.asarray(features)
+    run.check_shape(features.shape, name)
+    check_finite(features, name)
+    actions = _actions_of(run, segments, len(features), name)
+    for label in dict.fromkeys(action.name for action in actions):
+        run.check_label(task, label, name)
+    kept = features[::run.skip_rate]
+    # Frames stay memory-mapped: the encoder reads them in chunks.
+    video = kept if run.rank == FRAME_RANK else torch.from_numpy(np.array(kept, dtype=np.float32))
+    embedding = run.model(to_device([video], run.device))['outputs'][0].float()
+    progress = np.full(len(kept), np.nan)
+    if actions:
+        curves = run.head.forward_dense([embedding[action.start:action.end + 1] for action in actions],
+                                        run.head.contexts(task, actions))
+        for action, curve in zip(actions, curves, strict=True):
+            progress[action.start:action.end + 1] = curve.double().cpu().numpy()
+    return Prediction(actions, np.arange(len(kept)) * run.skip_rate, progress)
+
+
+def _actions_of(run: TrainedRun, segments: Sequence[Sequence] | None, num_frames: int, name: str) -> list[Action]:
+    """Return the actions of a recording in the frames that the run looks at, by way of a dataset's annotation."""
+    segments = [Segment(0, num_frames)] if segments is None else [Segment(*segment) for segment in segments]
+    check_segments(segments, num_frames, name)
+    times = {'step': [segment.label for segment in segments], 'start_frame': [segment.start for segment in segments],
+             'end_frame': [segment.end - 1 for segment in segments], 'name': name}
+    kept = skip_frames(times, run.skip_rate)
+    actions = list_actions(kept, -(-num_frames // run.skip_rate), run.config.BACKGROUND_LABELS)
+    if not actions:
+        LOGGER.warning('%s: none of its %d segments is an action that holds a frame; nothing to predict', name,
+                       len(segments))
+    return actions

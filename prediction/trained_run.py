@@ -1,0 +1,156 @@
+"""A trained run, ready to predict: its model, and what it expects of features, tasks and labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from easydict import EasyDict
+from torch import nn
+
+from datasets.feature_files import AXES
+from models.build import input_width
+from models.progress_head import ProgressHead
+from models.step_progress_head import StepProgressHead
+from utils.ckpt_save import find_checkpoint, load_model
+from utils.command_line import choose_device
+from utils.errors import UserError
+from utils.logging import get_logger
+from utils.run_folder import open_run_folder, read_json
+
+LOGGER = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A checkpoint of a run with a progress head.
+
+    Attributes:
+        name: of the run folder.
+        checkpoint: name of the checkpoint without '.pt'.
+        epoch: epoch that it was saved after.
+        model: in eval mode, on ``device``.
+        config: configuration of the run.
+        device: where it computes.
+        tasks: that it was trained on.
+    """
+
+    name: str
+    checkpoint: str
+    epoch: int
+    model: nn.Module
+    config: EasyDict
+    device: torch.device
+    tasks: Sequence[str]
+    _warnings: set[str] = field(default_factory=set, repr=False, compare=False)  # what was warned of, once is enough
+
+    @property
+    def head(self) -> ProgressHead:
+        """The progress head."""
+        return self.model.progress_head
+
+    @property
+    def skip_rate(self) -> int:
+        """Every n-th frame counts, from the first one on."""
+        return self.config.SKIP_RATE
+
+    @property
+    def delay(self) -> int:
+        """Frames after the current one that its progress depends on."""
+        return self.model.lookahead * self.skip_rate
+
+    @property
+    def rank(self) -> int:
+        """Axes of a recording: 2 for features (T, D), 4 for frames (T, C, H, W)."""
+        return len(self.model.base_model.input_axes)
+
+    def is_background(self, label: str | None) -> bool:
+        """Say whether a segment of this label is no action."""
+        return label in self.config.BACKGROUND_LABELS
+
+    def check_shape(self, shape: Sequence[int], where: str) -> None:
+        """Refuse features of another shape than the run was trained on.
+
+        Args:
+            shape: of a recording, (T, D) or (T, C, H, W).
+            where: what has it, for the message.
+
+        Raises:
+            UserError: another rank or width, or no frame.
+        """
+        width = input_width(self.config)
+        if len(shape) != self.rank or shape[1] != width or 0 in shape:
+            raise UserError(f'{where}: shape {tuple(shape)}, expected {AXES[self.rank]} with at least one frame and '
+                            f'{AXES[self.rank][4]} = {width}, as in training; extract these features with the same '
+                            'network')
+
+    def check_task(self, task: str | None) -> str | None:
+        """Return the task of a recording: the one given, or the only one there is.
+
+        Raises:
+            UserError: the run does not know the task, or none is given where the head cannot do without.
+        """
+        if task is not None and task not in self.tasks:
+            raise UserError(f'--task {task!r}: the run does not know it, expected one of {", ".join(self.tasks)}')
+        if task is None and len(self.tasks) == 1:
+            return self.tasks[0]
+        if task is None and isinstance(self.head, StepProgressHead):
+            if self.head.condition_on_step:
+                raise UserError(f'--task: none given, but the head is told the step (condition_on_step), which belongs '
+                                f'to a task; give one of {", ".join(self.tasks)}')
+            self._warn_once('task', 'no --task: the head takes the steps of every task for possible, and the recording '
+                                    f'for one of average pace; known are {", ".join(self.tasks)}')
+        return task
+
+    def check_label(self, task: str | None, label: str | None, where: str) -> None:
+        """Look whether the head can do with the label of an action; one that it does not know is worth a warning.
+
+        Args:
+            task: of the recording, if known.
+            label: of the action, None where there is none.
+            where: what names it, for the message.
+
+        Raises:
+            UserError: there is no label, and the head was trained to be told it.
+        """
+        if not isinstance(self.head, StepProgressHead):
+            return
+        known = [step for name, step in self.head.durations.steps if task in (None, name)]
+        if label is None and self.head.condition_on_step:
+            raise UserError(f'{where}: an action without label, but the head is told the step (condition_on_step); '
+                            f'give each action one of {", ".join(known)}')
+        if label is not None and label not in known:
+            self._warn_once(f'label {label}', f'{where}: the head does not know the label {label!r}, so that the action '
+                                              f'says nothing of the pace; known are {", ".join(known)}')
+
+    def _warn_once(self, subject: str, message: str) -> None:
+        if subject not in self._warnings:
+            self._warnings.add(subject)
+            LOGGER.warning(message)
+
+
+def load_run(folder: Path | str, checkpoint_type: str = 'combined', device: str = 'auto') -> TrainedRun:
+    """Load the best checkpoint of a run.
+
+    Args:
+        folder: the run folder, as training printed it.
+        checkpoint_type: 'combined' (lowest total loss) or 'alignment' (lowest alignment loss).
+        device: 'auto', 'cpu', 'cuda', 'cuda:1', ...
+
+    Raises:
+        UserError: no such run, no checkpoint in it, or it has no progress head.
+    """
+    run = open_run_folder(Path(folder))
+    try:
+        path = find_checkpoint(run.path, checkpoint_type)
+    except FileNotFoundError as error:
+        raise UserError(f'-f {folder}: {error}; train at least one epoch') from error
+    chosen = choose_device(device)
+    model, config, checkpoint = load_model(path, chosen)
+    if not config.PROGRESS_LOSS.enabled:
+        raise UserError(f'-f {folder}: this run has no progress head, expected one that was trained with --progress; '
+                        'train such a run')
+    head = model.progress_head
+    tasks = ({task for task, _ in head.durations.steps} if isinstance(head, StepProgressHead)
+             else read_json(run.splits)['splits'])
+    return TrainedRun(run.path.resolve().name, path.stem, checkpoint['epoch'], model, config, chosen, sorted(tasks))
