@@ -40,7 +40,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
                                                                                       'alignment.')
     parser.add_argument('--losses', nargs='+', choices=LOSS_FLAGS, default=list(LOSS_FLAGS))
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
-    parser.add_argument('--epochs', type=positive, default=20)
+    parser.add_argument('--epochs', type=positive, default=15)
     parser.add_argument('--learning_rate', type=float, default=CONFIG.LEARNING_RATE)
     parser.add_argument('--threads', type=positive, default=2, help='default 2')
     return parser.parse_args(argv)

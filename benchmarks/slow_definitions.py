@@ -173,7 +173,7 @@ def lav(sequences: Sequence[Tensor], min_temp: float = 0.1, cr_coefficient: floa
     return torch.stack(losses).mean()
 
 
-def vava(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1, lambda2: float = 0.1, gamma: float = 50.0,
+def vava(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1, lambda2: float = 0.1, gamma: float = 100.0,
          zeta: float = 0.5, delta: float = 0.6, global_step: int = 0) -> Tensor:
     """Order-preserving optimal transport, see :func:`losses.VAVA_loss`; the gradient goes through Sinkhorn's steps."""
     losses, phase = [], max(0.999 ** (global_step + 1), 0.001)

@@ -88,7 +88,7 @@ CONFIG.VAVA_PARAMS = EasyDict({
     'maxIter': 20,  # Sinkhorn steps at most, >= 2
     'lambda1': 1.0,  # weight of the inverse difference moment, >= 0
     'lambda2': 0.1,  # weight of the divergence from the prior, > 0
-    'gamma': 50.0,  # weight of the contrastive terms, >= 0
+    'gamma': 100.0,  # weight of the contrastive terms, >= 0
     'zeta': 0.5,  # cost of the virtual frame, a squared distance, > 0
     'delta': 0.6,  # deviation of the prior in frames, > 0
 })

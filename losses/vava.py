@@ -22,7 +22,7 @@ PHASE_DECAY, SMALLEST_PHASE = 0.999, 0.001
 
 
 def VAVA_loss(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1, lambda2: float = 0.1,
-              gamma: float = 50.0, zeta: float = 0.5, delta: float = 0.6, global_step: int = 0, *,
+              gamma: float = 100.0, zeta: float = 0.5, delta: float = 0.6, global_step: int = 0, *,
               reduction: str = 'mean') -> Tensor:
     """Order-preserving optimal transport plus contrastive terms, over all ordered pairs of different sequences.
 
