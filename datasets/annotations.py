@@ -258,7 +258,7 @@ def _scale_number(time_scale: str | float) -> Fraction:
     return Fraction(str(time_scale))
 
 
-def _task_rates(annotated: TaskAnnotations, num_frames: Sequence[int], time_scale: str | float) -> list[Fraction]:
+def task_rates(annotated: TaskAnnotations, num_frames: Sequence[int], time_scale: str | float) -> list[Fraction]:
     """Return the rate of each recording, after a warning on those far from the task's median."""
     if time_scale not in ('auto', 'median'):
         return [recording_rate(0, 0, time_scale)] * len(num_frames)
@@ -314,10 +314,10 @@ def annotate_recordings(
     annotated_times = {}
     for task, annotated in annotations.items():
         lengths = [int(num_frames[handle]) for handle in annotated.handles]
-        paired = _one_list_per_handle(annotated, lengths, time_scale)
+        paired = one_list_per_handle(annotated, lengths, time_scale)
         if paired is None:
             continue
-        rates = _task_rates(paired, lengths, time_scale)
+        rates = task_rates(paired, lengths, time_scale)
         recordings = zip(paired.actions, paired.starts, paired.ends, lengths, rates, paired.handles, strict=True)
         times = [times_at_feature_rate(actions, starts, ends, num_frames=frames, rate=rate, name=handle)[0]
                  for actions, starts, ends, frames, rate, handle in recordings]
@@ -330,8 +330,8 @@ def annotate_recordings(
     return annotated_times
 
 
-def _one_list_per_handle(annotated: TaskAnnotations, lengths: Sequence[int],
-                         time_scale: str | float) -> TaskAnnotations | None:
+def one_list_per_handle(annotated: TaskAnnotations, lengths: Sequence[int],
+                        time_scale: str | float) -> TaskAnnotations | None:
     """Match lists to handles where there are more of them; None where they do not fit."""
     lists, handles = len(annotated.actions), len(annotated.handles)
     if lists == handles:
