@@ -2,12 +2,14 @@
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from utils.errors import UserError
 
 Check = tuple[Callable[[Any], bool], str]
+SAFE_NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,99}')  # of a folder that a setting names
 
 
 def _at_least(bound: float) -> Check:
@@ -71,6 +73,8 @@ CHECKS: dict[str, Check] = {
     'AUGMENTATION.scale': _at_least(0), 'AUGMENTATION.shift': _at_least(0), 'AUGMENTATION.noise': _at_least(0),
     'BATCH_SIZE': _at_least(1), 'LEARNING_RATE': POSITIVE, 'NUM_EPOCHS': _at_least(1),
     'CLIP_GRAD_NORM': POSITIVE, 'HEAD_CLIP_GRAD_NORM': POSITIVE, 'MAX_SKIPPED_STEPS': _at_least(0),
+    'EVAL_PLOTFOLDER': ((lambda value: bool(SAFE_NAME.fullmatch(value))),
+                        'the name of a folder: letters, digits, ".", "_" and "-", 100 at most'),
 }
 
 
@@ -129,3 +133,19 @@ def check_value(key: str, value: object, default: object, source: str) -> object
         if not accepts(value) or (isinstance(value, float) and not math.isfinite(value)):
             raise UserError(f'{source}: {key} is {value!r}, expected {expected}')
     return value
+
+
+def check_stored_settings(config: Mapping, defaults: Mapping[str, Any], source: str) -> None:
+    """Check type and range of the settings that a file of a run holds; keys of other versions are let be.
+
+    Args:
+        config: a CONFIG, nested.
+        defaults: dotted key -> default.
+        source: the file.
+
+    Raises:
+        UserError: wrong type or out of range.
+    """
+    for key, value in flatten(config).items():
+        if key in defaults:
+            check_value(key, value, defaults[key], source)

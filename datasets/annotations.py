@@ -26,6 +26,7 @@ AS_IT_IS = Fraction(2, 100)  # a rate this close to 1 is 1
 MAX_OFF_MEDIAN = Fraction(25, 100)
 MAX_DENOMINATOR = 10**6  # a rate given as float stands for a fraction of frame counts below this
 MAX_NAMED = 5  # recordings spelled out in a warning
+MAX_TIME = 2**53  # lists are matched to recordings in floating point
 
 
 @dataclass(frozen=True)
@@ -170,11 +171,14 @@ def _check_segments(where: str, actions: object, starts: object, ends: object) -
     for position, label in enumerate(actions):
         if not isinstance(label, str):
             raise UserError(f'{where}: label {position} is {_short(label)}, expected a string; put it in quotes')
+        if not label.isascii() and any(unicodedata.category(letter) == 'Cs' for letter in label):
+            raise UserError(f'{where}: label {position} is {_short(label)}, which holds half a character and cannot '
+                            'be written as UTF-8; rename it')
     for key, times in zip(LIST_KEYS[1:], (starts, ends), strict=True):
         for position, time in enumerate(times):
-            if isinstance(time, bool) or not isinstance(time, int) or time < 0:
+            if isinstance(time, bool) or not isinstance(time, int) or not 0 <= time <= MAX_TIME:
                 raise UserError(f'{where}: "{key}" {position} is {_short(time)}, expected a whole number of frames, '
-                                'at least 0')
+                                'at least 0 and at most 2^53')
     if not len(actions) == len(starts) == len(ends):
         raise UserError(f'{where}: {len(actions)} labels, {len(starts)} start times and {len(ends)} end times; '
                         'expected as many of each')

@@ -1,7 +1,5 @@
 """Recordings as .npy files: headers checked without reading, values memory-mapped and checked when asked."""
 
-import tokenize
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,8 +10,6 @@ from utils.errors import UserError
 FEATURE_RANK, FRAME_RANK = 2, 4
 AXES = {FEATURE_RANK: '(T, D)', FRAME_RANK: '(T, C, H, W)'}
 CHUNK_BYTES = 64 * 2**20
-# What numpy raises on bytes that are no array; the last two on a damaged archive and on a damaged header.
-UNREADABLE = (ValueError, EOFError, OSError, zipfile.BadZipFile, tokenize.TokenError)
 
 
 def open_recording(path: Path, rank: int) -> np.memmap:
@@ -26,13 +22,16 @@ def open_recording(path: Path, rank: int) -> np.memmap:
     Raises:
         UserError: missing, truncated, no ``.npy`` file, of another rank or type, or empty.
     """
+    if path.exists() and not path.is_file():  # a pipe would keep the reader waiting
+        raise UserError(f'{path}: cannot be read, it is no regular file; expected a .npy array: write it anew')
     try:
         array = np.load(path, mmap_mode='r', allow_pickle=False)
     except FileNotFoundError as error:
         raise UserError(f'{path}: no such file, but the annotations name this recording; extract its features or '
                         'take its handle out of the annotations') from error
-    except UNREADABLE as error:
-        raise UserError(f'{path}: cannot be read as a .npy array ({error}); it may be truncated: write it anew'
+    except Exception as error:  # numpy evaluates the header as a literal, from which errors of any type come
+        reason = ' '.join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f'{path}: cannot be read as a .npy array ({reason}); it may be truncated: write it anew'
                         ) from error
     if not isinstance(array, np.ndarray) or array.ndim != rank:
         found = f'shape {array.shape}' if isinstance(array, np.ndarray) else 'a .npz archive'

@@ -54,14 +54,15 @@ def split_recordings(recordings: RecordingsByTask, splits: Splits) -> dict[str, 
     """Sort recordings by part: part -> task -> recordings, in the order of the split.
 
     Raises:
-        UserError: a recording of the split is not in the dataset any more.
+        UserError: a recording of the split is not in the dataset any more, or not in that task.
     """
     by_handle = {recording.handle: recording for members in recordings.values() for recording in members}
     for task, parts in splits.items():
         for handle in (handle for part in PARTS for handle in parts[part]):
-            if handle not in by_handle:
-                raise UserError(f'recording {handle} of task {task} is in the split, but not in the dataset at '
-                                'DATASET_PATH and JSON_DPATH; point them at the dataset of the run')
+            # The task, too: it names files, and only those of the dataset were checked for that.
+            if handle not in by_handle or by_handle[handle].task != task:
+                raise UserError(f'recording {handle!r:.60} of task {task!r:.60} is in the split, but not in the '
+                                'dataset at DATASET_PATH and JSON_DPATH; point them at the dataset of the run')
     return {part: {task: [by_handle[handle] for handle in parts[part]] for task, parts in splits.items()}
             for part in PARTS}
 

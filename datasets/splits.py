@@ -65,38 +65,61 @@ def load_splits(path: Path, handles: Mapping[str, Sequence[str]]) -> Splits:
     return splits
 
 
-def read_splits(path: Path) -> Mapping:
+def load_run_splits(path: Path) -> Splits:
+    """Read the split in force that a run keeps.
+
+    Raises:
+        UserError: the file cannot be read or has another shape.
+    """
+    splits = read_splits(path, str(path))
+    for task, parts in splits.items():
+        _check_parts(f'{path}: task {task!r:.60}', parts)
+    return splits
+
+
+def read_splits(path: Path, source: str | None = None) -> Mapping:
     """Return what stands under "splits" of a split file, unchecked.
+
+    Args:
+        path: the file.
+        source: what messages call it; None: ``--splits`` and the path.
 
     Raises:
         UserError: the file cannot be read, or there is nothing of the name.
     """
+    source = source or f'--splits {path}'
     try:
         content = json.loads(path.read_text(encoding='utf-8-sig'))
     except OSError as error:
-        raise UserError(f'--splits {path}: cannot be read ({error.strerror}); expected a JSON file') from error
+        raise UserError(f'{source}: cannot be read ({error.strerror}); expected a JSON file') from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f'--splits {path}: not valid JSON ({error}); write it anew') from error
+        raise UserError(f'{source}: not valid JSON ({error}); write it anew') from error
     splits = content.get('splits') if isinstance(content, dict) else None
     if not isinstance(splits, dict):
-        raise UserError(f'--splits {path}: no object under "splits"; expected '
+        raise UserError(f'{source}: no object under "splits"; expected '
                         '{"splits": {task: {"train": [...], "val": [...], "test": [...]}}}')
     return splits
 
 
-def _check_task(path: Path, task: str, parts: object, handles: Sequence[str]) -> dict[str, list[str]]:
-    """Check the split of one task."""
-    where = f'--splits {path}: task {task}'
+def _check_parts(where: str, parts: object) -> None:
+    """Refuse what is no split of one task."""
     if not isinstance(parts, dict) or set(parts) != set(PARTS):
         found = sorted(parts) if isinstance(parts, dict) else parts
-        raise UserError(f'{where}: found {found}, expected the three lists train, val and test')
-    seen: set[str] = set()
+        raise UserError(f'{where}: found {found!r:.60}, expected the three lists train, val and test')
     for part in PARTS:
         if not isinstance(parts[part], list) or not all(isinstance(handle, str) for handle in parts[part]):
             raise UserError(f'{where}: {part} is no list of handles')
+
+
+def _check_task(path: Path, task: str, parts: object, handles: Sequence[str]) -> dict[str, list[str]]:
+    """Check the split of one task against its recordings."""
+    where = f'--splits {path}: task {task}'
+    _check_parts(where, parts)
+    seen: set[str] = set()
+    for part in PARTS:
         for handle in parts[part]:
             if handle not in handles:
-                raise UserError(f'{where}: {part} names {handle!r}, which the annotations do not; take it out')
+                raise UserError(f'{where}: {part} names {handle!r:.60}, which the annotations do not; take it out')
             if handle in seen:
                 raise UserError(f'{where}: {handle!r} stands in the split twice; keep one')
             seen.add(handle)

@@ -11,6 +11,8 @@ import torch
 from easydict import EasyDict
 from torch import nn
 
+from configs.generic_config import CONFIG
+from configs.validation import check_stored_settings, flatten
 from models.build import build_model
 from models.encoders import StackingEncoder
 from models.model_multiprong import HEAD_PREFIX
@@ -24,7 +26,7 @@ OLD_BEST_NAME = 'best_model.pt'
 EPOCH_NAME = re.compile(r'epoch-(\d+)\.pt')
 # What unpickling bytes that are no checkpoint ends in, beside UnpicklingError.
 DAMAGE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, struct.error)
-KEYS = ('config', 'epoch', 'loss', 'model_state_dict', 'optimizer_state_dict')
+TYPES = {'config': dict, 'epoch': int, 'loss': float, 'model_state_dict': dict, 'optimizer_state_dict': dict}
 
 
 def ckpt_save(model_t: nn.Module, optimizer_t: torch.optim.Optimizer, epoch_t: int, loss_t: float,
@@ -70,7 +72,7 @@ def load_checkpoint(path: Path | str, device: torch.device | str = 'cpu') -> dic
     """Read a checkpoint with ``weights_only=True``: nothing in it is run.
 
     Raises:
-        UserError: the file cannot be read, would run code, or lacks a key.
+        UserError: the file cannot be read, would run code, or lacks a key or has another thing there.
     """
     try:
         content = torch.load(path, map_location=device, weights_only=True)
@@ -82,9 +84,13 @@ def load_checkpoint(path: Path | str, device: torch.device | str = 'cpu') -> dic
         reason = str(error).splitlines()[:1] or [type(error).__name__]
         raise UserError(f'{path}: cannot be read as a checkpoint ({reason[0]}); it may be truncated: choose another '
                         'one of the run') from error
-    missing = [key for key in KEYS if key not in content] if isinstance(content, dict) else list(KEYS)
+    missing = [key for key in TYPES if key not in content] if isinstance(content, dict) else list(TYPES)
     if missing:
         raise UserError(f'{path}: no checkpoint of a run, {", ".join(missing)} missing')
+    for key, kind in TYPES.items():
+        if not isinstance(content[key], kind):
+            raise UserError(f'{path}: no checkpoint of a run, {key} is a {type(content[key]).__name__}, expected a '
+                            f'{kind.__name__}')
     return content
 
 
@@ -121,11 +127,12 @@ def load_model(path: Path | str, device: torch.device | str = 'cpu') -> tuple[nn
         The model in eval mode on ``device``, its configuration, and the checkpoint.
 
     Raises:
-        UserError: see :func:`load_checkpoint`; or the weights do not fit the stored configuration.
+        UserError: see :func:`load_checkpoint`; or a stored setting is out of range, or the weights do not fit.
     """
     checkpoint = load_checkpoint(path, device)
-    config = EasyDict(checkpoint['config'])
+    check_stored_settings(checkpoint['config'], flatten(CONFIG), f'{path}: its configuration')
     try:
+        config = EasyDict(checkpoint['config'])
         model = build_model(config)
         model.load_state_dict(checkpoint['model_state_dict'])
     except (RuntimeError, KeyError, AttributeError, TypeError, ValueError) as error:

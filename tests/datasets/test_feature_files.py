@@ -6,6 +6,7 @@ import resource
 import numpy as np
 import pytest
 
+from benchmarks.mutations import npy_bytes
 from datasets.feature_files import (
     CHUNK_BYTES,
     check_finite,
@@ -35,6 +36,11 @@ def archive(path, keep=None):
     path.write_bytes(path.read_bytes()[:keep])
 
 
+def with_header(header):
+    """Write features with a header of one's own."""
+    return lambda path: path.write_bytes(npy_bytes(FEATURES, header))
+
+
 def break_header(path):
     path.write_bytes(save(path, FEATURES).read_bytes().replace(b'(4, 3)', b'((4, 3'))
 
@@ -45,6 +51,17 @@ BROKEN = {
     '0 bytes': (lambda path: cut(path, 0), 'cannot be read'),
     'text': (lambda path: path.write_text('0.1 0.2\n0.3 0.4\n'), 'cannot be read'),
     'damaged header': (break_header, 'cannot be read'),
+    'entries no dict holds': (with_header('{[]: 1}'), 'cannot be read'),
+    'names that cannot be sorted': (with_header("{'descr': '<f4', 3: 4}"), 'cannot be read'),
+    'nested without end': (with_header('-' * 5000 + '1'), 'cannot be read'),
+    'type of too few parts': (with_header("{'descr': [('a',)], 'fortran_order': False, 'shape': (4, 3)}"),
+                              'cannot be read'),
+    'a negative shape': (with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (-4, 3)}"), 'cannot be read'),
+    'a shape past all memory': (with_header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({10**30}, 3)}}"),
+                                'cannot be read'),
+    'a shape past the file': (with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (4000000000, 3)}"),
+                              'cannot be read'),
+    'a pipe': (os.mkfifo, 'no regular file'),
     'npz': (archive, 'a .npz archive, expected (T, D)'),
     'truncated npz': (lambda path: archive(path, 60), 'cannot be read'),
     'a folder': (lambda path: path.mkdir(), 'cannot be read'),
@@ -69,6 +86,7 @@ def test_broken_files_are_refused_in_one_line(tmp_path, damage):
     with pytest.raises(UserError) as error:
         open_recording(path, 2)
     assert str(error.value).startswith(f'{path}: ') and expected in str(error.value)
+    assert '\n' not in str(error.value)
 
 
 @pytest.mark.parametrize('kind', [np.float16, np.float32, np.float64])

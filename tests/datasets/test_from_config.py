@@ -105,7 +105,15 @@ def test_a_recording_that_has_gone_is_named(dataset):
     recordings = load_dataset(dataset)
     splits = choose_splits(dataset, recordings, None)
     gone = recordings['Pie.cmu'].pop(2)
-    with pytest.raises(UserError, match=f'recording {gone.handle} of task Pie.cmu is in the split, but not'):
+    with pytest.raises(UserError, match=f"recording '{gone.handle}' of task 'Pie.cmu' is in the split, but not"):
+        split_recordings(recordings, splits)
+
+
+def test_a_split_cannot_rename_a_task(dataset):
+    recordings = load_dataset(dataset)
+    splits = choose_splits(dataset, recordings, None)
+    splits['../../elsewhere'] = splits.pop('Pie.cmu')  # evaluation names pictures by the task
+    with pytest.raises(UserError, match="of task '../../elsewhere' is in the split, but not in the dataset"):
         split_recordings(recordings, splits)
 
 

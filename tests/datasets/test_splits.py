@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from datasets.splits import load_splits, make_splits
+from datasets.splits import load_run_splits, load_splits, make_splits
 from utils.errors import UserError
 
 SHARES = (0.75, 0.10, 0.15)
@@ -46,6 +46,7 @@ def write(tmp_path, content):
     ({'splits': {'tea': ['t1']}}, "task tea: found ['t1'], expected the three lists"),
     ({'splits': {'tea': {'train': ['t1'], 'test': []}}}, "task tea: found ['test', 'train']"),
     ({'splits': {'tea': {**GOOD, 'dev': []}}}, 'task tea: found'),
+    ({'splits': {'tea': 'two\nlines'}}, "task tea: found 'two\\nlines', expected the three lists"),
     ({'splits': {'tea': {**GOOD, 'val': 't2'}}}, 'task tea: val is no list'),
     ({'splits': {'tea': {**GOOD, 'test': [3]}}}, 'task tea: test is no list'),
     ({'splits': {'tea': {**GOOD, 'test': ['p1']}}}, "task tea: test names 'p1'"),
@@ -78,3 +79,19 @@ def test_a_complete_file_gives_no_warning(tmp_path, caplog):
     splits = {'tea': GOOD, 'pie': {'train': ['p1'], 'val': [], 'test': ['p2']}}
     assert load_splits(write(tmp_path, {'splits': splits}), HANDLES) == splits
     assert not caplog.records
+
+
+def test_the_split_of_a_run_is_read_as_it_was_written(tmp_path):
+    assert load_run_splits(write(tmp_path, {'splits': {'tea': GOOD}})) == {'tea': GOOD}
+
+
+@pytest.mark.parametrize(('content', 'expected'), [
+    ('{"splits": ', 'not valid JSON'), ([], 'no object under "splits"'), ({'tea': GOOD}, 'no object under "splits"'),
+    ({'splits': {'tea': [1]}}, "task 'tea': found [1], expected the three lists"),
+    ({'splits': {'a\nb': {**GOOD, 'val': [1]}}}, "task 'a\\nb': val is no list")])
+def test_a_damaged_split_of_a_run_is_named_in_one_line(tmp_path, content, expected):
+    path = write(tmp_path, content)
+    with pytest.raises(UserError) as error:
+        load_run_splits(path)
+    assert str(error.value).startswith(f'{path}: ') and expected in str(error.value)
+    assert '\n' not in str(error.value)

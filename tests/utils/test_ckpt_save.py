@@ -187,8 +187,7 @@ def test_a_model_with_drop_network_is_loaded_as_one(small_config, tmp_path):
 
 @pytest.mark.parametrize('change', [lambda config: config.update(OUTPUT_DIMENSIONALITY=7),
                                     lambda config: config.PROGRESS_LOSS.update(enabled=False),
-                                    lambda config: config.pop('ARCHITECTURE'),
-                                    lambda config: config.BASEARCH.update(ARCHITECTURE='unheard_of')])
+                                    lambda config: config.pop('ARCHITECTURE')])
 def test_weights_that_do_not_fit_their_configuration_are_refused(small_config, tmp_path, change):
     wrong = copy.deepcopy(small_config)
     change(wrong)
@@ -196,6 +195,39 @@ def test_weights_that_do_not_fit_their_configuration_are_refused(small_config, t
     with pytest.raises(UserError, match='the weights do not fit the configuration stored with them') as caught:
         get_ckpt_for_eval(tmp_path, 'cpu')
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(('change', 'message'), [
+    (lambda config: config.BASEARCH.update(ARCHITECTURE='unheard_of'), 'ARCHITECTURE is .unheard_of., expected'),
+    (lambda config: config.update(EVAL_PLOTFOLDER='../elsewhere'), 'EVAL_PLOTFOLDER is .../elsewhere.'),
+    (lambda config: config.update(EVAL_PLOTFOLDER='/elsewhere'), 'EVAL_PLOTFOLDER is'),
+    (lambda config: config.update(SKIP_RATE=0), 'SKIP_RATE is 0'),
+    (lambda config: config.update(SKIP_RATE='2'), "SKIP_RATE is '2'"),
+    (lambda config: config.update(ARCHITECTURE=[1]), 'the weights do not fit the configuration')])
+def test_stored_settings_are_checked_like_given_ones(small_config, tmp_path, change, message):
+    wrong = copy.deepcopy(small_config)
+    change(wrong)
+    save(small_config, tmp_path / 'best_model_combined.pt', config=wrong)
+    with pytest.raises(UserError, match=message) as caught:
+        get_ckpt_for_eval(tmp_path, 'cpu')
+    assert '\n' not in str(caught.value)
+
+
+def test_settings_of_another_version_are_let_be(small_config, tmp_path):
+    small_config.OF_ANOTHER_VERSION = {'list': [1]}
+    save(small_config, tmp_path / 'best_model_combined.pt')
+    assert get_ckpt_for_eval(tmp_path, 'cpu')[1] == 3
+
+
+@pytest.mark.parametrize(('key', 'value', 'found'), [
+    ('config', [1], 'list'), ('config', 'text', 'str'), ('model_state_dict', torch.ones(2), 'Tensor'),
+    ('optimizer_state_dict', None, 'NoneType'), ('epoch', 'last', 'str'), ('loss', {}, 'dict')])
+def test_a_checkpoint_with_other_things_in_its_places_is_refused(small_config, tmp_path, key, value, found):
+    path = tmp_path / 'last.pt'
+    save(small_config, path)
+    torch.save({**torch.load(path, weights_only=True), key: value}, path)
+    with pytest.raises(UserError, match=f'last.pt: no checkpoint of a run, {key} is a {found}, expected a'):
+        load_checkpoint(path)
 
 
 class MakesFolder:
