@@ -9,6 +9,7 @@ from easydict import EasyDict
 
 from configs.entry_config import parse_training_arguments
 from configs.paths import environment_path
+from configs.sources import describe_config
 from datasets.from_config import (
     choose_splits,
     count_recordings,
@@ -20,6 +21,7 @@ from datasets.from_config import (
 from datasets.json_dataset import make_train_loaders, make_validation_loaders
 from models.alignment_training_loop import alignment_training_loop
 from models.build import build_model, fill_in_sizes, fill_in_steps
+from training.dry_run import dry_run
 from training.interrupt import StopRequest, command_to_go_on, stop_on_signals
 from training.resume import LAST_NAME
 from training.step import freeze_encoder
@@ -74,6 +76,10 @@ def train(config: EasyDict, arguments: argparse.Namespace) -> None:
         LOGGER.info('encoder and heads start from %s', load_encoder_weights(model, config.INIT_FROM))
     if config.FREEZE_ENCODER:
         freeze_encoder(model)
+    loss_fn = get_loss_function(config, config.NUM_EPOCHS)
+    if arguments.dry_run:
+        print(dry_run(model, loss_fn, train_loaders, val_loaders, config, device))
+        return
 
     if not arguments.resume:
         create_run_folder(run_path, overwrite=arguments.overwrite)
@@ -82,8 +88,8 @@ def train(config: EasyDict, arguments: argparse.Namespace) -> None:
     LOGGER.info('%s: %d train, %d val, %d test recordings of %d tasks; %d parameters; on %s', config.EXPERIMENTNAME,
                 *count_recordings(parts), len(splits), sum(weight.numel() for weight in model.parameters()), device)
     with stop_on_signals(StopRequest()) as stop:
-        alignment_training_loop(model, train_loaders, get_loss_function(config, config.NUM_EPOCHS), run_path, config,
-                                val_loaders, device=device, resume=arguments.resume, stop=stop)
+        alignment_training_loop(model, train_loaders, loss_fn, run_path, config, val_loaders,
+                                device=device, resume=arguments.resume, stop=stop)
     LOGGER.info('done; evaluate it with: python eval.py -f %s', run_path)
 
 
@@ -99,6 +105,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     def command() -> None:
         config, arguments = parse_training_arguments(argv, Path(__file__).name)
         set_up_logging(config.DEBUG)
+        if arguments.print_config:
+            print(describe_config(config, arguments))
+            return
         try:
             train(config, arguments)
         except StoppedError as stop:

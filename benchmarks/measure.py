@@ -17,6 +17,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import torch
 
+from utils.memory import process_memory
+
 ENOUGH_SECONDS = 20.0  # a case that has been run for so long is not repeated any more
 MIB = 2 ** 20
 Result = TypeVar('Result')
@@ -48,7 +50,7 @@ def time_and_memory(run: Callable[[], object], repeats: int) -> Measurement:
         started = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - started)
-    return Measurement(statistics.median(seconds), (_memory('VmHWM') - before) / MIB)
+    return Measurement(statistics.median(seconds), (process_memory('VmHWM') - before) / MIB)
 
 
 def in_fresh_process(function: Callable[..., Result], *arguments: object) -> Result | None:
@@ -128,18 +130,8 @@ def _start_peak() -> int:
     try:
         Path('/proc/self/clear_refs').write_text('5')
     except OSError:
-        return _memory('VmHWM')  # the peak cannot be set back: what exceeds it counts
-    return _memory('VmRSS')
-
-
-def _memory(kind: str) -> int:
-    """Return the memory of the process, in bytes: 'VmRSS' now, 'VmHWM' at most so far (this one outside Linux too)."""
-    status = Path('/proc/self/status')
-    if not status.exists():
-        import resource  # there is none on Windows
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
-    return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith(kind))
+        return process_memory('VmHWM')  # the peak cannot be set back: what exceeds it counts
+    return process_memory('VmRSS')
 
 
 def _processor() -> str:

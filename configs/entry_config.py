@@ -4,7 +4,7 @@ import argparse
 import copy
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,8 +18,7 @@ DATASET_FLAGS = {
     'egoprocel': ('--egoprocel', '--ego'), 'cmu': ('--cmu',), 'egtea': ('--egtea',),
     'penn-action': ('--penn_action', '--penn'), 'pouring': ('--pouring', '--pour'), 'coin': ('--coin',),
 }
-LOSS_FLAGS = {'tcc': ('--tcc', '--TCC'), 'LAV': ('--lav', '--LAV'), 'VAVA': ('--vava', '--VAVA'),
-              'GTCC': ('--gtcc', '--GTCC')}
+LOSS_FLAGS = {name: (f'--{name.lower()}', f'--{name.upper()}') for name in CONFIG.LOSS_TYPE}
 ARCHITECTURE_FLAGS = {'temporal_stacking': ('--temporal_stacking', '--tstack'), 'naive': ('--naive',),
                       'resnet50': ('--resnet50', '--rnet50'), 'identity': ('--identity',)}
 # Settings of GTCC that were published for a dataset, where they are not the defaults.
@@ -35,6 +34,13 @@ VALUE_FLAGS = {
     'progress_sampling': 'PROGRESS_LOSS.sampling', 'seed': 'SEED', 'device': 'DEVICE', 'workers': 'WORKERS',
     'init_from': 'INIT_FROM',
 }
+# Options without a value that switch a setting on: option -> dotted key.
+SWITCHES = {
+    'mcn': 'ARCHITECTURE.MCN', 'progress': 'PROGRESS_LOSS.enabled', 'debug': 'DEBUG',
+    'freeze_encoder': 'FREEZE_ENCODER',
+    'condition_on_step': 'PROGRESS_LOSS.condition_on_step',
+}
+Layer = tuple[str, dict[str, Any]]  # where settings come from, and the settings by their dotted keys
 SAFE_NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,99}')
 
 
@@ -71,6 +77,10 @@ def training_parser(prog: str) -> argparse.ArgumentParser:
     existing.add_argument('--resume', action='store_true', help='continue a run from its ckpt/last.pt')
     existing.add_argument('--overwrite', action='store_true', help='replace an existing run folder')
     run.add_argument('--debug', action='store_true', default=None, help='verbose log')
+    look = run.add_mutually_exclusive_group()
+    look.add_argument('--print_config', action='store_true', help='print every setting with its source, and stop')
+    look.add_argument('--dry_run', action='store_true', help='load, build, train one step on the largest batch, print '
+                                                            'sizes, time and memory, and stop; writes nothing')
     return parser
 
 
@@ -127,15 +137,30 @@ def build_config(arguments: argparse.Namespace) -> EasyDict:
     Raises:
         UserError: an unknown key, a wrong type, a value out of range, or a choice that is missing.
     """
-    file_values = _read_config_file(arguments.config) if arguments.config else {}
-    line_values = _command_line_values(arguments)
-    dataset = line_values.get('DATASET_NAME') or file_values.get('DATASET_NAME')
     config = copy.deepcopy(CONFIG)
-    for values in (PUBLISHED_GTCC.get(dataset, {}), file_values, line_values):
+    for _, values in settings_in_order(arguments):
         apply_settings(config, values)
     _check_choices(config)
     config.EXPERIMENTNAME = experiment_name(config, arguments.message)
     return config
+
+
+def settings_in_order(arguments: argparse.Namespace) -> list[Layer]:
+    """Return what a command line puts over the defaults, the later over the earlier.
+
+    Args:
+        arguments: what ``training_parser`` returned.
+
+    Returns:
+        Each source with its settings: the preset of the dataset, the config file, the options, each ``--set``.
+
+    Raises:
+        UserError: an unknown key, a wrong type, or a value out of range.
+    """
+    own = [(f'--config {arguments.config}', _read_config_file(arguments.config))] if arguments.config else []
+    own += [*_options(arguments), *_assignments(arguments)]
+    dataset = next((values['DATASET_NAME'] for _, values in reversed(own) if values.get('DATASET_NAME')), None)
+    return [(f'preset of {dataset}', PUBLISHED_GTCC.get(dataset, {})), *own]
 
 
 def apply_settings(config: EasyDict, values: dict[str, Any]) -> None:
@@ -166,41 +191,48 @@ def _read_config_file(path: Path) -> dict[str, Any]:
     return {key: check_value(key, value, defaults[key], source) for key, value in values.items()}
 
 
-def _command_line_values(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return what the command line sets, as checked, dotted settings."""
-    values: dict[str, Any] = {'VERSION': arguments.version}
-    if arguments.dataset:
-        values['DATASET_NAME'] = arguments.dataset
-    if arguments.loss:
-        values.update({f'LOSS_TYPE.{name}': name == arguments.loss for name in CONFIG.LOSS_TYPE})
-    if arguments.architecture:
-        values['BASEARCH.ARCHITECTURE'] = arguments.architecture
-    for flag, key in (('mcn', 'ARCHITECTURE.MCN'), ('progress', 'PROGRESS_LOSS.enabled'), ('debug', 'DEBUG'),
-                      ('freeze_encoder', 'FREEZE_ENCODER'), ('condition_on_step', 'PROGRESS_LOSS.condition_on_step')):
-        if getattr(arguments, flag):
-            values[key] = True
-    values.update({key: getattr(arguments, option) for option, key in VALUE_FLAGS.items()
-                   if getattr(arguments, option) is not None})
-    values.update(_progress_weight(arguments))
-    if arguments.progress_pooling:
-        values['PROGRESS_LOSS.use_gru'] = arguments.progress_pooling == 'gru'
+def _options(arguments: argparse.Namespace) -> Iterator[Layer]:
+    """Yield each option that was given, with the settings behind it, checked."""
     defaults = flatten(CONFIG)
-    values = {key: check_value(key, value, defaults[key], 'command line') for key, value in values.items()}
-    for assignment in arguments.assignments:
-        key, value = _parse_assignment(assignment, defaults)
-        values[key] = value
-    return values
+    for option, values in _given_options(arguments):
+        yield option, {key: check_value(key, value, defaults[key], option) for key, value in values.items()}
 
 
-def _progress_weight(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings behind --progress_lambda and --progress_curriculum."""
+def _given_options(arguments: argparse.Namespace) -> Iterator[Layer]:
+    """Yield each option that was given, with the settings behind it."""
+    yield 'VERSION', {'VERSION': arguments.version}
+    if arguments.dataset:
+        yield DATASET_FLAGS.get(arguments.dataset, ['--dataset'])[0], {'DATASET_NAME': arguments.dataset}
+    if arguments.loss:
+        yield LOSS_FLAGS[arguments.loss][0], {f'LOSS_TYPE.{name}': name == arguments.loss for name in CONFIG.LOSS_TYPE}
+    if arguments.architecture:
+        yield ARCHITECTURE_FLAGS[arguments.architecture][0], {'BASEARCH.ARCHITECTURE': arguments.architecture}
+    yield from ((f'--{option}', {key: True}) for option, key in SWITCHES.items() if getattr(arguments, option))
+    yield from ((f'--{option}', {key: getattr(arguments, option)}) for option, key in VALUE_FLAGS.items()
+                if getattr(arguments, option) is not None)
+    yield from _progress_weight(arguments)
+    if arguments.progress_pooling:
+        yield '--progress_pooling', {'PROGRESS_LOSS.use_gru': arguments.progress_pooling == 'gru'}
+
+
+def _progress_weight(arguments: argparse.Namespace) -> Iterator[Layer]:
+    """Yield the settings behind --progress_lambda or --progress_curriculum."""
     curriculum = 'PROGRESS_LOSS.lambda_curriculum'
     if arguments.progress_lambda is not None:
-        return {'PROGRESS_LOSS.coefficient': arguments.progress_lambda, f'{curriculum}.enabled': False}
+        yield '--progress_lambda', {'PROGRESS_LOSS.coefficient': arguments.progress_lambda,
+                                    f'{curriculum}.enabled': False}
     if arguments.progress_curriculum is not None:
         start, end = arguments.progress_curriculum
-        return {f'{curriculum}.enabled': True, f'{curriculum}.start': start, f'{curriculum}.end': end}
-    return {}
+        yield '--progress_curriculum', {f'{curriculum}.enabled': True, f'{curriculum}.start': start,
+                                        f'{curriculum}.end': end}
+
+
+def _assignments(arguments: argparse.Namespace) -> Iterator[Layer]:
+    """Yield each --set with its setting, checked."""
+    defaults = flatten(CONFIG)
+    for assignment in arguments.assignments:
+        key, value = _parse_assignment(assignment, defaults)
+        yield f'--set {assignment}', {key: value}
 
 
 def _parse_assignment(assignment: str, defaults: dict[str, Any]) -> tuple[str, Any]:

@@ -1,0 +1,214 @@
+"""What a run would take: training steps on its smallest and its largest batch, and what follows for the rest."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from datasets.json_dataset import Batch, RecordingDataset, collate
+from training.augmentation import augment_batch
+from training.epoch import to_device
+from training.step import LossModule, build_optimizer, training_step
+from utils.errors import UserError
+from utils.loss_entry import LossTerms
+from utils.memory import process_memory
+
+MIB = 2 ** 20
+Loaders = Mapping[str, DataLoader]
+ChosenBatch = tuple[str, list[int]]  # a task, and positions in its dataset
+
+
+class Step(NamedTuple):
+    """A training step: its loss terms, whether it was taken, the seconds of reading the batch and of computing."""
+
+    terms: LossTerms
+    taken: bool
+    reading: float
+    seconds: float
+
+
+class Forward(NamedTuple):
+    """A validation step: the output of the model, and the seconds of model and loss."""
+
+    output: Mapping
+    seconds: float
+
+
+def dry_run(model: nn.Module, loss_fn: Callable[..., LossTerms], train: Loaders, val: Loaders, config: Mapping,
+            device: torch.device) -> str:
+    """Run a training step on the largest batch of a run, and describe what the run would take.
+
+    A step on the smallest batch goes before, twice: the first compiles what is compiled on first use, the second
+    tells how time grows with frames. Nothing is written; the model given is changed.
+
+    Args:
+        model: network of the run.
+        loss_fn: what ``get_loss_function`` returned.
+        train: task -> loader, from ``make_train_loaders``.
+        val: task -> loader, from ``make_validation_loaders``.
+        config: the CONFIG of the run.
+        device: where to compute.
+
+    Returns:
+        Lines for the user: the batch, shapes, parameters, losses, time and memory.
+
+    Raises:
+        UserError: the largest batch does not fit into memory.
+    """
+    datasets = {task: loader.dataset for task, loader in train.items()}
+    smallest, largest = extreme_batches(datasets, config.BATCH_SIZE)
+    module = LossModule(model.to(device), loss_fn)
+    optimizer = build_optimizer(model, config.LEARNING_RATE, config.PROGRESS_LOSS.head_learning_rate,
+                                config.WEIGHT_DECAY)
+    with _in_memory(datasets, largest):
+        for _ in range(2):
+            small = _train_step(module, optimizer, datasets, smallest, config, device)
+        large = _train_step(module, optimizer, datasets, largest, config, device)
+        validation = _validation_step(module, _read(datasets, largest), config, device)
+    few, many = count_frames(datasets, smallest), count_frames(datasets, largest)
+    start, slope = fit_seconds((few, many), (small.seconds, large.seconds))
+    epoch = (sum(start + slope * frames for frames in frames_of_batches(train))
+             + sum(frames_of_batches(val)) * validation.seconds / many)
+    return '\n'.join([
+        f'dry run of {config.EXPERIMENTNAME} on {device}; nothing is written',
+        f'largest batch    {_describe_batch(datasets, largest)}',
+        *_describe_shapes(validation.output),
+        *describe_parameters(model),
+        f'losses           {_describe_losses(large)}',
+        f'reading          {large.reading:.3g} s for the largest batch; the next one is read while one is computed',
+        f'step             {large.seconds:.3g} s on the largest batch ({many:,} frames), {small.seconds:.3g} s on the '
+        f'smallest ({few:,})',
+        f'epoch            about {format_duration(epoch)}, validation included',
+        f'run              about {format_duration(epoch * config.NUM_EPOCHS)} for {config.NUM_EPOCHS} epochs, '
+        'checkpoints and pictures not included',
+        f'memory           {describe_memory(device)}',
+    ])
+
+
+@contextmanager
+def _in_memory(datasets: Mapping[str, RecordingDataset], batch: ChosenBatch) -> Iterator[None]:
+    """Turn running out of memory into a message that names the batch."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch says it by a RuntimeError, on the CPU a plain one
+        if isinstance(error, RuntimeError) and 'memory' not in str(error):
+            raise
+        task, indices = batch
+        handles = ', '.join(datasets[task].recordings[index].handle for index in indices)
+        raise UserError(f'the largest batch ({handles} of task {task}, {count_frames(datasets, batch):,} frames) does '
+                        'not fit into memory; lower --batch_size, or raise SKIP_RATE') from error
+
+
+def extreme_batches(datasets: Mapping[str, RecordingDataset], batch_size: int) -> tuple[ChosenBatch, ChosenBatch]:
+    """Return the smallest and the largest batch that training can meet, by frames: each a task and indices in it."""
+    by_length = {task: sorted(range(len(dataset)), key=lambda index: dataset.recordings[index].num_frames)
+                 for task, dataset in datasets.items()}
+    shortest = [(task, order[:batch_size]) for task, order in by_length.items()]
+    longest = [(task, order[::-1][:batch_size]) for task, order in by_length.items()]
+    return (min(shortest, key=lambda batch: count_frames(datasets, batch)),
+            max(longest, key=lambda batch: count_frames(datasets, batch)))
+
+
+def count_frames(datasets: Mapping[str, RecordingDataset], batch: ChosenBatch) -> int:
+    """Return the frames of a batch, without reading it."""
+    task, indices = batch
+    return sum(datasets[task].recordings[index].num_frames for index in indices)
+
+
+def frames_of_batches(loaders: Loaders) -> list[int]:
+    """Return the frames of each batch of an epoch, those of recordings that fill a batch included, without reading."""
+    return [sum(loader.dataset.recordings[index].num_frames for index in batch)
+            for loader in loaders.values() for batch in loader.batch_sampler]
+
+
+def fit_seconds(frames: Sequence[int], seconds: Sequence[float]) -> tuple[float, float]:
+    """Return a, b of ``seconds = a + b frames`` through two batches, the smaller first; neither is below 0."""
+    (few, many), (fast, slow) = frames, seconds
+    if many == few or slow <= fast:
+        return max(seconds), 0.0
+    slope = (slow - fast) / (many - few)
+    return (fast - slope * few, slope) if slope * few <= fast else (0.0, slow / many)
+
+
+def _read(datasets: Mapping[str, RecordingDataset], batch: ChosenBatch) -> Batch:
+    task, indices = batch
+    return collate([datasets[task][index] for index in indices])
+
+
+def _train_step(module: LossModule, optimizer: torch.optim.Optimizer, datasets: Mapping[str, RecordingDataset],
+                chosen: ChosenBatch, config: Mapping, device: torch.device) -> Step:
+    """Read a batch and run a step of the first epoch on it."""
+    started = time.perf_counter()
+    batch = _read(datasets, chosen)
+    read = time.perf_counter()
+    module.train()
+    videos = augment_batch(to_device(batch.videos, device), config.AUGMENTATION)
+    limits = {'encoder': config.CLIP_GRAD_NORM, 'progress_head': config.HEAD_CLIP_GRAD_NORM}
+    terms, taken = training_step(module, optimizer, videos, batch.times, 0, limits)
+    _wait_for(device)
+    return Step(terms, taken, read - started, time.perf_counter() - read)
+
+
+@torch.no_grad()
+def _validation_step(module: LossModule, batch: Batch, config: Mapping, device: torch.device) -> Forward:
+    """Run model and loss on a batch as validation does."""
+    module.eval()
+    started = time.perf_counter()
+    output = module.model(to_device(batch.videos, device))
+    module.loss_fn(output, config.NUM_EPOCHS - 1, times=batch.times)
+    _wait_for(device)
+    return Forward(output, time.perf_counter() - started)
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+
+
+def _describe_batch(datasets: Mapping[str, RecordingDataset], chosen: ChosenBatch) -> str:
+    """Name a batch's task and its recordings, with their shapes."""
+    task, _ = chosen
+    batch = _read(datasets, chosen)
+    recordings = zip(batch.times, batch.videos, strict=True)
+    return f'task {task}: ' + ', '.join(f'{times["name"]} {tuple(video.shape)}' for times, video in recordings)
+
+
+def _describe_shapes(output: Mapping) -> Iterator[str]:
+    """Yield a line of shapes per list of tensors in the model's output."""
+    for name, tensors in output.items():
+        if isinstance(tensors, list):
+            yield f'{name:17}{", ".join(str(tuple(tensor.shape)) for tensor in tensors)}'
+
+
+def _describe_losses(step: Step) -> str:
+    values = ', '.join(f'{name} {float(value.detach()):.4g}' for name, value in step.terms.items())
+    return values if step.taken else f'{values}; not finite: this step would be skipped'
+
+
+def describe_parameters(model: nn.Module) -> Iterator[str]:
+    """Yield a line with the number of a model's parameters, and one for each part."""
+    parts = {'parameters': model, **{f'  {name}': part for name, part in model.named_children()}}
+    for label, part in parts.items():
+        count = sum(weight.numel() for weight in part.parameters())
+        trained = sum(weight.numel() for weight in part.parameters() if weight.requires_grad)
+        yield f'{label:17}{count:>11,}' + (f', {trained:,} of them trained' if trained != count else '')
+
+
+def describe_memory(device: torch.device) -> str:
+    """Say what the steps took at most: of the process and, on a GPU, there."""
+    process = f'{process_memory("VmHWM") / MIB:,.0f} MiB at most, the whole process'
+    if device.type != 'cuda':
+        return process
+    return f'{torch.cuda.max_memory_allocated(device) / MIB:,.0f} MiB at most on {device}; {process}'
+
+
+def format_duration(seconds: float) -> str:
+    """Format seconds as '3.2 s', '4 min 10 s' or '5 h 7 min'."""
+    if seconds < 60:
+        return f'{seconds:.2g} s' if seconds < 10 else f'{seconds:.0f} s'
+    minutes, rest = divmod(round(seconds), 60)
+    return f'{minutes} min {rest} s' if minutes < 60 else f'{minutes // 60} h {minutes % 60} min'
