@@ -120,8 +120,8 @@ class TrainedRun:
             raise UserError(f'{where}: an action without label, but the head is told the step (condition_on_step); '
                             f'give each action one of {", ".join(known)}')
         if label is not None and label not in known:
-            self._warn_once(f'label {label}', f'{where}: the head does not know the label {label!r}, so that the action '
-                                              f'says nothing of the pace; known are {", ".join(known)}')
+            self._warn_once(f'label {label}', f'{where}: the head does not know the label {label!r}: its action says '
+                                              f'nothing of the pace; known are {", ".join(known)}')
 
     def _warn_once(self, subject: str, message: str) -> None:
         if subject not in self._warnings:
