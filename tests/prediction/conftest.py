@@ -1,0 +1,66 @@
+"""Runs that were never trained, with heads whose answer depends on frames, steps, pace and label."""
+
+import numpy as np
+import pytest
+import torch
+
+from configs.entry_config import parse_training_arguments
+from models.build import build_model, fill_in_sizes, fill_in_steps
+from prediction import TrainedRun
+from utils.atomic_write import write_json
+from utils.ckpt_save import ckpt_save
+from utils.tensorops import Action
+
+WIDTH = 6
+SETTINGS = ['ARCHITECTURE.drop_layers=[4]', 'ARCHITECTURE.attn_layers=[8]', 'BASEARCH.NAIVE_ARCH.layers=[16]',
+            'BASEARCH.TEMPORAL_STACKING_ARCH.conv_num_channels=16', 'PROGRESS_LOSS.hidden_dim=16']
+# Recordings of two paces, so that the pace of completed actions counts.
+TRAINING = {'tea': [[Action('boil', 0, 9 * pace), Action('pour', 9 * pace + 1, 14 * pace)] for pace in (1, 2, 4)],
+            'tyre': [[Action('jack', 0, 20)]]}
+STEP_HEAD = ('--progress_sampling', 'dense', '--set', 'PROGRESS_LOSS.step_durations=true')
+
+
+def untrained(*options, width=WIDTH):
+    config, _ = parse_training_arguments(
+        ['1', '--tcc', '--mcn', '--dataset', 'random', '--progress', '-od', '8', *options,
+         *(option for setting in SETTINGS for option in ('--set', setting))], 'test')
+    fill_in_sizes(config, width, len(TRAINING))
+    fill_in_steps(config, TRAINING)
+    torch.manual_seed(1)
+    model = build_model(config)
+    if config.PROGRESS_LOSS.step_durations:
+        model.progress_head.durations.fit(TRAINING)
+    for weight in model.progress_head.fc[-2].parameters():
+        torch.nn.init.normal_(weight)  # the step head's correction starts at zero
+    return TrainedRun('random', 'best_model_combined', 1, model.eval(), config, torch.device('cpu'), sorted(TRAINING))
+
+
+@pytest.fixture(scope='session')
+def make_run():
+    """A function from options of training to a run."""
+    return untrained
+
+
+@pytest.fixture(scope='session')
+def save_run():
+    """A function that writes a run as training leaves it."""
+    def save(run, folder):
+        (folder / 'ckpt').mkdir(parents=True)
+        optimizer = torch.optim.Adam(run.model.parameters())
+        ckpt_save(run.model, optimizer, 1, 0.0, folder / 'ckpt/best_model_combined.pt', run.config)
+        write_json(folder / 'splits.json', {'splits': {task: {} for task in TRAINING}})
+        return folder
+    return save
+
+
+@pytest.fixture(scope='session')
+def step_options():
+    """Options of training that choose the head of the recommended preset."""
+    return STEP_HEAD
+
+
+@pytest.fixture(scope='session')
+def make_features():
+    """A function from a length to features (T, 6)."""
+    return lambda length, *shape: np.random.default_rng(length).standard_normal(
+        (length, *(shape or (WIDTH,)))).astype(np.float32)

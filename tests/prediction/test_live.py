@@ -1,0 +1,141 @@
+"""Progress frame by frame equals that of the whole recording, for every encoder and head."""
+
+import itertools
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from prediction import ActionMarker, ProgressStream, predict, stream
+from utils.errors import UserError
+
+SEGMENTS = [(2, 12, 'boil'), (12, 13, 'pour'), (16, 40, '0'), (40, 61, 'boil'), (63, 80, 'unseen')]
+ENCODERS = {'naive': (['--naive'], 0), 'causal': (['--tstack', '--set', 'CAUSAL=true'], 0),
+            'sees ahead': (['--tstack'], 7)}
+
+
+def with_markers(features, segments):
+    """The frames of a recording with a marker where a segment begins, or ends before a gap."""
+    begins = {start: ActionMarker(label) for start, _, label in segments}
+    ends = {end: ActionMarker(begins=False) for _, end, _ in segments}
+    markers = {0: ActionMarker(begins=False), **ends, **begins}
+    for number, frame in enumerate(features):
+        if number in markers:
+            yield markers[number]
+        yield frame
+
+
+def assert_same(streamed, prediction):
+    rows = list(prediction.rows())
+    assert [row[:3] for row in streamed] == [row[:3] for row in rows]
+    streamed, whole = (np.array([np.nan if row.progress is None else row.progress for row in these])
+                       for these in (streamed, rows))
+    np.testing.assert_allclose(streamed, whole, rtol=0, atol=1e-5)
+    assert np.nanstd(whole) > 0.01
+
+
+@pytest.fixture(params=['plan', 'mean', 'steps', 'label given'])
+def head_options(request, step_options):
+    return {'plan': [], 'mean': ['--progress_pooling', 'mean'], 'steps': step_options,
+            'label given': [*step_options, '--condition_on_step']}[request.param]
+
+
+@pytest.mark.parametrize('encoder', ENCODERS)
+def test_stream_equals_batch(make_run, make_features, head_options, encoder):
+    options, delay = ENCODERS[encoder]
+    run, features = make_run(*options, *head_options), make_features(90)
+    assert run.delay == delay
+    streamed = list(stream(run, with_markers(features, SEGMENTS), 'tea'))
+    assert_same(streamed, predict(run, features, SEGMENTS, 'tea'))
+    assert {row.action for row in streamed} == {None, 0, 1, 2, 3}  # background and four actions
+
+
+def test_stream_of_frames_equals_batch(make_run, make_features, step_options):
+    run, frames = make_run('--resnet50', *step_options, width=2), make_features(30, 2, 3, 3)
+    assert_same(list(stream(run, with_markers(frames, SEGMENTS[:2]), 'tea')),
+                predict(run, frames, SEGMENTS[:2], 'tea'))
+
+
+@pytest.mark.parametrize('skip_rate', [2, 5])
+@pytest.mark.parametrize('encoder', ENCODERS)
+def test_a_run_that_skips_frames_skips_them_in_a_stream_too(make_run, make_features, step_options, encoder, skip_rate):
+    options, delay = ENCODERS[encoder]
+    run, features = make_run(*options, *step_options, '--set', f'SKIP_RATE={skip_rate}'), make_features(91)
+    streamed = list(stream(run, with_markers(features, SEGMENTS), 'tea'))
+    assert_same(streamed, predict(run, features, SEGMENTS, 'tea'))
+    assert run.delay == delay * skip_rate and [row.frame for row in streamed] == list(range(0, 91, skip_rate))
+
+
+def test_progress_comes_after_the_delay_and_the_rest_at_the_end(make_run, make_features):
+    run, features = make_run('--tstack'), make_features(12)
+    progress = ProgressStream(run)
+    counts = [len(progress.push(torch.from_numpy(frame))) for frame in features]
+    assert counts == [0] * 7 + [1] * 5
+    assert [row.frame for row in progress.finish()] == list(range(5, 12))
+
+
+def test_a_row_is_there_before_the_next_frame_is_asked_for(make_run, make_features):
+    asked = []
+    frames = (asked.append(number) or frame for number, frame in enumerate(make_features(5)))
+    rows = stream(make_run('--naive'), frames)
+    assert asked == []
+    for number in range(5):
+        assert (next(rows).frame, asked) == (number, list(range(number + 1)))
+
+
+def test_without_markers_a_stream_is_one_action(make_run, make_features, step_options):
+    run, features = make_run('--naive', *step_options), make_features(40)
+    assert_same(list(stream(run, features, 'tea')), predict(run, features, None, 'tea'))
+
+
+def test_the_last_of_several_markers_rules(make_run, make_features, step_options):
+    run, features = make_run('--naive', *step_options), make_features(40)
+    markers = [ActionMarker('pour'), ActionMarker(begins=False, ended='boil'), ActionMarker('boil')]
+    streamed = list(stream(run, [*features[:30], *markers, *features[30:]], 'tea'))
+    expected = predict(run, features, [(0, 30, 'boil'), (30, 40, 'boil')], 'tea')
+    np.testing.assert_allclose([row.progress for row in streamed], expected.progress, rtol=0, atol=1e-5)
+    assert [streamed[29][1:3], streamed[30][1:3]] == [(0, None), (1, 'boil')]
+
+
+def test_a_label_may_be_told_when_its_action_is_over(make_run, make_features, step_options):
+    run, features = make_run('--naive', *step_options), make_features(60)
+    told = predict(run, features, [(0, 40, 'boil'), (40, 60, None)], 'tea')
+    late = list(stream(run, [*features[:40], ActionMarker(ended='boil'), *features[40:]], 'tea'))
+    never = list(stream(run, [*features[:40], ActionMarker(), *features[40:]], 'tea'))
+    np.testing.assert_allclose([row.progress for row in late], told.progress, rtol=0, atol=1e-5)
+    difference = np.abs([one.progress - other.progress for one, other in zip(late, never, strict=True)])
+    assert difference[:40].max() == 0 and difference[40:].max() > 0.01  # the pace
+
+
+def refused(run, items, task=None):
+    with pytest.raises(UserError) as caught:
+        list(stream(run, items, task, name='camera'))
+    return str(caught.value)
+
+
+def test_a_stream_refuses_what_does_not_fit_the_run(make_run, make_features):
+    run, features = make_run('--naive'), make_features(3)
+    assert 'camera: frame 1: shape (1, 5), expected (T, D)' in refused(run, [features[0], features[1, :5]])
+    assert 'camera: frame 0: shape (1, 3, 6)' in refused(run, [features])
+    assert 'camera: frame 2 holds NaN or infinity' in refused(run, [*features[:2], features[2] * np.nan])
+    assert 'camera: frame 0 holds NaN or infinity' in refused(run, [features[0].astype(float) + 1e300])
+    assert 'camera: ended before the first frame' in refused(run, [ActionMarker()])
+    assert "--task 'coffee': the run does not know it, expected one of tea, tyre" in refused(run, features, 'coffee')
+
+
+def test_a_head_that_is_told_the_step_needs_labels(make_run, make_features, step_options):
+    run, features = make_run('--naive', *step_options, '--condition_on_step'), make_features(3)
+    assert 'camera: before frame 0: an action without label' in refused(run, features, 'tea')
+    unlabelled = [ActionMarker('boil'), features[0], ActionMarker(), features[1]]
+    assert 'before frame 1: an action without label' in refused(run, unlabelled, 'tea')
+    assert 'give each action one of boil, pour' in refused(run, unlabelled, 'tea')
+    assert '--task: none given' in refused(run, [ActionMarker('boil'), *features])
+    assert len(list(stream(run, [ActionMarker(begins=False), *features], 'tea'))) == 3
+
+
+def test_an_unknown_label_is_told_once(make_run, make_features, step_options, caplog):
+    run, features = make_run('--naive', *step_options), make_features(4)
+    with caplog.at_level(logging.WARNING):
+        list(stream(run, itertools.chain.from_iterable((ActionMarker('bowl'), frame) for frame in features), 'tea'))
+    assert caplog.text.count("does not know the label 'bowl'") == 1 and 'known are boil, pour' in caplog.text
