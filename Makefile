@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
-SOURCES := $(filter-out tests/%,$(wildcard *.py */*.py))
+SOURCES := $(filter-out tests/% docs/%,$(wildcard *.py */*.py))
 
 DEMO := demo
 DEMO_RUN := $(DEMO)/output/multi-task-setting/V1___GTCC_demo.progress
@@ -11,7 +11,7 @@ DEMO_SPLITS := $(DEMO)/dset_jsons/demo.splits.json
 RECOMMENDED := configs/progress_recommended.json
 DEMO_PATHS := DATASET_PATH=$(DEMO)/data JSON_DPATH=$(DEMO)/dset_jsons OUTPUT_PATH=$(DEMO)/output
 
-.PHONY: demo test lint bench bench-training study
+.PHONY: demo test lint docs docs-check bench bench-training study
 demo: $(DEMO)/.evaluated
 	@cat $(DEMO)/.evaluated
 	@echo
@@ -25,6 +25,12 @@ test: $(INSTALLED)
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .
+
+docs: $(INSTALLED)  # the page that is written from the defaults
+	$(RUN) -m configs.describe -o docs/configuration.md
+
+docs-check: $(INSTALLED)  # runs every command of the documents
+	OMP_NUM_THREADS=1 $(RUN) docs/check_commands.py
 
 bench: $(INSTALLED)
 	$(RUN) -m benchmarks.losses

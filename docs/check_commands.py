@@ -1,0 +1,142 @@
+"""Runs the commands that stand in the documents: python docs/check_commands.py [PAGE ...].
+
+A block fenced as ```bash is a command: it is run, and must succeed. The blocks of a page run in order, in one shell, in
+a copy of the project of their own, where ``demo/`` holds the demo dataset and the three variables point to it. Other
+blocks are not run: ```text is output, ```console a command that needs a user's own data, another machine, or hours.
+"""
+
+import argparse
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+NOT_COPIED = ('.*', '__pycache__', 'demo', 'data', 'output', 'dset_jsons')
+WRITE_DEMO = ('-m', 'datasets.demo', 'demo')
+VARIABLES = {'DATASET_PATH': 'demo/data', 'JSON_DPATH': 'demo/dset_jsons', 'OUTPUT_PATH': 'demo/output'}
+RUN = 'bash'
+SHOWN_LINES = 15  # of a failed block's output
+
+
+class Block(NamedTuple):
+    """A fenced block: its language ('' for none), the number of its first line within the page, and what it holds."""
+
+    language: str
+    line: int
+    text: str
+
+
+class Failure(NamedTuple):
+    """A block that failed, and the end of what its page printed."""
+
+    block: Block
+    output: str
+
+
+def read_blocks(markdown: str) -> Iterator[Block]:
+    """Yield the fenced blocks of a page.
+
+    Raises:
+        ValueError: a fence is never closed.
+    """
+    lines = iter(enumerate(markdown.splitlines(), 1))
+    for number, line in lines:
+        fence = _fence(line)
+        if not fence:
+            continue
+        indent = len(line) - len(line.lstrip())
+        body = []
+        for _, inside in lines:
+            if _fence(inside).startswith(fence) and not inside.strip().strip(fence[0]):
+                break
+            body.append(inside[min(indent, len(inside) - len(inside.lstrip())):])
+        else:
+            raise ValueError(f'line {number}: the fence {fence} is never closed')
+        yield Block(next(iter(line.strip().strip(fence[0]).split()), ''), number + 1, '\n'.join(body) + '\n')
+
+
+def _fence(line: str) -> str:
+    """Return the marks that a fence begins with, '' for another line."""
+    text = line.strip()
+    marks = text[:len(text) - len(text.lstrip(text[:1]))] if text[:1] in ('`', '~') else ''
+    return marks if len(marks) >= 3 else ''
+
+
+def shell_script(blocks: Sequence[Block], progress: Path) -> str:
+    """Return one script for the blocks, which stops at the first error and notes where it is in ``progress``."""
+    parts = ['set -eo pipefail']
+    for position, block in enumerate(blocks):
+        parts += [f'echo {position} > {shlex.quote(str(progress))}', block.text]
+    return '\n'.join(parts)
+
+
+def run_blocks(blocks: Sequence[Block], folder: Path, timeout: float) -> Failure | None:
+    """Run blocks in order in one shell.
+
+    Args:
+        blocks: commands of a page.
+        folder: working directory, with the demo dataset.
+        timeout: seconds for all of them.
+
+    Returns:
+        The first that fails, or None.
+    """
+    environment = {**os.environ, **VARIABLES, 'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'}
+    progress = folder.with_name(f'{folder.name}.progress')
+    # A session of its own, so that what the blocks started can be stopped with them.
+    shell = subprocess.Popen(['bash', '-c', shell_script(blocks, progress)], cwd=folder, env=environment, text=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        output, status = shell.communicate(timeout=timeout)[0], shell.returncode
+    except subprocess.TimeoutExpired:
+        os.killpg(shell.pid, signal.SIGKILL)
+        output, status = f'{shell.communicate()[0]}\nstopped after {timeout:.0f} s', shell.returncode
+    if status == 0:
+        return None
+    return Failure(blocks[int(progress.read_text())], '\n'.join(output.splitlines()[-SHOWN_LINES:]))
+
+
+def check_pages(pages: Sequence[Path], timeout: float) -> int:
+    """Run the commands of each page in a fresh copy of the project, report them, and return the number of failures."""
+    failures = 0
+    with tempfile.TemporaryDirectory() as temporary:
+        fresh = Path(temporary) / 'fresh'
+        shutil.copytree(ROOT, fresh, ignore=shutil.ignore_patterns(*NOT_COPIED))
+        subprocess.run([sys.executable, *WRITE_DEMO], cwd=fresh, check=True, stdout=subprocess.DEVNULL)
+        for page in pages:
+            blocks = [block for block in read_blocks(page.read_text(encoding='utf-8')) if block.language == RUN]
+            if not blocks:
+                continue
+            folder = Path(temporary) / page.stem
+            shutil.copytree(fresh, folder)
+            started = time.monotonic()
+            failure = run_blocks(blocks, folder, timeout)
+            shutil.rmtree(folder)
+            print(f'{"FAILED" if failure else "ok":7} {page.name}: {len(blocks)} blocks, '
+                  f'{time.monotonic() - started:.1f} s', flush=True)
+            if failure:
+                failures += 1
+                print(f'{page}:{failure.block.line}: this block fails\n{failure.block.text}--\n{failure.output}')
+    return failures
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    parser = argparse.ArgumentParser(description='Run the commands that stand in the documents.')
+    parser.add_argument('pages', nargs='*', type=Path, metavar='PAGE', help='default: README.md and docs/*.md')
+    parser.add_argument('--timeout', type=float, default=300, metavar='SECONDS', help='for a page; default 300')
+    arguments = parser.parse_args(argv)
+    pages = arguments.pages or [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
+    return 1 if check_pages(pages, arguments.timeout) else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
