@@ -30,7 +30,7 @@ from utils.command_line import choose_device, run_command, seed_everything
 from utils.errors import StoppedError, UserError
 from utils.logging import get_logger, log_to_file, set_up_logging
 from utils.loss_entry import get_loss_function
-from utils.run_folder import MULTI_TASK, RunFolder, check_run_folder, create_run_folder, write_run_settings
+from utils.run_folder import MULTI_TASK, RunFolder, check_run_folder, create_run_folder
 
 LOGGER = get_logger('multitask_train')
 
@@ -82,8 +82,7 @@ def train(config: EasyDict, arguments: argparse.Namespace) -> None:
         return
 
     if not arguments.resume:
-        create_run_folder(run_path, overwrite=arguments.overwrite)
-        write_run_settings(RunFolder(run_path), to_plain(config), splits)
+        create_run_folder(run_path, to_plain(config), splits, overwrite=arguments.overwrite)
     log_to_file(RunFolder(run_path).log)
     LOGGER.info('%s: %d train, %d val, %d test recordings of %d tasks; %d parameters; on %s', config.EXPERIMENTNAME,
                 *count_recordings(parts), len(splits), sum(weight.numel() for weight in model.parameters()), device)

@@ -89,7 +89,7 @@ def test_a_run_killed_in_its_third_epoch_goes_on_to_the_same_numbers(whole, plac
                             timeout=100)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert load_checkpoint(RUN / 'ckpt/last.pt')['epoch'] == 2
-    (RUN / 'ckpt/.last.4711.pt').write_bytes(b'half of a checkpoi')  # as if killed while writing
+    (RUN / f'ckpt/.last.{os.getpid()}.partial.pt').write_bytes(b'half of a checkpoi')  # as if killed while writing
     (RUN / 'losses.csv').unlink()  # as if killed between checkpoint and table
     assert multitask_train.main([*SMALL, '--resume']) == 0
     assert_same_run(RUN, whole / RUN)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from utils.errors import UserError
+
 ROOT = 'progress'
 
 
@@ -34,9 +36,26 @@ def set_up_logging(verbose: bool = False) -> None:
     logger.addHandler(handler)
 
 
+class _LogFile(logging.FileHandler):
+    """A file that, once it cannot be written, says so in one line and lets the work go on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        logger = logging.getLogger(ROOT)
+        logger.removeHandler(self)
+        logger.warning('%s: cannot be written any more (%s); the log goes on here alone', self.baseFilename,
+                       sys.exc_info()[1])
+
+
 def log_to_file(path: Path) -> logging.Handler:
-    """Copy the project's log to ``path`` (appended); the handler returned can be removed again."""
-    handler = logging.FileHandler(path, encoding='utf-8')
+    """Copy the project's log to ``path`` (appended); the handler returned can be removed again.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    try:
+        handler = _LogFile(path, encoding='utf-8')
+    except OSError as error:
+        raise UserError(f'{path}: cannot be written ({error.strerror}); make the run folder writable') from error
     handler.setFormatter(logging.Formatter('%(asctime)s %(levelname)s %(message)s'))
     logging.getLogger(ROOT).addHandler(handler)
     return handler

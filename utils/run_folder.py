@@ -1,6 +1,8 @@
 """The folder of a run: where it lies and which files it holds."""
 
 import json
+import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,21 +59,54 @@ def check_run_folder(path: Path, *, overwrite: bool) -> None:
         raise UserError(f'{path}: exists and holds no config.json, so it is no run; move it away')
 
 
-def create_run_folder(path: Path, *, overwrite: bool) -> RunFolder:
-    """Make an empty run folder, replacing an earlier one only with ``overwrite``.
+def create_run_folder(path: Path, config: dict, splits: dict, *, overwrite: bool) -> RunFolder:
+    """Make a run folder that holds its settings, whole or not at all; replaces an earlier one only with ``overwrite``.
+
+    Args:
+        path: the folder.
+        config: the resolved configuration.
+        splits: the split in force.
+        overwrite: whether an earlier run is replaced.
 
     Raises:
-        UserError: see :func:`check_run_folder`; or the folder cannot be made.
+        UserError: see :func:`check_run_folder`; or the folder cannot be made, and an earlier run is as it was.
     """
     check_run_folder(path, overwrite=overwrite)
+    new, old = (path.with_name(f'.{path.name}.{os.getpid()}.{state}') for state in ('new', 'old'))
     try:
-        if path.exists():
-            shutil.rmtree(path)
-        (path / 'ckpt').mkdir(parents=True)
+        _remove_leftovers(path)
+        (new / 'ckpt').mkdir(parents=True)
+        write_json(RunFolder(new).config, config)
+        write_json(RunFolder(new).splits, {'splits': splits})
+        _put_in_place(new, path, old)
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise UserError(f'OUTPUT_PATH: {path} cannot be made ({error.strerror}); choose a folder that can be written'
                         ) from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
     return RunFolder(path)
+
+
+def _put_in_place(new: Path, path: Path, old: Path) -> None:
+    """Rename a new run onto its place, where an earlier one goes aside and comes back if that fails."""
+    if not path.exists():
+        new.rename(path)
+        return
+    path.rename(old)
+    try:
+        new.rename(path)
+    except BaseException:
+        old.rename(path)
+        raise
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove folders that a process was making or replacing when it was killed."""
+    leftover = re.compile(rf'\.{re.escape(path.name)}\.\d+\.(new|old)')
+    for folder in path.parent.iterdir() if path.parent.is_dir() else ():
+        if leftover.fullmatch(folder.name):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def open_run_folder(path: Path) -> RunFolder:
@@ -99,9 +134,3 @@ def read_json(path: Path) -> dict:
         raise UserError(f'{path}: missing from the run folder; train anew') from error
     except (OSError, ValueError) as error:
         raise UserError(f'{path}: cannot be read ({error}); train anew') from error
-
-
-def write_run_settings(folder: RunFolder, config: dict, splits: dict) -> None:
-    """Write the resolved configuration and the split in force."""
-    write_json(folder.config, config)
-    write_json(folder.splits, {'splits': splits})

@@ -1,11 +1,18 @@
 """A file is whole or not there, whatever ends the writing."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from utils.atomic_write import atomic_path, remove_leftovers, write_json
 from utils.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path):
@@ -43,7 +50,47 @@ def test_json_is_readable(tmp_path):
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
-    for name in ('last.pt', '.last.4711.pt', '.losses.12.csv', '.hidden', '.name.pt', 'epoch-5.pt'):
+    dead = subprocess.Popen(['true'])
+    dead.wait()
+    kept = {'last.pt', '.hidden', '.p01.12.npy', f'.last.{os.getppid()}.partial.pt'}  # the last is being written
+    left = {f'.last.{dead.pid}.partial.pt', f'.no ending.{dead.pid}.partial', f'.config.{os.getpid()}.partial.json',
+            f'.losses.{10**30}.partial.csv'}
+    for name in kept | left:
         (tmp_path / name).write_text('')
     remove_leftovers(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ['.hidden', '.name.pt', 'epoch-5.pt', 'last.pt']
+    assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def test_a_folder_without_leftovers_needs_not_be_there(tmp_path):
+    remove_leftovers(tmp_path / 'nowhere')
+
+
+def test_a_killed_process_leaves_the_old_file_and_what_is_removed(tmp_path):
+    path = tmp_path / 'last.pt'
+    path.write_text('old')
+    code = ('import os, signal, sys; from utils.atomic_write import atomic_path\n'
+            'with atomic_path(sys.argv[1]) as temporary:\n'
+            '    temporary.write_text("half"); os.kill(os.getpid(), signal.SIGKILL)')
+    killed = subprocess.run([sys.executable, '-c', code, path], cwd=ROOT, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    assert path.read_text() == 'old' and len(list(tmp_path.iterdir())) == 2
+    remove_leftovers(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ['last.pt']
+
+
+@pytest.mark.parametrize('name', ['a file/table.csv', 'x' * 300 + '.csv'])
+def test_where_nothing_can_be_removed_either_the_mistake_is_still_one_line(tmp_path, name):
+    (tmp_path / 'a file').write_text('')
+    with pytest.raises(UserError, match='csv: cannot be written'):
+        write_json(tmp_path / name, {})
+
+
+def test_file_and_name_are_brought_to_the_disk_in_that_order(tmp_path, monkeypatch):
+    synced = []
+
+    def note(descriptor):
+        synced.append((os.path.basename(os.readlink(f'/proc/self/fd/{descriptor}')), (tmp_path / 'a.json').exists()))
+
+    monkeypatch.setattr(os, 'fsync', note)
+    write_json(tmp_path / 'a.json', {})
+    assert synced == [(f'.a.{os.getpid()}.partial.json', False), (tmp_path.name, True)]

@@ -1,9 +1,12 @@
 """A run's folder: made, found, and never replaced unasked."""
 
 import json
+import os
+import re
 
 import pytest
 
+from utils import run_folder
 from utils.errors import UserError
 from utils.run_folder import (
     RunFolder,
@@ -11,14 +14,17 @@ from utils.run_folder import (
     create_run_folder,
     open_run_folder,
     read_json,
-    write_run_settings,
 )
 
+SPLITS = {'task': {'train': ['a'], 'val': [], 'test': ['b']}}
 
-def make_run(path):
-    folder = create_run_folder(path, overwrite=False)
-    write_run_settings(folder, {'SEED': 3}, {'task': {'train': ['a'], 'val': [], 'test': ['b']}})
-    return folder
+
+def make_run(path, **options):
+    return create_run_folder(path, {'SEED': 3}, SPLITS, **{'overwrite': False, **options})
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_a_new_folder_holds_settings_and_an_empty_ckpt(tmp_path):
@@ -26,7 +32,7 @@ def test_a_new_folder_holds_settings_and_an_empty_ckpt(tmp_path):
     assert {path.name for path in folder.path.iterdir()} == {'ckpt', 'config.json', 'splits.json'}
     assert not list(folder.checkpoints.iterdir())
     assert read_json(folder.config) == {'SEED': 3}
-    assert json.loads(folder.splits.read_text()) == {'splits': {'task': {'train': ['a'], 'val': [], 'test': ['b']}}}
+    assert json.loads(folder.splits.read_text()) == {'splits': SPLITS}
     assert (folder.losses.name, folder.log.name) == ('losses.csv', 'train.log')
 
 
@@ -34,10 +40,50 @@ def test_a_run_is_replaced_only_with_overwrite(tmp_path):
     folder = make_run(tmp_path / 'run')
     (folder.checkpoints / 'last.pt').write_text('weights')
     with pytest.raises(UserError, match='run: this run exists; --overwrite replaces it, or give another VERSION'):
-        create_run_folder(folder.path, overwrite=False)
+        make_run(folder.path)
     assert (folder.checkpoints / 'last.pt').read_text() == 'weights'
-    assert create_run_folder(folder.path, overwrite=True) == RunFolder(folder.path)
-    assert [path.name for path in folder.path.rglob('*')] == ['ckpt']
+    assert make_run(folder.path, overwrite=True) == RunFolder(folder.path)
+    assert names(folder.path) == ['ckpt', 'config.json', 'splits.json'] and names(folder.checkpoints) == []
+    assert names(tmp_path) == ['run']
+
+
+@pytest.mark.parametrize('step', ['write_json', '_put_in_place'])
+@pytest.mark.parametrize('ends', [OSError(28, 'No space left on device'), KeyboardInterrupt()])
+def test_what_ends_the_making_of_a_run_leaves_the_earlier_one_and_nothing_else(tmp_path, monkeypatch, step, ends):
+    folder = make_run(tmp_path / 'run')
+    (folder.checkpoints / 'last.pt').write_text('weights')
+
+    def end(*arguments):
+        raise ends
+
+    monkeypatch.setattr(run_folder, step, end)
+    with pytest.raises((UserError, KeyboardInterrupt)) as caught:
+        make_run(folder.path, overwrite=True)
+    if isinstance(ends, OSError):
+        assert re.fullmatch('OUTPUT_PATH: .*run cannot be made .No space left on device.; .*', str(caught.value))
+    assert (folder.checkpoints / 'last.pt').read_text() == 'weights' and names(tmp_path) == ['run']
+    with pytest.raises((UserError, KeyboardInterrupt)):
+        make_run(tmp_path / 'other')
+    assert names(tmp_path) == ['run']
+
+
+def test_the_earlier_run_comes_back_where_the_new_one_cannot_be_put_in_place(tmp_path):
+    folder = make_run(tmp_path / 'run')
+    with pytest.raises(OSError, match='No such file'):
+        run_folder._put_in_place(tmp_path / 'not there', folder.path, tmp_path / 'aside')
+    assert names(tmp_path) == ['run'] and folder.config.exists()
+
+
+def test_what_a_killed_process_was_making_goes_and_no_more(tmp_path):
+    for name in ('.run.123.new', '.run.123.old', '.run2.123.new', '.run.x.new', 'run.123.new'):
+        (tmp_path / name / 'ckpt').mkdir(parents=True)
+    make_run(tmp_path / 'run')
+    assert names(tmp_path) == ['.run.x.new', '.run2.123.new', 'run', 'run.123.new']
+
+
+def test_a_process_number_that_comes_again_is_no_obstacle(tmp_path):
+    (tmp_path / f'.run.{os.getpid()}.new/ckpt').mkdir(parents=True)
+    assert make_run(tmp_path / 'run').config.exists()
 
 
 @pytest.mark.parametrize('kind', ['folder', 'file'])
@@ -47,7 +93,7 @@ def test_what_is_no_run_is_never_removed(tmp_path, kind):
     kept.parent.mkdir(exist_ok=True)
     kept.write_text('years of work')
     with pytest.raises(UserError, match='holds no config.json, so it is no run; move it away'):
-        create_run_folder(path, overwrite=True)
+        make_run(path, overwrite=True)
     assert kept.read_text() == 'years of work'
 
 
@@ -60,7 +106,7 @@ def test_checking_writes_nothing(tmp_path):
 def test_a_folder_that_cannot_be_made_names_the_variable(tmp_path):
     (tmp_path / 'output').write_text('a file')
     with pytest.raises(UserError, match='OUTPUT_PATH: .* cannot be made'):
-        create_run_folder(tmp_path / 'output/run', overwrite=False)
+        make_run(tmp_path / 'output/run')
 
 
 def test_opening_wants_a_run_with_checkpoints(tmp_path):
