@@ -19,10 +19,12 @@ from datasets.from_config import (
     split_recordings,
 )
 from datasets.json_dataset import make_train_loaders, make_validation_loaders
+from datasets.unused import explain_unused
 from models.alignment_training_loop import alignment_training_loop
 from models.build import build_model, fill_in_sizes, fill_in_steps
 from training.dry_run import dry_run
 from training.interrupt import StopRequest, command_to_go_on, stop_on_signals
+from training.report import RunReport
 from training.resume import LAST_NAME
 from training.step import freeze_encoder
 from utils.ckpt_save import load_encoder_weights, to_plain
@@ -86,9 +88,11 @@ def train(config: EasyDict, arguments: argparse.Namespace) -> None:
     log_to_file(RunFolder(run_path).log)
     LOGGER.info('%s: %d train, %d val, %d test recordings of %d tasks; %d parameters; on %s', config.EXPERIMENTNAME,
                 *count_recordings(parts), len(splits), sum(weight.numel() for weight in model.parameters()), device)
+    report = RunReport([recording.handle for members in parts['train'].values() for recording in members],
+                       explain_unused(config, recordings, parts))
     with stop_on_signals(StopRequest()) as stop:
         alignment_training_loop(model, train_loaders, loss_fn, run_path, config, val_loaders,
-                                device=device, resume=arguments.resume, stop=stop)
+                                device=device, resume=arguments.resume, stop=stop, report=report)
     LOGGER.info('done; evaluate it with: python eval.py -f %s', run_path)
 
 

@@ -37,7 +37,7 @@ VALUE_FLAGS = {
 # Options without a value that switch a setting on: option -> dotted key.
 SWITCHES = {
     'mcn': 'ARCHITECTURE.MCN', 'progress': 'PROGRESS_LOSS.enabled', 'debug': 'DEBUG',
-    'freeze_encoder': 'FREEZE_ENCODER',
+    'detect_anomaly': 'DETECT_ANOMALY', 'freeze_encoder': 'FREEZE_ENCODER',
     'condition_on_step': 'PROGRESS_LOSS.condition_on_step',
 }
 Layer = tuple[str, dict[str, Any]]  # where settings come from, and the settings by their dotted keys
@@ -77,6 +77,8 @@ def training_parser(prog: str) -> argparse.ArgumentParser:
     existing.add_argument('--resume', action='store_true', help='continue a run from its ckpt/last.pt')
     existing.add_argument('--overwrite', action='store_true', help='replace an existing run folder')
     run.add_argument('--debug', action='store_true', default=None, help='verbose log')
+    run.add_argument('--detect_anomaly', action='store_true', default=None,
+                     help='end the run where a value first stops being finite, and tell where; slow')
     look = run.add_mutually_exclusive_group()
     look.add_argument('--print_config', action='store_true', help='print every setting with its source, and stop')
     look.add_argument('--dry_run', action='store_true', help='load, build, train one step on the largest batch, print '

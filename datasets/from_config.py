@@ -5,12 +5,10 @@ from pathlib import Path
 
 from configs.paths import dataset_paths
 from datasets.feature_files import small_enough_to_check
-from datasets.json_dataset import Recording, load_recordings
+from datasets.json_dataset import RecordingsByTask, load_recordings
 from datasets.splits import PARTS, Splits, load_splits, make_splits
 from utils.errors import UserError
 from utils.tensorops import Action, list_actions
-
-RecordingsByTask = dict[str, list[Recording]]
 
 
 def reads_frames(config: Mapping) -> bool:
@@ -63,8 +61,8 @@ def split_recordings(recordings: RecordingsByTask, splits: Splits) -> dict[str, 
             if handle not in by_handle or by_handle[handle].task != task:
                 raise UserError(f'recording {handle!r:.60} of task {task!r:.60} is in the split, but not in the '
                                 'dataset at DATASET_PATH and JSON_DPATH; point them at the dataset of the run')
-    return {part: {task: [by_handle[handle] for handle in parts[part]] for task, parts in splits.items()}
-            for part in PARTS}
+    return {part: RecordingsByTask({task: [by_handle[handle] for handle in parts[part]]
+                                    for task, parts in splits.items()}) for part in PARTS}
 
 
 def reading_options(config: Mapping, recordings: RecordingsByTask) -> dict[str, bool | int]:

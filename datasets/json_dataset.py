@@ -46,6 +46,18 @@ class Recording:
     times: dict
 
 
+class RecordingsByTask(dict[str, list[Recording]]):
+    """Task -> recordings.
+
+    Attributes:
+        left_out: handles of the tasks that are left out because their annotations cannot be told apart.
+    """
+
+    def __init__(self, recordings: Mapping[str, list[Recording]], left_out: Sequence[str] = ()) -> None:
+        super().__init__(recordings)
+        self.left_out = list(left_out)
+
+
 class Batch(NamedTuple):
     """Recordings of one task: their features (T_i, D) or memory-mapped frames, and their ``times``."""
 
@@ -57,7 +69,7 @@ class Batch(NamedTuple):
 def load_recordings(
     annotations: Path, folder: Path, *, frames: bool = False, task_suffix: str = '', time_scale: str | float = 'auto',
     min_segment_len: int = 3, background_labels: Sequence[str], values_limit_gb: float = 4.0, skip_rate: int = 1,
-) -> dict[str, list[Recording]]:
+) -> RecordingsByTask:
     """Index a dataset: read the annotations, check every file, bring times to the feature rate.
 
     Args:
@@ -95,7 +107,8 @@ def load_recordings(
     if small_enough_to_check(used, values_limit_gb):
         for path in used:
             check_finite(open_recording(path, rank), path)
-    return recordings
+    return RecordingsByTask(recordings, [handle for task, annotated in tasks.items() if task not in recordings
+                                         for handle in annotated.handles])
 
 
 def skip_frames(times: dict, skip_rate: int) -> dict:

@@ -15,6 +15,7 @@ from datasets.json_dataset import merge_loaders
 from training.epoch import SkippedSteps, run_training_epoch, run_validation_epoch
 from training.history import History
 from training.interrupt import StopRequest
+from training.report import RunReport
 from training.resume import LAST_NAME, RunState, resume_run
 from training.step import LossModule, build_optimizer
 from utils.atomic_write import remove_leftovers
@@ -35,7 +36,7 @@ def alignment_training_loop(model: nn.Module, train_dl_dict: Mapping[str, DataLo
                             loss_fn: Callable[..., LossTerms], foldername: Path | str, CONFIG: Mapping,
                             val_dl_dict: Mapping[str, DataLoader] | None = None, *,
                             device: torch.device | str = 'cpu', resume: bool = False,
-                            stop: StopRequest | None = None) -> History:
+                            stop: StopRequest | None = None, report: RunReport | None = None) -> History:
     """Train a model, and keep the checkpoints with the lowest total and the lowest alignment loss.
 
     Args:
@@ -48,6 +49,7 @@ def alignment_training_loop(model: nn.Module, train_dl_dict: Mapping[str, DataLo
         device: where to compute.
         resume: go on from ``ckpt/last.pt``.
         stop: asked after each step, and before each epoch, whether to stop there.
+        report: what is logged at the end; None: steps and memory alone.
 
     Returns:
         The losses of every epoch.
@@ -68,6 +70,8 @@ def alignment_training_loop(model: nn.Module, train_dl_dict: Mapping[str, DataLo
     module = LossModule(model, loss_fn)
     loader = merge_loaders(train_dl_dict, CONFIG.BATCH_SIZE, seed=CONFIG.SEED, workers=CONFIG.WORKERS)
     skipped = SkippedSteps(CONFIG.MAX_SKIPPED_STEPS, state.skipped_steps)
+    report = report or RunReport()
+    report.steps = state.steps
     if not val_dl_dict:
         LOGGER.info('no validation recordings: the training losses select the best checkpoints')
     for epoch in range(state.epochs_done, CONFIG.NUM_EPOCHS):
@@ -75,14 +79,13 @@ def alignment_training_loop(model: nn.Module, train_dl_dict: Mapping[str, DataLo
             stop.check()
         started = time.monotonic()
         train = run_training_epoch(module, optimizer, loader, epoch, CONFIG, device=device, skipped=skipped,
-                                   stop=stop)
+                                   stop=stop, report=report)
         val = run_validation_epoch(model, val_dl_dict or {}, loss_fn, epoch, CONFIG, device=device)
         _finish_epoch(state, epoch, train, val, time.monotonic() - started, CONFIG)
-        state.skipped_steps = skipped.count
+        state.skipped_steps, state.steps = skipped.count, report.steps
         _save_checkpoints(model, optimizer, state, _selection_losses(train, val, CONFIG), folder, CONFIG)
         _write_history(state.history, folder, last=state.epochs_done == CONFIG.NUM_EPOCHS)
-    if skipped.count:
-        LOGGER.warning('%d steps were skipped because loss or gradient was not finite', skipped.count)
+    report.log(skipped.count)
     return state.history
 
 

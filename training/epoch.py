@@ -1,6 +1,7 @@
 """One pass over the data: a training epoch, and a validation epoch that can be compared with any other."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -8,9 +9,11 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from datasets.json_dataset import Batch, read_ahead
+from training.anomaly import anomaly_detection
 from training.augmentation import augment_batch
 from training.history import ComponentMeans
 from training.interrupt import StopRequest
+from training.report import RunReport
 from training.step import LossModule, schedule_learning_rate, training_step
 from utils.errors import UserError
 from utils.logging import get_logger
@@ -39,15 +42,21 @@ class SkippedSteps:
             UserError: more steps were skipped than the limit.
         """
         self.count += 1
-        names = ', '.join(times['name'] for times in batch.times)
+        names = name_recordings(batch)
         values = ', '.join(f'{name} {float(value.detach()):g}' for name, value in terms.items())
-        LOGGER.warning('step skipped, loss or gradient not finite on %s of task %s: %s', names, batch.task, values)
+        LOGGER.warning('step skipped, loss or gradient not finite on %s: %s', names, values)
         for name, weight in module.named_parameters():
             if weight.grad is not None and not torch.isfinite(weight.grad).all():
                 LOGGER.debug('gradient not finite: %s', name)
         if self.count > self.limit:
             raise UserError(f'{self.count} steps skipped because loss or gradient was not finite, last on {names}; '
-                            f'MAX_SKIPPED_STEPS allows {self.limit}; lower --learning_rate, or look with --debug')
+                            f'MAX_SKIPPED_STEPS allows {self.limit}; lower --learning_rate, or look with '
+                            '--detect_anomaly')
+
+
+def name_recordings(batch: Batch) -> str:
+    """Name a batch's recordings and their task."""
+    return f'{", ".join(times["name"] for times in batch.times)} of task {batch.task}'
 
 
 def to_device(videos: list, device: torch.device | str) -> list:
@@ -57,7 +66,7 @@ def to_device(videos: list, device: torch.device | str) -> list:
 
 def run_training_epoch(module: LossModule, optimizer: torch.optim.Optimizer, loader: DataLoader, epoch: int,
                        config: Mapping, *, device: torch.device | str, skipped: SkippedSteps,
-                       stop: StopRequest | None = None) -> dict[str, Tensor]:
+                       stop: StopRequest | None = None, report: RunReport | None = None) -> dict[str, Tensor]:
     """Train on every batch once.
 
     Args:
@@ -69,13 +78,14 @@ def run_training_epoch(module: LossModule, optimizer: torch.optim.Optimizer, loa
         device: where to compute.
         skipped: counter of the run.
         stop: asked after each step whether to stop there.
+        report: told of each step.
 
     Returns:
         Means of the loss terms, the total formed with the epoch's lambda.
 
     Raises:
         StoppedError: a signal asked the run to stop.
-        UserError: too many steps were not finite.
+        UserError: too many steps were not finite, or --detect_anomaly found the place.
     """
     module.train()
     loader.batch_sampler.epoch = epoch
@@ -86,12 +96,15 @@ def run_training_epoch(module: LossModule, optimizer: torch.optim.Optimizer, loa
               leave=False, disable=None) as batches:
         for batch in batches:
             videos = augment_batch(to_device(batch.videos, device), config.AUGMENTATION)
-            terms, taken = training_step(module, optimizer, videos, batch.times, epoch, clip_limits)
+            with (anomaly_detection(module, name_recordings(batch)) if config.DETECT_ANOMALY else nullcontext()):
+                terms, taken = training_step(module, optimizer, videos, batch.times, epoch, clip_limits)
             if taken:
                 means.add(terms)
                 batches.set_postfix(task=batch.task, loss=f'{float(terms["total_loss"].detach()):.4f}', refresh=False)
             else:
                 skipped.add(batch, terms, module)
+            if report:
+                report.add(batch, terms, taken=taken)
             if stop:
                 stop.check()
     return means.means(get_progress_lambda(epoch, config.NUM_EPOCHS, config.PROGRESS_LOSS))

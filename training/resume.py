@@ -15,7 +15,7 @@ from utils.errors import UserError
 
 LAST_NAME = 'last.pt'
 # Settings that may differ when a run goes on: they do not change what is computed.
-FREE_SETTINGS = ('DEVICE', 'WORKERS', 'DEBUG', 'DATAFOLDER', 'LAZY_LOAD')
+FREE_SETTINGS = ('DEVICE', 'WORKERS', 'DEBUG', 'DETECT_ANOMALY', 'DATAFOLDER', 'LAZY_LOAD')
 
 
 @dataclass
@@ -27,17 +27,20 @@ class RunState:
         best: checkpoint type -> lowest loss so far.
         history: rows of losses.csv.
         skipped_steps: steps skipped so far.
+        steps: steps taken so far.
     """
 
     epochs_done: int = 0
     best: dict[str, float] = field(default_factory=lambda: {'combined': math.inf, 'alignment': math.inf})
     history: History = field(default_factory=History)
     skipped_steps: int = 0
+    steps: int = 0
 
     def as_entries(self) -> dict:
         """Return the state and that of the random generators, as plain values for a checkpoint."""
         version, words, gauss = random.getstate()
         return {'best': dict(self.best), 'history': self.history.rows, 'skipped_steps': self.skipped_steps,
+                'steps': self.steps,
                 'random_state': [version, list(words), gauss], 'torch_random_state': torch.get_rng_state(),
                 'cuda_random_states': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
 
@@ -66,7 +69,7 @@ def resume_run(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, c
     if torch.cuda.is_available() and checkpoint['cuda_random_states']:
         torch.cuda.set_rng_state_all([state.cpu() for state in checkpoint['cuda_random_states']])
     return RunState(checkpoint['epoch'], checkpoint['best'], History(checkpoint['history']),
-                    checkpoint['skipped_steps'])
+                    checkpoint['skipped_steps'], checkpoint.get('steps', 0))  # the first versions did not count them
 
 
 def _check_same_settings(path: Path, stored: Mapping, given: Mapping) -> None:

@@ -231,3 +231,8 @@ def test_mistakes_in_a_file_name_it(config_file, content, expected):
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     for path in (tmp_path / 'nowhere.json', tmp_path):
         assert f'--config {path}: cannot be read' in refused(*CHOICES, '--config', path)
+
+
+def test_anomalies_are_looked_for_where_asked_for():
+    assert not parse('1', '--tcc', '--tstack', '--ego').DETECT_ANOMALY
+    assert parse('1', '--tcc', '--tstack', '--ego', '--detect_anomaly').DETECT_ANOMALY

@@ -236,3 +236,22 @@ def test_too_many_steps_without_a_finite_loss_end_the_run(recordings, small_conf
     with pytest.raises(UserError, match='2 steps skipped because loss or gradient was not finite, last on rec'):
         alignment_training_loop(ScriptedModel(), train, diverged, tmp_path / 'run', small_config, val)
     assert not list((tmp_path / 'run/ckpt').iterdir())
+
+
+def test_the_end_reports_steps_and_memory_and_a_resumed_run_counts_on(recordings, small_config, tmp_path, caplog):
+    logging.getLogger('progress').propagate = True
+    small_config.NUM_EPOCHS = 2
+    for resume in (False, True):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, logger='progress'):
+            run(recordings, small_config, tmp_path / 'run', resume=resume)
+        assert '6 steps taken, 0 skipped' in caplog.text and 'max memory: ' in caplog.text
+
+
+def test_anomalies_are_located_where_asked_for(recordings, small_config, tmp_path):
+    small_config.DETECT_ANOMALY = True
+    train, val = loaders(recordings, small_config)
+    model = build_model(small_config)
+    nn.init.constant_(model.base_model.fc_layers[0].weight, math.nan)
+    with pytest.raises(UserError, match=r'layer .*fc_layers.0 \(Linear\) gives NaN .* in the step on rec'):
+        alignment_training_loop(model, train, get_loss_function(small_config), tmp_path / 'run', small_config, val)

@@ -1,0 +1,67 @@
+"""What a run did, in a few lines at its end: steps, recordings that took no part, memory."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from datasets.json_dataset import Batch
+from utils.logging import get_logger
+from utils.loss_entry import LossTerms
+from utils.memory import process_memory
+
+LOGGER = get_logger(__name__)
+MAX_NAMED = 5  # recordings spelled out per reason
+NO_STEP = 'never used, every step with them was skipped'
+
+
+class RunReport:
+    """Counts the steps of a run and keeps in mind which recordings took part.
+
+    Args:
+        training: handles that training should use.
+        unused: why -> handles that it will not use or not fully, as far as the data tell.
+
+    Attributes:
+        steps: steps taken.
+    """
+
+    def __init__(self, training: Sequence[str] = (), unused: Mapping[str, Sequence[str]] | None = None) -> None:
+        self._training, self._unused = list(training), dict(unused or {})
+        self._used: set[str] = set()
+        self._begun = False
+        self.steps = 0
+
+    def add(self, batch: Batch, terms: LossTerms, *, taken: bool) -> None:
+        """Note a step; one that was skipped, or that had no loss term, uses nothing of its recordings."""
+        self._begun = True
+        self.steps += taken
+        if taken and terms.present:
+            self._used.update(times['name'] for times in batch.times)
+
+    def log(self, skipped: int, gather: Callable[[object], list] = lambda value: [value]) -> None:
+        """Log the report.
+
+        Args:
+            skipped: steps skipped.
+            gather: brings together what the processes of the run hold, in a list.
+        """
+        used, memory = set().union(*gather(self._used)), max(gather(max_memory()))
+        LOGGER.log(logging.WARNING if skipped else logging.INFO,
+                   '%d steps taken, %d skipped because loss or gradient was not finite', self.steps, skipped)
+        for reason, handles in self._reasons(used).items():
+            more = f' and {len(handles) - MAX_NAMED} more' if len(handles) > MAX_NAMED else ''
+            LOGGER.info('%d recordings %s: %s%s', len(handles), reason, ', '.join(handles[:MAX_NAMED]), more)
+        LOGGER.info('max memory: %.0f MiB of %s', memory / 2**20, 'the GPU' if torch.cuda.is_initialized() else
+                    'the process')
+
+    def _reasons(self, used: set[str]) -> dict[str, Sequence[str]]:
+        """Return why -> handles, with those of the training recordings that no step has used, if there was one."""
+        explained = {handle for handles in self._unused.values() for handle in handles}
+        idle = [handle for handle in self._training if handle not in used | explained] if self._begun else []
+        return {**self._unused, **({NO_STEP: idle} if idle else {})}
+
+
+def max_memory() -> int:
+    """Return the most memory in use so far, in bytes: of the GPU where one computes, else of the process."""
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else process_memory('VmHWM')
