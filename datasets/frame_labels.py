@@ -10,7 +10,7 @@ from fractions import Fraction
 from itertools import accumulate, groupby
 from pathlib import Path
 
-from datasets.segment_list import SegmentList, name_some, read_text
+from datasets.segment_list import SegmentList, list_files, name_some, read_text
 from datasets.splits import PARTS
 from utils.errors import UserError
 
@@ -31,7 +31,7 @@ def read_label_folder(folder: Path, mapping: Mapping[str, str] | None) -> dict[s
     Raises:
         UserError: there is no such file, or one is empty, holds an empty line, or a label that the mapping lacks.
     """
-    paths = sorted(folder.glob('*.txt'))
+    paths = list_files(folder, '.txt')
     if not paths:
         raise UserError(f'{folder}: holds no .txt file, expected one per recording with one label per frame')
     return {path.stem: read_label_file(path, mapping) for path in paths}
@@ -105,7 +105,7 @@ def read_bundles(folder: Path, number: int | None) -> tuple[int, dict[str, list[
         UserError: no such split, no train bundle, or a recording stands in it twice.
     """
     found: dict[int, dict[str, Path]] = {}
-    for path in sorted(folder.glob('*.bundle')):
+    for path in list_files(folder, '.bundle'):
         if match := BUNDLE.fullmatch(path.name):
             found.setdefault(int(match[2]), {})[match[1]] = path
     chosen = min(found, default=None) if number is None else number

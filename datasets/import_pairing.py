@@ -8,7 +8,14 @@ from pathlib import Path
 from configs.generic_config import CONFIG
 from datasets.feature_files import FEATURE_RANK, open_recording
 from datasets.imported_dataset import ImportedRecording
-from datasets.segment_list import SegmentList, annotated_frames, common_length, name_some, segments_at_feature_rate
+from datasets.segment_list import (
+    SegmentList,
+    annotated_frames,
+    common_length,
+    list_files,
+    name_some,
+    segments_at_feature_rate,
+)
 from datasets.splits import PARTS, Splits, make_splits
 from utils.errors import UserError
 from utils.logging import get_logger
@@ -40,7 +47,7 @@ def find_features(names: Collection[str], folder: Path, *, skip_missing: bool) -
     if not found:
         raise UserError(f'{folder}: holds a file of none of the {len(names)} annotated recordings, expected e.g. '
                         f'{next(iter(names))}.npy; name the folder with --features')
-    if more := sorted({path.stem for path in folder.glob('*.npy')} - set(names)):
+    if more := sorted({path.stem for path in list_files(folder, '.npy')} - set(names)):
         LOGGER.warning('%s: %d files are not annotated and left out: %s', folder, len(more), name_some(more))
     return found
 

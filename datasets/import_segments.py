@@ -25,7 +25,7 @@ from datasets.import_pairing import (
     refuse_or_skip,
 )
 from datasets.imported_dataset import ImportedRecording, OutputPaths, write_dataset
-from datasets.segment_list import SegmentList, mark_background, name_some
+from datasets.segment_list import SegmentList, list_files, mark_background, name_some
 from datasets.segment_tables import COLUMNS, TableOptions, ends_look_inclusive, read_tables
 from datasets.splits import Splits, make_splits
 from utils.command_line import run_command
@@ -102,6 +102,9 @@ def check_arguments(arguments: argparse.Namespace) -> None:
     if not arguments.source.exists():
         raise UserError(f'SOURCE {arguments.source}: does not exist; expected a folder with {LABEL_FOLDER}/, a folder '
                         'of CSV files, or a CSV file')
+    if arguments.source.is_dir() and not (_is_frame_wise(arguments.source) or list_files(arguments.source, '.csv')):
+        raise UserError(f'SOURCE {arguments.source}: holds neither {LABEL_FOLDER}/ nor a .csv file; expected '
+                        'frame-wise labels, one CSV file per recording, or one with a column of recordings')
     for option, least in (('sample_rate', 1), ('max_mismatch', 0)):
         if getattr(arguments, option) < least:
             raise UserError(f'--{option} {getattr(arguments, option)}: expected {least} or more')
@@ -123,6 +126,11 @@ def check_arguments(arguments: argparse.Namespace) -> None:
 
 def _is_frame_wise(source: Path) -> bool:
     return (source / LABEL_FOLDER).is_dir()
+
+
+def _folder(source: Path) -> Path:
+    """Return where features and splits are looked for unless told: in SOURCE, or beside it where it is a file."""
+    return source if source.is_dir() else source.parent
 
 
 def _positive(option: str, text: str) -> Fraction:
@@ -202,7 +210,7 @@ def choose_tasks(arguments: argparse.Namespace, names: Sequence[str]) -> dict[st
 
 def read_bundle_parts(arguments: argparse.Namespace) -> dict[str, list[str]] | None:
     """Return part -> recordings of the bundles, None where there are none and none are asked for."""
-    folder = arguments.bundles or arguments.source / 'splits'
+    folder = arguments.bundles or _folder(arguments.source) / 'splits'
     if not folder.is_dir() and arguments.bundles is None and arguments.split is None:
         if arguments.val_share:
             raise UserError(f'--val_share: concerns bundles, but there is no {folder}; name it with --bundles')
@@ -223,7 +231,7 @@ def import_dataset(arguments: argparse.Namespace) -> tuple[list[ImportedRecordin
         UserError: any mistake in options or files; nothing is written then.
     """
     check_arguments(arguments)
-    features = arguments.features or (arguments.source / 'features')
+    features = arguments.features or _folder(arguments.source) / 'features'
     paths = OutputPaths(arguments.name)
     paths.check(arguments.name, [arguments.source, features], overwrite=arguments.overwrite)
     rate, sources, parts = feature_rate(arguments), read_source(arguments), read_bundle_parts(arguments)

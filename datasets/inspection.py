@@ -21,7 +21,7 @@ from datasets.annotations import (
     times_at_feature_rate,
 )
 from datasets.feature_files import AXES, FEATURE_RANK, FRAME_RANK, check_finite, open_recording
-from datasets.segment_list import name_some
+from datasets.segment_list import list_files, name_some
 from utils.errors import UserError
 from utils.logging import ROOT
 from utils.tensorops import Action, list_actions
@@ -173,7 +173,7 @@ def _read_shapes(found: Inspection, tasks: Mapping[str, TaskAnnotations], folder
         found.problems.append(f'{len(others)} files differ in width from the others, which are {AXES[rank]} with '
                               f'{" x ".join(map(str, found.width))}: {name_some(others)}; extract all recordings with '
                               'one network')
-    if spare := sorted({path.stem for path in folder.glob('*.npy')} - set(handles)):
+    if spare := sorted({path.stem for path in list_files(folder, '.npy')} - set(handles)):
         found.notes.append(f'{len(spare)} files in {folder} are not among the handles looked at: {name_some(spare)}')
     return shapes
 

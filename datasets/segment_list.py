@@ -33,6 +33,11 @@ class SegmentList:
     length: int | None = None
 
 
+def list_files(folder: Path, ending: str) -> list[Path]:
+    """Return the files of a folder in order, without the hidden ones that some systems leave beside each file."""
+    return sorted(path for path in folder.glob(f'*{ending}') if not path.name.startswith('.'))
+
+
 def read_text(path: Path) -> str:
     """Read a text file, Windows' byte order mark and line ends included.
 

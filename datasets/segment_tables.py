@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
-from datasets.segment_list import SegmentList, read_text
+from datasets.segment_list import SegmentList, list_files, read_text
 from utils.errors import UserError
 
 # What columns are called, first the name used here.
@@ -57,11 +57,10 @@ def read_tables(source: Path, options: TableOptions) -> dict[str, SegmentList]:
         Recording -> its segments, in the order of time.
 
     Raises:
-        UserError: no table, a column that is missing, a time that is none, an end before its start, or an overlap.
+        UserError: a file that cannot be read, a column that is missing, a time that is none, an end before its start,
+            or an overlap.
     """
-    paths = sorted(source.glob('*.csv')) if source.is_dir() else [source]
-    if not paths:
-        raise UserError(f'{source}: holds no .csv file, expected one per recording, or one with a column of recordings')
+    paths = list_files(source, '.csv') if source.is_dir() else [source]
     recordings: dict[str, SegmentList] = {}
     for path in paths:
         for name, rows in _read_table(path, options).items():
