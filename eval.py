@@ -1,19 +1,21 @@
-"""Evaluate a trained run: python eval.py -f RUN [--checkpoint_type combined|alignment|both]."""
+"""Evaluate a trained run: python eval.py -f RUN [--checkpoint_type combined|alignment|both] [--report]."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from configs.entry_config import OneLineParser
 from evaluation.evaluate import Evaluation, evaluate_checkpoint
+from evaluation.progress_metrics import PROGRESS_TABLE
+from evaluation.report import write_report
 from evaluation.tables import MEAN, Row, format_table
 from utils.command_line import choose_device, run_command
 from utils.logging import set_up_logging
 from utils.run_folder import open_run_folder
 
 CHECKPOINT_TYPES = ('combined', 'alignment')
-PROGRESS_TABLE = 'action_progress'  # absent where the run has no progress head
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -23,6 +25,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('-f', '--folder', type=Path, required=True, help='run folder, as training printed it')
     parser.add_argument('--checkpoint_type', choices=[*CHECKPOINT_TYPES, 'both'], default='combined',
                         help='lowest total loss (default), lowest alignment loss, or both side by side')
+    parser.add_argument('--report', action='store_true',
+                        help='also write report.html, a page with all tables and pictures, beside the tables')
     parser.add_argument('--device', default='auto', help="'auto', 'cpu', 'cuda', 'cuda:1', ...")
     return parser.parse_args(argv)
 
@@ -72,11 +76,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         set_up_logging()
         run, device = open_run_folder(arguments.folder), choose_device(arguments.device)
         types = CHECKPOINT_TYPES if arguments.checkpoint_type == 'both' else (arguments.checkpoint_type,)
-        evaluations = [evaluate_checkpoint(run, kind, device) for kind in types]
+        evaluations = [evaluate_checkpoint(run, kind, device, with_alignments=arguments.report) for kind in types]
         for evaluation in evaluations:
             print_evaluation(evaluation)
         if len(evaluations) > 1:
             print_side_by_side(evaluations)
+        if arguments.report:
+            command_line = shlex.join(['python', Path(__file__).name, *(sys.argv[1:] if argv is None else argv)])
+            print(f'\nreport: {write_report(run, evaluations, command_line)}')
 
     return run_command(command)
 

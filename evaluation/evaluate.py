@@ -23,8 +23,8 @@ from evaluation.alignment_metrics import (
 )
 from evaluation.baselines import ProgressBaselines
 from evaluation.phase_metrics import frame_labels, majority_accuracy, phase_classification, phase_progression
-from evaluation.pictures import draw_error_by_length, draw_progress
-from evaluation.progress_metrics import ActionCurves, action_progress_row, skill
+from evaluation.pictures import draw_alignments, draw_error_by_length, draw_progress
+from evaluation.progress_metrics import PROGRESS_TABLE, ActionCurves, action_progress_row, errors_by_step, skill
 from evaluation.tables import Row, with_mean_row, write_table
 from training.epoch import to_device
 from utils.ckpt_save import find_checkpoint, load_model
@@ -46,6 +46,8 @@ class Evaluation:
         lookahead: frames that the encoder sees ahead.
         folder: where tables and pictures lie.
         tables: name of the metric -> rows, the last one MEAN.
+        steps: task -> errors by step, from ``errors_by_step``; empty without a progress head.
+        config: configuration of the run.
     """
 
     checkpoint: str
@@ -53,6 +55,8 @@ class Evaluation:
     lookahead: int
     folder: Path
     tables: dict[str, list[Row]]
+    steps: dict[str, list[Row]]
+    config: EasyDict
 
 
 @dataclass(frozen=True)
@@ -78,13 +82,15 @@ class EmbeddedTask:
                 for actions, embedding in zip(self.actions, self.embeddings, strict=True)]
 
 
-def evaluate_checkpoint(run: RunFolder, checkpoint_type: str, device: torch.device) -> Evaluation:
+def evaluate_checkpoint(run: RunFolder, checkpoint_type: str, device: torch.device, *,
+                        with_alignments: bool = False) -> Evaluation:
     """Evaluate a run's checkpoint on its test recordings; baselines and scales are fitted on the training ones.
 
     Args:
         run: folder of the run.
         checkpoint_type: 'combined' or 'alignment'.
         device: where to compute.
+        with_alignments: also draw the alignment matrices of pairs of recordings, ``alignment_<task>.png``.
 
     Returns:
         The tables, which are also written to ``RUN/EVAL/<checkpoint>/<metric>.csv``.
@@ -100,10 +106,10 @@ def evaluate_checkpoint(run: RunFolder, checkpoint_type: str, device: torch.devi
     parts, reading = _load_parts(config, run)
     folder = run.path / config.EVAL_PLOTFOLDER / path.stem
     folder.mkdir(parents=True, exist_ok=True)
-    tables = _compute_tables(model, config, parts, reading, folder, device)
+    tables, steps = _evaluate_tasks(model, config, parts, reading, folder, device, with_alignments)
     for name, rows in tables.items():
         write_table(rows, folder / f'{name}.csv')
-    return Evaluation(path.stem, checkpoint['epoch'], model.lookahead, folder, tables)
+    return Evaluation(path.stem, checkpoint['epoch'], model.lookahead, folder, tables, steps, config)
 
 
 def _load_parts(config: EasyDict, run: RunFolder) -> tuple[dict[str, dict[str, list[Recording]]], dict]:
@@ -115,29 +121,36 @@ def _load_parts(config: EasyDict, run: RunFolder) -> tuple[dict[str, dict[str, l
     return parts, reading_options(config, recordings)
 
 
-def _compute_tables(model: nn.Module, config: EasyDict, parts: Mapping, reading: Mapping, folder: Path,
-                    device: torch.device) -> dict[str, list[Row]]:
-    """Compute every metric, task by task, so that one task's embeddings are in memory at a time, and draw."""
+def _evaluate_tasks(model: nn.Module, config: EasyDict, parts: Mapping, reading: Mapping, folder: Path,
+                    device: torch.device, with_alignments: bool) -> tuple[dict[str, list[Row]], dict[str, list[Row]]]:
+    """Compute tables and errors by step, task by task (one task's embeddings are in memory at a time), and draw."""
     rows: dict[str, list[Row]] = defaultdict(list)
     curves: dict[str, list[ActionCurves]] = {}
+    steps: dict[str, list[Row]] = {}
     tasks = [task for task, test in parts['test'].items() if test]
     for task in tqdm(tasks, desc='evaluating', unit='task', leave=False, disable=None):
         train, test = (embed(model, parts[part][task], reading, config.BACKGROUND_LABELS, device)
                        for part in ('train', 'test'))
         for name, row in alignment_rows(train, test).items():
             rows[name].append({'task': task, **row})
+        if with_alignments:
+            handles = [recording.handle for recording in test.recordings]
+            draw_alignments(task, list(zip(handles, test.embeddings, test.actions, strict=True)),
+                            folder / f'alignment_{task}.png')
         if not config.PROGRESS_LOSS.enabled:
             continue
         if not any(train.actions) or not any(test.actions):
-            LOGGER.warning('task %s: no actions in its training or test recordings; left out of action_progress', task)
+            LOGGER.warning('task %s: no actions in its training or test recordings; left out of %s', task,
+                           PROGRESS_TABLE)
             continue
         by_recording = _action_curves(model, train, test, device)
         curves[task] = [curve for recording in by_recording for curve in recording]
-        rows['action_progress'].append({'task': task, **action_progress_row(curves[task])})
+        rows[PROGRESS_TABLE].append({'task': task, **action_progress_row(curves[task])})
+        steps[task] = errors_by_step(_group_by_step(test.actions, by_recording))
         _draw_task(task, test, by_recording, folder / f'progress_{task}.png')
     if curves:
         draw_error_by_length(curves, folder / 'mae_by_length.png')
-    return finish_tables(rows)
+    return finish_tables(rows), steps
 
 
 def alignment_rows(train: EmbeddedTask, test: EmbeddedTask) -> dict[str, dict[str, float]]:
@@ -168,8 +181,8 @@ def alignment_rows(train: EmbeddedTask, test: EmbeddedTask) -> dict[str, dict[st
 def finish_tables(rows: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
     """Append the MEAN row to each table that has rows; its skill is that of its own columns, not a mean of ratios."""
     tables = {name: with_mean_row(table) for name, table in rows.items() if table}
-    if 'action_progress' in tables:
-        mean = tables['action_progress'][-1]
+    if PROGRESS_TABLE in tables:
+        mean = tables[PROGRESS_TABLE][-1]
         mean['skill'] = skill(mean)
     return tables
 
@@ -203,6 +216,16 @@ def _action_curves(model: nn.Module, train: EmbeddedTask, test: EmbeddedTask,
                          {'head': head.double().cpu().numpy(), **others})
             for action, head, others in zip(actions, heads, baselines.predict(actions, embedding), strict=True)])
     return curves
+
+
+def _group_by_step(actions: Sequence[Sequence[Action]],
+                   curves: Sequence[Sequence[ActionCurves]]) -> dict[str, list[ActionCurves]]:
+    """Return label -> curves of its actions, from the actions and the curves of each recording."""
+    steps: dict[str, list[ActionCurves]] = defaultdict(list)
+    for in_recording, theirs in zip(actions, curves, strict=True):
+        for action, curve in zip(in_recording, theirs, strict=True):
+            steps[action.name].append(curve)
+    return steps
 
 
 def _draw_task(task: str, test: EmbeddedTask, curves: Sequence[Sequence[ActionCurves]], path: Path) -> None:

@@ -1,15 +1,24 @@
-"""Pictures of predicted against true progress, and of the error against the length of actions."""
+"""Pictures of predicted against true progress, of the error against the length of actions, and of alignments."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+from matplotlib.axes import Axes
+from torch import Tensor
+
+from evaluation.alignment_metrics import nearest_frames, true_alignment
 from evaluation.baselines import BASELINES, LABEL_FREE
 from evaluation.progress_metrics import ActionCurves, errors_by_length, length_bins
+from losses.pairs import euclidean_distances
 from utils.plotter import new_figure, save_figure
 from utils.tensorops import Action
 
 RECORDINGS_DRAWN = 4
+PAIRS_DRAWN = 3
+MATRIX_SIDE = 600  # frames of a recording drawn at most, evenly spread: about the pixels that a matrix gets
 BASELINE_COLOURS = ('0.6', 'tab:blue', 'tab:cyan', 'tab:green', 'tab:orange')  # in the order of BASELINES
 
 
@@ -73,3 +82,51 @@ def draw_error_by_length(tasks: Mapping[str, Sequence[ActionCurves]], path: Path
     axes.grid(alpha=0.3)
     figure.legend(loc='outside lower center', ncols=3)
     save_figure(figure, path)
+
+
+def draw_alignments(task: str, recordings: Sequence[tuple[str, Tensor, Sequence[Action]]], path: Path) -> None:
+    """Draw the alignment matrices of a few pairs of recordings; nothing where there is no pair.
+
+    A matrix holds the distance of each frame of one recording to each of the other. On it lie the nearest neighbour of
+    each frame, and where the frames of common actions belong (:func:`true_alignment`).
+
+    Args:
+        task: for the title.
+        recordings: per recording its handle, its embeddings (T, E), and its actions.
+        path: PNG to write.
+    """
+    pairs = list(itertools.combinations(recordings, 2))[:PAIRS_DRAWN]
+    if not pairs:
+        return
+    figure = new_figure(4.3 * len(pairs) + 0.4, 5)
+    figure.suptitle(f'{task}: distances between the frames of test recordings', parse_math=False)
+    panels = figure.subplots(1, len(pairs), squeeze=False)[0]
+    for axes, (one, other) in zip(panels, pairs, strict=True):
+        _draw_alignment(axes, one, other)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc='outside lower center', ncols=2, markerscale=2)
+    save_figure(figure, path)
+
+
+def _draw_alignment(axes: Axes, one: tuple[str, Tensor, Sequence[Action]],
+                    other: tuple[str, Tensor, Sequence[Action]]) -> None:
+    """Draw the alignment matrix of a pair of (handle, embeddings, actions): the first one's frames upwards."""
+    rows, columns = (_drawn_frames(len(embedding)) for _, embedding, _ in (one, other))
+    distances = euclidean_distances(one[1][rows], other[1][columns]).cpu().numpy()
+    # Cells reach half a frame to both sides of their frame.
+    edges = [(-0.5, len(embedding) - 0.5) for _, embedding, _ in (other, one)]
+    # Far is grey, not black, so that the dots are seen everywhere.
+    axes.imshow(distances, cmap='Greys', vmin=0, vmax=1.6 * (distances.max() or 1), origin='lower', aspect='auto',
+                interpolation='nearest', extent=(*edges[0], *edges[1]))
+    frames, partners = true_alignment(one[2], other[2], len(one[1]))
+    axes.plot(partners, frames, '.', color='tab:blue', markersize=4, label='where the frame belongs')
+    axes.plot(nearest_frames(one[1][rows], other[1]), rows, '.', color='tab:red', markersize=3,
+              label='nearest neighbour')
+    axes.set(xlim=edges[0], ylim=edges[1])
+    axes.set_xlabel(f'frame of {other[0]}', parse_math=False)
+    axes.set_ylabel(f'frame of {one[0]}', parse_math=False)
+
+
+def _drawn_frames(num_frames: int) -> np.ndarray:
+    """Return the indices of the frames of a recording that are drawn, evenly spread: (min(num_frames, limit),)."""
+    count = min(num_frames, MATRIX_SIDE)
+    return (np.arange(count) * num_frames) // count

@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 
 from evaluation.baselines import BASELINES, LABEL_FREE
 
+PROGRESS_TABLE = 'action_progress'  # absent where a run has no progress head
 # Names of the classes of action lengths -> shortest and longest, frames.
 LENGTH_CLASSES = {'short': (1, 5), 'medium': (6, 20), 'long': (21, math.inf)}
 
@@ -64,6 +65,23 @@ def errors_by_length(tasks: Sequence[Sequence[ActionCurves]], predictor: str,
     return [float(np.nanmean([mean_absolute_error(curves, predictor, bounds) for curves in tasks])) for bounds in bins]
 
 
+def errors_by_step(steps: Mapping[str, Sequence[ActionCurves]]) -> list[dict[str, str | float]]:
+    """Return the errors of head and baselines per step, the step with the head's largest error first.
+
+    Args:
+        steps: label -> its actions in a task's test recordings, one at least.
+
+    Returns:
+        Rows with 'step', 'num_actions' and, as in :func:`action_progress_row` but over these actions alone, 'mae',
+        'baseline_*' and 'skill'.
+    """
+    rows = []
+    for step, curves in steps.items():
+        row = {'num_actions': len(curves), 'mae': mean_absolute_error(curves), **_baseline_errors(curves)}
+        rows.append({'step': step, **row, 'skill': skill(row)})
+    return sorted(rows, key=lambda row: -row['mae'])
+
+
 def spearman(curves: Sequence[ActionCurves], predictor: str = 'head') -> float:
     """Return Spearman's rank correlation with the truth, mean over actions, then recordings, in [-1, 1].
 
@@ -108,9 +126,13 @@ def action_progress_row(curves: Sequence[ActionCurves]) -> dict[str, float]:
         'monotonicity': monotonicity(curves),
         'first_frame_error': frame_error(curves, 0),
         'last_frame_error': frame_error(curves, -1),
-        **{f'baseline_{name}': mean_absolute_error(curves, name) for name in BASELINES},
+        **_baseline_errors(curves),
     }
     return {**row, 'skill': skill(row)}
+
+
+def _baseline_errors(curves: Sequence[ActionCurves]) -> dict[str, float]:
+    return {f'baseline_{name}': mean_absolute_error(curves, name) for name in BASELINES}
 
 
 def skill(row: Mapping[str, float]) -> float:

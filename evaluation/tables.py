@@ -8,6 +8,7 @@ from pathlib import Path
 from utils.atomic_write import atomic_path
 
 MEAN = 'MEAN'
+DIGITS = 4  # decimals shown
 Row = dict[str, str | float]
 
 
@@ -30,7 +31,7 @@ def write_table(rows: Sequence[Row], path: Path) -> None:
 
 def format_table(rows: Sequence[Mapping], title: str) -> str:
     """Return a table as aligned text under its title."""
-    cells = [[str(column) for column in rows[0]], *([_show(value) for value in row.values()] for row in rows)]
+    cells = [[str(column) for column in rows[0]], *([show_value(value) for value in row.values()] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     lines = ['  '.join(cell.ljust(width) if column == 0 else cell.rjust(width)
                        for column, (cell, width) in enumerate(zip(row, widths, strict=True))) for row in cells]
@@ -41,7 +42,8 @@ def _absent(value: object) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def _show(value: object) -> str:
+def show_value(value: object) -> str:
+    """Return a value of a table as text: numbers with DIGITS decimals, a dash for one that there is not."""
     if _absent(value):
         return '-'
-    return f'{value:.4f}' if isinstance(value, float) else str(value)
+    return f'{value:.{DIGITS}f}' if isinstance(value, float) else str(value)

@@ -12,6 +12,8 @@ from utils.atomic_write import atomic_path
 
 Curves = Mapping[str, Sequence[float]]
 NOTHING_TO_DRAW = 'no recordings'
+PICTURE_DPI = 150
+DUAL_LOSS_PICTURE = 'dual_loss_comparison.png'
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -24,7 +26,7 @@ def new_figure(width: float, height: float) -> Figure:
 def save_figure(figure: Figure, path: Path | str) -> None:
     """Write a figure as PNG, atomically."""
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+        figure.savefig(temporary, dpi=PICTURE_DPI)
 
 
 def plot_dual_losses(train_losses: Curves, val_losses: Curves, output_folder: Path | str) -> None:
@@ -47,7 +49,7 @@ def plot_dual_losses(train_losses: Curves, val_losses: Curves, output_folder: Pa
             weighted = [whole - part for whole, part in zip(total, alignment, strict=True)]
             curves.append(('Progress (weighted)', weighted, 'tab:red', ':'))
         _draw_curves(axes, curves, title)
-    save_figure(figure, Path(output_folder) / 'dual_loss_comparison.png')
+    save_figure(figure, Path(output_folder) / DUAL_LOSS_PICTURE)
 
 
 def plot_epoch_losses(losses: Curves, title: str, path: Path | str) -> None:

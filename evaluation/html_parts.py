@@ -1,0 +1,80 @@
+"""Parts of a self-contained HTML page: every text is escaped here, every picture is inside the page."""
+
+import base64
+import struct
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+
+from utils.plotter import PICTURE_DPI
+
+SHOWN_DPI = 100  # pixels of the page per inch of a picture: its text is then about as large as the page's
+
+
+class Cell(NamedTuple):
+    """Text of a table's cell, and its classes in the style sheet: 'text', 'best', 'rival'."""
+
+    text: str
+    kind: str = ''
+
+
+def paragraph(text: str) -> str:
+    """Return a paragraph."""
+    return f'<p>{escape(text)}</p>'
+
+
+def section(identifier: str, title: str, *parts: str) -> str:
+    """Return a section of the page that ``#identifier`` leads to; parts are HTML."""
+    return '\n'.join([f'<section id="{escape(identifier)}">', f'<h2>{escape(title)}</h2>', *parts, '</section>'])
+
+
+def heading(text: str) -> str:
+    """Return a heading within a section."""
+    return f'<h3>{escape(text)}</h3>'
+
+
+def details(summary: str, *parts: str, is_open: bool = False) -> str:
+    """Return what unfolds under its summary; parts are HTML."""
+    return '\n'.join([f'<details{" open" * is_open}>', f'<summary>{escape(summary)}</summary>', *parts, '</details>'])
+
+
+def code(text: str) -> str:
+    """Return lines of code."""
+    return f'<pre><code>{escape(text)}</code></pre>'
+
+
+def picture(path: Path, description: str) -> str:
+    """Return a PNG as a figure whose caption is the description.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    content = path.read_bytes()
+    width, height = (round(side * SHOWN_DPI / PICTURE_DPI) for side in struct.unpack('>II', content[16:24]))
+    source = f'data:image/png;base64,{base64.b64encode(content).decode("ascii")}'
+    text = escape(description)
+    return (f'<figure><div class="scroll"><img src="{source}" width="{width}" height="{height}" alt="{text}"></div>'
+            f'<figcaption>{text}</figcaption></figure>')
+
+
+def table(columns: Sequence[Cell], groups: Sequence[tuple[str, Sequence[Sequence[Cell]]]]) -> str:
+    """Return a table whose rows stand in groups, each with a heading in the first column.
+
+    Args:
+        columns: heads of the columns, the first one that of the groups' headings.
+        groups: heading -> rows of cells for the other columns.
+    """
+    heads = ''.join(_cell('th scope="col"', column) for column in columns)
+    bodies = []
+    for heading, rows in groups:
+        first = f'<th scope="rowgroup" rowspan="{len(rows)}">{escape(heading)}</th>'
+        lines = [''.join(_cell('td', cell) for cell in row) for row in rows]
+        bodies.append('<tbody>' + '\n'.join(f'<tr>{"" if number else first}{line}</tr>'
+                                            for number, line in enumerate(lines)) + '</tbody>')
+    return '\n'.join(['<div class="scroll"><table>', f'<thead><tr>{heads}</tr></thead>', *bodies, '</table></div>'])
+
+
+def _cell(tag: str, cell: Cell) -> str:
+    kind = f' class="{escape(cell.kind)}"' if cell.kind else ''
+    return f'<{tag}{kind}>{escape(cell.text)}</{tag.split()[0]}>'

@@ -1,0 +1,252 @@
+"""One self-contained page about the evaluation of a run: tables, baselines, pictures, settings."""
+
+import json
+import platform
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from html import escape
+from pathlib import Path
+from string import Template
+
+import torch
+
+from configs.generic_config import CONFIG
+from configs.validation import flatten
+from evaluation.baselines import BASELINES, LABEL_FREE
+from evaluation.evaluate import Evaluation
+from evaluation.glossary import COLUMNS, best_places
+from evaluation.html_parts import Cell, code, details, heading, paragraph, picture, section, table
+from evaluation.progress_metrics import PROGRESS_TABLE
+from evaluation.tables import DIGITS, Row, show_value
+from utils.atomic_write import atomic_path
+from utils.ckpt_save import to_plain
+from utils.plotter import DUAL_LOSS_PICTURE
+from utils.run_folder import RunFolder
+
+REPORT_NAME = 'report.html'
+TEMPLATE = Path(__file__).with_name('report.html')
+COUNTS = ('num_recordings', 'num_actions')
+SHOWN_LETTERS = 120  # of a setting in the table; the whole of it stands below
+SECTIONS = {'overview': 'Overview', 'progress': 'Progress head and baselines', 'lengths': 'Error by length of action',
+            'embeddings': 'Embeddings', 'losses': 'Losses', 'tasks': 'Task by task', 'settings': 'Settings and command'}
+
+
+def write_report(run: RunFolder, evaluations: Sequence[Evaluation], command: str) -> Path:
+    """Write the page about a run beside the folders of its evaluated checkpoints.
+
+    Args:
+        run: folder of the run.
+        evaluations: of its checkpoints, one at least, made ``with_alignments``.
+        command: the command line that made them.
+
+    Returns:
+        The file, ``RUN/EVAL/report.html``.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    # Both types fall back to one checkpoint where a run holds no best ones.
+    evaluations = list({evaluation.checkpoint: evaluation for evaluation in evaluations}.values())
+    path = evaluations[0].folder.parent / REPORT_NAME
+    page = build_report(run, evaluations, command)
+    with atomic_path(path) as temporary:
+        temporary.write_text(page, encoding='utf-8')
+    return path
+
+
+def build_report(run: RunFolder, evaluations: Sequence[Evaluation], command: str) -> str:
+    """Return the page as HTML; see :func:`write_report`."""
+    parts = {
+        'overview': _overview(evaluations),
+        'progress': _progress(evaluations),
+        'lengths': _lengths(evaluations),
+        'embeddings': _embeddings(evaluations),
+        'losses': _losses(run),
+        'tasks': _tasks(evaluations),
+        'settings': _settings(evaluations[0], command),
+    }
+    links = [f'<a href="#{name}">{escape(SECTIONS[name])}</a>' for name, content in parts.items() if content]
+    sections = [section(name, SECTIONS[name], *content) for name, content in parts.items() if content]
+    return Template(TEMPLATE.read_text(encoding='utf-8')).substitute(
+        title=escape(f'Evaluation of {run.path.resolve().name}'), lead=_lead(evaluations),
+        navigation='\n'.join(links), sections='\n'.join(sections))
+
+
+def _lead(evaluations: Sequence[Evaluation]) -> str:
+    """Say what was evaluated, and when."""
+    dataset, tasks = evaluations[0].config.DATASET_NAME, _tasks_of(evaluations)
+    checkpoints = '; '.join(f'{_short(evaluation)} (epoch {evaluation.epoch}, the encoder sees {evaluation.lookahead} '
+                            'frames ahead)' for evaluation in evaluations)
+    return (paragraph(f'Dataset {dataset}, {len(tasks)} task{"s" * (len(tasks) > 1)}. Checkpoints: {checkpoints}.')
+            + paragraph('Whatever is fitted is fitted to training recordings; every number is of test recordings. '
+                        f'Written {datetime.now():%Y-%m-%d %H:%M}.'))
+
+
+def _overview(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Set the MEAN rows of the checkpoints side by side, a metric per row."""
+    # The progress head comes first: it is what a reader of the report wants to know.
+    names = sorted(evaluations[0].tables, key=lambda name: name != PROGRESS_TABLE)
+    groups = []
+    for name in names:
+        means = [evaluation.tables[name][-1] for evaluation in evaluations]
+        for column in _own_columns(means[0]):
+            meaning, values = COLUMNS[column], [mean[column] for mean in means]
+            best = best_places([round(value, DIGITS) for value in values], meaning.better)
+            cells = [Cell(show_value(value), 'best' * (place in best)) for place, value in enumerate(values)]
+            groups.append((_title(column), [[*cells, Cell(meaning.text, 'text wide')]]))
+    columns = [Cell('mean over tasks'), *(Cell(_short(evaluation)) for evaluation in evaluations),
+               Cell('what it is', 'text')]
+    text = ('↑ marks a metric of which more is better, ↓ one of which less is.'
+            + ' The better checkpoint is shaded.' * (len(evaluations) > 1)
+            + ' This run has no progress head: its embeddings alone are evaluated.'
+            * (PROGRESS_TABLE not in evaluations[0].tables))
+    return [paragraph(text), table(columns, groups)]
+
+
+def _progress(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Set the head's error beside that of the baselines, and list its other metrics."""
+    if PROGRESS_TABLE not in evaluations[0].tables:
+        return []
+    tables = [evaluation.tables[PROGRESS_TABLE] for evaluation in evaluations]
+    return [
+        paragraph('Mean absolute error of the progress within actions, less is better. The best of a row is shaded. '
+                  'Underlined is the best baseline that, like the head, is not told the step: skill is 1 - error of '
+                  'the head / error of that baseline, so 1 is exact, 0 no better, and below 0 worse.'),
+        _beside_baselines('task', evaluations, tables),
+        heading('The head in detail'),
+        paragraph('Error for short (up to 5 frames), medium and long (more than 20) actions, whether progress rises '
+                  'as it should, and the error at an action\'s first and last frame. A dash: no such action.'),
+        _metrics_table(evaluations, [tables], skip=('skill',)),
+    ]
+
+
+def _lengths(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Show the error against the length of actions."""
+    if PROGRESS_TABLE not in evaluations[0].tables:
+        return []
+    return [paragraph('Lower is better. Each bin of lengths is twice as wide as the one before. Dashed baselines are '
+                      'told the step. Few actions in a bin (n) make its error uncertain.'),
+            *_pictures('mae_by_length.png', evaluations, 'error of head and baselines by length of the action')]
+
+
+def _embeddings(evaluations: Sequence[Evaluation]) -> list[str]:
+    """List the metrics that need no progress head."""
+    tables = [[evaluation.tables[name] for evaluation in evaluations]
+              for name in evaluations[0].tables if name != PROGRESS_TABLE]
+    return [paragraph('What the embeddings tell without the progress head: the step (accuracy, to be compared with '
+                      'that of the majority), the progress of the recording (r2, ogpe), and which frames of two '
+                      'recordings belong together (Kendall\'s tau, enclosed area error).'),
+            _metrics_table(evaluations, tables)]
+
+
+def _losses(run: RunFolder) -> list[str]:
+    """Show the loss curves that training drew."""
+    path = run.path / DUAL_LOSS_PICTURE
+    if not path.is_file():
+        return [paragraph(f'The run holds no {DUAL_LOSS_PICTURE}.')]
+    return [paragraph('Blue = green + red in each panel. Where the training loss falls on while the validation loss '
+                      'rises, the model learns the training recordings by heart; the checkpoints are those with the '
+                      'lowest validation losses.'),
+            picture(path, 'Losses of training and validation over the epochs')]
+
+
+def _tasks(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Show the pictures and the errors by step of each task."""
+    tasks = _tasks_of(evaluations)
+    return [paragraph('Progress: grey is true, red is predicted; good curves rise from near 0 to 1 with the grey ones. '
+                      'Errors by step: the worst step first, marked as above. Alignment: pale is near in the '
+                      'embedding; red dots on the blue ones are frames that find where they belong.'),
+            # One is unfolded, to show what there is.
+            *(details(task, *_task(task, evaluations), is_open=not number) for number, task in enumerate(tasks))]
+
+
+def _task(task: str, evaluations: Sequence[Evaluation]) -> list[str]:
+    parts = []
+    if all(task in evaluation.steps for evaluation in evaluations):
+        parts += [heading('Predicted against true progress'),
+                  *_pictures(f'progress_{task}.png', evaluations, 'progress within the actions of test recordings'),
+                  heading('Error by step'), _beside_baselines('step', evaluations,
+                                                              [evaluation.steps[task] for evaluation in evaluations])]
+    elif evaluations[0].steps:
+        parts.append(paragraph('No actions in its training or test recordings: the progress head is not evaluated.'))
+    drawn = _pictures(f'alignment_{task}.png', evaluations, 'distances between the frames of pairs of test recordings')
+    return [*parts, heading('Alignment of recording pairs'),
+            *(drawn or [paragraph('A single test recording has nothing to be aligned with.')])]
+
+
+def _pictures(name: str, evaluations: Sequence[Evaluation], description: str) -> list[str]:
+    """Return the picture of each checkpoint that has it."""
+    return [picture(evaluation.folder / name, f'{_short(evaluation)}: {description}')
+            for evaluation in evaluations if (evaluation.folder / name).is_file()]
+
+
+def _settings(evaluation: Evaluation, command: str) -> list[str]:
+    """Show the command, what was set other than by default, and all of the configuration."""
+    config, defaults = to_plain(evaluation.config), flatten(to_plain(CONFIG))
+    groups = [(key, [[Cell(_setting(value), 'text'), Cell(_setting(defaults.get(key)), 'text')]])
+              for key, value in flatten(config).items() if key not in defaults or value != defaults[key]]
+    return [paragraph(f'This report was made by the following command, with Python {platform.python_version()} and '
+                      f'torch {torch.__version__}.'), code(command),
+            paragraph('Settings of the run that differ from the defaults:'),
+            table([Cell('setting'), Cell('value', 'text'), Cell('default', 'text')], groups),
+            details('All settings', code(json.dumps(config, indent=2, ensure_ascii=False)))]
+
+
+def _setting(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= SHOWN_LETTERS else f'{text[:SHOWN_LETTERS]} …'
+
+
+def _beside_baselines(key: str, evaluations: Sequence[Evaluation], tables: Sequence[Sequence[Row]]) -> str:
+    """Return the errors of head and baselines; ``tables`` holds, per checkpoint, rows that are named by ``key``."""
+    predictors = ['mae', *(f'baseline_{name}' for name in BASELINES)]
+    rivals = [f'baseline_{name}' for name in LABEL_FREE]
+
+    def cells(row: Row) -> list[Cell]:
+        best, best_rival = (min(row[column] for column in columns) for columns in (predictors, rivals))
+        kinds = {column: ' '.join(['best'] * (row[column] == best)
+                                  + ['rival'] * (column in rivals and row[column] == best_rival))
+                 for column in predictors}
+        return [Cell(show_value(row['num_actions'])), *(Cell(show_value(row[column]), kinds[column])
+                                                        for column in predictors), Cell(show_value(row['skill']))]
+
+    told = {name: ' (told the step)' * (name not in LABEL_FREE) for name in BASELINES}
+    heads = ['actions', 'progress head', *(name.replace('_', ' ') + told[name] for name in BASELINES), _title('skill')]
+    return _by_checkpoint(key, heads, evaluations, tables, cells)
+
+
+def _metrics_table(evaluations: Sequence[Evaluation], tables: Sequence[Sequence[Sequence[Row]]],
+                   skip: Sequence[str] = ()) -> str:
+    """Return several metrics' tables as one, a row per task and checkpoint; ``tables``: metric, checkpoint, row."""
+    merged = [[{column: value for row in rows for column, value in row.items()} for rows in zip(*each, strict=True)]
+              for each in zip(*tables, strict=True)]
+    columns = [column for column in _own_columns(merged[0][0]) if column not in skip]
+    return _by_checkpoint('task', [_title(column) for column in columns], evaluations, merged,
+                          lambda row: [Cell(show_value(row[column])) for column in columns])
+
+
+def _by_checkpoint(key: str, heads: Sequence[str], evaluations: Sequence[Evaluation],
+                   tables: Sequence[Sequence[Row]], cells: Callable[[Row], list[Cell]]) -> str:
+    """Return a table with the checkpoints' rows of the same ``key`` below each other, in the first one's order."""
+    rows = [{row[key]: row for row in table_rows} for table_rows in tables]
+    several = len(evaluations) > 1
+    groups = [(name, [[*([Cell(_short(evaluation), 'text')] * several), *cells(by_name[name])]
+                      for evaluation, by_name in zip(evaluations, rows, strict=True)]) for name in rows[0]]
+    return table([Cell(key), *([Cell('checkpoint', 'text')] * several), *(Cell(head) for head in heads)], groups)
+
+
+def _own_columns(row: Row) -> list[str]:
+    """Return the columns of a table that tell of the model: no names, counts and baselines of the head."""
+    return [column for column in row if column not in ('task', *COUNTS) and not column.startswith('baseline_')]
+
+
+def _tasks_of(evaluations: Sequence[Evaluation]) -> list[str]:
+    return [row['task'] for row in evaluations[0].tables['ogpe'][:-1]]
+
+
+def _title(column: str) -> str:
+    return column.replace('_', ' ') + COLUMNS[column].arrow
+
+
+def _short(evaluation: Evaluation) -> str:
+    return evaluation.checkpoint.removeprefix('best_model_')
