@@ -64,7 +64,12 @@ CONFIG.FREEZE_ENCODER = False  # train the progress head alone
 
 ############################
 ## Alignment loss: one of these
-CONFIG.LOSS_TYPE = EasyDict({'GTCC': False, 'tcc': False, 'LAV': False, 'VAVA': False})
+CONFIG.LOSS_TYPE = EasyDict({
+    'GTCC': False,  # cycle consistency with several modes, and frames that may be dropped
+    'tcc': False,  # cycle consistency
+    'LAV': False,  # soft dynamic time warping
+    'VAVA': False,  # optimal transport that keeps the order
+})
 CONFIG.TCC_ORIGINAL_PARAMS = EasyDict({
     'softmax_temp': 0.1,  # temperature of the soft nearest neighbour, > 0
     'alignment_variance': 0.001,  # weight of log variance, >= 0
@@ -129,8 +134,8 @@ CONFIG.PROGRESS_LOSS = EasyDict({
 ## Optimisation
 CONFIG.BATCH_SIZE = 2  # recordings of one task in a batch, >= 1
 CONFIG.LEARNING_RATE = 1e-4  # of Adam, > 0
-CONFIG.NUM_EPOCHS = 50  # >= 1
-CONFIG.LEARNING_RATE_SCHEDULE = 'constant'  # or 'cosine': falls to 0 over the epochs along half a cosine
+CONFIG.NUM_EPOCHS = 50  # passes over the training recordings, >= 1
+CONFIG.LEARNING_RATE_SCHEDULE = 'constant'  # 'constant', or 'cosine': falls to 0 along half a cosine over the epochs
 CONFIG.WEIGHT_DECAY = 0.0  # of Adam, decoupled from the gradient (AdamW), >= 0
 CONFIG.AUGMENTATION = EasyDict({  # of features in training, by a draw for each recording and step
     'scale': 0.0,  # deviation of each dimension's factor, >= 0
