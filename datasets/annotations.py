@@ -8,7 +8,7 @@ import json
 import math
 import statistics
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -48,11 +48,16 @@ class TaskAnnotations:
     ends: list[list[int]]
 
 
-def load_annotations(path: Path) -> dict[str, TaskAnnotations]:
+def _stop(mistake: UserError) -> None:
+    raise mistake
+
+
+def load_annotations(path: Path, report: Callable[[UserError], None] = _stop) -> dict[str, TaskAnnotations]:
     """Read an annotation file and check all of it.
 
     Args:
         path: JSON of ``{task: {"handles", "hdl_actions", "hdl_start_times", "hdl_end_times"}}``.
+        report: takes each mistake in a task, which is left out then; by default the first one is raised.
 
     Returns:
         task -> annotations, in the file's order.
@@ -67,13 +72,19 @@ def load_annotations(path: Path) -> dict[str, TaskAnnotations]:
                         'one task')
     tasks, seen = {}, {}
     for task, fields in content.items():
-        _check_name(f'{path}: task {_short(task)}', task, 'folder')
-        tasks[task] = _check_task(f'{path}: task {task!r}', task, fields)
-        for handle in tasks[task].handles:
-            if handle in seen:
-                raise UserError(f'{path}: task {task!r}: handle {handle!r} also stands in task {seen[handle]!r}; '
-                                'the feature file is named by the handle alone, so each may stand once: rename one')
-            seen[handle] = task
+        try:
+            _check_name(f'{path}: task {_short(task)}', task, 'folder')
+            annotated = _check_task(f'{path}: task {task!r}', task, fields, report)
+            for handle in annotated.handles if annotated else ():
+                if handle in seen:
+                    raise UserError(f'{path}: task {task!r}: handle {handle!r} also stands in task {seen[handle]!r}; '
+                                    'the feature file is named by the handle alone, so each may stand once: rename one')
+                seen[handle] = task
+        except UserError as mistake:
+            report(mistake)
+            continue
+        if annotated:
+            tasks[task] = annotated
     return tasks
 
 
@@ -126,8 +137,8 @@ def _check_name(where: str, name: object, use: str) -> None:
         raise UserError(f'{where}: {_short(name)} cannot name a {use}, {expected} character; rename it')
 
 
-def _check_task(where: str, task: str, fields: object) -> TaskAnnotations:
-    """Check the fields of one task against each other."""
+def _check_task(where: str, task: str, fields: object, report: Callable[[UserError], None]) -> TaskAnnotations | None:
+    """Check the fields of one task against each other; None where mistakes in its lists were reported."""
     if not isinstance(fields, dict):
         raise UserError(f'{where}: {_found(fields)}, expected an object {FORMAT}')
     for key in ('handles', *LIST_KEYS):
@@ -145,11 +156,16 @@ def _check_task(where: str, task: str, fields: object) -> TaskAnnotations:
         raise UserError(f'{where}: {len(actions)} annotation lists for {len(handles)} handles; expected one list per '
                         'handle, in the order of the handles: add the missing ones (an empty list for a recording '
                         'without annotation)')
+    sound = True
     for index, segments in enumerate(zip(actions, starts, ends, strict=True)):
         # where lists outnumber handles their positions do not tell whose they are
         owner = f'handle {handles[index]!r}' if len(actions) == len(handles) else f'annotation list {index}'
-        _check_segments(f'{where}: {owner}', *segments)
-    return TaskAnnotations(task, handles, actions, starts, ends)
+        try:
+            _check_segments(f'{where}: {owner}', *segments)
+        except UserError as mistake:
+            report(mistake)
+            sound = False
+    return TaskAnnotations(task, handles, actions, starts, ends) if sound else None
 
 
 def _check_handles(where: str, handles: list) -> None:

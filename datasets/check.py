@@ -23,6 +23,7 @@ from utils.errors import UserError
 
 PROBLEMS_STATUS = 1
 LINE_WIDTH = 120
+MAX_MESSAGES = 50  # of a kind
 PICTURE_ENDINGS = ('.png', '.jpg', '.pdf', '.svg')
 
 
@@ -172,8 +173,10 @@ def print_inspection(name: str, found: Inspection, rank: int, splits: Splits) ->
     for title, messages in (('worth a look', found.notes), ('wrong', found.problems)):
         if messages:
             print(f'\n{title}:')
-            for message in messages:
+            for message in messages[:MAX_MESSAGES]:
                 print(f'- {message}')
+            if len(messages) > MAX_MESSAGES:
+                print(f'- and {len(messages) - MAX_MESSAGES} more')
     print('\nThis dataset cannot be trained on as it is.' if found.problems else '\nThis dataset can be trained on.')
 
 

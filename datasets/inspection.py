@@ -7,7 +7,7 @@ is found here, too.
 import logging
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -114,12 +114,18 @@ def inspect_dataset(annotations: Path, folder: Path, *, frames: bool = False, ta
     """
     found = Inspection()
     try:
-        tasks = load_annotations(annotations)
+        tasks = load_annotations(annotations, lambda mistake: found.problems.append(str(mistake)))
     except UserError as error:
-        found.problems.append(f'{error} (the rest is looked at once this is mended)')
+        found.problems.append(str(error))
         return found
     tasks = {task: annotated for task, annotated in tasks.items() if task.endswith(task_suffix)}
-    shapes = _read_shapes(found, tasks, folder, FRAME_RANK if frames else FEATURE_RANK, values)
+    handles = [handle for annotated in tasks.values() for handle in annotated.handles]
+    shapes = _read_shapes(found, handles, folder, FRAME_RANK if frames else FEATURE_RANK, values)
+    # the files of a part's other tasks are no surprise
+    spare = sorted({path.stem for path in list_files(folder, '.npy')} - set(handles)) if not task_suffix else []
+    if spare:
+        found.notes.append(f'{len(spare)} files in {folder} belong to no recording that was looked at: '
+                           f'{name_some(spare)}')
     for task, annotated in tasks.items():
         found.tasks[task] = TaskView(task, len(annotated.handles), len(annotated.actions))
         with _collected_warnings(found.notes):
@@ -127,7 +133,7 @@ def inspect_dataset(annotations: Path, folder: Path, *, frames: bool = False, ta
                 found.tasks[task].recordings = _view_task(annotated, shapes, time_scale, background)
             except UserError as error:
                 found.problems.append(str(error))
-    if not any(view.actions for view in found.tasks.values()):
+    if not found.problems and not any(view.actions for view in found.tasks.values()):
         found.problems.append('no task has an action that can be trained on')
     for view in found.tasks.values():
         found.notes += _notes_on_task(view)
@@ -149,10 +155,8 @@ def _collected_warnings(messages: list[str]) -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def _read_shapes(found: Inspection, tasks: Mapping[str, TaskAnnotations], folder: Path, rank: int,
-                 values: bool) -> Shapes:
+def _read_shapes(found: Inspection, handles: Sequence[str], folder: Path, rank: int, values: bool) -> Shapes:
     """Open every file; return handle -> shape of those that are sound, and add what is wrong with the others."""
-    handles = [handle for annotated in tasks.values() for handle in annotated.handles]
     missing = [handle for handle in handles if not (folder / f'{handle}.npy').exists()]
     if missing:
         found.problems.append(f'{len(missing)} of {len(handles)} handles have no file in {folder}: '
@@ -173,8 +177,6 @@ def _read_shapes(found: Inspection, tasks: Mapping[str, TaskAnnotations], folder
         found.problems.append(f'{len(others)} files differ in width from the others, which are {AXES[rank]} with '
                               f'{" x ".join(map(str, found.width))}: {name_some(others)}; extract all recordings with '
                               'one network')
-    if spare := sorted({path.stem for path in list_files(folder, '.npy')} - set(handles)):
-        found.notes.append(f'{len(spare)} files in {folder} are not among the handles looked at: {name_some(spare)}')
     return shapes
 
 

@@ -143,6 +143,16 @@ def test_all_mistakes_are_said_at_once_and_the_rest_is_still_counted(mine, capsy
     assert 'd.npy' not in run(capsys, '--skip_values')[1]
 
 
+def test_every_recording_with_a_mistake_is_named_and_the_other_tasks_are_counted(mine, capsys):
+    overlap, backwards = [('pour', 0, 5), ('stir', 4, 7)], [('pour', 5, 2)]
+    write({'soup': {'c': overlap, 'd': SEGMENTS['a'], 'e': backwards}, 'tea': SEGMENTS},
+          {'a': 7, 'b': 10, 'c': 7, 'd': 7, 'e': 7})
+    status, text, _ = run(capsys)
+    assert status == 1 and row(text, 'tea')[1] == '2'
+    assert "handle 'c': segment 1 runs backwards: it starts at 4, before the end 5" in text
+    assert "handle 'e': segment 0 runs backwards, from 5 to 2" in text and "handle 'd'" not in text
+
+
 def test_a_split_that_does_not_fit_is_wrong(mine, capsys):
     Path('s.json').write_text('{"splits": {"tea": {"train": ["z"], "val": [], "test": ["b"]}}}')
     status, text, _ = run(capsys, '--splits', 's.json')
