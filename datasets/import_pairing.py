@@ -147,8 +147,9 @@ def pair_recordings(
     for name, path in sorted(features.items(), key=lambda item: (tasks[item[0]], item[0])):
         in_file = shapes[path][1 if time_last else 0]
         shared = common_length(sources[name], in_file, rate=rate, max_mismatch=max_mismatch)
-        if annotated.get(path, in_file) != in_file:
-            cut.append(f'{name} ({annotated[path]} annotated, {in_file} in the file)')
+        told = annotated_frames(sources[name], rate)
+        if shared < in_file or told > in_file:
+            cut.append(f'{name} ({told} annotated, {in_file} in the file)')
         segments, lost = segments_at_feature_rate(sources[name], shared, rate=rate, sample_rate=sample_rate,
                                                   background=CONFIG.BACKGROUND_LABELS[0])
         dropped += lost

@@ -91,16 +91,18 @@ def common_length(segments: SegmentList, num_frames: int, *, rate: Fraction, max
         max_mismatch: feature frames by which the two may differ.
 
     Raises:
-        UserError: they differ by more; a source that does not tell the length may end earlier than the features.
+        UserError: they differ by more, or share no frame; a source that does not tell the length may end earlier than
+            the features.
     """
     annotated, tells_length = annotated_frames(segments, rate), segments.length is not None
     too_long = annotated - num_frames > max_mismatch
     too_short = tells_length and num_frames - annotated > max_mismatch
-    if too_long or too_short:
+    shared = min(annotated, num_frames) if tells_length else num_frames
+    if too_long or too_short or not shared:
         raise UserError(f'{segments.source}: annotated are {annotated} feature frames, but there are {num_frames}; '
                         f'expected a difference of at most {max_mismatch} (--max_mismatch): '
                         f'{_advice(segments, num_frames)}')
-    return min(annotated, num_frames) if tells_length else num_frames
+    return shared
 
 
 def _advice(segments: SegmentList, num_frames: int) -> str:

@@ -153,6 +153,12 @@ def test_features_sampled_more_coarsely_than_the_labels(source, capsys):
     assert segments('mine', 'P01_cam01_P01_tea') == [('0', 0, 2), ('take_cup', 2, 6), ('pour', 6, 12), ('0', 12, 13)]
 
 
+def test_an_annotation_that_shares_no_frame_with_the_features_is_refused(source, capsys):
+    (source / 'groundTruth/P02_cam01_P02_milk.txt').write_text('SIL\n')
+    assert 'P02_cam01_P02_milk.txt: annotated are 0 feature frames, but there are 8' in refused(
+        capsys, '--labels_per_feature', '2')
+
+
 @pytest.mark.parametrize(('extra', 'frames'), [(['S', 'S'], 13), ([], 11)], ids=['labels-longer', 'features-longer'])
 def test_a_few_frames_of_difference_are_cut_off_with_a_warning(source, capsys, extra, frames):
     name = 'P01_cam01_P01_tea'
@@ -190,6 +196,18 @@ def test_seconds_become_feature_frames_and_the_tail_is_background(source):
     assert import_segments.main([*command, '--skip_missing']) == 0
     # frames' centres lie at (t + 1/2) / 4 seconds: 1.6 s comes before that of frame 6, 2.9 s after that of frame 11
     assert segments('mine', name) == [('take_cup', 2, 6), ('pour', 6, 12), ('0', 12, 13)]
+
+
+def test_a_table_that_ends_after_the_features_is_cut_with_a_warning_or_refused(source, capsys):
+    name = 'P01_cam01_P01_tea'
+    command = ['mine', 'tables', '--features', 'mstcn/features', '--unit', 'frames', '--layout', 'DT']
+    Path('tables').mkdir()
+    for end, status, message in ((40, 2, 'annotated are 40 feature frames, but there are 13'),
+                                 (15, 0, f'{name} (15 annotated, 13 in the file)')):
+        Path(f'tables/{name}.csv').write_text(f'0,6,take_cup\n6,{end},pour\n')
+        assert import_segments.main(command) == status
+        assert message in capsys.readouterr().err
+    assert segments('mine', name) == [('take_cup', 0, 6), ('pour', 6, 13)]
 
 
 def test_what_is_missing_may_be_left_out(source, capsys):
