@@ -59,6 +59,11 @@ COLUMNS = {
 }
 
 
+def meaning_of(column: str) -> Meaning:
+    """Return what a column is; nothing, without a direction, of one that is not listed, as of a metric just added."""
+    return COLUMNS.get(column, Meaning('', ''))
+
+
 def best_places(values: Sequence[float], better: str) -> set[int]:
     """Return where the best values stand; none where no direction is better, or all values that there are agree."""
     present = {value for value in values if value == value}  # NaN differs from itself

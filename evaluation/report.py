@@ -14,7 +14,7 @@ from configs.generic_config import CONFIG
 from configs.validation import flatten
 from evaluation.baselines import BASELINES, LABEL_FREE
 from evaluation.evaluate import Evaluation
-from evaluation.glossary import COLUMNS, best_places
+from evaluation.glossary import best_places, meaning_of
 from evaluation.html_parts import Cell, code, details, heading, paragraph, picture, section, table
 from evaluation.progress_metrics import PROGRESS_TABLE
 from evaluation.tables import DIGITS, Row, show_value
@@ -90,7 +90,7 @@ def _overview(evaluations: Sequence[Evaluation]) -> list[str]:
     for name in names:
         means = [evaluation.tables[name][-1] for evaluation in evaluations]
         for column in _own_columns(means[0]):
-            meaning, values = COLUMNS[column], [mean[column] for mean in means]
+            meaning, values = meaning_of(column), [mean[column] for mean in means]
             best = best_places([round(value, DIGITS) for value in values], meaning.better)
             cells = [Cell(show_value(value), 'best' * (place in best)) for place, value in enumerate(values)]
             groups.append((_title(column), [[*cells, Cell(meaning.text, 'text wide')]]))
@@ -245,7 +245,7 @@ def _tasks_of(evaluations: Sequence[Evaluation]) -> list[str]:
 
 
 def _title(column: str) -> str:
-    return column.replace('_', ' ') + COLUMNS[column].arrow
+    return column.replace('_', ' ') + meaning_of(column).arrow
 
 
 def _short(evaluation: Evaluation) -> str:

@@ -1,6 +1,7 @@
 """The whole evaluation of a run: what is fitted to which part, what is written, what heads that know nothing score."""
 
 import csv
+import shutil
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import multitask_train
 from datasets.demo import write_demo
 from evaluation import evaluate
 from evaluation.evaluate import EmbeddedTask, alignment_rows, evaluate_checkpoint
+from evaluation.glossary import COLUMNS as MEANINGS
 from models.progress_head import ProgressHead
 from utils.run_folder import MULTI_TASK, RunFolder
 from utils.tensorops import Action
@@ -81,9 +83,26 @@ def test_every_table_is_printed_and_written(runs, capsys, name):
             assert {*columns, *(f'{table}.{column}' for column in columns)} <= set(printed.split())
         pictures = {f'progress_{task}.png' for task in ('make_tea', 'change_tyre', 'dress_wound')}
         expected = {*pictures, 'mae_by_length.png'} if name == 'progress' else set()
+        assert not (folder.parent / 'report.html').exists()  # written on demand alone
         assert {path.name for path in folder.glob('*.png')} == expected
         assert all(imread(folder / picture).ndim == 3 for picture in expected)
         assert (folder / 'action_progress.csv').exists() == (name == 'progress')
+
+
+@pytest.mark.parametrize('name', ['progress', 'alone'])
+def test_the_report_is_written_beside_the_tables_and_says_where(runs, capsys, tmp_path, name):
+    run = tmp_path / runs[name].path.name  # a copy: the pictures of the report are no part of a plain evaluation
+    shutil.copytree(runs[name].path, run, ignore=shutil.ignore_patterns('EVAL'))
+    assert eval_command.main(['-f', str(run), '--report']) == 0
+    assert capsys.readouterr().out.endswith(f'best_model_combined\n\nreport: {run / "EVAL/report.html"}\n')
+    page = (run / 'EVAL/report.html').read_text(encoding='utf-8')
+    assert f'python eval.py -f {run} --report' in page
+    pictures = list(run.glob('EVAL/best_model_combined/*.png'))
+    assert page.count('data:image/png') == len(pictures) + 1  # and the losses
+    assert len(pictures) == {'progress': 3 + 1 + 3, 'alone': 3}[name]
+    assert ('boil_water</th>' in page) == (name == 'progress')
+    columns = {column for path in run.glob('EVAL/*/*.csv') for column in read_rows(path)[0]}
+    assert columns == {'task', *MEANINGS} if name == 'progress' else columns < {'task', *MEANINGS}
 
 
 class StubHead(ProgressHead):

@@ -2,11 +2,19 @@
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from evaluation import pictures
 from evaluation.baselines import BASELINES
-from evaluation.pictures import RECORDINGS_DRAWN, draw_error_by_length, draw_progress
+from evaluation.pictures import (
+    PAIRS_DRAWN,
+    RECORDINGS_DRAWN,
+    draw_alignments,
+    draw_error_by_length,
+    draw_progress,
+)
 from evaluation.progress_metrics import ActionCurves
 from utils.tensorops import Action
 
@@ -77,3 +85,40 @@ def test_errors_lie_over_the_lengths_of_actions(tmp_path, figures):
     assert panel.get_xscale() == 'log' and len(figures[0].legends[0].texts) == len(drawn)
     assert [label.get_text() for label in panel.get_xticklabels()] == ['1\nn = 1', '4-7\nn = 2']
     assert imread(path).ndim == 3
+
+
+def embedded(handle, positions, *spans):
+    """A recording whose embeddings lie on a line."""
+    return handle, torch.tensor(positions).unsqueeze(1), [Action(*span) for span in spans]
+
+
+def test_an_alignment_matrix_by_hand(tmp_path, figures):
+    path = tmp_path / 'alignment.png'
+    draw_alignments('cost $^$', [embedded('one $_$', [0.0, 1, 5], ('pour', 0, 1)),
+                                 embedded('two', [4.0, 0, 0.5, 1], ('pour', 0, 3))], path)
+    panel, = figures[0].axes
+    image, = panel.images
+    assert np.array(image.get_array()).tolist() == [[4, 0, 0.5, 1], [3, 1, 0.5, 0], [1, 5, 4.5, 4]]
+    assert image.get_extent() == [-0.5, 3.5, -0.5, 2.5] and image.origin == 'lower'
+    true, nearest = ([[float(value) for value in pair] for pair in line.get_xydata()] for line in panel.lines)
+    assert true == [[0.5, 0], [2.5, 1]]  # the middles of the halves of four frames
+    assert nearest == [[1, 0], [3, 1], [0, 2]]
+    assert (panel.get_xlabel(), panel.get_ylabel()) == ('frame of two', 'frame of one $_$')
+    assert imread(path).ndim == 3
+
+
+def test_long_recordings_are_drawn_by_evenly_spread_frames(tmp_path, figures, monkeypatch):
+    monkeypatch.setattr(pictures, 'MATRIX_SIDE', 2)
+    draw_alignments('tea', [embedded('one', [0.0, 1, 2, 3]), embedded('two', [0.0, 1, 2, 3, 4])], tmp_path / 'a.png')
+    panel, = figures[0].axes
+    assert np.array(panel.images[0].get_array()).tolist() == [[0, 2], [2, 0]]  # frames 0 and 2 of both
+    assert panel.images[0].get_extent() == [-0.5, 4.5, -0.5, 3.5]
+    assert panel.lines[1].get_xydata().tolist() == [[0, 0], [2, 2]]
+
+
+def test_a_few_pairs_are_drawn_and_a_single_recording_none(tmp_path, figures):
+    recordings = [embedded(f'r{index}', [0.0]) for index in range(5)]
+    draw_alignments('tea', recordings, tmp_path / 'a.png')
+    assert len(figures[0].axes) == PAIRS_DRAWN
+    draw_alignments('tea', recordings[:1], tmp_path / 'none.png')
+    assert not (tmp_path / 'none.png').exists()

@@ -10,6 +10,7 @@ from evaluation.progress_metrics import (
     ActionCurves,
     action_progress_row,
     errors_by_length,
+    errors_by_step,
     frame_error,
     length_bins,
     mean_absolute_error,
@@ -100,6 +101,21 @@ def test_the_row_of_a_task_by_hand():
                 'baseline_average_index': average_index, 'baseline_cumulative_distance': (0.25 + 0.5) / 2,
                 'skill': 1 - 0.05 / 0.375}
     assert {name: row[name] for name in expected} == pytest.approx(expected)
+
+
+def test_errors_by_step_by_hand_the_worst_step_first():
+    rows = errors_by_step({'pour': [off_by('a', 4, 0.1), off_by('a', 2, 0.4), off_by('b', 1, 0.6)],
+                           'stir': [curve('a', [0.5, 0.8], average_index=0.9)], 'wait': [off_by('b', 2, 0.5)]})
+    assert [(row['step'], row['num_actions']) for row in rows] == [('wait', 1), ('pour', 3), ('stir', 1)]
+    assert list(rows[0]) == ['step', 'num_actions', 'mae', *(f'baseline_{name}' for name in BASELINES), 'skill']
+    # Over frames, then recordings: a has four frames off by 0.1 and two by 0.4, b one by 0.6.
+    pour = ((4 * 0.1 + 2 * 0.4) / 6 + 0.6) / 2
+    # 0.5 is off by 1/4, 0, 1/4, 1/2 in four frames, by 0, 1/2 in two, and by 1/2 in one.
+    constant = ((1 + 0.5) / 6 + 0.5) / 2
+    expected = {'mae': pour, 'baseline_constant': constant, 'skill': 1 - pour / constant}
+    assert {name: rows[1][name] for name in expected} == pytest.approx(expected)
+    expected = {'mae': 0.1, 'baseline_constant': 0.25, 'baseline_average_index': 0.25, 'skill': 0.6}
+    assert {name: rows[2][name] for name in expected} == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(('mae', 'label_free', 'expected'), [
