@@ -20,19 +20,20 @@ TRAINING = {'tea': [[Action('boil', 0, 9 * pace), Action('pour', 9 * pace + 1, 1
 STEP_HEAD = ('--progress_sampling', 'dense', '--set', 'PROGRESS_LOSS.step_durations=true')
 
 
-def untrained(*options, width=WIDTH):
+def untrained(*options, width=WIDTH, training=TRAINING):
     config, _ = parse_training_arguments(
-        ['1', '--tcc', '--mcn', '--dataset', 'random', '--progress', '-od', '8', *options,
+        ['1', '--tcc', '--mcn', '--dataset', 'demo', '--progress', '-od', '8', *options,
          *(option for setting in SETTINGS for option in ('--set', setting))], 'test')
-    fill_in_sizes(config, width, len(TRAINING))
-    fill_in_steps(config, TRAINING)
+    fill_in_sizes(config, width, len(training))
+    fill_in_steps(config, training)
     torch.manual_seed(1)
     model = build_model(config)
     if config.PROGRESS_LOSS.step_durations:
-        model.progress_head.durations.fit(TRAINING)
+        model.progress_head.durations.fit(training)
     for weight in model.progress_head.fc[-2].parameters():
         torch.nn.init.normal_(weight)  # the step head's correction starts at zero
-    return TrainedRun('random', 'best_model_combined', 1, model.eval(), config, torch.device('cpu'), sorted(TRAINING))
+    return TrainedRun('untrained', 'best_model_combined', 1, model.eval(), config, torch.device('cpu'),
+                      sorted(training))
 
 
 @pytest.fixture(scope='session')
@@ -44,11 +45,11 @@ def make_run():
 @pytest.fixture(scope='session')
 def save_run():
     """A function that writes a run as training leaves it."""
-    def save(run, folder):
+    def save(run, folder, splits=None):
         (folder / 'ckpt').mkdir(parents=True)
         optimizer = torch.optim.Adam(run.model.parameters())
         ckpt_save(run.model, optimizer, 1, 0.0, folder / 'ckpt/best_model_combined.pt', run.config)
-        write_json(folder / 'splits.json', {'splits': {task: {} for task in TRAINING}})
+        write_json(folder / 'splits.json', {'splits': splits or {task: {} for task in run.tasks}})
         return folder
     return save
 

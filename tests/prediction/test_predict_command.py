@@ -1,0 +1,205 @@
+"""predict.py as a user runs it: what it writes, prints and refuses."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+import predict as predict_command
+from prediction import load_run, predict
+
+ROOT = Path(__file__).resolve().parents[2]
+SEGMENTS = [(0, 10, 'boil'), (12, 20, 'pour')]
+
+
+@pytest.fixture(scope='module')
+def run_folder(make_run, save_run, step_options, tmp_path_factory):
+    """A run that sees 7 frames ahead, whose head knows steps."""
+    return save_run(make_run('--tstack', *step_options), tmp_path_factory.mktemp('runs') / 'V1')
+
+
+@pytest.fixture
+def recordings(make_features, tmp_path, monkeypatch):
+    """Two recordings, features/a.npy and features/b.npy, and their segments, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ('features', 'segments'):
+        Path(folder).mkdir()
+    for name, length in (('a', 20), ('b', 25)):
+        np.save(f'features/{name}.npy', make_features(length))
+    Path('segments/a.csv').write_text(''.join(f'{start},{end},{label}\n' for start, end, label in SEGMENTS))
+    Path('segments/b.json').write_text(json.dumps(SEGMENTS))
+
+
+def call(run_folder, *arguments):
+    return predict_command.main(['-f', str(run_folder), '--device', 'cpu', *map(str, arguments)])
+
+
+def pipe(monkeypatch, content):
+    stdin = SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(content)), isatty=lambda: False)
+    monkeypatch.setattr(sys, 'stdin', stdin)
+
+
+def refused(capsys, run_folder, *arguments):
+    assert call(run_folder, *arguments) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith('error: ')]
+    assert len(errors) == 1 and not Path('predictions').exists()
+    return errors[0]
+
+
+def table(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_csv_json_and_picture_hold_the_prediction(run_folder, recordings, capsys):
+    assert call(run_folder, '--features', 'features/a.npy', '--segments', 'segments/a.csv', '--task', 'tea') == 0
+    printed = capsys.readouterr()
+    assert 'a: 20 frames, actions: 2 -> predictions/a.csv' in printed.out and '7 frames ahead' in printed.out
+    assert 'no --segments' not in printed.err
+    expected = predict(load_run(run_folder, device='cpu'), np.load('features/a.npy'), SEGMENTS, 'tea')
+    rows = table(Path('predictions/a.csv').read_text())
+    assert [row['action'] for row in rows] == ['0'] * 10 + [''] * 2 + ['1'] * 8
+    assert [row['label'] for row in rows] == ['boil'] * 10 + [''] * 2 + ['pour'] * 8
+    np.testing.assert_allclose([float(row['progress'] or 'nan') for row in rows], expected.progress, atol=1e-6)
+    content = json.loads(Path('predictions/a.json').read_text())
+    actions = content.pop('actions')
+    assert content == {'recording': 'a', 'run': 'V1', 'checkpoint': 'best_model_combined', 'epoch': 1, 'task': 'tea',
+                       'frames': 20, 'frames_ahead': 7, 'whole_recording': False}
+    assert [(action['frames'][0], action['frames'][-1] + 1, action['label']) for action in actions] == SEGMENTS
+    np.testing.assert_allclose(actions[1]['progress'], expected.progress[12:], atol=1e-6)
+    assert imread('predictions/a.png').std() > 0
+    assert sorted(os.listdir('predictions')) == ['a.csv', 'a.json', 'a.png']
+
+
+def test_a_folder_is_predicted_file_by_file(run_folder, recordings, capsys):
+    assert call(run_folder, '--features', 'features', '--segments', 'segments', '--task', 'tea', '-o', 'out/deep') == 0
+    assert sorted(os.listdir('out/deep')) == [f'{name}.{ending}' for name in 'ab' for ending in ('csv', 'json', 'png')]
+    assert json.loads(Path('out/deep/b.json').read_text())['actions'][1]['frames'][-1] == 19
+
+
+def test_without_segments_a_recording_is_one_action_and_that_is_said(run_folder, recordings, capsys):
+    assert call(run_folder, '--features', 'features/b.npy') == 0
+    assert 'each recording counts as one action, from its first frame to its last' in capsys.readouterr().err
+    assert {row['action'] for row in table(Path('predictions/b.csv').read_text())} == {'0'}
+    assert json.loads(Path('predictions/b.json').read_text())['whole_recording'] is True
+
+
+def test_results_are_kept_unless_overwritten(run_folder, recordings, capsys):
+    Path('out').mkdir()
+    Path('out/b.json').write_text('mine')
+    command = ['--features', 'features', '-o', 'out']
+    assert 'out/b.json: exists; --overwrite replaces it' in refused(capsys, run_folder, *command)
+    assert os.listdir('out') == ['b.json'] and Path('out/b.json').read_text() == 'mine'
+    assert call(run_folder, *command, '--overwrite') == 0 and Path('out/b.json').read_text() != 'mine'
+
+
+def break_features(change):
+    features = np.load('features/b.npy')
+    np.save('features/b.npy', change(features))
+
+
+def put_nan(features):
+    features[3, 1] = np.nan
+    return features
+
+
+MISTAKES = {
+    'width': (lambda: [np.save(f'features/{name}.npy', np.ones((9, 4))) for name in 'ab'], [],
+              'features/a.npy: shape (9, 4), expected (T, D) with at least one frame and D = 6, as in training'),
+    'rank': (lambda: break_features(np.ravel), [], 'features/b.npy: shape (150,), expected (T, D)'),
+    'no .npy': (lambda: Path('features/a.npy').write_text('text'), [], 'cannot be read as a .npy array'),
+    'task': (None, ['--task', 'coffee'], "--task 'coffee': the run does not know it, expected one of tea, tyre"),
+    'beyond': (lambda: Path('segments/b.json').write_text('[[0, 26]]'), ['--segments', 'segments'],
+               'features/b.npy: segment 0, from 0 to 26, ends beyond the recording of 25 frames'),
+    'overlap': (lambda: Path('segments/a.csv').write_text('0,5\n4,6\n'), ['--segments', 'segments'], 'overlaps'),
+    'backwards': (lambda: Path('segments/a.csv').write_text('5,4\n'), ['--segments', 'segments'], 'runs backwards'),
+    'no segments of one': (lambda: Path('segments/b.json').unlink(), ['--segments', 'segments'],
+                           '--segments segments: 0 files for b.npy, expected one of b.csv and b.json'),
+    'two of one': (lambda: Path('segments/b.csv').write_text('0,1'), ['--segments', 'segments'], '2 files for b.npy'),
+    'a file beside a folder': (None, ['--segments', 'segments/a.csv'], 'segments/a.csv: a file, but --features is a'),
+    'output': (lambda: Path('out').write_text(''), ['-o', 'out/a'], '-o out/a: cannot be made'),
+}
+
+
+@pytest.mark.parametrize('mistake', MISTAKES)
+def test_a_mistake_ends_in_one_line_before_anything_is_written(run_folder, recordings, capsys, mistake):
+    change, options, expected = MISTAKES[mistake]
+    if change:
+        change()
+    assert expected in refused(capsys, run_folder, '--features', 'features', *options)
+
+
+def test_values_that_are_not_finite_end_in_one_line(run_folder, recordings, capsys):
+    break_features(put_nan)
+    assert 'features/b.npy: frame 3 holds NaN' in refused(capsys, run_folder, '--features', 'features/b.npy')
+
+
+@pytest.mark.parametrize(('options', 'expected'), [
+    (['--features', 'nowhere'], '--features nowhere: no such file or folder'),
+    (['--features', 'segments'], '--features segments: holds no .npy file'), ([], 'one of the arguments'),
+    (['--features', 'features', '--stream'], 'not allowed with'),
+    (['--stream', '-o', 'out'], '--stream: not with --segments, -o or --overwrite'),
+    (['--features', 'features/a.npy', '--segments', 'segments'], 'a folder, but --features is a file')])
+def test_options_that_do_not_go_together_end_in_one_line(run_folder, recordings, capsys, options, expected):
+    assert expected in refused(capsys, run_folder, *options)
+
+
+def test_an_unknown_run_ends_in_one_line(recordings, capsys):
+    assert 'nowhere: no such folder' in refused(capsys, 'nowhere', '--features', 'features')
+
+
+def test_a_stream_prints_what_the_file_would_hold(run_folder, recordings, capsys, monkeypatch):
+    features = np.load('features/a.npy')
+    markers = {0: {'action': 'boil'}, 10: {'action': False}, 12: {'action': 'pour'}}
+    lines = [item for number, frame in enumerate(features) for item in
+             ([json.dumps(markers[number])] if number in markers else []) + [json.dumps(frame.tolist())]]
+    pipe(monkeypatch, '\n'.join(lines).encode())
+    assert call(run_folder, '--stream', '--task', 'tea') == 0
+    printed = capsys.readouterr()
+    assert 'the progress of a frame comes 7 frames after it' in printed.err
+    assert call(run_folder, '--features', 'features/a.npy', '--segments', 'segments/a.csv', '--task', 'tea') == 0
+    streamed, whole = table(printed.out), table(Path('predictions/a.csv').read_text())
+    assert [{**row, 'progress': ''} for row in streamed] == [{**row, 'progress': ''} for row in whole]
+    progress = [[float(row['progress'] or 'nan') for row in rows] for rows in (streamed, whole)]
+    np.testing.assert_allclose(*progress, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(('content', 'expected'), [
+    (b'', 'standard input: ended before the first frame'), (b'[1, 2]\n', 'standard input: frame 0: shape (1, 2)'),
+    (b'[1, 2, 3, 4, 5, 6]\n[1,', 'standard input: line 2: not valid JSON'),
+    (b'[1, 2, 3, 4, 5, NaN]\n', 'standard input: frame 0 holds NaN')])
+def test_a_malformed_stream_ends_in_one_line(run_folder, recordings, capsys, monkeypatch, content, expected):
+    pipe(monkeypatch, content)
+    assert expected in refused(capsys, run_folder, '--stream')
+
+
+def test_a_terminal_is_not_waited_for(run_folder, recordings, capsys, monkeypatch):
+    monkeypatch.setattr(sys, 'stdin', SimpleNamespace(isatty=lambda: True))
+    assert '--stream: standard input is a terminal' in refused(capsys, run_folder, '--stream')
+
+
+def test_rows_arrive_frame_by_frame_and_a_reader_may_leave(make_run, save_run, make_features, tmp_path):
+    folder = save_run(make_run('--naive'), tmp_path / 'V1')
+    command = [sys.executable, ROOT / 'predict.py', '-f', folder, '--stream', '--device', 'cpu']
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            for number, frame in enumerate(make_features(3)):
+                process.stdin.write(json.dumps(frame.tolist()).encode() + b'\n')
+                process.stdin.flush()
+                if number == 0:
+                    assert process.stdout.readline() == b'frame,action,label,progress\n'
+                assert process.stdout.readline().startswith(f'{number},0,,0.'.encode())
+            process.stdout.close()
+            process.stdin.write(b'[1, 2, 3, 4, 5, 6]\n' * 3)
+            process.stdin.close()
+            assert process.wait(timeout=60) == 0
+            assert process.stderr.read().count(b'\n') == 1  # what was logged at the start, and no traceback
+        finally:
+            process.kill()

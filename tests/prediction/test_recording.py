@@ -1,0 +1,129 @@
+"""Progress of a whole recording: what evaluation computes, and what is refused."""
+
+import numpy as np
+import pytest
+import torch
+
+from configs.entry_config import parse_training_arguments
+from datasets.demo import DemoSettings, write_demo
+from datasets.from_config import list_all_actions, load_dataset, split_recordings
+from evaluation import evaluate, pictures
+from prediction import load_run, predict
+from utils.errors import UserError
+from utils.run_folder import RunFolder, read_json
+
+STEP_HEAD = ['--progress_sampling', 'dense', '--set', 'PROGRESS_LOSS.step_durations=true']
+RUNS = {
+    'steps': ['--naive', *STEP_HEAD],
+    'label given, skips frames': ['--naive', *STEP_HEAD, '--condition_on_step', '--set', 'SKIP_RATE=2'],
+    'plan, sees ahead': ['--tstack']}
+
+
+@pytest.fixture(scope='module')
+def demo(tmp_path_factory):
+    """Folder of a small demo dataset, with the environment set to it."""
+    root = tmp_path_factory.mktemp('demo')
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, folder in write_demo(root, settings=DemoSettings(people=4, repetitions=1)).items():
+            patch.setenv(variable, str(folder))
+        yield root
+
+
+@pytest.mark.parametrize('name', RUNS)
+def test_predictions_are_those_of_evaluation(demo, make_run, save_run, monkeypatch, name):
+    config, _ = parse_training_arguments(['1', '--tcc', '--dataset', 'demo', '--naive'], 'test')
+    splits = read_json(demo / 'dset_jsons/demo.splits.json')['splits']
+    parts = split_recordings(load_dataset(config), splits)
+    training = list_all_actions(parts['train'], config.BACKGROUND_LABELS)
+    folder = save_run(make_run(*RUNS[name], width=48, training=training), demo / name, splits)
+    evaluated = evaluate_actions(folder, monkeypatch)
+    run = load_run(folder, device='cpu')
+    for recording in (recording for members in parts['test'].values() for recording in members):
+        times = recording.times
+        segments = [(start, end + 1, label) for label, start, end in
+                    zip(times['step'], times['start_frame'], times['end_frame'], strict=True)]
+        prediction = predict(run, np.load(recording.path), segments, recording.task)
+        expected = np.concatenate(evaluated.pop(recording.handle))
+        received = prediction.progress[~np.isnan(prediction.progress)]
+        np.testing.assert_allclose(received, expected, rtol=0, atol=1e-5)
+        assert expected.std() > 0.01 and len(prediction.actions) > 3
+    assert evaluated == {}
+
+
+def evaluate_actions(folder, monkeypatch):
+    """Evaluate a run, and return handle -> the head's progress in each action, as the tables have it."""
+    evaluated, row_of = {}, evaluate.action_progress_row
+
+    def noted(curves):
+        for curve in curves:
+            evaluated.setdefault(curve.handle, []).append(curve.predicted['head'])
+        return row_of(curves)
+
+    monkeypatch.setattr(evaluate, 'action_progress_row', noted)
+    monkeypatch.setattr(evaluate, 'alignment_rows', lambda train, test: {})  # these and pictures take most of the time
+    monkeypatch.setattr(pictures, 'save_figure', lambda figure, path: None)
+    evaluate.evaluate_checkpoint(RunFolder(folder), 'combined', torch.device('cpu'))
+    assert len(evaluated) == 3
+    return evaluated
+
+
+def test_the_pace_of_completed_actions_counts_and_later_ones_do_not(make_run, make_features, step_options):
+    run, features = make_run('--naive', *step_options), make_features(60)
+    segments = [(0, 30, 'boil'), (30, 45, 'pour'), (45, 60, 'boil')]
+    whole = predict(run, features, segments, 'tea').progress
+    first = predict(run, features, segments[:2], 'tea').progress
+    np.testing.assert_allclose(first[:45], whole[:45], rtol=0, atol=1e-6)
+    alone = predict(run, features, segments[1:2], 'tea').progress
+    assert np.abs(alone[30:45] - whole[30:45]).max() > 0.01 and np.isnan(alone[:30]).all()
+
+
+def test_rows_number_the_actions_and_leave_the_background_empty(make_run, make_features):
+    prediction = predict(make_run('--naive'), make_features(6), [(1, 3, 'a'), (3, 4, 'SIL'), (5, 6)])
+    rows = list(prediction.rows())
+    assert [row[:3] for row in rows] == [(0, None, None), (1, 0, 'a'), (2, 0, 'a'), (3, None, None), (4, None, None),
+                                         (5, 1, None)]
+    assert [row.progress is None for row in rows] == [True, False, False, True, True, False]
+    assert rows[0].cells() == ['0', '', '', ''] and rows[1].cells()[:3] == ['1', '0', 'a']
+    assert float(rows[1].cells()[3]) == pytest.approx(rows[1].progress, abs=1e-6)
+
+
+@pytest.mark.parametrize('convert', [torch.from_numpy, lambda array: array.astype(np.float64), np.ndarray.tolist])
+def test_features_may_be_tensors_and_of_any_precision(make_run, make_features, convert):
+    run, features = make_run('--naive'), make_features(9)
+    np.testing.assert_array_equal(predict(run, convert(features)).progress, predict(run, features).progress)
+
+
+def test_a_recording_of_background_alone_has_no_progress(make_run, make_features, caplog):
+    prediction = predict(make_run('--naive'), make_features(5), [(0, 5, '0')])
+    assert np.isnan(prediction.progress).all() and prediction.actions == []
+    assert 'none of its 1 segments is an action' in caplog.text
+
+
+@pytest.mark.parametrize(('shape', 'expected'), [
+    ((5,), 'rec: shape (5,), expected (T, D)'), ((0, 6), 'with at least one frame'),
+    ((5, 7), 'shape (5, 7), expected (T, D) with at least one frame and D = 6, as in training')])
+def test_features_of_another_shape_are_refused(make_run, shape, expected):
+    with pytest.raises(UserError) as caught:
+        predict(make_run('--naive'), np.zeros(shape, np.float32), name='rec')
+    assert expected in str(caught.value)
+
+
+def test_features_that_are_not_finite_are_refused(make_run, make_features):
+    features = make_features(5)
+    features[3, 1] = np.inf
+    with pytest.raises(UserError, match='rec: frame 3 holds NaN or infinity'):
+        predict(make_run('--naive'), features, name='rec')
+
+
+def test_labels_and_task_are_checked(make_run, make_features, step_options, caplog):
+    run, features = make_run('--naive', *step_options), make_features(5)
+    predict(run, features, [(0, 5, 'bowl')], 'tea')
+    assert "the head does not know the label 'bowl'" in caplog.text and 'known are boil, pour' in caplog.text
+    predict(run, features)
+    predict(run, features)
+    assert caplog.text.count('no --task: the head takes the steps of every task') == 1
+    told = make_run('--naive', *step_options, '--condition_on_step')
+    with pytest.raises(UserError, match='rec: an action without label'):
+        predict(told, features, task='tea', name='rec')
+    with pytest.raises(UserError, match='--task: none given, but the head is told the step'):
+        predict(told, features, [(0, 5, 'boil')])
