@@ -106,7 +106,7 @@ def component_shares(mixture: GaussianMixture, alpha: Tensor) -> Tensor:
 def _fit_rows(alpha: Tensor, n_components: int, iterations: int, lengths: Tensor) -> GaussianMixture:
     """Fit the mixtures of rows (r, N), over the indices that hold mass: of a sharp distribution these are few."""
     index = torch.arange(alpha.shape[1], device=alpha.device).expand_as(alpha)
-    held = int((alpha > NO_MASS).sum(1).max())
+    held = int((~(alpha <= NO_MASS)).sum(1).max())  # NaN is held: it has to reach the loss, whose step is skipped
     if held < alpha.shape[1]:
         index = alpha.topk(held, sorted=False).indices.sort().values
         alpha = alpha.gather(1, index)

@@ -260,6 +260,12 @@ def test_one_sequence_gives_a_zero_on_the_graph():
     assert loss.item() == 0 and sequence.grad.abs().max() == 0
 
 
+@pytest.mark.parametrize('value', [math.nan, math.inf])
+def test_embeddings_that_are_not_finite_give_a_loss_that_is_not_so_that_the_step_is_skipped(value):
+    sequences = [torch.full((length, 3), value) for length in (300, 7)]
+    assert not GTCC_loss(sequences, dropouts=[torch.ones(4)] * 2).isfinite()
+
+
 @pytest.mark.parametrize('arguments, message', [
     (dict(dropouts=None), 'dropouts is None, expected one drop vector per sequence'),
     (dict(dropouts=[torch.ones(3)]), 'holds 1 vectors, expected 2'),
