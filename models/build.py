@@ -16,6 +16,7 @@ ENCODERS = {
     'resnet50': (Resnet50Encoder, 'Resnet50_ARCH', 'in_size'),
     'identity': (IdentityEncoder, 'IDENTITY_ARCH', 'input_dimensions'),
 }
+LEGACY_LAYOUT = 'legacy_attention_layout'
 STEP_OPTIONS = ('steps', 'projection_dim', 'dropout', 'content_correction', 'condition_on_step')
 
 
@@ -91,6 +92,8 @@ def build_model(config: Mapping) -> nn.Module:
     }
     if not config.ARCHITECTURE.MCN:
         return SingleEncoderModel(encoder, encoder_params, config.OUTPUT_DIMENSIONALITY, **shared)
+    # utils.convert_checkpoint alone writes the key of the layout: it is no setting, so that no new model can have it.
     return MultiProngAttDropoutModel(encoder, encoder_params, config.OUTPUT_DIMENSIONALITY,
                                      config.ARCHITECTURE.num_heads, attn_layers=config.ARCHITECTURE.attn_layers,
+                                     legacy_attention_layout=config.ARCHITECTURE.get(LEGACY_LAYOUT, False) is True,
                                      **shared)

@@ -127,6 +127,8 @@ class MultiProngAttDropoutModel(ProgressModel):
         progress_head_use_gru: GRU (True) or mean pooling (False).
         progress_head_normalize_embeddings: LayerNorm before the head.
         progress_head_step_options: arguments of a StepProgressHead, which then takes the place of the plan's head.
+        legacy_attention_layout: the attention reads frames mixed with others of their recording, as it did in the
+            published code; for models that were trained so, and no others.
 
     Raises:
         ValueError: ``num_heads`` below 1, or an encoder of another output width.
@@ -140,7 +142,7 @@ class MultiProngAttDropoutModel(ProgressModel):
                  drop_layers: Sequence[int] = DROP_LAYERS, use_progress_head: bool = False,
                  progress_head_hidden_dim: int = 64, progress_head_use_gru: bool = True, *,
                  progress_head_normalize_embeddings: bool = True,
-                 progress_head_step_options: Mapping | None = None) -> None:
+                 progress_head_step_options: Mapping | None = None, legacy_attention_layout: bool = False) -> None:
         super().__init__(base_model_class, base_model_params, output_dimensionality, dropping=dropping,
                          drop_layers=drop_layers, use_progress_head=use_progress_head,
                          progress_head_hidden_dim=progress_head_hidden_dim,
@@ -148,6 +150,7 @@ class MultiProngAttDropoutModel(ProgressModel):
                          progress_head_normalize_embeddings=progress_head_normalize_embeddings,
                          progress_head_step_options=progress_head_step_options)
         require_positive(num_heads=num_heads)
+        self.legacy_attention_layout = legacy_attention_layout
         self.head_models = nn.ModuleList(HeadModel(output_dimensionality) for _ in range(num_heads))
         self.attention_layer = nn.Sequential(
             *linear_stack([num_heads * output_dimensionality, *attn_layers, num_heads], nn.Tanh), nn.Softmax(dim=-1))
@@ -163,17 +166,30 @@ class MultiProngAttDropoutModel(ProgressModel):
             is one.
         """
         embeddings = self.base_model(videos)['outputs']
-        mixed, attention = self._mix(torch.cat(embeddings))
+        mixed, attention = self._mix(torch.cat(embeddings), [len(embedding) for embedding in embeddings])
         return self._with_extras({'outputs': split_like(mixed, embeddings),
                                   'attentions': split_like(attention, embeddings)})
 
     def refine(self, encoded: Tensor) -> Tensor:
-        """Return the embeddings (T, E) from what the encoder makes of the frames, (T, E), each frame by itself."""
-        return self._mix(encoded)[0]
+        """Return the embeddings (T, E) from what the encoder makes of the frames, (T, E), each frame by itself.
 
-    def _mix(self, shared: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the heads' embeddings, mixed, (frames, E), and the attention (frames, H)."""
+        Raises:
+            ValueError: the published attention layout, in which no frame stands by itself.
+        """
+        if self.legacy_attention_layout:
+            raise ValueError('legacy_attention_layout is True: a frame depends on all of its recording, expected False')
+        return self._mix(encoded, [len(encoded)])[0]
+
+    def _mix(self, shared: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return the heads' embeddings, mixed, (frames, E), and the attention (frames, H), of recordings in a row."""
         # Stacked on dim 1, so that flattening puts one frame's heads side by side and never mixes frames.
         heads = torch.stack([head(shared) for head in self.head_models], dim=1)  # (frames, H, E)
-        attention = self.attention_layer(heads.flatten(1))
+        attention = self.attention_layer(self._attended(heads, lengths))
         return (attention.unsqueeze(-1) * heads).sum(dim=1), attention
+
+    def _attended(self, heads: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Return what the attention reads at each frame, (frames, H E), of heads (frames, H, E)."""
+        if not self.legacy_attention_layout:
+            return heads.flatten(1)
+        # The published code views a recording's (H, T, E) as (T, H E): row t holds frames around H t, modulo T.
+        return torch.cat([part.transpose(0, 1).reshape(len(part), -1) for part in heads.split(list(lengths))])

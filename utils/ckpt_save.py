@@ -13,7 +13,7 @@ from torch import nn
 
 from configs.generic_config import CONFIG
 from configs.validation import check_stored_settings, flatten
-from models.build import build_model
+from models.build import LEGACY_LAYOUT, build_model
 from models.encoders import StackingEncoder
 from models.model_multiprong import HEAD_PREFIX
 from utils.atomic_write import atomic_path
@@ -79,7 +79,8 @@ def load_checkpoint(path: Path | str, device: torch.device | str = 'cpu') -> dic
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0]
         raise UserError(f'{path}: refused, it holds more than tensors and plain values, or is damaged ({reason}); use '
-                        'a checkpoint that this project wrote') from error
+                        'a checkpoint that this project wrote, or convert one of the published GTCC code: python -m '
+                        'utils.convert_checkpoint') from error
     except DAMAGE as error:
         reason = str(error).splitlines()[:1] or [type(error).__name__]
         raise UserError(f'{path}: cannot be read as a checkpoint ({reason[0]}); it may be truncated: choose another '
@@ -171,6 +172,8 @@ def load_encoder_weights(model: nn.Module, run: Path | str) -> Path:
         causal = checkpoint['config'].get('CAUSAL', False)
         if isinstance(model.base_model, StackingEncoder) and causal != (model.lookahead == 0):
             raise RuntimeError(f'CAUSAL is {causal} there')
+        if checkpoint['config'].get('ARCHITECTURE', {}).get(LEGACY_LAYOUT):
+            raise RuntimeError('its attention, of the published code, reads frames mixed')
     except RuntimeError as error:
         reason = ' '.join(str(error).split())[:300]
         raise UserError(f'--init_from {run}: the weights of {path.name} do not fit this network ({reason}); give the '

@@ -1,0 +1,153 @@
+"""Checkpoints of the published GTCC code: read without running code, and described by a configuration of this project.
+
+Module names agree. What a network looks like is read off the shapes of its weights, not off the stored configuration,
+which spells sizes in ways of its own.
+"""
+
+import copy
+import math
+import pickle
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from easydict import EasyDict
+from torch import Tensor
+
+from configs.generic_config import CONFIG
+from configs.validation import check_value, flatten
+from models.build import LEGACY_LAYOUT
+from utils.ckpt_save import DAMAGE
+from utils.errors import UserError
+from utils.logging import get_logger
+
+LOGGER = get_logger(__name__)
+PARALLEL_PREFIX = 'module.'  # of a model that was trained on several GPUs
+BARE_ENCODER = ('convolutional_layers.', 'fc_layers.')  # single-encoder models have no base_model around it
+# Settings that describe the old training or how its data is read; those of the network come from its weights.
+KEPT_SECTIONS = ('LOSS_TYPE', 'TCC_ORIGINAL_PARAMS', 'GTCC_PARAMS', 'LAV_PARAMS', 'VAVA_PARAMS', 'DATASET_NAME',
+                 'SKIP_RATE', 'BATCH_SIZE', 'LEARNING_RATE', 'NUM_EPOCHS')
+
+
+class PublishedCheckpoint(NamedTuple):
+    """What is used of a published checkpoint.
+
+    Attributes:
+        config: its configuration as nested dicts.
+        epoch: as stored.
+        loss: as stored; NaN where it is no number.
+        weights: name in this project -> weight.
+    """
+
+    config: dict
+    epoch: int
+    loss: float
+    weights: dict[str, Tensor]
+
+
+def read_published(path: Path | str) -> PublishedCheckpoint:
+    """Read a checkpoint of the published code with ``weights_only=True``.
+
+    Args:
+        path: file of a dict with ``config`` (an EasyDict), ``epoch``, ``loss`` and ``model_state_dict``.
+
+    Raises:
+        UserError: the file cannot be read, would run code, or holds something else.
+    """
+    try:
+        # An OrderedDict in the place of the EasyDict: nothing of the file's choice is called.
+        with torch.serialization.safe_globals([(OrderedDict, 'easydict.EasyDict')]):
+            content = torch.load(path, map_location='cpu', weights_only=True)
+    except (pickle.UnpicklingError, *DAMAGE) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f'{path}: refused, it is damaged or holds more than tensors, plain values and an EasyDict '
+                        f'({reason}); use a checkpoint that the published GTCC code wrote') from error
+    missing = [key for key in ('config', 'model_state_dict')
+               if not isinstance(content, dict) or not isinstance(content.get(key), dict)]
+    if missing:
+        raise UserError(f'{path}: no dict under {" and ".join(missing)}; expected a checkpoint that the published GTCC '
+                        'code wrote')
+    weights = {_own_name(name): value for name, value in content['model_state_dict'].items()}
+    if not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UserError(f'{path}: model_state_dict holds other things than tensors; expected the weights of a model')
+    epoch, loss = content.get('epoch'), content.get('loss')
+    return PublishedCheckpoint(content['config'], int(epoch) if isinstance(epoch, int | float) else 0,
+                               float(loss) if isinstance(loss, int | float | Tensor) else math.nan, weights)
+
+
+def _own_name(name: str) -> str:
+    """Return this project's name of a published weight."""
+    name = str(name).removeprefix(PARALLEL_PREFIX)
+    return f'base_model.{name}' if name.startswith(BARE_ENCODER) else name
+
+
+def describe(published: PublishedCheckpoint, path: Path | str) -> EasyDict:
+    """Return the configuration of this project that builds the network of a published checkpoint.
+
+    Raises:
+        UserError: the weights are of none of the published networks.
+    """
+    config = copy.deepcopy(CONFIG)
+    _take_over(published.config, config)
+    weights = published.weights
+    convolutions, linear = (_stack(weights, f'base_model.{part}') for part in ('convolutional_layers', 'fc_layers'))
+    if convolutions and convolutions[0].ndim == 3:
+        _describe_stacking(config, convolutions)
+    elif convolutions and convolutions[0].ndim == 5 and linear:
+        raise UserError(f'{path}: an encoder of frames (--resnet50), expected one of features; the published one '
+                        'leaves the current frame out of its window, which this project does not imitate: train anew')
+    elif linear:
+        _describe_naive(config, linear)
+    else:
+        raise UserError(f'{path}: no encoder among its weights ({", ".join(list(weights)[:3])}, ...), expected '
+                        'base_model.convolutional_layers or base_model.fc_layers')
+    if attention := _stack(weights, 'attention_layer'):
+        heads = {match[1] for name in weights if (match := re.match(r'head_models\.(\d+)\.', name))}
+        config.ARCHITECTURE.update({'MCN': True, 'num_heads': len(heads), 'attn_layers': _widths(attention[:-1]),
+                                    LEGACY_LAYOUT: True})
+    if drop := _stack(weights, 'dropout'):
+        config.ARCHITECTURE.drop_layers = _widths(drop[:-1])
+    return config
+
+
+def _take_over(stored: Mapping, config: EasyDict) -> None:
+    """Take over the settings that mean the same here, where their values are sound."""
+    defaults = flatten(CONFIG)
+    for key, value in flatten({key: stored[key] for key in KEPT_SECTIONS if key in stored}).items():
+        try:
+            if key not in defaults:
+                raise UserError('there is no such setting')
+            value = check_value(key, value, defaults[key], 'stored')
+        except UserError as error:
+            LOGGER.info('setting %s of the published run is not taken over: %s', key, error)
+            continue
+        *sections, name = key.split('.')
+        (config[sections[0]] if sections else config)[name] = value
+
+
+def _describe_stacking(config: EasyDict, convolutions: list[Tensor]) -> None:
+    channels, width, depth = convolutions[0].shape
+    config.BASEARCH.ARCHITECTURE = 'temporal_stacking'
+    config.BASEARCH.TEMPORAL_STACKING_ARCH.update(temporal_depth=depth, conv_num_channels=channels,
+                                                  input_dimensions=width)
+    config.OUTPUT_DIMENSIONALITY = len(convolutions[-1])
+
+
+def _describe_naive(config: EasyDict, linear: list[Tensor]) -> None:
+    config.BASEARCH.ARCHITECTURE = 'naive'
+    config.BASEARCH.NAIVE_ARCH.update(layers=_widths(linear[:-1]), input_dimensions=linear[0].shape[1])
+    config.OUTPUT_DIMENSIONALITY = len(linear[-1])
+
+
+def _stack(weights: Mapping[str, Tensor], prefix: str) -> list[Tensor]:
+    """Return the weight matrices of a Sequential in order."""
+    numbered = [(int(match[1]), weight) for name, weight in weights.items()
+                if (match := re.fullmatch(rf'{re.escape(prefix)}\.(\d+)\.weight', name))]
+    return [weight for _, weight in sorted(numbered, key=lambda pair: pair[0])]
+
+
+def _widths(layers: list[Tensor]) -> list[int]:
+    return [len(layer) for layer in layers]
