@@ -139,12 +139,17 @@ class EmbeddingStream:
 
     Args:
         model: in eval mode.
+
+    Raises:
+        ValueError: the model has an encoder without a stream, or frames that do not stand by themselves.
     """
 
+    @torch.no_grad()
     def __init__(self, model: ProgressModel) -> None:
         self._model, self._encoder = model, stream_encoder(model.base_model)
         weight = next(model.parameters())
         self._device, self._dtype = weight.device, weight.dtype
+        model.refine(weight.new_zeros(1, model.base_model.output_dimensions))  # a model that cannot says so at once
 
     def push(self, frame: np.ndarray | Tensor) -> list[Tensor]:
         """Return the embeddings (E,) that the next frame, (D,) or (C, H, W), makes known: one or none."""

@@ -42,13 +42,17 @@ class ProgressStream:
         name: of the stream, for messages.
 
     Raises:
-        UserError: the run does not know the task.
+        UserError: the run does not know the task, or its network needs whole recordings.
     """
 
     def __init__(self, run: TrainedRun, task: str | None = None, *, name: str = 'stream') -> None:
         self._run, self._name = run, name
         self._tracker = _ActionTracker(run, run.check_task(task), name)
-        self._embeddings = EmbeddingStream(run.model)
+        try:
+            self._embeddings = EmbeddingStream(run.model)
+        except ValueError as error:
+            raise UserError(f'{name}: the run {run.name} cannot read one ({error}); predict whole recordings'
+                            ) from error
         self._marker: ActionMarker | None = ActionMarker()
         self._waiting: deque[tuple[int, ActionMarker | None]] = deque()  # frames whose embedding is still to come
         self._seen = 0

@@ -138,3 +138,13 @@ def test_an_unknown_label_is_told_once(make_run, make_features, step_options, ca
     with caplog.at_level(logging.WARNING):
         list(stream(run, itertools.chain.from_iterable((ActionMarker('bowl'), frame) for frame in features), 'tea'))
     assert caplog.text.count("does not know the label 'bowl'") == 1 and 'known are boil, pour' in caplog.text
+
+
+def test_a_network_that_needs_whole_recordings_is_refused(make_run, make_features, monkeypatch):
+    run = make_run('--naive')
+
+    def refuse(encoded):
+        raise ValueError('a frame depends on all of its recording')
+
+    monkeypatch.setattr(run.model, 'refine', refuse)
+    assert 'camera: the run untrained cannot read one (a frame depends on all' in refused(run, make_features(1))
