@@ -90,18 +90,22 @@ def run_blocks(blocks: Sequence[Block], folder: Path, timeout: float) -> Failure
         The first that fails, or None.
     """
     environment = {**os.environ, **VARIABLES, 'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'}
-    progress = folder.with_name(f'{folder.name}.progress')
-    # A session of its own, so that what the blocks started can be stopped with them.
-    shell = subprocess.Popen(['bash', '-c', shell_script(blocks, progress)], cwd=folder, env=environment, text=True,
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
-    try:
-        output, status = shell.communicate(timeout=timeout)[0], shell.returncode
-    except subprocess.TimeoutExpired:
-        os.killpg(shell.pid, signal.SIGKILL)
-        output, status = f'{shell.communicate()[0]}\nstopped after {timeout:.0f} s', shell.returncode
-    if status == 0:
+    progress, log = (folder.with_name(f'{folder.name}.{ending}') for ending in ('progress', 'log'))
+    with log.open('w') as output:
+        # A session of its own, so that what the blocks started can be stopped with them.
+        shell = subprocess.Popen(['bash', '-c', shell_script(blocks, progress)], cwd=folder, env=environment,
+                                 stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            shell.wait(timeout)
+        except subprocess.TimeoutExpired:
+            output.write(f'\nstopped after {timeout:.0f} s')
+        finally:
+            if shell.poll() is None:
+                os.killpg(shell.pid, signal.SIGKILL)
+    if shell.wait() == 0:
         return None
-    return Failure(blocks[int(progress.read_text())], '\n'.join(output.splitlines()[-SHOWN_LINES:]))
+    lines = log.read_text(encoding='utf-8', errors='replace').splitlines()
+    return Failure(blocks[int(progress.read_text())], '\n'.join(lines[-SHOWN_LINES:]))
 
 
 def check_pages(pages: Sequence[Path], timeout: float) -> int:
@@ -134,6 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('pages', nargs='*', type=Path, metavar='PAGE', help='default: README.md and docs/*.md')
     parser.add_argument('--timeout', type=float, default=300, metavar='SECONDS', help='for a page; default 300')
     arguments = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that running blocks are stopped, too
     pages = arguments.pages or [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
     return 1 if check_pages(pages, arguments.timeout) else 0
 
