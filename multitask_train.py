@@ -22,13 +22,14 @@ from datasets.json_dataset import make_train_loaders, make_validation_loaders
 from datasets.unused import explain_unused
 from models.alignment_training_loop import alignment_training_loop
 from models.build import build_model, fill_in_sizes, fill_in_steps
+from training.distributed import Processes, join_processes
 from training.dry_run import dry_run
 from training.interrupt import StopRequest, command_to_go_on, stop_on_signals
 from training.report import RunReport
 from training.resume import LAST_NAME
 from training.step import freeze_encoder
 from utils.ckpt_save import load_encoder_weights, to_plain
-from utils.command_line import choose_device, run_command, seed_everything
+from utils.command_line import run_command, seed_everything
 from utils.errors import StoppedError, UserError
 from utils.logging import get_logger, log_to_file, set_up_logging
 from utils.loss_entry import get_loss_function
@@ -42,8 +43,13 @@ def run_folder_of(config: EasyDict) -> Path:
     return environment_path('OUTPUT_PATH') / MULTI_TASK / config.EXPERIMENTNAME
 
 
-def train(config: EasyDict, arguments: argparse.Namespace) -> None:
+def train(config: EasyDict, arguments: argparse.Namespace, processes: Processes) -> None:
     """Load, build, train.
+
+    Args:
+        config: of the run.
+        arguments: of the command line.
+        processes: of the run; the first one writes the files.
 
     Raises:
         UserError: any mistake in options, data or the run folder; found before the run folder is made where it can be.
@@ -54,9 +60,8 @@ def train(config: EasyDict, arguments: argparse.Namespace) -> None:
         raise UserError(f'--resume: {run_path / "ckpt" / LAST_NAME} does not exist; start the run without --resume')
     if arguments.resume and arguments.splits:
         raise UserError('--splits: not with --resume, which keeps the split of the run; leave it out')
-    if not arguments.resume:
+    if not arguments.resume and processes.first:
         check_run_folder(run_path, overwrite=arguments.overwrite)
-    device = choose_device(config.DEVICE)
     recordings = load_dataset(config)
     stored_splits = run_path / 'splits.json' if arguments.resume else None
     splits = choose_splits(config, recordings, arguments.splits or stored_splits)
@@ -80,25 +85,32 @@ def train(config: EasyDict, arguments: argparse.Namespace) -> None:
         freeze_encoder(model)
     loss_fn = get_loss_function(config, config.NUM_EPOCHS)
     if arguments.dry_run:
-        print(dry_run(model, loss_fn, train_loaders, val_loaders, config, device))
+        if processes.first:
+            print(dry_run(model, loss_fn, train_loaders, val_loaders, config, processes.device))
         return
 
-    if not arguments.resume:
-        create_run_folder(run_path, to_plain(config), splits, overwrite=arguments.overwrite)
-    log_to_file(RunFolder(run_path).log)
+    if processes.first:
+        if not arguments.resume:
+            create_run_folder(run_path, to_plain(config), splits, overwrite=arguments.overwrite)
+        log_to_file(RunFolder(run_path).log)
     LOGGER.info('%s: %d train, %d val, %d test recordings of %d tasks; %d parameters; on %s', config.EXPERIMENTNAME,
-                *count_recordings(parts), len(splits), sum(weight.numel() for weight in model.parameters()), device)
+                *count_recordings(parts), len(splits), sum(weight.numel() for weight in model.parameters()),
+                processes)
     report = RunReport([recording.handle for members in parts['train'].values() for recording in members],
                        explain_unused(config, recordings, parts))
-    with stop_on_signals(StopRequest()) as stop:
+    with stop_on_signals(StopRequest(processes.largest, announce=processes.first)) as stop:
         alignment_training_loop(model, train_loaders, loss_fn, run_path, config, val_loaders,
-                                device=device, resume=arguments.resume, stop=stop, report=report)
+                                device=processes.device, resume=arguments.resume, stop=stop, report=report,
+                                processes=processes)
     LOGGER.info('done; evaluate it with: python eval.py -f %s', run_path)
 
 
-def message_to_go_on(argv: Sequence[str], saved: bool) -> str:
-    """Tell how the run of a command line, stopped by a signal, goes on; see ``command_to_go_on``."""
-    command = command_to_go_on(['python', Path(__file__).name], argv, saved=saved)
+def how_to_go_on(config: EasyDict, processes: Processes, argv: Sequence[str]) -> str:
+    """Tell, in the first process, how the run of a command line goes on after a signal stopped it."""
+    if not processes.first:
+        return ''
+    saved = (run_folder_of(config) / 'ckpt' / LAST_NAME).exists()
+    command = command_to_go_on([*processes.launcher, Path(__file__).name], argv, saved=saved)
     return (f'interrupted; the last whole epoch is saved, go on with: {command}' if saved else
             f'interrupted before an epoch was whole; start again with: {command}')
 
@@ -111,11 +123,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.print_config:
             print(describe_config(config, arguments))
             return
-        try:
-            train(config, arguments)
-        except StoppedError as stop:
-            saved = (run_folder_of(config) / 'ckpt' / LAST_NAME).exists()
-            raise StoppedError(stop.signum, message_to_go_on(sys.argv[1:] if argv is None else argv, saved)) from None
+        with join_processes(config.DEVICE) as processes:
+            set_up_logging(config.DEBUG, quiet=not processes.first)
+            try:
+                train(config, arguments, processes)
+            except StoppedError as stop:
+                stop.args = (how_to_go_on(config, processes, sys.argv[1:] if argv is None else argv),)
+                raise
 
     return run_command(command)
 

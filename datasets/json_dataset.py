@@ -158,33 +158,40 @@ class RecordingDataset(Dataset):
 
 
 def collate(samples: Sequence[tuple]) -> Batch:
-    """Put recordings of one task into a batch; nothing is padded."""
-    return Batch([features for features, _, _ in samples], [times for _, times, _ in samples], samples[0][2])
+    """Put recordings of one task into a batch; nothing is padded. Without any the batch is empty, of task ''."""
+    return Batch([features for features, _, _ in samples], [times for _, times, _ in samples],
+                 samples[0][2] if samples else '')
 
 
 class TaskBatchSampler(Sampler[list[int]]):
     """Batches of one task each, tasks shuffled together; each epoch has its own order.
 
     A batch short of recordings is filled with others of its task; a task with one recording gives batches of one.
+    Several processes share the batches out, each as many: where none is left for one, its last batch is empty.
 
     Args:
         tasks: the indices of each task's recordings.
         batch_size: recordings in a batch.
         seed: of the order; the same seed and epoch give the same batches.
+        rank: number of this process.
+        processes: how many there are.
     """
 
-    def __init__(self, tasks: Sequence[Sequence[int]], batch_size: int, *, seed: int) -> None:
+    def __init__(self, tasks: Sequence[Sequence[int]], batch_size: int, *, seed: int, rank: int = 0,
+                 processes: int = 1) -> None:
         self._tasks, self._batch_size, self._seed = [list(task) for task in tasks], batch_size, seed
+        self._rank, self._processes = rank, processes
         self.epoch = 0
 
     def __len__(self) -> int:
-        return sum(-(-len(task) // self._batch_size) for task in self._tasks)
+        return -(-sum(-(-len(task) // self._batch_size) for task in self._tasks) // self._processes)
 
     def __iter__(self) -> Iterator[list[int]]:
         draw = random.Random(f'{self._seed}/{self.epoch}')
         batches = [batch for task in self._tasks for batch in self._batches_of(task, draw)]
         draw.shuffle(batches)
-        yield from batches
+        own = batches[self._rank::self._processes]
+        yield from own + [[]] * (len(self) - len(own))
 
     def _batches_of(self, task: list[int], draw: random.Random) -> list[list[int]]:
         order = draw.sample(task, len(task))
@@ -257,7 +264,8 @@ def _without_times(recording: Recording) -> Recording:
     return Recording(recording.task, recording.handle, recording.path, recording.num_frames, recording.width, times)
 
 
-def merge_loaders(loaders: Mapping[str, DataLoader], batch_size: int, *, seed: int, workers: int = 0) -> DataLoader:
+def merge_loaders(loaders: Mapping[str, DataLoader], batch_size: int, *, seed: int, workers: int = 0, rank: int = 0,
+                  processes: int = 1) -> DataLoader:
     """Return one loader over the recordings of all tasks; ``loader.batch_sampler.epoch`` sets the epoch's order.
 
     Args:
@@ -265,11 +273,14 @@ def merge_loaders(loaders: Mapping[str, DataLoader], batch_size: int, *, seed: i
         batch_size: recordings in a batch.
         seed: of the order.
         workers: loader processes.
+        rank: number of this process of the run.
+        processes: how many processes share the batches out.
     """
     datasets = [loader.dataset for loader in loaders.values()]
     ends = np.cumsum([len(dataset) for dataset in datasets]).tolist()
     tasks = [range(end - len(dataset), end) for end, dataset in zip(ends, datasets, strict=True)]
-    return make_loader(ConcatDataset(datasets), TaskBatchSampler(tasks, batch_size, seed=seed), workers)
+    sampler = TaskBatchSampler(tasks, batch_size, seed=seed, rank=rank, processes=processes)
+    return make_loader(ConcatDataset(datasets), sampler, workers)
 
 
 def read_ahead(loader: DataLoader) -> Iterator[Batch]:

@@ -4,7 +4,7 @@
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from datasets.json_dataset import merge_loaders
+from training.distributed import ALONE, Processes, SharedValidation
 from training.epoch import SkippedSteps, run_training_epoch, run_validation_epoch
 from training.history import History
 from training.interrupt import StopRequest
 from training.report import RunReport
-from training.resume import LAST_NAME, RunState, resume_run
+from training.resume import LAST_NAME, RunState, random_states, resume_run
 from training.step import LossModule, build_optimizer
 from utils.atomic_write import remove_leftovers
 from utils.ckpt_save import BEST_NAMES, ckpt_save, to_plain
@@ -36,7 +37,8 @@ def alignment_training_loop(model: nn.Module, train_dl_dict: Mapping[str, DataLo
                             loss_fn: Callable[..., LossTerms], foldername: Path | str, CONFIG: Mapping,
                             val_dl_dict: Mapping[str, DataLoader] | None = None, *,
                             device: torch.device | str = 'cpu', resume: bool = False,
-                            stop: StopRequest | None = None, report: RunReport | None = None) -> History:
+                            stop: StopRequest | None = None, report: RunReport | None = None,
+                            processes: Processes = ALONE) -> History:
     """Train a model, and keep the checkpoints with the lowest total and the lowest alignment loss.
 
     Args:
@@ -50,6 +52,7 @@ def alignment_training_loop(model: nn.Module, train_dl_dict: Mapping[str, DataLo
         resume: go on from ``ckpt/last.pt``.
         stop: asked after each step, and before each epoch, whether to stop there.
         report: what is logged at the end; None: steps and memory alone.
+        processes: of the run; the first of them writes the files.
 
     Returns:
         The losses of every epoch.
@@ -59,17 +62,23 @@ def alignment_training_loop(model: nn.Module, train_dl_dict: Mapping[str, DataLo
         StoppedError: a signal asked the run to stop; ``ckpt/last.pt`` holds the last whole epoch.
     """
     folder = RunFolder(Path(foldername))
-    folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    if processes.first:
+        folder.checkpoints.mkdir(parents=True, exist_ok=True)
     model.to(device)
     optimizer = build_optimizer(model, CONFIG.LEARNING_RATE, CONFIG.PROGRESS_LOSS.head_learning_rate,
                                 CONFIG.WEIGHT_DECAY)
     state = RunState()
     if resume:
-        state = resume_run(folder.checkpoints / LAST_NAME, model, optimizer, CONFIG, device)
-        _tidy_up(folder, state.history, done=state.epochs_done == CONFIG.NUM_EPOCHS)
-    module = LossModule(model, loss_fn)
-    loader = merge_loaders(train_dl_dict, CONFIG.BATCH_SIZE, seed=CONFIG.SEED, workers=CONFIG.WORKERS)
-    skipped = SkippedSteps(CONFIG.MAX_SKIPPED_STEPS, state.skipped_steps)
+        state = resume_run(folder.checkpoints / LAST_NAME, model, optimizer, CONFIG, device, processes)
+        if processes.first:
+            _tidy_up(folder, state.history, done=state.epochs_done == CONFIG.NUM_EPOCHS)
+    else:
+        processes.seed(CONFIG.SEED)
+    module = processes.wrap(LossModule(model, loss_fn))
+    loader = merge_loaders(train_dl_dict, CONFIG.BATCH_SIZE, seed=CONFIG.SEED, workers=CONFIG.WORKERS,
+                           rank=processes.rank, processes=processes.count)
+    shared = SharedValidation(processes)
+    skipped = SkippedSteps(CONFIG.MAX_SKIPPED_STEPS, state.skipped_steps, processes.gather)
     report = report or RunReport()
     report.steps = state.steps
     if not val_dl_dict:
@@ -79,13 +88,15 @@ def alignment_training_loop(model: nn.Module, train_dl_dict: Mapping[str, DataLo
             stop.check()
         started = time.monotonic()
         train = run_training_epoch(module, optimizer, loader, epoch, CONFIG, device=device, skipped=skipped,
-                                   stop=stop, report=report)
-        val = run_validation_epoch(model, val_dl_dict or {}, loss_fn, epoch, CONFIG, device=device)
+                                   stop=stop, report=report, processes=processes)
+        val = run_validation_epoch(model, val_dl_dict or {}, loss_fn, epoch, CONFIG, device=device, shared=shared)
         _finish_epoch(state, epoch, train, val, time.monotonic() - started, CONFIG)
         state.skipped_steps, state.steps = skipped.count, report.steps
-        _save_checkpoints(model, optimizer, state, _selection_losses(train, val, CONFIG), folder, CONFIG)
-        _write_history(state.history, folder, last=state.epochs_done == CONFIG.NUM_EPOCHS)
-    report.log(skipped.count)
+        random = processes.gather(random_states())
+        if processes.first:
+            _save_checkpoints(model, optimizer, state, random, _selection_losses(train, val, CONFIG), folder, CONFIG)
+            _write_history(state.history, folder, last=state.epochs_done == CONFIG.NUM_EPOCHS)
+    report.log(skipped.count, processes.gather)
     return state.history
 
 
@@ -125,7 +136,8 @@ def _selection_losses(train: Mapping[str, Tensor], val: Mapping[str, Tensor], co
 
 
 def _save_checkpoints(model: nn.Module, optimizer: torch.optim.Optimizer, state: RunState,
-                      losses: Mapping[str, float], folder: RunFolder, config: Mapping) -> None:
+                      random: Sequence[Mapping], losses: Mapping[str, float], folder: RunFolder,
+                      config: Mapping) -> None:
     """Write the best checkpoints that this epoch improves, its own where it is due, and the one to go on from."""
     def save(name: str, loss: float, **more: object) -> None:
         ckpt_save(model, optimizer, state.epochs_done, loss, folder.checkpoints / name, to_plain(config), **more)
@@ -137,7 +149,7 @@ def _save_checkpoints(model: nn.Module, optimizer: torch.optim.Optimizer, state:
             save(name, losses[kind])
     if state.epochs_done % EPOCH_INTERVAL == 0 or state.epochs_done > config.NUM_EPOCHS - LAST_EPOCHS_KEPT:
         save(f'epoch-{state.epochs_done}.pt', losses['combined'])
-    save(LAST_NAME, losses['combined'], **state.as_entries())
+    save(LAST_NAME, losses['combined'], **state.as_entries(random))
 
 
 def _write_history(history: History, folder: RunFolder, *, last: bool) -> None:

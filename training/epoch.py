@@ -11,6 +11,7 @@ from tqdm import tqdm
 from datasets.json_dataset import Batch, read_ahead
 from training.anomaly import anomaly_detection
 from training.augmentation import augment_batch
+from training.distributed import ALONE, Processes, SharedValidation
 from training.history import ComponentMeans
 from training.interrupt import StopRequest
 from training.report import RunReport
@@ -30,10 +31,11 @@ class SkippedSteps:
     Args:
         limit: most steps that may be skipped.
         count: steps skipped so far.
+        gather: brings together what the processes of the run hold, in a list.
     """
 
-    def __init__(self, limit: int, count: int = 0) -> None:
-        self.limit, self.count = limit, count
+    def __init__(self, limit: int, count: int = 0, gather: Callable[[object], list] = lambda value: [value]) -> None:
+        self.limit, self.count, self._gather = limit, count, gather
 
     def add(self, batch: Batch, terms: LossTerms, module: nn.Module) -> None:
         """Count one skipped step.
@@ -42,9 +44,10 @@ class SkippedSteps:
             UserError: more steps were skipped than the limit.
         """
         self.count += 1
-        names = name_recordings(batch)
         values = ', '.join(f'{name} {float(value.detach()):g}' for name, value in terms.items())
-        LOGGER.warning('step skipped, loss or gradient not finite on %s: %s', names, values)
+        steps = self._gather((name_recordings(batch), values))
+        names = ' and '.join(names for names, _ in steps)
+        LOGGER.warning('step skipped, loss or gradient not finite on %s', '; '.join(': '.join(step) for step in steps))
         for name, weight in module.named_parameters():
             if weight.grad is not None and not torch.isfinite(weight.grad).all():
                 LOGGER.debug('gradient not finite: %s', name)
@@ -56,7 +59,8 @@ class SkippedSteps:
 
 def name_recordings(batch: Batch) -> str:
     """Name a batch's recordings and their task."""
-    return f'{", ".join(times["name"] for times in batch.times)} of task {batch.task}'
+    names = ', '.join(times['name'] for times in batch.times)
+    return f'{names} of task {batch.task}' if names else 'no recording'
 
 
 def to_device(videos: list, device: torch.device | str) -> list:
@@ -66,11 +70,12 @@ def to_device(videos: list, device: torch.device | str) -> list:
 
 def run_training_epoch(module: LossModule, optimizer: torch.optim.Optimizer, loader: DataLoader, epoch: int,
                        config: Mapping, *, device: torch.device | str, skipped: SkippedSteps,
-                       stop: StopRequest | None = None, report: RunReport | None = None) -> dict[str, Tensor]:
+                       stop: StopRequest | None = None, report: RunReport | None = None,
+                       processes: Processes = ALONE) -> dict[str, Tensor]:
     """Train on every batch once.
 
     Args:
-        module: model and loss.
+        module: model and loss, wrapped where the run has several processes.
         optimizer: from ``build_optimizer``.
         loader: from ``merge_loaders``.
         epoch: counted from 0.
@@ -79,9 +84,10 @@ def run_training_epoch(module: LossModule, optimizer: torch.optim.Optimizer, loa
         skipped: counter of the run.
         stop: asked after each step whether to stop there.
         report: told of each step.
+        processes: of the run.
 
     Returns:
-        Means of the loss terms, the total formed with the epoch's lambda.
+        Means of the loss terms over the batches of all processes, the total formed with the epoch's lambda.
 
     Raises:
         StoppedError: a signal asked the run to stop.
@@ -91,13 +97,14 @@ def run_training_epoch(module: LossModule, optimizer: torch.optim.Optimizer, loa
     loader.batch_sampler.epoch = epoch
     schedule_learning_rate(optimizer, config.LEARNING_RATE_SCHEDULE, epoch, config.NUM_EPOCHS)
     clip_limits = {'encoder': config.CLIP_GRAD_NORM, 'progress_head': config.HEAD_CLIP_GRAD_NORM}
+    share = processes.share_of_mean if processes.count > 1 else None
     means = ComponentMeans()
     with tqdm(read_ahead(loader), total=len(loader), desc=f'epoch {epoch + 1}/{config.NUM_EPOCHS}', unit='batch',
-              leave=False, disable=None) as batches:
+              leave=False, disable=None if processes.first else True) as batches:
         for batch in batches:
             videos = augment_batch(to_device(batch.videos, device), config.AUGMENTATION)
             with (anomaly_detection(module, name_recordings(batch)) if config.DETECT_ANOMALY else nullcontext()):
-                terms, taken = training_step(module, optimizer, videos, batch.times, epoch, clip_limits)
+                terms, taken = training_step(module, optimizer, videos, batch.times, epoch, clip_limits, share)
             if taken:
                 means.add(terms)
                 batches.set_postfix(task=batch.task, loss=f'{float(terms["total_loss"].detach()):.4f}', refresh=False)
@@ -107,12 +114,14 @@ def run_training_epoch(module: LossModule, optimizer: torch.optim.Optimizer, loa
                 report.add(batch, terms, taken=taken)
             if stop:
                 stop.check()
+    means.merge(processes.gather)
     return means.means(get_progress_lambda(epoch, config.NUM_EPOCHS, config.PROGRESS_LOSS))
 
 
 @torch.no_grad()
 def run_validation_epoch(model: nn.Module, val_dl_dict: Mapping[str, DataLoader], loss_fn: Callable[..., LossTerms],
-                         epoch: int, config: Mapping, *, device: torch.device | str = 'cpu') -> dict[str, Tensor]:
+                         epoch: int, config: Mapping, *, device: torch.device | str = 'cpu',
+                         shared: SharedValidation | None = None) -> dict[str, Tensor]:
     """Compute the mean losses on the validation recordings, comparable from epoch to epoch.
 
     Every draw is seeded, and the losses get the final epoch: its lambda, and the final floor of GTCC's drop weights.
@@ -124,20 +133,22 @@ def run_validation_epoch(model: nn.Module, val_dl_dict: Mapping[str, DataLoader]
         epoch: counted from 0; named in the debug log only.
         config: a CONFIG.
         device: where to compute.
+        shared: deals the batches out where the run has several processes.
 
     Returns:
         Name of the term -> mean over the batches that have it, 0-d; 'total_loss' is formed from the means. Empty
         where there is nothing to validate on.
     """
+    shared = shared or SharedValidation(ALONE)
     was_training = model.training
     model.eval()
     final_epoch = config.NUM_EPOCHS - 1
     means = ComponentMeans()
     with seeded_draws(config.SEED + VALIDATION_SEED_OFFSET):
-        for loader in val_dl_dict.values():
-            for batch in read_ahead(loader):
-                means.add(loss_fn(model(to_device(batch.videos, device)), final_epoch, times=batch.times))
+        for batch in shared.batches(val_dl_dict):
+            means.add(loss_fn(model(to_device(batch.videos, device)), final_epoch, times=batch.times))
     model.train(was_training)
+    means.merge(shared.processes.gather)
     result = means.means(get_progress_lambda(final_epoch, config.NUM_EPOCHS, config.PROGRESS_LOSS))
     LOGGER.debug('validation after epoch %d: %s', epoch + 1, {name: float(value) for name, value in result.items()})
     return result

@@ -2,7 +2,7 @@
 
 import csv
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -31,6 +31,20 @@ class ComponentMeans:
             if name in terms.present:
                 self._sums[name] += float(value.detach())
                 self._counts[name] += 1
+
+    def merge(self, gather: Callable[[object], list]) -> None:
+        """Count what every process of the run has counted, too.
+
+        Args:
+            gather: brings together what the processes hold, in a list.
+        """
+        parts = gather((dict(self._sums), dict(self._counts), self._names))
+        self._sums, self._counts, self._names = defaultdict(float), defaultdict(int), {}
+        for sums, counts, names in parts:
+            self._names.update(names)
+            for name in counts:
+                self._sums[name] += sums[name]
+                self._counts[name] += counts[name]
 
     def means(self, progress_weight: float) -> dict[str, Tensor]:
         """Return the means as 0-d float64 tensors, the total being formed from them.

@@ -2,17 +2,20 @@
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from training.distributed import ALONE, Processes
 from training.history import History
 from utils.ckpt_save import load_checkpoint, to_plain
 from utils.errors import UserError
+from utils.logging import get_logger
 
+LOGGER = get_logger(__name__)
 LAST_NAME = 'last.pt'
 # Settings that may differ when a run goes on: they do not change what is computed.
 FREE_SETTINGS = ('DEVICE', 'WORKERS', 'DEBUG', 'DETECT_ANOMALY', 'DATAFOLDER', 'LAZY_LOAD')
@@ -36,17 +39,35 @@ class RunState:
     skipped_steps: int = 0
     steps: int = 0
 
-    def as_entries(self) -> dict:
-        """Return the state and that of the random generators, as plain values for a checkpoint."""
-        version, words, gauss = random.getstate()
+    def as_entries(self, states: Sequence[Mapping] = ()) -> dict:
+        """Return the state and that of the random generators, as plain values for a checkpoint.
+
+        Args:
+            states: of the random generators of every process of the run; without them those of this process.
+        """
+        first, *others = states or [random_states()]
         return {'best': dict(self.best), 'history': self.history.rows, 'skipped_steps': self.skipped_steps,
-                'steps': self.steps,
-                'random_state': [version, list(words), gauss], 'torch_random_state': torch.get_rng_state(),
-                'cuda_random_states': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+                'steps': self.steps, **first, 'other_processes': others}
+
+
+def random_states() -> dict:
+    """Return the states of the random generators as plain values."""
+    version, words, gauss = random.getstate()
+    return {'random_state': [version, list(words), gauss], 'torch_random_state': torch.get_rng_state(),
+            'cuda_random_states': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+
+
+def set_random_states(states: Mapping) -> None:
+    """Set the random generators to what :func:`random_states` returned; a checkpoint holds it among its entries."""
+    version, words, gauss = states['random_state']
+    random.setstate((version, tuple(words), gauss))
+    torch.set_rng_state(states['torch_random_state'].cpu())
+    if torch.cuda.is_available() and states['cuda_random_states']:
+        torch.cuda.set_rng_state_all([state.cpu() for state in states['cuda_random_states']])
 
 
 def resume_run(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, config: Mapping,
-               device: torch.device | str) -> RunState:
+               device: torch.device | str, processes: Processes = ALONE) -> RunState:
     """Load model, optimizer and random generators from ``last.pt``, in place, and return the run's state.
 
     Args:
@@ -55,6 +76,7 @@ def resume_run(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, c
         optimizer: its optimizer.
         config: configuration of the run that goes on.
         device: where the model is.
+        processes: of the run that goes on; as many as before give the numbers of a run that was not cut.
 
     Raises:
         UserError: the file cannot be read, or was written under other settings.
@@ -63,11 +85,14 @@ def resume_run(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, c
     _check_same_settings(path, checkpoint['config'], to_plain(config))
     model.load_state_dict(checkpoint['model_state_dict'])
     optimizer.load_state_dict(checkpoint['optimizer_state_dict'])
-    version, words, gauss = checkpoint['random_state']
-    random.setstate((version, tuple(words), gauss))
-    torch.set_rng_state(checkpoint['torch_random_state'].cpu())
-    if torch.cuda.is_available() and checkpoint['cuda_random_states']:
-        torch.cuda.set_rng_state_all([state.cpu() for state in checkpoint['cuda_random_states']])
+    states = [checkpoint, *checkpoint.get('other_processes', [])]  # the first versions had one process
+    if len(states) != processes.count:
+        LOGGER.warning('--resume: trained by %d processes so far, by %d from here: a step has other batches',
+                       len(states), processes.count)
+    if processes.rank < len(states):
+        set_random_states(states[processes.rank])
+    else:
+        processes.seed(config.SEED + checkpoint['epoch'])
     return RunState(checkpoint['epoch'], checkpoint['best'], History(checkpoint['history']),
                     checkpoint['skipped_steps'], checkpoint.get('steps', 0))  # the first versions did not count them
 

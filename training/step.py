@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.model_multiprong import HEAD_PREFIX
 from utils.loss_entry import LossTerms
@@ -23,7 +23,13 @@ class LossModule(nn.Module):
         self.model, self.loss_fn = model, loss_fn
 
     def forward(self, videos: Sequence, times: Sequence[dict], epoch: int) -> LossTerms:
-        """Return the loss terms of a batch; ``epoch`` counts from 0."""
+        """Return the loss terms of a batch; ``epoch`` counts from 0.
+
+        An empty batch, that of a process for which none was left, gives zeros attached to a weight; they count nothing.
+        """
+        if not videos:
+            zero = next(weight for weight in self.model.parameters() if weight.requires_grad).sum() * 0
+            return LossTerms({'alignment_loss': zero, 'total_loss': zero}, [])
         return self.loss_fn(self.model(videos), epoch, times=times)
 
 
@@ -75,7 +81,8 @@ def clip_gradients(optimizer: torch.optim.Optimizer, limits: dict[str, float]) -
 
 
 def training_step(module: nn.Module, optimizer: torch.optim.Optimizer, videos: Sequence, times: Sequence[dict],
-                  epoch: int, clip_limits: dict[str, float]) -> tuple[LossTerms, bool]:
+                  epoch: int, clip_limits: dict[str, float],
+                  share: Callable[[LossTerms], tuple[Tensor, bool]] | None = None) -> tuple[LossTerms, bool]:
     """Run one step.
 
     Args:
@@ -85,15 +92,18 @@ def training_step(module: nn.Module, optimizer: torch.optim.Optimizer, videos: S
         times: their annotations.
         epoch: counted from 0.
         clip_limits: see :func:`clip_gradients`.
+        share: where the run has several processes, turns the terms of this one into the loss to go back from, and
+            tells whether the losses of all are finite.
 
     Returns:
         The loss terms, and whether the step was taken: it is not where the loss or a gradient is not finite.
     """
     optimizer.zero_grad(set_to_none=True)
     terms = module(videos, times, epoch)
-    if not torch.isfinite(terms['total_loss']):
+    loss, finite = share(terms) if share else (terms['total_loss'], bool(torch.isfinite(terms['total_loss'])))
+    if not finite:
         return terms, False
-    terms['total_loss'].backward()
+    loss.backward()
     if not clip_gradients(optimizer, clip_limits):
         return terms, False
     optimizer.step()

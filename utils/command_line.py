@@ -22,7 +22,8 @@ def run_command(command: Callable[[], None]) -> int:
         print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
         return USER_ERROR_STATUS
     except StoppedError as interrupt:
-        print(interrupt, file=sys.stderr)
+        if str(interrupt):
+            print(interrupt, file=sys.stderr)
         return interrupt.status
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)

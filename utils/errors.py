@@ -14,7 +14,7 @@ class StoppedError(Exception):
 
     Args:
         signum: the signal.
-        message: one line for the user.
+        message: one line for the user; none where another process of the run tells.
     """
 
     def __init__(self, signum: int, message: str = 'interrupted') -> None:

@@ -23,10 +23,10 @@ class _TqdmHandler(logging.Handler):
         tqdm.write(self.format(record), file=sys.stderr)
 
 
-def set_up_logging(verbose: bool = False) -> None:
-    """Send the project's log to standard error; with ``verbose`` the debug lines too."""
+def set_up_logging(verbose: bool = False, *, quiet: bool = False) -> None:
+    """Send the project's log to standard error; with ``verbose`` the debug lines too, with ``quiet`` none."""
     logger = logging.getLogger(ROOT)
-    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+    logger.setLevel(logging.CRITICAL if quiet else logging.DEBUG if verbose else logging.INFO)
     logger.propagate = False
     for handler in list(logger.handlers):
         logger.removeHandler(handler)

@@ -42,14 +42,20 @@ class SampledSegment(NamedTuple):
 class LossTerms(dict):
     """Loss terms of a batch by name, 0-d tensors.
 
+    Args:
+        terms: name -> value.
+        present: names of the terms that had something to be computed from, or name -> how much: what it is a mean over.
+
     Attributes:
+        counts: name -> outputs (alignment) or segments (progress) that the term is a mean over.
         present: names of the terms that had something to be computed from. A batch of one recording has no alignment
             term and a batch without actions no progress term: these are zeros that no average should count.
     """
 
-    def __init__(self, terms: Mapping[str, Tensor], present: Sequence[str]) -> None:
+    def __init__(self, terms: Mapping[str, Tensor], present: Sequence[str] | Mapping[str, int]) -> None:
         super().__init__(terms)
-        self.present = frozenset(present)
+        self.counts = dict(present) if isinstance(present, Mapping) else dict.fromkeys(present, 1)
+        self.present = frozenset(name for name, count in self.counts.items() if count)
 
 
 def get_progress_lambda(epoch: int, num_epochs: int, progress_config: Mapping) -> float:
@@ -97,14 +103,13 @@ def get_loss_function(config_obj: Mapping, num_epochs: int | None = None) -> Cal
     def loss_fn(output_dict_list: Mapping | Sequence[Mapping], epoch: int, times: Sequence | None = None) -> LossTerms:
         if isinstance(output_dict_list, Mapping):
             output_dict_list, times = [output_dict_list], None if times is None else [times]
-        losses, present = _alignment_losses(terms, output_dict_list, epoch)
+        losses, counts = _alignment_losses(terms, output_dict_list, epoch)
         losses['total_loss'] = losses['alignment_loss']
         if progress:
-            losses['progress_loss'], has_segments = progress(output_dict_list, times)
+            losses['progress_loss'], counts['progress_loss'] = progress(output_dict_list, times)
             weight = get_progress_lambda(epoch, epochs, progress_config)
             losses['total_loss'] = losses['alignment_loss'] + weight * losses['progress_loss']
-            present += ['progress_loss'] if has_segments else []
-        return LossTerms(losses, present)
+        return LossTerms(losses, counts)
 
     return loss_fn
 
@@ -125,15 +130,15 @@ def _alignment_terms(config_obj: Mapping) -> dict[str, AlignmentTerm]:
 
 
 def _alignment_losses(terms: Mapping[str, AlignmentTerm], outputs: Sequence[Mapping],
-                      epoch: int) -> tuple[dict[str, Tensor], list[str]]:
-    """Average each term over the outputs that hold two recordings or more."""
+                      epoch: int) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """Average each term over the outputs that hold two recordings or more, and tell how many these are."""
     aligned = [output for output in outputs if len(output['outputs']) >= 2]
     losses = {}
     for name, term in terms.items():
         losses[f'{name}_loss'] = (torch.stack([term(output, epoch) for output in aligned]).mean() if aligned
                                   else _attached_zero(outputs))
     losses['alignment_loss'] = sum(losses.values()) if losses else _attached_zero(outputs)
-    return losses, list(losses) if aligned and terms else []
+    return losses, dict.fromkeys(losses, len(aligned) if terms else 0)
 
 
 def _attached_zero(outputs: Sequence[Mapping]) -> Tensor:
@@ -143,7 +148,7 @@ def _attached_zero(outputs: Sequence[Mapping]) -> Tensor:
 
 
 def progress_loss(outputs: Sequence[Mapping], times: Sequence[Sequence[Mapping]], *, progress_config: Mapping,
-                  background_labels: Sequence[str]) -> tuple[Tensor, bool]:
+                  background_labels: Sequence[str]) -> tuple[Tensor, int]:
     """Compare the head's progress with the truth on sampled segments; one call of the head for all.
 
     Args:
@@ -153,8 +158,8 @@ def progress_loss(outputs: Sequence[Mapping], times: Sequence[Sequence[Mapping]]
         background_labels: labels of segments that are no action.
 
     Returns:
-        The mean over segments (of the mean over frames, where sampling is 'dense'), and whether there was a segment:
-        without one the loss is a zero attached to the graph. A head that recognises steps adds, in training,
+        The mean over segments (of the mean over frames, where sampling is 'dense'), and how many there are: without
+        one the loss is a zero attached to the graph. A head that recognises steps adds, in training,
         'step_coefficient' times the cross-entropy of the step. In validation that would choose the checkpoint: on
         people not seen in training it rises while the error of progress still falls.
 
@@ -174,13 +179,13 @@ def progress_loss(outputs: Sequence[Mapping], times: Sequence[Sequence[Mapping]]
                          _sample_segments(embeddings, recording, progress_config, background_labels))
     if not segments:
         return _attached_zero(outputs) + sum(weight.sum() * 0 for output in outputs
-                                             for weight in output['progress_head'].parameters()), False
+                                             for weight in output['progress_head'].parameters()), 0
     head = outputs[0]['progress_head']
     penalty = F.l1_loss if progress_config.get('loss_type', 'l1') == 'l1' else F.mse_loss
     if dense:
-        return _dense_loss(head, segments, penalty, progress_config.get('step_coefficient', 0.5)), True
+        return _dense_loss(head, segments, penalty, progress_config.get('step_coefficient', 0.5)), len(segments)
     return penalty(head([segment.embeddings for segment in segments]),
-                   torch.stack([segment.target for segment in segments])), True
+                   torch.stack([segment.target for segment in segments])), len(segments)
 
 
 def _dense_loss(head: ProgressHead, segments: Sequence[SampledSegment], penalty: Callable[[Tensor, Tensor], Tensor],

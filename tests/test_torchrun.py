@@ -1,0 +1,102 @@
+"""Training in two processes: one set of files, a run that goes on, and the end of one process as the end of all."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import multitask_train
+from datasets.demo import DemoSettings, write_demo
+from tests.launch import run_processes
+from utils.ckpt_save import load_checkpoint, load_model
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNS = Path('output/multi-task-setting')
+OPTIONS = ['--dataset', 'tiny', '--gtcc', '--tstack', '--mcn', '--progress', '-od', '4', '-lr', '1e-3', '-ep', '2',
+           *(option for key in ('ARCHITECTURE.attn_layers=[4]', 'ARCHITECTURE.drop_layers=[4]',
+                                'BASEARCH.TEMPORAL_STACKING_ARCH.conv_num_channels=4') for option in ('--set', key))]
+# Runs the command line of its arguments; the second process is killed in its first step of the second epoch.
+KILLED = '''
+import os, signal, sys
+import training.epoch
+from multitask_train import main
+take = training.epoch.training_step
+def step(module, optimizer, videos, times, epoch, *more):
+    if epoch == 1 and os.environ['RANK'] == '1':
+        open('death', 'w').close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return take(module, optimizer, videos, times, epoch, *more)
+training.epoch.training_step = step
+sys.exit(main(sys.argv[1:]))
+'''
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """A tiny demo dataset of one task, in the working directory and the environment."""
+    root = tmp_path_factory.mktemp('tiny')
+    variables = write_demo(root, 'tiny', settings=DemoSettings(people=4, repetitions=1, width=6))
+    annotations = json.loads((root / 'dset_jsons/tiny.json').read_text())
+    first = dict(list(annotations.items())[:1])
+    (root / 'dset_jsons/tiny.json').write_text(json.dumps(first))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(root)
+        for variable, path in variables.items():
+            patched.setenv(variable, str(path))
+        yield root
+
+
+@pytest.fixture(scope='module')
+def whole(folder):
+    """A run in two processes that nothing stopped, with what each of them did."""
+    finished = run_processes(2, [ROOT / 'multitask_train.py', 'whole', *OPTIONS], ROOT)
+    assert [status for status, _, _ in finished] == [0, 0], finished
+    return RUNS / 'Vwhole___GTCC_tiny', finished
+
+
+def losses(run):
+    with (run / 'losses.csv').open() as file:
+        return [{**row, 'seconds': ''} for row in csv.DictReader(file)]
+
+
+def test_the_first_process_alone_writes_and_logs(whole):
+    run, ((_, _, first), (_, _, second)) = whole
+    assert second == '' and 'on cpu, one of 2 processes' in first
+    assert {path.name for path in run.iterdir()} == {
+        'ckpt', 'config.json', 'splits.json', 'losses.csv', 'train.log', 'dual_loss_comparison.png',
+        'train_loss_epochlevel.png', 'val_loss_epochlevel.png'}
+    recordings = len(json.loads((run / 'splits.json').read_text())['splits']['make_tea']['train'])
+    steps = 2 * -(-recordings // (2 * 2))  # two epochs, two processes with batches of two
+    assert f'{steps} steps taken, 0 skipped' in first
+    last = load_checkpoint(run / 'ckpt/last.pt')
+    assert last['optimizer_state_dict']['state'][0]['step'] == steps == last['steps']
+
+
+def test_a_checkpoint_is_that_of_a_single_process(whole):
+    run, _ = whole
+    model, _, checkpoint = load_model(run / 'ckpt/best_model_combined.pt')
+    assert not any(name.startswith('module.') or 'never_used' in name for name in checkpoint['model_state_dict'])
+    assert model.progress_head is not None
+    assert multitask_train.main(['whole', *OPTIONS, '--resume']) == 0  # it is finished: one process finds it so
+
+
+def test_the_death_of_a_process_ends_the_run_which_then_goes_on(whole, folder):
+    (folder / 'killed.py').write_text(KILLED)
+    died = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2',
+                           'killed.py', 'cut', *OPTIONS], capture_output=True, text=True, timeout=300,
+                          env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'})
+    assert died.returncode != 0 and time.time() - (folder / 'death').stat().st_mtime < 60
+    assert f'exitcode  : {-signal.SIGKILL}' in died.stderr
+    run = RUNS / 'Vcut___GTCC_tiny'
+    assert load_checkpoint(run / 'ckpt/last.pt')['epoch'] == 1
+    finished = run_processes(2, [ROOT / 'multitask_train.py', 'cut', *OPTIONS, '--resume'], ROOT)
+    assert [status for status, _, _ in finished] == [0, 0], finished
+    assert losses(run) == losses(whole[0])
+    last, expected = (load_checkpoint(path / 'ckpt/last.pt')['model_state_dict'] for path in (run, whole[0]))
+    assert all(last[name].equal(expected[name]) for name in expected)

@@ -1,0 +1,203 @@
+"""Several processes, one run: who they are, how they agree, and how one step and one validation are shared out.
+
+Started by torchrun, every process holds the whole model and takes other batches. Their gradients are averaged so that
+a step is the one that a single process would take over all of their batches.
+"""
+
+import os
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from datasets.json_dataset import Batch, make_loader, read_ahead
+from utils.command_line import choose_device, seed_everything
+from utils.errors import StoppedError, UserError
+from utils.loss_entry import LossTerms
+
+SEED_STEP = 7_919  # between the seeds of two processes
+# Of the messages that a process gets when another one is gone; gloo raises them as plain RuntimeErrors.
+LOST = ('gloo', 'nccl', 'connection closed', 'connection reset', 'broken pipe')
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a run, seen from one of them.
+
+    Attributes:
+        rank: number of this process.
+        count: how many there are.
+        per_node: how many of them on this machine.
+        device: where this process computes; None: not told.
+    """
+
+    rank: int = 0
+    count: int = 1
+    per_node: int = 1
+    device: torch.device | None = None
+
+    def __str__(self) -> str:
+        return f'{self.device}' + (f', one of {self.count} processes' if self.count > 1 else '')
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that logs and writes files."""
+        return self.rank == 0
+
+    @property
+    def launcher(self) -> list[str]:
+        """The command that starts as many processes."""
+        nodes = [f'--nnodes={self.count // self.per_node}'] if self.count > self.per_node else []
+        return ['torchrun', *nodes, f'--nproc_per_node={self.per_node}'] if self.count > 1 else ['python']
+
+    def gather(self, value: object) -> list:
+        """Return what every process holds, by rank; all processes have to call it."""
+        if self.count == 1:
+            return [value]
+        values = [None] * self.count
+        dist.all_gather_object(values, value)
+        return values
+
+    def largest(self, number: int) -> int:
+        """Return the largest number that a process holds; all processes have to call it."""
+        if self.count == 1:
+            return number
+        shared = torch.tensor(number, device=self.device)
+        dist.all_reduce(shared, dist.ReduceOp.MAX)
+        return int(shared)
+
+    def sums(self, numbers: list[int]) -> list[int]:
+        """Return the sums over all processes of each number; all processes have to call it."""
+        shared = torch.tensor(numbers, device=self.device)
+        dist.all_reduce(shared)
+        return shared.tolist()
+
+    def seed(self, seed: int) -> None:
+        """Give every process but the first, which keeps the draws it has, draws of its own."""
+        if not self.first:
+            seed_everything(seed + SEED_STEP * self.rank)
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """Return a module whose backward pass averages the gradients over the processes."""
+        if self.count == 1:
+            return module
+        # Which weights a step uses depends on the batch: a lone recording has no alignment, hence no drop network. One
+        # that no step uses keeps torch from warning where all others are used.
+        module.register_parameter('never_used', nn.Parameter(torch.zeros((), device=self.device)))
+        return DistributedDataParallel(module, find_unused_parameters=True)
+
+    def share_of_mean(self, terms: LossTerms) -> tuple[Tensor, bool]:
+        """Weigh a loss for the step of all processes; all of them have to call it.
+
+        A term is a mean over what a batch has of it, say segments. One process would average over the segments of all
+        batches, so a term weighs what the batch has of them, compared with the other processes: 0 where it has none.
+
+        Args:
+            terms: of this process' batch.
+
+        Returns:
+            The loss whose gradient, averaged over the processes, is that of one process over all batches; and whether
+            the loss of every process is finite.
+        """
+        total, alignment = terms['total_loss'], terms['alignment_loss']
+        own = [terms.counts.get(name, 0) for name in ('alignment_loss', 'progress_loss')]
+        *sums, broken = self.sums([*own, int(not torch.isfinite(total))])
+        weights = [self.count * here / everywhere if everywhere else 1.0
+                   for here, everywhere in zip(own, sums, strict=True)]
+        return weights[0] * alignment + weights[1] * (total - alignment), not broken
+
+
+ALONE = Processes()
+
+
+@contextmanager
+def join_processes(device: str) -> Iterator[Processes]:
+    """Join the processes that torchrun started, if it did; without it there is this one.
+
+    Args:
+        device: the setting DEVICE.
+
+    Raises:
+        UserError: no such device, or another process is gone.
+    """
+    if int(os.environ.get('WORLD_SIZE', 1)) == 1 or not dist.is_torchelastic_launched():
+        yield Processes(device=choose_device(device))
+        return
+    rank, count, local = (int(os.environ[name]) for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'))
+    own = choose_device(device_of_process(device, local))
+    if own.type == 'cuda':
+        torch.cuda.set_device(own)
+    try:
+        dist.init_process_group('nccl' if own.type == 'cuda' else 'gloo')
+        yield Processes(rank, count, int(os.environ['LOCAL_WORLD_SIZE']), own)
+    except StoppedError:  # all processes stop after the same step
+        dist.destroy_process_group()
+        raise
+    except RuntimeError as error:
+        if not (isinstance(error, dist.DistError) or any(part in str(error).lower() for part in LOST)):
+            raise
+        raise UserError(f'process {rank} of {count}: another one is gone ({str(error).splitlines()[0]:.120}); its own '
+                        'message, above or below, tells why; go on with --resume') from error
+    dist.destroy_process_group()
+
+
+def device_of_process(name: str, local_rank: int) -> str:
+    """Return the device of one of the processes of a machine.
+
+    Args:
+        name: the setting DEVICE.
+        local_rank: number of the process on this machine.
+
+    Raises:
+        UserError: the setting names one GPU for all of them.
+    """
+    if ':' in name:
+        raise UserError(f'--device {name}: one device for several processes; expected auto, cuda or cpu under '
+                        'torchrun, where each process takes its own GPU')
+    cuda = name == 'cuda' or (name == 'auto' and torch.cuda.is_available())
+    return f'cuda:{local_rank}' if cuda else name
+
+
+class SharedValidation:
+    """Deals validation batches out to the processes, each with the draws that it has in one process.
+
+    Where a batch begins in the stream of random numbers depends on the lengths of those before it. The first pass,
+    which every process runs in whole, notes that; later passes take the batches of this process alone.
+
+    Args:
+        processes: of the run.
+    """
+
+    def __init__(self, processes: Processes) -> None:
+        self.processes = processes
+        self._states: list[tuple[tuple, Tensor]] = []
+
+    def batches(self, loaders: Mapping[str, DataLoader]) -> Iterator[Batch]:
+        """Yield batches with the generators of ``random`` and torch set for each."""
+        if self.processes.count == 1:
+            yield from (batch for loader in loaders.values() for batch in read_ahead(loader))
+        elif not self._states:
+            for batch in (batch for loader in loaders.values() for batch in read_ahead(loader)):
+                self._states.append((random.getstate(), torch.get_rng_state()))
+                yield batch
+        else:
+            yield from self._own_batches(loaders)
+
+    def _own_batches(self, loaders: Mapping[str, DataLoader]) -> Iterator[Batch]:
+        start = 0
+        for loader in loaders.values():
+            numbers = [number for number in range(start, start + len(loader))
+                       if number % self.processes.count == self.processes.rank]
+            own = make_loader(loader.dataset, [list(loader.batch_sampler)[number - start] for number in numbers])
+            for number, batch in zip(numbers, read_ahead(own), strict=True):
+                python_state, torch_state = self._states[number]
+                random.setstate(python_state)
+                torch.set_rng_state(torch_state)
+                yield batch
+            start += len(loader)
