@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from datasets.from_config import load_dataset, reading_options, split_recordings
 from datasets.json_dataset import Recording, RecordingDataset
+from datasets.splits import load_run_splits
 from evaluation.alignment_metrics import (
     coefficient_of_variation,
     enclosed_area_error,
@@ -27,10 +28,11 @@ from evaluation.pictures import draw_alignments, draw_error_by_length, draw_prog
 from evaluation.progress_metrics import PROGRESS_TABLE, ActionCurves, action_progress_row, errors_by_step, skill
 from evaluation.tables import Row, with_mean_row, write_table
 from training.epoch import to_device
+from utils.atomic_write import remove_leftovers
 from utils.ckpt_save import find_checkpoint, load_model
 from utils.errors import UserError
 from utils.logging import get_logger
-from utils.run_folder import RunFolder, read_json
+from utils.run_folder import RunFolder
 from utils.tensorops import Action, action_progress, get_trueprogress, list_actions
 
 LOGGER = get_logger(__name__)
@@ -105,17 +107,30 @@ def evaluate_checkpoint(run: RunFolder, checkpoint_type: str, device: torch.devi
     model, config, checkpoint = load_model(path, device)
     parts, reading = _load_parts(config, run)
     folder = run.path / config.EVAL_PLOTFOLDER / path.stem
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(folder)
     tables, steps = _evaluate_tasks(model, config, parts, reading, folder, device, with_alignments)
     for name, rows in tables.items():
         write_table(rows, folder / f'{name}.csv')
     return Evaluation(path.stem, checkpoint['epoch'], model.lookahead, folder, tables, steps, config)
 
 
+def _make_folder(folder: Path) -> None:
+    """Make the folder of tables and pictures, without what a killed evaluation left half written.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'{folder}: cannot be made ({error.strerror}); make the run folder writable') from error
+    remove_leftovers(folder)
+
+
 def _load_parts(config: EasyDict, run: RunFolder) -> tuple[dict[str, dict[str, list[Recording]]], dict]:
     """Load the dataset of a run under the paths of the environment, split as in training."""
     recordings = load_dataset(config)
-    parts = split_recordings(recordings, read_json(run.splits)['splits'])
+    parts = split_recordings(recordings, load_run_splits(run.splits))
     if not any(parts['test'].values()):
         raise UserError(f'{run.splits}: no task has test recordings; train with a test share above 0 in TRAIN_SPLIT')
     return parts, reading_options(config, recordings)

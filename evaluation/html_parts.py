@@ -1,6 +1,7 @@
 """Parts of a self-contained HTML page: every text is escaped here, every picture is inside the page."""
 
 import base64
+import re
 import struct
 from collections.abc import Sequence
 from html import escape
@@ -68,11 +69,16 @@ def table(columns: Sequence[Cell], groups: Sequence[tuple[str, Sequence[Sequence
     heads = ''.join(_cell('th scope="col"', column) for column in columns)
     bodies = []
     for heading, rows in groups:
-        first = f'<th scope="rowgroup" rowspan="{len(rows)}">{escape(heading)}</th>'
+        first = f'<th scope="rowgroup" rowspan="{len(rows)}">{_breakable(heading)}</th>'
         lines = [''.join(_cell('td', cell) for cell in row) for row in rows]
         bodies.append('<tbody>' + '\n'.join(f'<tr>{"" if number else first}{line}</tr>'
                                             for number, line in enumerate(lines)) + '</tbody>')
     return '\n'.join(['<div class="scroll"><table>', f'<thead><tr>{heads}</tr></thead>', *bodies, '</table></div>'])
+
+
+def _breakable(name: str) -> str:
+    """Return a name that breaks over lines behind its '_' and '.' alone."""
+    return re.sub('([_.])', r'\1<wbr>', escape(name))
 
 
 def _cell(tag: str, cell: Cell) -> str:

@@ -153,9 +153,10 @@ def _losses(run: RunFolder) -> list[str]:
 def _tasks(evaluations: Sequence[Evaluation]) -> list[str]:
     """Show the pictures and the errors by step of each task."""
     tasks = _tasks_of(evaluations)
-    return [paragraph('Progress: grey is true, red is predicted; good curves rise from near 0 to 1 with the grey ones. '
-                      'Errors by step: the worst step first, marked as above. Alignment: pale is near in the '
-                      'embedding; red dots on the blue ones are frames that find where they belong.'),
+    head = ('Progress: grey is true, red is predicted; good curves rise from near 0 to 1 with the grey ones. Errors by '
+            'step: the worst step first, marked as above. ' if evaluations[0].steps else '')
+    return [paragraph(f'{head}Alignment: pale is near in the embedding; red dots on the blue ones are frames that find '
+                      'where they belong.'),
             # One is unfolded, to show what there is.
             *(details(task, *_task(task, evaluations), is_open=not number) for number, task in enumerate(tasks))]
 

@@ -24,6 +24,10 @@ def test_rows_of_a_group_share_one_heading():
     assert html.count('<tbody>') == 2 and html.count('<tr>') == 4
 
 
+def test_long_names_break_at_their_joints():
+    assert 'A.<wbr>b_<wbr>c &lt;</th>' in table([Cell('task')], [('A.b_c <', [[]])])
+
+
 def test_details_unfold():
     assert details('tea').startswith('<details>') and details('tea', is_open=True).startswith('<details open>')
 
