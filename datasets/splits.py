@@ -7,6 +7,7 @@ from pathlib import Path
 
 from utils.errors import UserError
 from utils.logging import get_logger
+from utils.run_folder import read_json
 
 LOGGER = get_logger(__name__)
 PARTS = ('train', 'val', 'test')
@@ -71,29 +72,28 @@ def load_run_splits(path: Path) -> Splits:
     Raises:
         UserError: the file cannot be read or has another shape.
     """
-    splits = read_splits(path, str(path))
+    splits = _under_splits(read_json(path), str(path))
     for task, parts in splits.items():
         _check_parts(f'{path}: task {task!r:.60}', parts)
     return splits
 
 
-def read_splits(path: Path, source: str | None = None) -> Mapping:
+def read_splits(path: Path) -> Mapping:
     """Return what stands under "splits" of a split file, unchecked.
-
-    Args:
-        path: the file.
-        source: what messages call it; None: ``--splits`` and the path.
 
     Raises:
         UserError: the file cannot be read, or there is nothing of the name.
     """
-    source = source or f'--splits {path}'
     try:
         content = json.loads(path.read_text(encoding='utf-8-sig'))
     except OSError as error:
-        raise UserError(f'{source}: cannot be read ({error.strerror}); expected a JSON file') from error
+        raise UserError(f'--splits {path}: cannot be read ({error.strerror}); expected a JSON file') from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f'{source}: not valid JSON ({error}); write it anew') from error
+        raise UserError(f'--splits {path}: not valid JSON ({error}); write it anew') from error
+    return _under_splits(content, f'--splits {path}')
+
+
+def _under_splits(content: object, source: str) -> Mapping:
     splits = content.get('splits') if isinstance(content, dict) else None
     if not isinstance(splits, dict):
         raise UserError(f'{source}: no object under "splits"; expected '

@@ -132,5 +132,5 @@ def read_json(path: Path) -> dict:
         return json.loads(path.read_text(encoding='utf-8'))
     except FileNotFoundError as error:
         raise UserError(f'{path}: missing from the run folder; train anew') from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f'{path}: cannot be read ({error}); train anew') from error

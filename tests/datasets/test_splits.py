@@ -86,7 +86,7 @@ def test_the_split_of_a_run_is_read_as_it_was_written(tmp_path):
 
 
 @pytest.mark.parametrize(('content', 'expected'), [
-    ('{"splits": ', 'not valid JSON'), ([], 'no object under "splits"'), ({'tea': GOOD}, 'no object under "splits"'),
+    ('{"splits": ', 'cannot be read'), ([], 'no object under "splits"'), ({'tea': GOOD}, 'no object under "splits"'),
     ({'splits': {'tea': [1]}}, "task 'tea': found [1], expected the three lists"),
     ({'splits': {'a\nb': {**GOOD, 'val': [1]}}}, "task 'a\\nb': val is no list")])
 def test_a_damaged_split_of_a_run_is_named_in_one_line(tmp_path, content, expected):

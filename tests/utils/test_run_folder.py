@@ -119,7 +119,7 @@ def test_opening_wants_a_run_with_checkpoints(tmp_path):
 
 
 @pytest.mark.parametrize(('content', 'message'), [(None, 'missing from the run folder'), (b'{"a": ', 'cannot be read'),
-                                                  (b'\xff\xfe', 'cannot be read')])
+                                                  (b'\xff\xfe', 'cannot be read'), (b'[' * 10**5, 'cannot be read')])
 def test_damaged_settings_are_a_users_mistake(tmp_path, content, message):
     if content is not None:
         (tmp_path / 'splits.json').write_bytes(content)
