@@ -32,7 +32,7 @@ VALUE_FLAGS = {
     'learning_rate': 'LEARNING_RATE', 'batch_size': 'BATCH_SIZE', 'epochs': 'NUM_EPOCHS',
     'output_dimensions': 'OUTPUT_DIMENSIONALITY', 'progress_loss': 'PROGRESS_LOSS.loss_type',
     'progress_sampling': 'PROGRESS_LOSS.sampling', 'seed': 'SEED', 'device': 'DEVICE', 'workers': 'WORKERS',
-    'init_from': 'INIT_FROM',
+    'init_from': 'INIT_FROM', 'max_frames': 'MAX_FRAMES',
 }
 # Options without a value that switch a setting on: option -> dotted key.
 SWITCHES = {
@@ -104,6 +104,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     group.add_argument('-ep', '--epochs', type=int, help=f'default {CONFIG.NUM_EPOCHS}')
     group.add_argument('-od', '--output_dimensions', type=int, help=f'default {CONFIG.OUTPUT_DIMENSIONALITY}')
     group.add_argument('-m', '--message', help='suffix of the run folder')
+    group.add_argument('--max_frames', type=int, metavar='N',
+                       help='frames of a recording used at most, evenly chosen; default: all')
     group.add_argument('--seed', type=int, help=f'default {CONFIG.SEED}')
     group.add_argument('--init_from', metavar='RUN', help='start from the encoder and heads of the best alignment '
                                                        'checkpoint of a run')

@@ -25,6 +25,7 @@ CONFIG.BACKGROUND_LABELS = ['0', 'SIL', 'background']  # labels of segments that
 CONFIG.TIME_SCALE = 'auto'  # 'auto', 'median', or annotation frames per feature frame (> 0)
 CONFIG.TRAIN_SPLIT = [0.75, 0.10, 0.15]  # shares of train, val and test recordings per task; they sum to 1
 CONFIG.SKIP_RATE = 1  # keeps every n-th feature frame (>= 1), times following
+CONFIG.MAX_FRAMES = None  # frames of a recording used at most, evenly chosen, times following; None: all
 CONFIG.LAZY_LOAD = True  # False keeps features in memory once read; frames always stay memory-mapped
 CONFIG.CHECK_VALUES_GB = 4.0  # values are checked at the start while they total less, else when first read
 CONFIG.WORKERS = 0  # loader processes that read ahead; 0 reads one batch ahead in a background thread

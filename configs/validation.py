@@ -30,7 +30,7 @@ OPTIONAL_TYPES: dict[str, tuple[type, ...]] = {
     'EXPERIMENTNAME': (str,), 'DATASET_NAME': (str,), 'DATAFOLDER': (str,),
     'BASEARCH.ARCHITECTURE': (str,), 'BASEARCH.Resnet50_ARCH.in_size': (int,),
     'BASEARCH.TEMPORAL_STACKING_ARCH.input_dimensions': (int,), 'BASEARCH.NAIVE_ARCH.input_dimensions': (int,),
-    'BASEARCH.IDENTITY_ARCH.input_dimensions': (int,), 'INIT_FROM': (str,),
+    'BASEARCH.IDENTITY_ARCH.input_dimensions': (int,), 'INIT_FROM': (str,), 'MAX_FRAMES': (int,),
     'ARCHITECTURE.num_heads': (int,), 'PROGRESS_LOSS.head_learning_rate': (float,), 'PROGRESS_LOSS.steps': (list,),
 }
 # Keys that take more than the type of their default.
@@ -44,7 +44,8 @@ CHECKS: dict[str, Check] = {
                      and value[0] > 0 and abs(sum(value) - 1) < 1e-6),
                     'three shares (train, val, test) that sum to 1'),
     'BACKGROUND_LABELS': ((lambda value: all(isinstance(label, str) for label in value)), 'a list of strings'),
-    'SKIP_RATE': _at_least(1), 'CHECK_VALUES_GB': _at_least(0), 'WORKERS': _at_least(0), 'SEED': _at_least(0),
+    'SKIP_RATE': _at_least(1), 'MAX_FRAMES': _at_least(2), 'CHECK_VALUES_GB': _at_least(0), 'WORKERS': _at_least(0),
+    'SEED': _at_least(0),
     'OUTPUT_DIMENSIONALITY': _at_least(1), 'INIT_FROM': (bool, 'the folder of a run'),
     'BASEARCH.ARCHITECTURE': _choice('temporal_stacking', 'naive', 'resnet50', 'identity'),
     'BASEARCH.Resnet50_ARCH.temporal_depth': _at_least(1), 'BASEARCH.Resnet50_ARCH.in_size': _at_least(1),

@@ -22,6 +22,7 @@ from datasets.feature_files import (
     open_recording,
     small_enough_to_check,
 )
+from datasets.kept_frames import SelectedFrames, follow_frames, kept_frames
 from utils.errors import UserError
 
 
@@ -33,7 +34,7 @@ class Recording:
         task: what is done in it.
         handle: its name.
         path: its ``.npy`` file.
-        num_frames: T, after ``skip_rate``.
+        num_frames: T, of the frames that are used.
         width: D of features, C of frames.
         times: 'step', 'start_frame', 'end_frame' (both ends inclusive, at the feature rate), 'name' and 'task'.
     """
@@ -69,6 +70,7 @@ class Batch(NamedTuple):
 def load_recordings(
     annotations: Path, folder: Path, *, frames: bool = False, task_suffix: str = '', time_scale: str | float = 'auto',
     min_segment_len: int = 3, background_labels: Sequence[str], values_limit_gb: float = 4.0, skip_rate: int = 1,
+    max_frames: int | None = None,
 ) -> RecordingsByTask:
     """Index a dataset: read the annotations, check every file, bring times to the feature rate.
 
@@ -82,6 +84,7 @@ def load_recordings(
         background_labels: labels of segments that are no action.
         values_limit_gb: values are checked for being finite while all files together are smaller.
         skip_rate: keep every n-th feature frame.
+        max_frames: of a recording that are used, evenly chosen; None: all.
 
     Returns:
         task -> recordings, in the order of the annotation file.
@@ -99,10 +102,8 @@ def load_recordings(
     lengths = {handle: shapes[path][0] for handle, path in paths.items()}
     all_times = annotate_recordings(tasks, lengths, time_scale=time_scale, min_segment_len=min_segment_len,
                                     background_labels=background_labels)
-    recordings = {task: [Recording(task, times['name'], paths[times['name']],
-                                   -(-lengths[times['name']] // skip_rate), shapes[paths[times['name']]][1],
-                                   {**skip_frames(times, skip_rate), 'task': task}) for times in task_times]
-                  for task, task_times in all_times.items()}
+    recordings = {task: [_index(task, times, paths[times['name']], shapes[paths[times['name']]], skip_rate, max_frames)
+                         for times in task_times] for task, task_times in all_times.items()}
     used = [recording.path for members in recordings.values() for recording in members]
     if small_enough_to_check(used, values_limit_gb):
         for path in used:
@@ -111,13 +112,16 @@ def load_recordings(
                                          for handle in annotated.handles])
 
 
+def _index(task: str, times: dict, path: Path, shape: tuple[int, ...], skip_rate: int,
+           max_frames: int | None) -> Recording:
+    """Return a recording with the times of the frames that are used."""
+    used = kept_frames(shape[0], skip_rate, max_frames)
+    return Recording(task, times['name'], path, len(used), shape[1], {**follow_frames(times, used), 'task': task})
+
+
 def skip_frames(times: dict, skip_rate: int) -> dict:
     """Bring times to features of which every n-th frame is kept; segments that hold none are dropped."""
-    kept = [(step, -(-start // skip_rate), end // skip_rate)
-            for step, start, end in zip(times['step'], times['start_frame'], times['end_frame'], strict=True)
-            if -(-start // skip_rate) <= end // skip_rate]
-    return {'step': [step for step, _, _ in kept], 'start_frame': [start for _, start, _ in kept],
-            'end_frame': [end for _, _, end in kept], 'name': times['name']}
+    return follow_frames(times, range(0, max(times['end_frame'], default=0) + 1, skip_rate))
 
 
 class RecordingDataset(Dataset):
@@ -127,33 +131,37 @@ class RecordingDataset(Dataset):
         recordings: what to read.
         frames: True for ``(T, C, H, W)`` files, which stay memory-mapped; False for ``(T, D)`` ones.
         skip_rate: keep every n-th frame.
+        max_frames: of a recording that are used, evenly chosen; None: all.
         lazy: False keeps every recording in memory once read.
         values_checked: True where the values were found finite already.
     """
 
     def __init__(self, recordings: Sequence[Recording], *, frames: bool = False, skip_rate: int = 1,
-                 lazy: bool = True, values_checked: bool = True) -> None:
+                 max_frames: int | None = None, lazy: bool = True, values_checked: bool = True) -> None:
         self.recordings = list(recordings)
-        self._frames, self._skip_rate, self._lazy = frames, skip_rate, lazy
+        self._frames, self._skip_rate, self._max_frames, self._lazy = frames, skip_rate, max_frames, lazy
         self._unchecked = set() if values_checked else {recording.path for recording in self.recordings}
-        self._kept: dict[Path, Tensor | np.ndarray] = {}
+        self._kept: dict[Path, Tensor | np.ndarray | SelectedFrames] = {}
 
     def __len__(self) -> int:
         return len(self.recordings)
 
-    def __getitem__(self, index: int) -> tuple[Tensor | np.ndarray, dict, str]:
+    def __getitem__(self, index: int) -> tuple[Tensor | np.ndarray | SelectedFrames, dict, str]:
         recording = self.recordings[index]
         features = self._kept[recording.path] if recording.path in self._kept else self._read(recording.path)
         if not self._lazy:
             self._kept[recording.path] = features
         return features, recording.times, recording.task
 
-    def _read(self, path: Path) -> Tensor | np.ndarray:
+    def _read(self, path: Path) -> Tensor | np.ndarray | SelectedFrames:
         array = open_recording(path, FRAME_RANK if self._frames else FEATURE_RANK)
         if path in self._unchecked:
             check_finite(array, path)
             self._unchecked.discard(path)
-        kept = array[::self._skip_rate]
+        used = kept_frames(len(array), self._skip_rate, self._max_frames)
+        if self._frames and not isinstance(used, range):
+            return SelectedFrames(array, used)
+        kept = array[::self._skip_rate] if isinstance(used, range) else array[used]
         return kept if self._frames else torch.from_numpy(np.array(kept, dtype=np.float32))
 
 

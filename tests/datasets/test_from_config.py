@@ -130,3 +130,16 @@ def test_actions_past_the_features_are_none(dataset):
     recordings = {'Pie.cmu': load_dataset(dataset)['Pie.cmu'][:1]}
     recordings['Pie.cmu'][0].times['start_frame'][1] = 12
     assert list_all_actions(recordings, []) == {'Pie.cmu': [[Action('cut', 0, 5)]]}
+
+
+def test_a_recording_has_no_more_frames_than_asked_for(dataset):
+    assert load_dataset(dataset)['Pie.cmu'][0].num_frames == 12
+    dataset.MAX_FRAMES = 5  # frames 0, 2, 4, 7, 9 of 12, the first six of which are 'cut'
+    recordings = load_dataset(dataset)
+    recording = recordings['Pie.cmu'][0]
+    assert recording.num_frames == 5
+    assert recording.times == {'step': ['cut', '0'], 'start_frame': [0, 3], 'end_frame': [2, 4], 'name': 'Pie.cmu0',
+                               'task': 'Pie.cmu'}
+    assert len(RecordingDataset([recording], **reading_options(dataset, recordings))[0][0]) == 5
+    del dataset['MAX_FRAMES']  # as a run of an earlier version stored it
+    assert load_dataset(dataset)['Pie.cmu'][0].num_frames == 12
