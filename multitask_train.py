@@ -22,7 +22,7 @@ from datasets.json_dataset import make_train_loaders, make_validation_loaders
 from datasets.unused import explain_unused
 from models.alignment_training_loop import alignment_training_loop
 from models.build import build_model, fill_in_sizes, fill_in_steps
-from training.distributed import Processes, join_processes
+from training.distributed import ALONE, Processes, join_processes
 from training.dry_run import dry_run
 from training.interrupt import StopRequest, command_to_go_on, stop_on_signals
 from training.report import RunReport
@@ -43,7 +43,7 @@ def run_folder_of(config: EasyDict) -> Path:
     return environment_path('OUTPUT_PATH') / MULTI_TASK / config.EXPERIMENTNAME
 
 
-def train(config: EasyDict, arguments: argparse.Namespace, processes: Processes) -> None:
+def train(config: EasyDict, arguments: argparse.Namespace, processes: Processes = ALONE) -> None:
     """Load, build, train.
 
     Args:

@@ -39,8 +39,9 @@ HEADS = {
     'no durations': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.step_durations=false'],
     'no correction': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.content_correction=false'],
     'no recognition': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.step_coefficient=0'],
-    'no augmentation': [*RECOMMENDED, *(option for key in ('scale', 'shift', 'noise')
+    'no augmentation': [*RECOMMENDED, *(option for key in ('scale', 'shift', 'noise', 'time_warp')
                                         for option in ('--set', f'AUGMENTATION.{key}=0'))],
+    'no time warp': [*RECOMMENDED, '--set', 'AUGMENTATION.time_warp=0'],
     'no dropout': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.dropout=0'],
     'no weight decay': [*RECOMMENDED, '--set', 'WEIGHT_DECAY=0'],
     'constant rate': [*RECOMMENDED, '--set', 'LEARNING_RATE_SCHEDULE=constant'],

@@ -72,6 +72,7 @@ CHECKS: dict[str, Check] = {
     'PROGRESS_LOSS.dropout': ((lambda value: 0 <= value < 1), 'a number in [0, 1)'),
     'LEARNING_RATE_SCHEDULE': _choice('constant', 'cosine'), 'WEIGHT_DECAY': _at_least(0),
     'AUGMENTATION.scale': _at_least(0), 'AUGMENTATION.shift': _at_least(0), 'AUGMENTATION.noise': _at_least(0),
+    'AUGMENTATION.time_warp': _at_least(0),
     'BATCH_SIZE': _at_least(1), 'LEARNING_RATE': POSITIVE, 'NUM_EPOCHS': _at_least(1),
     'CLIP_GRAD_NORM': POSITIVE, 'HEAD_CLIP_GRAD_NORM': POSITIVE, 'MAX_SKIPPED_STEPS': _at_least(0),
     'EVAL_PLOTFOLDER': ((lambda value: bool(SAFE_NAME.fullmatch(value))),

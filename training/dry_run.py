@@ -146,9 +146,9 @@ def _train_step(module: LossModule, optimizer: torch.optim.Optimizer, datasets: 
     batch = _read(datasets, chosen)
     read = time.perf_counter()
     module.train()
-    videos = augment_batch(to_device(batch.videos, device), config.AUGMENTATION)
+    videos, times = augment_batch(to_device(batch.videos, device), batch.times, config.AUGMENTATION)
     limits = {'encoder': config.CLIP_GRAD_NORM, 'progress_head': config.HEAD_CLIP_GRAD_NORM}
-    terms, taken = training_step(module, optimizer, videos, batch.times, 0, limits)
+    terms, taken = training_step(module, optimizer, videos, times, 0, limits)
     _wait_for(device)
     return Step(terms, taken, read - started, time.perf_counter() - read)
 

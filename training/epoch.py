@@ -102,9 +102,9 @@ def run_training_epoch(module: LossModule, optimizer: torch.optim.Optimizer, loa
     with tqdm(read_ahead(loader), total=len(loader), desc=f'epoch {epoch + 1}/{config.NUM_EPOCHS}', unit='batch',
               leave=False, disable=None if processes.first else True) as batches:
         for batch in batches:
-            videos = augment_batch(to_device(batch.videos, device), config.AUGMENTATION)
+            videos, times = augment_batch(to_device(batch.videos, device), batch.times, config.AUGMENTATION)
             with (anomaly_detection(module, name_recordings(batch)) if config.DETECT_ANOMALY else nullcontext()):
-                terms, taken = training_step(module, optimizer, videos, batch.times, epoch, clip_limits, share)
+                terms, taken = training_step(module, optimizer, videos, times, epoch, clip_limits, share)
             if taken:
                 means.add(terms)
                 batches.set_postfix(task=batch.task, loss=f'{float(terms["total_loss"].detach()):.4f}', refresh=False)

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from training.augmentation import augment_batch, augment_features
+from training.augmentation import augment_batch, augment_features, warp_time
 
-NOTHING = {'scale': 0.0, 'shift': 0.0, 'noise': 0.0}
-EVERYTHING = {'scale': 0.1, 'shift': 0.2, 'noise': 0.1}
+NOTHING = {'scale': 0.0, 'shift': 0.0, 'noise': 0.0, 'time_warp': 0.0}
+LOOKS = {'scale': 0.1, 'shift': 0.2, 'noise': 0.1}
+EVERYTHING = {**LOOKS, 'time_warp': 0.3}
+TIMES = {'step': ['a', 'b'], 'start_frame': [0, 12], 'end_frame': [9, 12], 'name': 'x'}
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +25,9 @@ def features(frames=50, width=4):
 def test_by_default_nothing_is_drawn_or_changed(config):
     video, state = features(), torch.get_rng_state()
     assert augment_features(video) is video
-    assert augment_batch([video], NOTHING)[0] is video and augment_batch([video], config.AUGMENTATION)[0] is video
+    for settings in (NOTHING, config.AUGMENTATION):
+        videos, times = augment_batch([video], [TIMES], settings)
+        assert videos[0] is video and times[0] is TIMES
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -59,29 +63,76 @@ def test_what_does_not_vary_is_not_shifted():
     standing, single = torch.full((9, 3), 2.0), torch.randn(1, 3)
     for video in (standing, single):
         assert torch.equal(augment_features(video, shift=0.5, noise=0.5), video)
-        assert augment_features(video, **EVERYTHING).isfinite().all()
+        assert augment_features(video, **LOOKS).isfinite().all()
 
 
 def test_draws_are_seeded_and_differ_from_recording_to_recording():
     video = features()
     torch.manual_seed(5)
-    first, second = augment_batch([video, video], EVERYTHING)
+    (first, second), times = augment_batch([video, video], [TIMES, TIMES], EVERYTHING)
     torch.manual_seed(5)
-    again = augment_batch([video, video], EVERYTHING)
-    assert torch.equal(first, again[0]) and torch.equal(second, again[1])
-    assert not torch.equal(first, second)
+    again, times_again = augment_batch([video, video], [TIMES, TIMES], EVERYTHING)
+    assert torch.equal(first, again[0]) and torch.equal(second, again[1]) and times == times_again
+    assert not torch.equal(first[:10], second[:10]) and len(first) != len(second)
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 def test_the_given_features_are_left_as_they_were(dtype):
     video = features().to(dtype)
     kept = video.clone()
-    changed = augment_features(video, **EVERYTHING)
+    changed = augment_features(video, **LOOKS)
     assert torch.equal(video, kept) and changed.shape == video.shape and changed.dtype == dtype
 
 
 def test_frames_are_left_as_they_are(tmp_path):
     np.save(tmp_path / 'frames.npy', np.ones((4, 2, 3, 3), np.float16))
     mapped, frames = np.load(tmp_path / 'frames.npy', mmap_mode='r'), torch.randn(4, 2, 3, 3)
-    found = augment_batch([mapped, frames, features()], EVERYTHING)
-    assert found[0] is mapped and found[1] is frames
+    found, times = augment_batch([mapped, frames, features()], [TIMES] * 3, EVERYTHING)
+    assert found[0] is mapped and found[1] is frames and times[0] is TIMES
+
+
+def warp_by(monkeypatch, factors, video, times):
+    monkeypatch.setattr(torch, 'randn', lambda count: torch.tensor(factors).log())
+    return warp_time(video, times, 1.0)
+
+
+def test_twice_as_slow_shows_every_frame_twice(monkeypatch):
+    video = torch.arange(14.0).unsqueeze(1)
+    slow, times = warp_by(monkeypatch, [2.0, 1.0, 1.0], video, TIMES)
+    assert slow.squeeze(1).tolist() == [frame for frame in range(14) for _ in range(2)]
+    assert times == {'step': ['a', 'b'], 'start_frame': [0, 24], 'end_frame': [19, 25], 'name': 'x'}
+
+
+def test_twice_as_quick_shows_every_second_frame_and_loses_short_actions(monkeypatch):
+    given = TIMES | {'start_frame': [0, 13], 'end_frame': [9, 13]}
+    quick, times = warp_by(monkeypatch, [0.5, 1.0, 1.0], torch.arange(14.0).unsqueeze(1), given)
+    assert quick.squeeze(1).tolist() == [0, 2, 4, 6, 8, 10, 12]
+    assert times == {'step': ['a'], 'start_frame': [0], 'end_frame': [4], 'name': 'x'}
+
+
+def test_each_segment_has_a_speed_of_its_own(monkeypatch):
+    warped, times = warp_by(monkeypatch, [1.0, 0.5, 2.0], torch.arange(14.0).unsqueeze(1), TIMES)
+    assert warped.squeeze(1).tolist() == [0, 2, 4, 6, 8, 10, 11, 12, 12, 13]
+    assert times == {'step': ['a', 'b'], 'start_frame': [0, 7], 'end_frame': [4, 8], 'name': 'x'}
+
+
+def test_warped_frames_stay_within_their_actions():
+    labels = torch.zeros(100)
+    times = {'step': ['a', 'b', 'c'], 'start_frame': [0, 20, 61], 'end_frame': [19, 55, 99]}
+    for number, (start, end) in enumerate(zip(times['start_frame'], times['end_frame'], strict=True), 1):
+        labels[start:end + 1] = number
+    lengths = set()
+    for _ in range(50):
+        warped, follows = warp_time(labels.unsqueeze(1), times, 0.5)
+        assert 16 <= len(warped) <= 625
+        found = torch.zeros(len(warped))
+        for number, (start, end) in enumerate(zip(follows['start_frame'], follows['end_frame'], strict=True), 1):
+            found[start:end + 1] = number
+        assert torch.equal(found, warped.squeeze(1))
+        lengths.add(len(warped))
+    assert len(lengths) > 20
+
+
+def test_a_recording_without_actions_is_warped():
+    warped, times = warp_time(torch.ones(30, 2), {'step': [], 'start_frame': [], 'end_frame': []}, 0.3)
+    assert warped.shape[1] == 2 and times['step'] == []
