@@ -100,6 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     def command() -> None:
         parser = OneLineParser(prog='python -m benchmarks.stream', description='Speed of prediction.')
+        parser.add_argument('--configurations', nargs='+', choices=CONFIGURATIONS, default=list(CONFIGURATIONS))
         parser.add_argument('--frames', type=positive, default=100_000, help='of each stream, default 100000')
         parser.add_argument('--width', type=positive, default=2048, help='of the features, default 2048')
         parser.add_argument('--threads', type=positive, default=1, help='default 1')
@@ -111,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
               f'Features of width {arguments.width}, actions of {ACTION_LENGTH} frames, {HEADS} heads; batch: a '
               f'recording of {BATCH_FRAMES} frames, stream: {arguments.frames} frames.\n', flush=True)
         rows, tenths = [], {}
-        for name in CONFIGURATIONS:
+        for name in arguments.configurations:
             row, tenths[name] = measure(name, arguments.width, arguments.frames)
             rows.append(row)
         print(f'{format_table(rows)}\n\nMilliseconds of the processor for a frame, median of each tenth of the stream:'

@@ -15,6 +15,7 @@ import torch
 
 from benchmarks import losses as losses_command
 from benchmarks import progress_study, slow_definitions
+from benchmarks import stream as stream_command
 from benchmarks import training_step as training_step_command
 from benchmarks.measure import (
     Measurement,
@@ -170,7 +171,7 @@ def test_training_step_command_prints_a_table():
     assert rows[2:] == ['TCC', 'LAV', 'VAVA', 'GTCC'] and 'Rule:' in result.stdout
 
 
-@pytest.mark.parametrize('benchmark', [losses_command, training_step_command, progress_study])
+@pytest.mark.parametrize('benchmark', [losses_command, training_step_command, progress_study, stream_command])
 def test_a_mistake_on_the_command_line_is_one_line(benchmark, capsys):
     assert benchmark.main(['--threads', '0']) == 2
     printed = capsys.readouterr()
@@ -322,3 +323,22 @@ def test_a_study_shows_means_and_spreads_and_a_dash_where_a_measure_is_missing()
     assert (summary['MAE'], summary['skill'], summary['OGPE']) == ('0.300 ± 0.265', '-', '0.500 ± 0.000')
     alone = progress_study.summarise(results[:1])
     assert (alone['MAE'], alone['skill']) == ('0.100', '0.200')
+
+
+def test_stream_command_prints_speed_and_cost(capsys, monkeypatch):
+    monkeypatch.setattr(stream_command, 'BATCH_FRAMES', 200)
+    threads = torch.get_num_threads()
+    assert stream_command.main(['--frames', '120', '--width', '8', '--threads', '1', '--configurations', 'naive',
+                                'stacking, sees ahead']) == 0
+    torch.set_num_threads(threads)
+    printed = capsys.readouterr().out
+    tables = [[cell.strip() for cell in line.split('|')[1:-1]] for line in printed.splitlines() if line.startswith('|')]
+    assert [row[:2] for row in tables[2:4]] == [['naive', '0'], ['stacking, sees ahead', '7']]
+    assert len(tables[4]) == 11 and all(float(cell) > 0 for row in tables[6:] for cell in row[1:])
+    assert printed.splitlines()[-1].startswith('Rule: the slowest tenth')
+
+
+def test_the_cost_of_a_stream_is_flat_where_no_tenth_stands_out():
+    flat, rising = torch.ones(10).numpy(), torch.linspace(1, 1.3, 10).numpy()
+    assert stream_command.verdict({'a': flat}).endswith('1.00, kept.')
+    assert stream_command.verdict({'a': flat, 'b': rising}).endswith('1.30, broken.')
