@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from configs import generic_config
-from configs.entry_config import SWITCHES, VALUE_FLAGS, OneLineParser
+from configs.entry_config import OFF_SWITCHES, SWITCHES, VALUE_FLAGS, OneLineParser
 from configs.generic_config import CONFIG
 from configs.validation import CHECKS, FURTHER_TYPES, OPTIONAL_TYPES, flatten
 from utils.command_line import run_command
@@ -116,7 +116,8 @@ def accepted(key: str, default: object) -> str:
 
 def option_of(key: str) -> str:
     """Return the option of a setting, '' where there is none but --set."""
-    named = {**{key: f'--{option}' for option, key in {**VALUE_FLAGS, **SWITCHES}.items()}, **MORE_OPTIONS}
+    options = {**VALUE_FLAGS, **SWITCHES, **OFF_SWITCHES}
+    named = {**{key: f'--{option}' for option, key in options.items()}, **MORE_OPTIONS}
     return named.get(key, '')
 
 

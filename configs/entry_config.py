@@ -40,6 +40,7 @@ SWITCHES = {
     'detect_anomaly': 'DETECT_ANOMALY', 'freeze_encoder': 'FREEZE_ENCODER',
     'condition_on_step': 'PROGRESS_LOSS.condition_on_step',
 }
+OFF_SWITCHES = {'no_tensorboard': 'TENSORBOARD'}  # and those that switch one off
 Layer = tuple[str, dict[str, Any]]  # where settings come from, and the settings by their dotted keys
 SAFE_NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,99}')
 
@@ -77,6 +78,7 @@ def training_parser(prog: str) -> argparse.ArgumentParser:
     existing.add_argument('--resume', action='store_true', help='continue a run from its ckpt/last.pt')
     existing.add_argument('--overwrite', action='store_true', help='replace an existing run folder')
     run.add_argument('--debug', action='store_true', default=None, help='verbose log')
+    run.add_argument('--no_tensorboard', action='store_true', default=None, help='write no curves for TensorBoard')
     run.add_argument('--detect_anomaly', action='store_true', default=None,
                      help='end the run where a value first stops being finite, and tell where; slow')
     look = run.add_mutually_exclusive_group()
@@ -212,6 +214,7 @@ def _given_options(arguments: argparse.Namespace) -> Iterator[Layer]:
     if arguments.architecture:
         yield ARCHITECTURE_FLAGS[arguments.architecture][0], {'BASEARCH.ARCHITECTURE': arguments.architecture}
     yield from ((f'--{option}', {key: True}) for option, key in SWITCHES.items() if getattr(arguments, option))
+    yield from ((f'--{option}', {key: False}) for option, key in OFF_SWITCHES.items() if getattr(arguments, option))
     yield from ((f'--{option}', {key: getattr(arguments, option)}) for option, key in VALUE_FLAGS.items()
                 if getattr(arguments, option) is not None)
     yield from _progress_weight(arguments)

@@ -15,6 +15,7 @@ CONFIG.MULTITASK = True  # one model over all tasks of the dataset
 CONFIG.SEED = 0  # seeds every draw; on the CPU the same seed gives the same numbers
 CONFIG.DEVICE = 'auto'  # 'auto' (a GPU where there is one), 'cpu', 'cuda', 'cuda:1', ...
 CONFIG.DEBUG = False  # verbose log
+CONFIG.TENSORBOARD = True  # curves for TensorBoard in the run's folder, beside losses.csv
 CONFIG.DETECT_ANOMALY = False  # ends the run where a value first stops being finite, and tells where; slow
 
 ############################

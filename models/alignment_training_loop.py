@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from datasets.json_dataset import merge_loaders
+from training.curves import Curves
 from training.distributed import ALONE, Processes, SharedValidation
 from training.epoch import SkippedSteps, run_training_epoch, run_validation_epoch
 from training.history import History
 from training.interrupt import StopRequest
 from training.report import RunReport
 from training.resume import LAST_NAME, RunState, random_states, resume_run
-from training.step import LossModule, build_optimizer
+from training.step import LossModule, MeanNorms, build_optimizer
 from utils.atomic_write import remove_leftovers
 from utils.ckpt_save import BEST_NAMES, ckpt_save, to_plain
 from utils.logging import get_logger
@@ -83,19 +84,22 @@ def alignment_training_loop(model: nn.Module, train_dl_dict: Mapping[str, DataLo
     report.steps = state.steps
     if not val_dl_dict:
         LOGGER.info('no validation recordings: the training losses select the best checkpoints')
+    curves = Curves(folder.path if CONFIG.TENSORBOARD and processes.first else None, state.epochs_done)
     for epoch in range(state.epochs_done, CONFIG.NUM_EPOCHS):
         if stop:
             stop.check()
-        started = time.monotonic()
+        started, norms = time.monotonic(), MeanNorms()
         train = run_training_epoch(module, optimizer, loader, epoch, CONFIG, device=device, skipped=skipped,
-                                   stop=stop, report=report, processes=processes)
+                                   stop=stop, report=report, processes=processes, gradient_norms=norms)
         val = run_validation_epoch(model, val_dl_dict or {}, loss_fn, epoch, CONFIG, device=device, shared=shared)
-        _finish_epoch(state, epoch, train, val, time.monotonic() - started, CONFIG)
+        row = _finish_epoch(state, epoch, train, val, time.monotonic() - started, CONFIG)
+        curves.add(row, {group['name']: group['lr'] for group in optimizer.param_groups}, norms.means())
         state.skipped_steps, state.steps = skipped.count, report.steps
         random = processes.gather(random_states())
         if processes.first:
             _save_checkpoints(model, optimizer, state, random, _selection_losses(train, val, CONFIG), folder, CONFIG)
             _write_history(state.history, folder, last=state.epochs_done == CONFIG.NUM_EPOCHS)
+    curves.close()
     report.log(skipped.count, processes.gather)
     return state.history
 
@@ -108,8 +112,8 @@ def _tidy_up(folder: RunFolder, history: History, *, done: bool) -> None:
 
 
 def _finish_epoch(state: RunState, epoch: int, train: Mapping[str, Tensor], val: Mapping[str, Tensor],
-                  seconds: float, config: Mapping) -> None:
-    """Enter an epoch into the history and log it in one line."""
+                  seconds: float, config: Mapping) -> dict:
+    """Enter an epoch into the history, log it in one line, and return its row."""
     enabled = config.PROGRESS_LOSS.enabled
     weight = get_progress_lambda(epoch, config.NUM_EPOCHS, config.PROGRESS_LOSS) if enabled else None
     row = state.history.add(epoch + 1, weight, train, val, seconds)
@@ -120,6 +124,7 @@ def _finish_epoch(state: RunState, epoch: int, train: Mapping[str, Tensor], val:
               for part, means in (('train', train), ('val', val)) if means]
     shown_weight = f' | lambda {weight:.4f}' if enabled else ''
     LOGGER.info('epoch %d/%d%s | %s | %.1f s', epoch + 1, config.NUM_EPOCHS, shown_weight, ' | '.join(losses), seconds)
+    return row
 
 
 def _selection_losses(train: Mapping[str, Tensor], val: Mapping[str, Tensor], config: Mapping) -> dict[str, float]:

@@ -15,7 +15,7 @@ from training.distributed import ALONE, Processes, SharedValidation
 from training.history import ComponentMeans
 from training.interrupt import StopRequest
 from training.report import RunReport
-from training.step import LossModule, schedule_learning_rate, training_step
+from training.step import LossModule, MeanNorms, schedule_learning_rate, training_step
 from utils.errors import UserError
 from utils.logging import get_logger
 from utils.loss_entry import LossTerms, get_progress_lambda
@@ -71,7 +71,7 @@ def to_device(videos: list, device: torch.device | str) -> list:
 def run_training_epoch(module: LossModule, optimizer: torch.optim.Optimizer, loader: DataLoader, epoch: int,
                        config: Mapping, *, device: torch.device | str, skipped: SkippedSteps,
                        stop: StopRequest | None = None, report: RunReport | None = None,
-                       processes: Processes = ALONE) -> dict[str, Tensor]:
+                       processes: Processes = ALONE, gradient_norms: MeanNorms | None = None) -> dict[str, Tensor]:
     """Train on every batch once.
 
     Args:
@@ -85,6 +85,7 @@ def run_training_epoch(module: LossModule, optimizer: torch.optim.Optimizer, loa
         stop: asked after each step whether to stop there.
         report: told of each step.
         processes: of the run.
+        gradient_norms: takes the norms of each step.
 
     Returns:
         Means of the loss terms over the batches of all processes, the total formed with the epoch's lambda.
@@ -104,7 +105,8 @@ def run_training_epoch(module: LossModule, optimizer: torch.optim.Optimizer, loa
         for batch in batches:
             videos, times = augment_batch(to_device(batch.videos, device), batch.times, config.AUGMENTATION)
             with (anomaly_detection(module, name_recordings(batch)) if config.DETECT_ANOMALY else nullcontext()):
-                terms, taken = training_step(module, optimizer, videos, times, epoch, clip_limits, share)
+                terms, taken = training_step(module, optimizer, videos, times, epoch, clip_limits, share,
+                                             gradient_norms)
             if taken:
                 means.add(terms)
                 batches.set_postfix(task=batch.task, loss=f'{float(terms["total_loss"].detach()):.4f}', refresh=False)

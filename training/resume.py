@@ -18,7 +18,7 @@ from utils.logging import get_logger
 LOGGER = get_logger(__name__)
 LAST_NAME = 'last.pt'
 # Settings that may differ when a run goes on: they do not change what is computed.
-FREE_SETTINGS = ('DEVICE', 'WORKERS', 'DEBUG', 'DETECT_ANOMALY', 'DATAFOLDER', 'LAZY_LOAD')
+FREE_SETTINGS = ('DEVICE', 'WORKERS', 'DEBUG', 'TENSORBOARD', 'DETECT_ANOMALY', 'DATAFOLDER', 'LAZY_LOAD')
 
 
 @dataclass

@@ -66,7 +66,25 @@ def freeze_encoder(model: nn.Module) -> None:
         weight.requires_grad_(name.startswith(HEAD_PREFIX))
 
 
-def clip_gradients(optimizer: torch.optim.Optimizer, limits: dict[str, float]) -> bool:
+class MeanNorms:
+    """Mean norm of each group's gradient over the steps of an epoch."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._steps = 0
+
+    def add(self, norms: dict[str, float]) -> None:
+        """Count a step's norms, name of the group -> norm before the clip."""
+        self._steps += 1
+        for name, norm in norms.items():
+            self._sums[name] = self._sums.get(name, 0.0) + norm
+
+    def means(self) -> dict[str, float]:
+        """Return name of the group -> mean; empty where no step was taken."""
+        return {name: total / self._steps for name, total in self._sums.items()}
+
+
+def clip_gradients(optimizer: torch.optim.Optimizer, limits: dict[str, float]) -> dict[str, float]:
     """Clip each group of the optimizer by its own norm: one clip for all would starve the head.
 
     Args:
@@ -74,15 +92,16 @@ def clip_gradients(optimizer: torch.optim.Optimizer, limits: dict[str, float]) -
         limits: name of the group -> largest norm.
 
     Returns:
-        Whether all gradients are finite. Where they are not, they must not be used.
+        Name of the group -> norm before the clip. Where one is not finite, the gradients must not be used.
     """
-    norms = [nn.utils.clip_grad_norm_(group['params'], limits[group['name']]) for group in optimizer.param_groups]
-    return all(bool(torch.isfinite(norm)) for norm in norms)
+    return {group['name']: float(nn.utils.clip_grad_norm_(group['params'], limits[group['name']]))
+            for group in optimizer.param_groups}
 
 
 def training_step(module: nn.Module, optimizer: torch.optim.Optimizer, videos: Sequence, times: Sequence[dict],
                   epoch: int, clip_limits: dict[str, float],
-                  share: Callable[[LossTerms], tuple[Tensor, bool]] | None = None) -> tuple[LossTerms, bool]:
+                  share: Callable[[LossTerms], tuple[Tensor, bool]] | None = None,
+                  gradient_norms: MeanNorms | None = None) -> tuple[LossTerms, bool]:
     """Run one step.
 
     Args:
@@ -94,6 +113,7 @@ def training_step(module: nn.Module, optimizer: torch.optim.Optimizer, videos: S
         clip_limits: see :func:`clip_gradients`.
         share: where the run has several processes, turns the terms of this one into the loss to go back from, and
             tells whether the losses of all are finite.
+        gradient_norms: takes the norms of a step that was taken.
 
     Returns:
         The loss terms, and whether the step was taken: it is not where the loss or a gradient is not finite.
@@ -104,7 +124,10 @@ def training_step(module: nn.Module, optimizer: torch.optim.Optimizer, videos: S
     if not finite:
         return terms, False
     loss.backward()
-    if not clip_gradients(optimizer, clip_limits):
+    norms = clip_gradients(optimizer, clip_limits)
+    if not all(map(math.isfinite, norms.values())):
         return terms, False
     optimizer.step()
+    if gradient_norms:
+        gradient_norms.add(norms)
     return terms, True

@@ -7,11 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from datasets.json_dataset import Recording, make_train_loaders, make_validation_loaders
 from models.alignment_training_loop import alignment_training_loop, run_validation_epoch
 from models.build import build_model, fill_in_sizes, fill_in_steps
+from training.curves import FOLDER
 from utils.ckpt_save import load_checkpoint
 from utils.command_line import seed_everything
 from utils.errors import UserError
@@ -62,6 +64,11 @@ def run(recordings, config, folder, **options):
     model = build_model(config)
     history = alignment_training_loop(model, train, get_loss_function(config), folder, config, val, **options)
     return model, history
+
+
+def read_rows(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
 
 
 class ScriptedModel(nn.Module):
@@ -136,6 +143,22 @@ def test_csv_holds_the_two_identities_and_a_rising_lambda(recordings, small_conf
     for row in rows:
         assert row['train_total'] == pytest.approx(row['train_alignment'] + row['lambda'] * row['train_progress'])
         assert row['val_total'] == pytest.approx(row['val_alignment'] + 0.5 * row['val_progress'])
+
+
+def test_curves_for_tensorboard_repeat_the_csv_and_can_be_left_out(recordings, small_config, tmp_path):
+    run(recordings, small_config, tmp_path / 'with')
+    curves = EventAccumulator(str(tmp_path / 'with' / FOLDER)).Reload()
+    rows = read_rows(tmp_path / 'with' / 'losses.csv')
+    points = [(event.step, event.value) for event in curves.Scalars('val/progress')]
+    assert points == [(int(row['epoch']), pytest.approx(float(row['val_progress']))) for row in rows]
+    assert {'learning rate/encoder', 'learning rate/progress_head', 'gradient norm/encoder',
+            'gradient norm/progress_head'} < set(curves.Tags()['scalars'])
+    assert all(event.value > 0 for event in curves.Scalars('gradient norm/progress_head'))
+    small_config.TENSORBOARD = False
+    run(recordings, small_config, tmp_path / 'without')
+    assert not (tmp_path / 'without' / FOLDER).exists()
+    assert [row | {'seconds': ''} for row in read_rows(tmp_path / 'without' / 'losses.csv')] == [
+        row | {'seconds': ''} for row in rows]
 
 
 def test_without_progress_total_is_alignment_and_columns_are_empty(recordings, small_config, tmp_path):

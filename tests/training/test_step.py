@@ -9,6 +9,7 @@ from torch import nn
 from models.build import build_model, fill_in_sizes
 from training.step import (
     LossModule,
+    MeanNorms,
     build_optimizer,
     clip_gradients,
     freeze_encoder,
@@ -131,12 +132,23 @@ def test_limits_are_per_group():
     optimizer = build_optimizer(model, 1e-3)
     for weight in model.parameters():
         weight.grad = torch.full_like(weight, 100.0)
-    assert clip_gradients(optimizer, {'encoder': 0.5, 'progress_head': 2.0})
+    before = {name: math.hypot(*(weight.grad.norm().item() for weight in part.parameters()))
+              for name, part in (('encoder', model.encoder), ('progress_head', model.progress_head))}
+    assert clip_gradients(optimizer, {'encoder': 0.5, 'progress_head': 2.0}) == pytest.approx(before, rel=1e-4)
     for part, limit in ((model.encoder, 0.5), (model.progress_head, 2.0)):
         norm = math.hypot(*(weight.grad.norm().item() for weight in part.parameters()))
         assert norm == pytest.approx(limit, rel=1e-4)
     model.progress_head.bias.grad[0] = math.nan
-    assert not clip_gradients(optimizer, LIMITS)
+    norms = clip_gradients(optimizer, LIMITS)
+    assert math.isfinite(norms['encoder']) and math.isnan(norms['progress_head'])
+
+
+def test_norms_are_averaged_over_steps():
+    norms = MeanNorms()
+    assert norms.means() == {}
+    norms.add({'encoder': 1.0, 'progress_head': 4.0})
+    norms.add({'encoder': 2.0, 'progress_head': 0.0})
+    assert norms.means() == {'encoder': 1.5, 'progress_head': 2.0}
 
 
 def test_gradients_do_not_add_up_over_steps():

@@ -1,0 +1,57 @@
+"""Curves of a run in TensorBoard: losses, lambda, learning rates, gradient norms."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from utils.errors import UserError
+
+FOLDER = 'tensorboard'
+
+
+class Curves:
+    """Writes one point per epoch to each curve; the numbers are those of losses.csv, gradient norms are beside them.
+
+    Args:
+        folder: folder of the run, or None to write nothing.
+        epochs_done: epochs that the run has behind it; what an interrupted run wrote of later ones is hidden.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path | None, epochs_done: int = 0) -> None:
+        self._writer = None
+        if folder is not None:
+            from torch.utils.tensorboard import SummaryWriter  # slow to import, and only this class needs it
+
+            try:
+                self._writer = SummaryWriter(str(folder / FOLDER), purge_step=epochs_done + 1)
+            except OSError as error:
+                raise UserError(f'{folder / FOLDER}: cannot be written ({error}); mend that, or leave the curves out '
+                                'with --no_tensorboard') from error
+
+    def add(self, row: Mapping[str, float | None], learning_rates: Mapping[str, float],
+            gradient_norms: Mapping[str, float]) -> None:
+        """Add an epoch.
+
+        Args:
+            row: of losses.csv; values that are None have no curve.
+            learning_rates: group of the optimizer -> its learning rate in the epoch.
+            gradient_norms: group of the optimizer -> mean norm of its gradient before it was clipped.
+        """
+        if self._writer is None:
+            return
+        losses = {f'{part}/{name}': row[f'{part}_{name}'] for part in ('train', 'val')
+                  for name in ('total', 'alignment', 'progress')}
+        values = losses | {'schedule/lambda': row['lambda'], 'time/seconds per epoch': row['seconds']}
+        values |= {f'learning rate/{name}': rate for name, rate in learning_rates.items()}
+        values |= {f'gradient norm/{name}': norm for name, norm in gradient_norms.items()}
+        for name, value in values.items():
+            if value is not None:
+                self._writer.add_scalar(name, value, row['epoch'])
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._writer is not None:
+            self._writer.close()
