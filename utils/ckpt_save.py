@@ -77,8 +77,7 @@ def load_checkpoint(path: Path | str, device: torch.device | str = 'cpu') -> dic
     try:
         content = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f'{path}: refused, it holds more than tensors and plain values, or is damaged ({reason}); use '
+        raise UserError(f'{path}: refused, it {what_is_refused(error)}; expected tensors and plain values: use '
                         'a checkpoint that this project wrote, or convert one of the published GTCC code: python -m '
                         'utils.convert_checkpoint') from error
     except DAMAGE as error:
@@ -93,6 +92,12 @@ def load_checkpoint(path: Path | str, device: torch.device | str = 'cpu') -> dic
             raise UserError(f'{path}: no checkpoint of a run, {key} is a {type(content[key]).__name__}, expected a '
                             f'{kind.__name__}')
     return content
+
+
+def what_is_refused(error: pickle.UnpicklingError) -> str:
+    """Say what a pickle asked for; torch's own words advise to run it."""
+    asked = re.search(r'GLOBAL (\S+)', str(error))
+    return f'asks for {asked[1]}, which could run code' if asked else 'is damaged, or no checkpoint'
 
 
 def find_checkpoint(ckpt_folder: Path | str, checkpoint_type: str = 'combined') -> Path:

@@ -20,7 +20,7 @@ from torch import Tensor
 from configs.generic_config import CONFIG
 from configs.validation import check_value, flatten
 from models.build import LEGACY_LAYOUT
-from utils.ckpt_save import DAMAGE
+from utils.ckpt_save import DAMAGE, what_is_refused
 from utils.errors import UserError
 from utils.logging import get_logger
 
@@ -61,10 +61,13 @@ def read_published(path: Path | str) -> PublishedCheckpoint:
         # An OrderedDict in the place of the EasyDict: nothing of the file's choice is called.
         with torch.serialization.safe_globals([(OrderedDict, 'easydict.EasyDict')]):
             content = torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, *DAMAGE) as error:
+    except pickle.UnpicklingError as error:
+        raise UserError(f'{path}: refused, it {what_is_refused(error)}; expected tensors, plain values and an '
+                        'EasyDict: use a checkpoint that the published GTCC code wrote') from error
+    except DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f'{path}: refused, it is damaged or holds more than tensors, plain values and an EasyDict '
-                        f'({reason}); use a checkpoint that the published GTCC code wrote') from error
+        raise UserError(f'{path}: cannot be read as a checkpoint ({reason}); it may be truncated: choose another '
+                        'one of the run') from error
     missing = [key for key in ('config', 'model_state_dict')
                if not isinstance(content, dict) or not isinstance(content.get(key), dict)]
     if missing:

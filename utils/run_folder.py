@@ -80,6 +80,8 @@ def create_run_folder(path: Path, config: dict, splits: dict, *, overwrite: bool
         write_json(RunFolder(new).splits, {'splits': splits})
         _put_in_place(new, path, old)
         shutil.rmtree(old, ignore_errors=True)
+    except UserError as error:  # the user knows the folder by the name that it was to have
+        raise UserError(str(error).replace(str(new), str(path))) from error
     except OSError as error:
         raise UserError(f'OUTPUT_PATH: {path} cannot be made ({error.strerror}); choose a folder that can be written'
                         ) from error
@@ -120,6 +122,11 @@ def open_run_folder(path: Path) -> RunFolder:
     if not (path / 'ckpt').is_dir():
         raise UserError(f'-f {path}: holds no ckpt/ with checkpoints; expected a run folder of a finished epoch')
     return RunFolder(path)
+
+
+def is_single_task_folder(path: Path) -> bool:
+    """Say whether a folder is that of ``singletask_train.py``, which holds a run for each task and their split."""
+    return RunFolder(path).splits.exists() and not RunFolder(path).config.exists()
 
 
 def read_json(path: Path) -> dict:

@@ -196,7 +196,7 @@ class MakesFolder:
 
 
 @pytest.mark.parametrize(('content', 'expected'), [
-    ({'config': EasyDict(a=MakesFolder()), 'model_state_dict': {}}, 'refused, it is damaged or holds more than'),
+    ({'config': EasyDict(a=MakesFolder()), 'model_state_dict': {}}, 'refused, it asks for getattr, which could'),
     ({'config': EasyDict()}, 'no dict under model_state_dict'), ([1], 'no dict under config and model_state_dict'),
     ({'config': EasyDict(), 'model_state_dict': {'a': 1}}, 'holds other things than tensors'),
     ({'config': EasyDict(), 'model_state_dict': {'a.weight': torch.ones(2)}}, 'no encoder among its weights'),
@@ -221,7 +221,7 @@ def test_other_mistakes_end_in_one_line(place, capsys):
     assert 'its weights are not those' in refusal(capsys, 'old.pt', 'epoch-5.pt', '--run', RUN)
     assert '--dataset: none given and none stored' in refusal(capsys, 'stranger.pt', '--run', RUN)
     assert 'does not exist' in refusal(capsys, 'old.pt', '--run', RUN, '--dataset', 'nowhere')
-    assert 'refused' in refusal(capsys, 'nowhere.pt', '--run', RUN)
+    assert 'nowhere.pt: cannot be read' in refusal(capsys, 'nowhere.pt', '--run', RUN)
 
 
 def test_features_of_another_width_are_named(place, capsys, monkeypatch):

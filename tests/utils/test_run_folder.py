@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import resource
+import signal
 
 import pytest
 
@@ -20,7 +22,7 @@ SPLITS = {'task': {'train': ['a'], 'val': [], 'test': ['b']}}
 
 
 def make_run(path, **options):
-    return create_run_folder(path, {'SEED': 3}, SPLITS, **{'overwrite': False, **options})
+    return create_run_folder(path, **{'config': {'SEED': 3}, 'splits': SPLITS, 'overwrite': False, **options})
 
 
 def names(folder):
@@ -65,6 +67,19 @@ def test_what_ends_the_making_of_a_run_leaves_the_earlier_one_and_nothing_else(t
     with pytest.raises((UserError, KeyboardInterrupt)):
         make_run(tmp_path / 'other')
     assert names(tmp_path) == ['run']
+
+
+def test_a_full_disk_is_told_under_the_name_that_the_run_was_to_have(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that writing past the limit is an error of the system
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with pytest.raises(UserError, match='run/splits.json: cannot be written .File too large.'):
+            make_run(tmp_path / 'run', config={})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert names(tmp_path) == []
 
 
 def test_the_earlier_run_comes_back_where_the_new_one_cannot_be_put_in_place(tmp_path):
