@@ -8,12 +8,14 @@ from pathlib import Path
 
 from configs.entry_config import OneLineParser
 from evaluation.evaluate import Evaluation, evaluate_checkpoint
+from evaluation.gather import evaluate_single_tasks
 from evaluation.progress_metrics import PROGRESS_TABLE
 from evaluation.report import write_report
 from evaluation.tables import MEAN, Row, format_table
 from utils.command_line import choose_device, run_command
+from utils.errors import UserError
 from utils.logging import set_up_logging
-from utils.run_folder import open_run_folder
+from utils.run_folder import RunFolder, is_single_task_folder, open_run_folder
 
 CHECKPOINT_TYPES = ('combined', 'alignment')
 
@@ -74,9 +76,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     def command() -> None:
         arguments = parse_arguments(argv)
         set_up_logging()
-        run, device = open_run_folder(arguments.folder), choose_device(arguments.device)
+        device = choose_device(arguments.device)
         types = CHECKPOINT_TYPES if arguments.checkpoint_type == 'both' else (arguments.checkpoint_type,)
-        evaluations = [evaluate_checkpoint(run, kind, device, with_alignments=arguments.report) for kind in types]
+        if is_single_task_folder(arguments.folder):
+            if arguments.report:
+                raise UserError(f'--report: {arguments.folder} holds a run for each task; give one of these with -f')
+            run = RunFolder(arguments.folder)
+            evaluations = [evaluate_single_tasks(run, kind, device) for kind in types]
+        else:
+            run = open_run_folder(arguments.folder)
+            evaluations = [evaluate_checkpoint(run, kind, device, with_alignments=arguments.report) for kind in types]
         for evaluation in evaluations:
             print_evaluation(evaluation)
         if len(evaluations) > 1:

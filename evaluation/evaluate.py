@@ -44,7 +44,7 @@ class Evaluation:
 
     Attributes:
         checkpoint: its name without '.pt'.
-        epoch: epoch that it was saved after.
+        epoch: epoch that it was saved after; of several runs, their epochs.
         lookahead: frames that the encoder sees ahead.
         folder: where tables and pictures lie.
         tables: name of the metric -> rows, the last one MEAN.
@@ -53,7 +53,7 @@ class Evaluation:
     """
 
     checkpoint: str
-    epoch: int
+    epoch: int | str
     lookahead: int
     folder: Path
     tables: dict[str, list[Row]]

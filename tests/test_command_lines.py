@@ -62,7 +62,7 @@ def test_run_folder_and_log_are_complete(progress_run):
         'best_model_combined.pt', 'best_model_alignment.pt', 'last.pt', 'epoch-4.pt', 'epoch-5.pt', 'epoch-6.pt'}
     assert {path.name for path in folder.iterdir()} == {
         'ckpt', 'dual_loss_comparison.png', 'train_loss_epochlevel.png', 'val_loss_epochlevel.png', 'losses.csv',
-        'config.json', 'splits.json', 'train.log'}
+        'config.json', 'splits.json', 'train.log', 'tensorboard'}
     for text in ('New best COMBINED loss', 'New best ALIGNMENT loss', 'lambda 0.0100', 'lambda 0.5000', 'total_loss',
                  'alignment_loss', 'progress_loss'):
         assert text in log and text in (folder / 'train.log').read_text()

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     ['*_train.py', 'eval.py', 'predict.py', 'datasets/check.py', 'utils/convert_checkpoint.py',
      'benchmarks/*', 'docs/*'],
+    ['training/run.py'],
     ['models/alignment_training_loop.py', 'evaluation/*', 'prediction/*'],
     ['training/*'],
     ['utils/loss_entry.py', 'utils/ckpt_save.py', 'utils/published_checkpoint.py'],

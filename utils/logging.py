@@ -47,7 +47,7 @@ class _LogFile(logging.FileHandler):
 
 
 def log_to_file(path: Path) -> logging.Handler:
-    """Copy the project's log to ``path`` (appended); the handler returned can be removed again.
+    """Copy the project's log to ``path`` (appended), and no longer to a file from before; returns the handler.
 
     Raises:
         UserError: the file cannot be written.
@@ -57,5 +57,9 @@ def log_to_file(path: Path) -> logging.Handler:
     except OSError as error:
         raise UserError(f'{path}: cannot be written ({error.strerror}); make the run folder writable') from error
     handler.setFormatter(logging.Formatter('%(asctime)s %(levelname)s %(message)s'))
-    logging.getLogger(ROOT).addHandler(handler)
+    logger = logging.getLogger(ROOT)
+    for earlier in [other for other in logger.handlers if isinstance(other, _LogFile)]:
+        logger.removeHandler(earlier)
+        earlier.close()
+    logger.addHandler(handler)
     return handler

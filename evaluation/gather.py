@@ -1,0 +1,48 @@
+"""Evaluation of single-task runs together, as if they were one run."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from datasets.splits import load_run_splits
+from evaluation.evaluate import Evaluation, evaluate_checkpoint
+from evaluation.tables import Row, with_mean_row, write_table
+from utils.run_folder import RunFolder, open_run_folder
+
+
+def evaluate_single_tasks(folder: RunFolder, checkpoint_type: str, device: torch.device) -> Evaluation:
+    """Evaluate the runs of ``singletask_train.py``, each on its own task.
+
+    Args:
+        folder: holds a run for each task.
+        checkpoint_type: 'combined' or 'alignment'.
+        device: where to compute.
+
+    Returns:
+        The tables of all tasks, which are also written to ``FOLDER/EVAL/<checkpoint>/<metric>.csv``; pictures and
+        tables of single tasks lie in the runs.
+
+    Raises:
+        UserError: see :func:`evaluation.evaluate.evaluate_checkpoint`; or a task has no run yet.
+    """
+    runs = [open_run_folder(folder.path / task) for task in load_run_splits(folder.splits)]
+    return gather([evaluate_checkpoint(run, checkpoint_type, device) for run in runs], folder.path)
+
+
+def gather(evaluations: Sequence[Evaluation], folder: Path) -> Evaluation:
+    """Put the tables of several runs together and write them under ``folder``."""
+    rows: dict[str, list[Row]] = defaultdict(list)
+    for evaluation in evaluations:
+        for name, table in evaluation.tables.items():
+            rows[name] += table[:-1]  # all but MEAN
+    tables = {name: with_mean_row(gathered) for name, gathered in rows.items()}
+    first = evaluations[0]
+    target = folder / first.config.EVAL_PLOTFOLDER / first.checkpoint
+    target.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        write_table(table, target / f'{name}.csv')
+    epochs = ', '.join(str(evaluation.epoch) for evaluation in evaluations)
+    steps = {task: errors for evaluation in evaluations for task, errors in evaluation.steps.items()}
+    return Evaluation(first.checkpoint, epochs, first.lookahead, target, tables, steps, first.config)

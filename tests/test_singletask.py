@@ -1,0 +1,104 @@
+"""One model per task, as a user trains and evaluates them, on the demo dataset."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import eval as eval_command
+import singletask_train
+from datasets.demo import write_demo
+from utils.ckpt_save import load_checkpoint
+
+COMMAND = ['1', '--tcc', '--naive', '--ego', '--progress', '--progress_sampling', 'dense', '-ep', '2', '-lr', '1e-3']
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    root = tmp_path_factory.mktemp('single')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('OUTPUT_PATH', str(root / 'output'))
+        for variable, path in write_demo(root, 'egoprocel').items():
+            patch.setenv(variable, str(path))
+        assert singletask_train.main(COMMAND) == 0
+        yield root / 'output/single-task-setting/V1___tcc_egoprocel'
+
+
+def rows_of(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def tasks_of(folder):
+    return set(json.loads((folder / 'splits.json').read_text())['splits'])
+
+
+def test_each_task_is_a_run_of_its_own(trained):
+    tasks = tasks_of(trained)
+    assert len(tasks) == 3 and {path.name for path in trained.iterdir()} >= {*tasks, 'splits.json'}
+    weights = []
+    for task in tasks:
+        run = trained / task
+        assert tasks_of(run) == {task} and len(rows_of(run / 'losses.csv')) == 2
+        config = json.loads((run / 'config.json').read_text())
+        assert config['MULTITASK'] is False
+        assert (run / 'train.log').read_text().count('epoch 2/2') == 1
+        state = load_checkpoint(run / 'ckpt/last.pt')['model_state_dict']
+        weights.append(np.concatenate([value.numpy().ravel() for value in state.values()]))
+    assert not np.array_equal(weights[0], weights[1])
+
+
+def test_evaluation_gathers_the_tasks(trained, capsys):
+    assert eval_command.main(['-f', str(trained), '--checkpoint_type', 'both']) == 0
+    shown = capsys.readouterr().out
+    assert 'side by side (MEAN over tasks)' in shown
+    gathered = rows_of(trained / 'EVAL/best_model_combined/action_progress.csv')
+    assert {row['task'] for row in gathered} == {*tasks_of(trained), 'MEAN'} and gathered[-1]['task'] == 'MEAN'
+    for row in gathered[:-1]:
+        own = rows_of(trained / row['task'] / 'EVAL/best_model_combined/action_progress.csv')
+        assert own[0] == row
+    assert float(gathered[-1]['mae']) == pytest.approx(np.mean([float(row['mae']) for row in gathered[:-1]]))
+
+
+def test_a_single_run_is_evaluated_like_any_other(trained, capsys):
+    task = sorted(tasks_of(trained))[0]
+    assert eval_command.main(['-f', str(trained / task)]) == 0
+    assert task in capsys.readouterr().out
+
+
+def test_going_on_trains_what_is_missing_and_leaves_the_rest(trained, capsys):
+    first, *_, last = tasks_of(trained)
+    before = (trained / last / 'losses.csv').read_bytes()
+    kept = (trained / first / 'ckpt/last.pt').read_bytes()
+    shutil.rmtree(trained / last)
+    assert singletask_train.main([*COMMAND, '--resume']) == 0
+    assert (trained / first / 'ckpt/last.pt').read_bytes() == kept
+    without_seconds = [[{**row, 'seconds': ''} for row in csv.DictReader(table.decode().splitlines())]
+                       for table in (before, (trained / last / 'losses.csv').read_bytes())]
+    assert without_seconds[0] == without_seconds[1]
+
+
+def refused(capsys, module, *arguments):
+    capsys.readouterr()
+    assert module.main([str(argument) for argument in arguments]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    return error
+
+
+def test_mistakes_are_named(trained, capsys):
+    assert 'this run exists; --overwrite' in refused(capsys, singletask_train, *COMMAND)
+    both = [*COMMAND, '--resume', '--splits', 'x.json']
+    assert '--splits: not with --resume' in refused(capsys, singletask_train, *both)
+    assert 'start the runs without --resume' in refused(capsys, singletask_train, '2', *COMMAND[1:], '--resume')
+    assert 'a run for each task' in refused(capsys, eval_command, '-f', trained, '--report')
+
+
+def test_a_task_that_was_not_trained_yet_is_named(trained, capsys):
+    task = sorted(tasks_of(trained))[0]
+    (trained / task).rename(trained / 'elsewhere')
+    try:
+        assert f'{task}: no such folder' in refused(capsys, eval_command, '-f', trained)
+    finally:
+        (trained / 'elsewhere').rename(trained / task)

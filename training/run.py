@@ -1,0 +1,152 @@
+"""One training run from its settings to its last epoch, and the command line of the programs that train."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from easydict import EasyDict
+
+from configs.entry_config import parse_training_arguments
+from configs.sources import describe_config
+from datasets.from_config import choose_splits, count_recordings, list_all_actions, reading_options, split_recordings
+from datasets.json_dataset import RecordingsByTask, make_train_loaders, make_validation_loaders
+from datasets.splits import Splits
+from datasets.unused import explain_unused
+from models.alignment_training_loop import alignment_training_loop
+from models.build import build_model, fill_in_sizes, fill_in_steps
+from training.distributed import ALONE, Processes, join_processes
+from training.dry_run import dry_run
+from training.interrupt import StopRequest, command_to_go_on, stop_on_signals
+from training.report import RunReport
+from training.resume import LAST_NAME
+from training.step import freeze_encoder
+from utils.ckpt_save import load_encoder_weights, to_plain
+from utils.command_line import run_command, seed_everything
+from utils.errors import StoppedError, UserError
+from utils.logging import get_logger, log_to_file, set_up_logging
+from utils.loss_entry import get_loss_function
+from utils.run_folder import RunFolder, check_run_folder, create_run_folder
+
+LOGGER = get_logger(__name__)
+TrainFunction = Callable[[EasyDict, argparse.Namespace, Processes], None]
+
+
+def has_begun(run_path: Path) -> bool:
+    """Say whether a run holds a whole epoch to go on from."""
+    return (run_path / 'ckpt' / LAST_NAME).exists()
+
+
+def check_start(run_path: Path, arguments: argparse.Namespace) -> None:
+    """Find out, before data are read, whether a run can begin or go on in a folder.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if not arguments.resume:
+        check_run_folder(run_path, overwrite=arguments.overwrite)
+    elif not has_begun(run_path):
+        raise UserError(f'--resume: {run_path / "ckpt" / LAST_NAME} does not exist; start the run without --resume')
+
+
+def choose_run_splits(config: EasyDict, recordings: RecordingsByTask, arguments: argparse.Namespace,
+                      stored: Path) -> Splits:
+    """Return the split of a run: the one ``stored`` where it goes on, else that of --splits or of the shares.
+
+    Raises:
+        UserError: --splits beside --resume, or the split does not fit the dataset.
+    """
+    if arguments.resume and arguments.splits:
+        raise UserError('--splits: not with --resume, which keeps the split of the run; leave it out')
+    return choose_splits(config, recordings, stored if arguments.resume else arguments.splits)
+
+
+def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, splits: Splits,
+              arguments: argparse.Namespace, processes: Processes = ALONE) -> None:
+    """Train one model on the tasks of a split.
+
+    Args:
+        config: of the run; what depends on the data is filled in.
+        run_path: where the run lies.
+        recordings: the dataset.
+        splits: of the tasks to train on.
+        arguments: of the command line: resume, overwrite, dry_run.
+        processes: of the run; the first one writes the files.
+
+    Raises:
+        UserError: any mistake in options, data or the run folder; found before the run folder is made where it can be.
+        StoppedError: a signal asked the run to stop.
+    """
+    parts, reading = split_recordings(recordings, splits), reading_options(config, recordings)
+    train_loaders = make_train_loaders(parts['train'], config.BATCH_SIZE, seed=config.SEED, **reading)
+    val_loaders = make_validation_loaders(parts['val'], parts['train'], config.BATCH_SIZE, **reading)
+
+    first = next(iter(parts['train'].values()))[0]
+    config.DATAFOLDER = str(first.path.parent)
+    fill_in_sizes(config, first.width, len(splits))
+    actions = list_all_actions(parts['train'], config.BACKGROUND_LABELS)
+    fill_in_steps(config, actions)
+    seed_everything(config.SEED)
+    model = build_model(config)
+    if config.PROGRESS_LOSS.enabled and config.PROGRESS_LOSS.step_durations:
+        model.progress_head.durations.fit(actions)
+    if config.INIT_FROM and not arguments.resume:
+        LOGGER.info('encoder and heads start from %s', load_encoder_weights(model, config.INIT_FROM))
+    if config.FREEZE_ENCODER:
+        freeze_encoder(model)
+    loss_fn = get_loss_function(config, config.NUM_EPOCHS)
+    if arguments.dry_run:
+        if processes.first:
+            print(dry_run(model, loss_fn, train_loaders, val_loaders, config, processes.device))
+        return
+
+    if processes.first:
+        if not arguments.resume:
+            create_run_folder(run_path, to_plain(config), splits, overwrite=arguments.overwrite)
+        log_to_file(RunFolder(run_path).log)
+    LOGGER.info('%s: %d train, %d val, %d test recordings of %d tasks; %d parameters; on %s', config.EXPERIMENTNAME,
+                *count_recordings(parts), len(splits), sum(weight.numel() for weight in model.parameters()),
+                processes)
+    report = RunReport([recording.handle for members in parts['train'].values() for recording in members],
+                       explain_unused(config, recordings, parts))
+    with stop_on_signals(StopRequest(processes.largest, announce=processes.first)) as stop:
+        alignment_training_loop(model, train_loaders, loss_fn, run_path, config, val_loaders,
+                                device=processes.device, resume=arguments.resume, stop=stop, report=report,
+                                processes=processes)
+    LOGGER.info('done; evaluate it with: python eval.py -f %s', run_path)
+
+
+def run_training_command(argv: Sequence[str] | None, program: str, train: TrainFunction,
+                         run_paths: Callable[[EasyDict], Sequence[Path]]) -> int:
+    """Run the command line of a program that trains, and return its exit status.
+
+    Args:
+        argv: arguments; None takes those of the process.
+        program: name of its file.
+        train: what it does.
+        run_paths: where its runs lie.
+    """
+    def command() -> None:
+        config, arguments = parse_training_arguments(argv, program)
+        set_up_logging(config.DEBUG)
+        if arguments.print_config:
+            print(describe_config(config, arguments))
+            return
+        with join_processes(config.DEVICE) as processes:
+            set_up_logging(config.DEBUG, quiet=not processes.first)
+            try:
+                train(config, arguments, processes)
+            except StoppedError as stop:
+                saved = any(has_begun(path) for path in run_paths(config))
+                given = sys.argv[1:] if argv is None else argv
+                stop.args = (_how_to_go_on(program, given, processes, saved=saved) if processes.first else '',)
+                raise
+
+    return run_command(command)
+
+
+def _how_to_go_on(program: str, argv: Sequence[str], processes: Processes, *, saved: bool) -> str:
+    """Tell how a command line goes on after a signal stopped it."""
+    command = command_to_go_on([*processes.launcher, program], argv, saved=saved)
+    return (f'interrupted; the last whole epoch is saved, go on with: {command}' if saved else
+            f'interrupted before an epoch was whole; start again with: {command}')
