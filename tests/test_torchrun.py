@@ -19,6 +19,7 @@ from utils.ckpt_save import load_checkpoint, load_model
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = Path('output/multi-task-setting')
 OPTIONS = ['--dataset', 'tiny', '--gtcc', '--tstack', '--mcn', '--progress', '-od', '4', '-lr', '1e-3', '-ep', '2',
+           '--no_tensorboard',  # slow to import
            *(option for key in ('ARCHITECTURE.attn_layers=[4]', 'ARCHITECTURE.drop_layers=[4]',
                                 'BASEARCH.TEMPORAL_STACKING_ARCH.conv_num_channels=4') for option in ('--set', key))]
 # Runs the command line of its arguments; the second process is killed in its first step of the second epoch.
