@@ -8,7 +8,6 @@ from PIL import Image
 FOLDER = Path(__file__).parent / 'pictures'
 # Name here -> file in the run folder.
 PICTURES = {
-    'losses.png': 'dual_loss_comparison.png',
     'progress.png': 'EVAL/best_model_combined/progress_make_tea.png',
     'error_by_length.png': 'EVAL/best_model_combined/mae_by_length.png',
 }
