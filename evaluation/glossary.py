@@ -54,8 +54,8 @@ COLUMNS = {
     'baseline_average_index_per_step': Meaning('', 'the same over training actions of the same step; told the step'),
     'baseline_paced_per_step': Meaning('', 'that, with time scaled by the pace of the recording so far; told the step'),
     'baseline_cumulative_distance': Meaning('', 'error of the path along the embedding since the action began'),
-    'skill': Meaning('higher', 'share of the error of the best baseline that the head saves; only baselines that are '
-                               'not told the step count. 1 is exact, 0 no better, below 0 worse'),
+    'skill': Meaning('higher', 'share of the error of the best baseline that the head saves, among those that are '
+                               'not told the step. 1 is exact, 0 no better, below 0 worse'),
 }
 
 
