@@ -65,6 +65,8 @@ def frame_seconds(run: TrainedRun, features: np.ndarray, num_frames: int) -> Ite
     for frame in range(num_frames):
         if frame % ACTION_LENGTH == 0:
             fresh = ProgressStream(run, TASK)
+            for ahead in range(run.delay):  # until these have arrived, nothing is predicted
+                fresh.push(features[ahead])
         clock, cost = _timed_push(long, features, frame, begins=frame % ACTION_LENGTH == 0)
         compared = frame % COMPARED_EVERY == 0
         yield clock, cost, _timed_push(fresh, features, frame, begins=False)[1] if compared else np.nan
