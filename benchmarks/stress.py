@@ -21,7 +21,7 @@ from configs.generic_config import CONFIG
 from datasets.from_config import choose_splits, load_dataset, reading_options, split_recordings
 from datasets.json_dataset import Batch, make_train_loaders, merge_loaders
 from models.build import build_model, fill_in_sizes
-from training.step import LossModule, build_optimizer, training_step
+from training.step import LossModule, build_optimizer, clip_limits, training_step
 from utils.command_line import run_command, seed_everything
 from utils.errors import UserError
 from utils.loss_entry import get_loss_function
@@ -68,7 +68,7 @@ def run_steps(options: Sequence[str], loss: str, steps: int) -> dict[str, object
     model, batches = _build(config, arguments.splits)
     module = LossModule(model.train(), get_loss_function(config))
     optimizer = build_optimizer(model, config.LEARNING_RATE)
-    limits = {'encoder': config.CLIP_GRAD_NORM, 'progress_head': config.HEAD_CLIP_GRAD_NORM}
+    limits = clip_limits(config)
     skipped = not_finite = 0
     values, started = [], time.monotonic()
     for _, (epoch, batch) in zip(range(steps), batches, strict=False):

@@ -17,7 +17,7 @@ from easydict import EasyDict
 from benchmarks.measure import describe_command, describe_machine, format_table, positive
 from configs.entry_config import LOSS_FLAGS, OneLineParser, parse_training_arguments
 from models.build import build_model, fill_in_sizes
-from training.step import LossModule, build_optimizer, clip_gradients, training_step
+from training.step import LossModule, build_optimizer, clip_gradients, clip_limits, training_step
 from utils.command_line import run_command, seed_everything
 from utils.loss_entry import LossTerms, get_loss_function, get_progress_lambda
 
@@ -47,7 +47,7 @@ class StepBenchmark:
         self.optimizer = build_optimizer(self.model, self.config.LEARNING_RATE)
         self.loss = get_loss_function(self.config)
         self.alignment_loss, self.progress_loss = split_loss(self.config)
-        self.limits = {'encoder': self.config.CLIP_GRAD_NORM, 'progress_head': self.config.HEAD_CLIP_GRAD_NORM}
+        self.limits = clip_limits(self.config)
         self.videos = [torch.rand(length, INPUT_WIDTH) for _ in range(batch_size)]
         self.times = [random_annotations(length) for _ in range(batch_size)]
 

@@ -3,7 +3,6 @@
 A test compares the file in docs/ with what this prints, so that it cannot go stale.
 """
 
-import argparse
 import ast
 import io
 import json
@@ -17,6 +16,7 @@ from configs import generic_config
 from configs.entry_config import OFF_SWITCHES, SWITCHES, VALUE_FLAGS, OneLineParser
 from configs.generic_config import CONFIG
 from configs.validation import CHECKS, FURTHER_TYPES, OPTIONAL_TYPES, flatten
+from utils.atomic_write import atomic_path
 from utils.command_line import run_command
 
 COMMAND = 'python -m configs.describe -o docs/configuration.md'
@@ -143,11 +143,15 @@ def describe() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     parser = OneLineParser(prog='configs.describe', description='Describe every setting, as Markdown.')
-    parser.add_argument('-o', '--output', type=argparse.FileType('w', encoding='utf-8'), default=sys.stdout,
-                        metavar='FILE', help='default: standard output')
+    parser.add_argument('-o', '--output', type=Path, metavar='FILE', help='default: standard output')
 
     def command() -> None:
-        parser.parse_args(argv).output.write(describe())
+        output, page = parser.parse_args(argv).output, describe()
+        if output is None:
+            sys.stdout.write(page)
+            return
+        with atomic_path(output) as temporary:
+            temporary.write_text(page, encoding='utf-8')
 
     return run_command(command)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from training.history import PARTS
 from utils.errors import UserError
 
 FOLDER = 'tensorboard'
@@ -42,7 +43,7 @@ class Curves:
         if self._writer is None:
             return
         losses = {f'{part}/{name}': row[f'{part}_{name}'] for part in ('train', 'val')
-                  for name in ('total', 'alignment', 'progress')}
+                  for name in PARTS}
         values = losses | {'schedule/lambda': row['lambda'], 'time/seconds per epoch': row['seconds']}
         values |= {f'learning rate/{name}': rate for name, rate in learning_rates.items()}
         values |= {f'gradient norm/{name}': norm for name, norm in gradient_norms.items()}

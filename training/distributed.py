@@ -192,12 +192,13 @@ class SharedValidation:
     def _own_batches(self, loaders: Mapping[str, DataLoader]) -> Iterator[Batch]:
         start = 0
         for loader in loaders.values():
-            numbers = [number for number in range(start, start + len(loader))
+            indices = list(loader.batch_sampler)
+            numbers = [number for number in range(start, start + len(indices))
                        if number % self.processes.count == self.processes.rank]
-            own = make_loader(loader.dataset, [list(loader.batch_sampler)[number - start] for number in numbers])
+            own = make_loader(loader.dataset, [indices[number - start] for number in numbers])
             for number, batch in zip(numbers, read_ahead(own), strict=True):
                 python_state, torch_state = self._states[number]
                 random.setstate(python_state)
                 torch.set_rng_state(torch_state)
                 yield batch
-            start += len(loader)
+            start += len(indices)

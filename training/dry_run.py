@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from datasets.json_dataset import Batch, RecordingDataset, collate
 from training.augmentation import augment_batch
 from training.epoch import to_device
-from training.step import LossModule, build_optimizer, training_step
+from training.step import LossModule, build_optimizer, clip_limits, training_step
 from utils.errors import UserError
 from utils.loss_entry import LossTerms
 from utils.memory import process_memory
@@ -147,8 +147,7 @@ def _train_step(module: LossModule, optimizer: torch.optim.Optimizer, datasets: 
     read = time.perf_counter()
     module.train()
     videos, times = augment_batch(to_device(batch.videos, device), batch.times, config.AUGMENTATION)
-    limits = {'encoder': config.CLIP_GRAD_NORM, 'progress_head': config.HEAD_CLIP_GRAD_NORM}
-    terms, taken = training_step(module, optimizer, videos, times, 0, limits)
+    terms, taken = training_step(module, optimizer, videos, times, 0, clip_limits(config))
     _wait_for(device)
     return Step(terms, taken, read - started, time.perf_counter() - read)
 

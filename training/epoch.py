@@ -15,7 +15,7 @@ from training.distributed import ALONE, Processes, SharedValidation
 from training.history import ComponentMeans
 from training.interrupt import StopRequest
 from training.report import RunReport
-from training.step import LossModule, MeanNorms, schedule_learning_rate, training_step
+from training.step import LossModule, MeanNorms, clip_limits, schedule_learning_rate, training_step
 from utils.errors import UserError
 from utils.logging import get_logger
 from utils.loss_entry import LossTerms, get_progress_lambda
@@ -97,7 +97,7 @@ def run_training_epoch(module: LossModule, optimizer: torch.optim.Optimizer, loa
     module.train()
     loader.batch_sampler.epoch = epoch
     schedule_learning_rate(optimizer, config.LEARNING_RATE_SCHEDULE, epoch, config.NUM_EPOCHS)
-    clip_limits = {'encoder': config.CLIP_GRAD_NORM, 'progress_head': config.HEAD_CLIP_GRAD_NORM}
+    limits = clip_limits(config)
     share = processes.share_of_mean if processes.count > 1 else None
     means = ComponentMeans()
     with tqdm(read_ahead(loader), total=len(loader), desc=f'epoch {epoch + 1}/{config.NUM_EPOCHS}', unit='batch',
@@ -105,7 +105,7 @@ def run_training_epoch(module: LossModule, optimizer: torch.optim.Optimizer, loa
         for batch in batches:
             videos, times = augment_batch(to_device(batch.videos, device), batch.times, config.AUGMENTATION)
             with (anomaly_detection(module, name_recordings(batch)) if config.DETECT_ANOMALY else nullcontext()):
-                terms, taken = training_step(module, optimizer, videos, times, epoch, clip_limits, share,
+                terms, taken = training_step(module, optimizer, videos, times, epoch, limits, share,
                                              gradient_norms)
             if taken:
                 means.add(terms)

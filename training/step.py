@@ -1,7 +1,7 @@
 """One training step: model and loss as one module, optimizer groups, clips."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -84,12 +84,17 @@ class MeanNorms:
         return {name: total / self._steps for name, total in self._sums.items()}
 
 
+def clip_limits(config: Mapping) -> dict[str, float]:
+    """Return the largest gradient norm of each group of the optimizer, by its name."""
+    return {'encoder': config.CLIP_GRAD_NORM, 'progress_head': config.HEAD_CLIP_GRAD_NORM}
+
+
 def clip_gradients(optimizer: torch.optim.Optimizer, limits: dict[str, float]) -> dict[str, float]:
     """Clip each group of the optimizer by its own norm: one clip for all would starve the head.
 
     Args:
         optimizer: from :func:`build_optimizer`.
-        limits: name of the group -> largest norm.
+        limits: from :func:`clip_limits`.
 
     Returns:
         Name of the group -> norm before the clip. Where one is not finite, the gradients must not be used.
@@ -99,7 +104,7 @@ def clip_gradients(optimizer: torch.optim.Optimizer, limits: dict[str, float]) -
 
 
 def training_step(module: nn.Module, optimizer: torch.optim.Optimizer, videos: Sequence, times: Sequence[dict],
-                  epoch: int, clip_limits: dict[str, float],
+                  epoch: int, limits: dict[str, float],
                   share: Callable[[LossTerms], tuple[Tensor, bool]] | None = None,
                   gradient_norms: MeanNorms | None = None) -> tuple[LossTerms, bool]:
     """Run one step.
@@ -110,7 +115,7 @@ def training_step(module: nn.Module, optimizer: torch.optim.Optimizer, videos: S
         videos: recordings of a batch.
         times: their annotations.
         epoch: counted from 0.
-        clip_limits: see :func:`clip_gradients`.
+        limits: see :func:`clip_gradients`.
         share: where the run has several processes, turns the terms of this one into the loss to go back from, and
             tells whether the losses of all are finite.
         gradient_norms: takes the norms of a step that was taken.
@@ -124,7 +129,7 @@ def training_step(module: nn.Module, optimizer: torch.optim.Optimizer, videos: S
     if not finite:
         return terms, False
     loss.backward()
-    norms = clip_gradients(optimizer, clip_limits)
+    norms = clip_gradients(optimizer, limits)
     if not all(map(math.isfinite, norms.values())):
         return terms, False
     optimizer.step()
