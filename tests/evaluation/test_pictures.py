@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from evaluation import pictures
@@ -27,15 +26,6 @@ def recording(handle, *spans, frames=12):
         true = np.arange(1, visible + 1) / action.length
         curves.append(ActionCurves(handle, action.length, true, {'head': true / 2}))
     return handle, actions, curves, frames
-
-
-@pytest.fixture
-def figures(monkeypatch):
-    """The figures that were saved."""
-    saved, original = [], Figure.savefig
-    monkeypatch.setattr(Figure, 'savefig', lambda figure, *rest, **more: saved.append(figure)
-                        or original(figure, *rest, **more))
-    return saved
 
 
 def test_progress_lies_at_the_frames_of_its_actions(tmp_path, figures):

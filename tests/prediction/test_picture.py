@@ -2,21 +2,11 @@
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from prediction.picture import LABEL_ROWS, draw_prediction
 from prediction.recording import Prediction
 from utils.tensorops import Action
-
-
-@pytest.fixture
-def figures(monkeypatch):
-    """The figures that were saved."""
-    saved, original = [], Figure.savefig
-    monkeypatch.setattr(Figure, 'savefig', lambda figure, *rest, **more: saved.append(figure)
-                        or original(figure, *rest, **more))
-    return saved
 
 
 def prediction(num_frames, *actions, skip_rate=1):
