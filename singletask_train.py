@@ -16,6 +16,7 @@ from training.distributed import ALONE, Processes
 from training.run import check_start, choose_run_splits, has_begun, run_training_command, train_run
 from utils.atomic_write import write_json
 from utils.errors import UserError
+from utils.folders import make_folder
 from utils.logging import get_logger
 from utils.run_folder import SINGLE_TASK, RunFolder
 
@@ -56,7 +57,8 @@ def train(config: EasyDict, arguments: argparse.Namespace, processes: Processes 
                                         'overwrite': arguments.overwrite or (arguments.resume and not begun)})
         train_run(copy.deepcopy(config), folder.path / task, RecordingsByTask({task: recordings[task]}),
                   {task: splits[task]}, options, processes)
-    LOGGER.info('all tasks done; evaluate them together with: python eval.py -f %s', folder.path)
+    if not arguments.dry_run:
+        LOGGER.info('all tasks done; evaluate them together with: python eval.py -f %s', folder.path)
 
 
 def _store_splits(folder: RunFolder, splits: Splits) -> None:
@@ -65,11 +67,7 @@ def _store_splits(folder: RunFolder, splits: Splits) -> None:
     Raises:
         UserError: the folder cannot be written.
     """
-    try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f'OUTPUT_PATH: {folder.path} cannot be made ({error.strerror}); choose a folder that can be '
-                        'written') from error
+    make_folder(folder.path, 'OUTPUT_PATH: ', 'choose a folder that can be written')
     write_json(folder.splits, {'splits': splits})
 
 

@@ -3,7 +3,6 @@
 import argparse
 import copy
 import json
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,7 +10,7 @@ from typing import Any, NoReturn
 from easydict import EasyDict
 
 from configs.generic_config import CONFIG
-from configs.validation import check_key, check_value, flatten
+from configs.validation import SAFE_NAME, check_key, check_value, flatten
 from utils.errors import UserError
 
 DATASET_FLAGS = {
@@ -42,7 +41,6 @@ SWITCHES = {
 }
 OFF_SWITCHES = {'no_tensorboard': 'TENSORBOARD'}  # and those that switch one off
 Layer = tuple[str, dict[str, Any]]  # where settings come from, and the settings by their dotted keys
-SAFE_NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,99}')
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -183,10 +181,10 @@ def _read_config_file(path: Path) -> dict[str, Any]:
     """Read a JSON config file as checked, dotted settings."""
     defaults = flatten(CONFIG)
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = json.loads(path.read_text(encoding='utf-8-sig'))
     except OSError as error:
         raise UserError(f'--config {path}: cannot be read ({error.strerror}); expected a JSON file') from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f'--config {path}: not valid JSON ({error}); expected an object such as '
                         '{"PROGRESS_LOSS": {"enabled": true}}') from error
     if not isinstance(content, dict):

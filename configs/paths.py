@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from configs.validation import SAFE_NAME
 from utils.errors import UserError
 
 DEFAULTS = {'DATASET_PATH': './data', 'OUTPUT_PATH': './output', 'JSON_DPATH': './dset_jsons'}
@@ -25,6 +26,22 @@ class DatasetPaths:
     recordings: Path
     annotations: Path
     task_suffix: str = ''
+
+
+def check_new_name(name: str, source: str) -> None:
+    """Refuse what cannot name a dataset that is to be written.
+
+    Args:
+        name: of the dataset.
+        source: option or argument that it comes from.
+
+    Raises:
+        UserError: training would refuse the name, or take it for a part of another dataset.
+    """
+    if not SAFE_NAME.fullmatch(name):
+        raise UserError(f'{source} {name[:60]!r}: expected letters, digits, ".", "_" and "-", 100 at most')
+    if name in PARTS_OF_DATASETS:
+        raise UserError(f'{source} {name}: stands for a part of {PARTS_OF_DATASETS[name][0]}; choose another')
 
 
 def environment_path(variable: str) -> Path:

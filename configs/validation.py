@@ -3,11 +3,13 @@
 import difflib
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from utils.errors import UserError
 
+LARGEST_SEED = 2**62  # what is added to keep draws apart has to fit into 63 bits with it
 Check = tuple[Callable[[Any], bool], str]
 SAFE_NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,99}')  # of a folder that a setting names
 
@@ -45,7 +47,7 @@ CHECKS: dict[str, Check] = {
                     'three shares (train, val, test) that sum to 1'),
     'BACKGROUND_LABELS': ((lambda value: all(isinstance(label, str) for label in value)), 'a list of strings'),
     'SKIP_RATE': _at_least(1), 'MAX_FRAMES': _at_least(2), 'CHECK_VALUES_GB': _at_least(0), 'WORKERS': _at_least(0),
-    'SEED': _at_least(0),
+    'SEED': ((lambda value: 0 <= value <= LARGEST_SEED), 'a whole number from 0 to 2^62'),
     'OUTPUT_DIMENSIONALITY': _at_least(1), 'INIT_FROM': (bool, 'the folder of a run'),
     'BASEARCH.ARCHITECTURE': _choice('temporal_stacking', 'naive', 'resnet50', 'identity'),
     'BASEARCH.Resnet50_ARCH.temporal_depth': _at_least(1), 'BASEARCH.Resnet50_ARCH.in_size': _at_least(1),
@@ -126,7 +128,7 @@ def check_value(key: str, value: object, default: object, source: str) -> object
         return value
     kinds = OPTIONAL_TYPES[key] if default is None else (type(default), *FURTHER_TYPES.get(key, ()))
     if isinstance(value, int) and not isinstance(value, bool) and int not in kinds and float in kinds:
-        value = float(value)
+        value = float(value) if abs(value) <= sys.float_info.max else math.inf
     if type(value) not in kinds:
         expected = ' or '.join(kind.__name__ for kind in kinds)
         raise UserError(f'{source}: {key} is {value!r} ({type(value).__name__}), expected {expected}')

@@ -14,7 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from datasets.view_matching import match_lists_to_handles, opening_key
-from utils.errors import UserError
+from utils.errors import UserError, name_some
 from utils.logging import get_logger
 
 LOGGER = get_logger(__name__)
@@ -25,7 +25,6 @@ MAX_NAME_BYTES = 200  # file systems end at 255, suffixes included
 AS_IT_IS = Fraction(2, 100)  # a rate this close to 1 is 1
 MAX_OFF_MEDIAN = Fraction(25, 100)
 MAX_DENOMINATOR = 10**6  # a rate given as float stands for a fraction of frame counts below this
-MAX_NAMED = 5  # recordings spelled out in a warning
 MAX_TIME = 2**53  # lists are matched to recordings in floating point
 
 
@@ -73,7 +72,7 @@ def load_annotations(path: Path, report: Callable[[UserError], None] = _stop) ->
     tasks, seen = {}, {}
     for task, fields in content.items():
         try:
-            _check_name(f'{path}: task {_short(task)}', task, 'folder')
+            check_name(f'{path}: task {_short(task)}', task, 'folder')
             annotated = _check_task(f'{path}: task {task!r}', task, fields, report)
             for handle in annotated.handles if annotated else ():
                 if handle in seen:
@@ -126,7 +125,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + '...'
 
 
-def _check_name(where: str, name: object, use: str) -> None:
+def check_name(where: str, name: object, use: str) -> None:
     """Refuse what cannot name a file or folder, or would leave the folder it belongs to."""
     expected = f'expected the name of a {use}: 1 to {MAX_NAME_BYTES} characters, without a slash, backslash or control'
     if not isinstance(name, str) or not name.strip():
@@ -172,7 +171,7 @@ def _check_handles(where: str, handles: list) -> None:
     if not handles:
         raise UserError(f'{where}: "handles" is empty, expected at least one recording; name some or remove the task')
     for index, handle in enumerate(handles):
-        _check_name(f'{where}: handle {index}', handle, 'file')
+        check_name(f'{where}: handle {index}', handle, 'file')
     if len(set(handles)) < len(handles):
         twice = next(handle for handle in handles if handles.count(handle) > 1)
         raise UserError(f'{where}: handle {twice!r} stands {handles.count(twice)} times; the feature file is named by '
@@ -299,11 +298,10 @@ def _warn_off_median(task: str, ratios: Mapping[str, Fraction], median: Fraction
     far = [f'{handle} ({float(ratio):.4g})' for handle, ratio in ratios.items()
            if abs(ratio / median - 1) > MAX_OFF_MEDIAN]
     if far:
-        more = f' and {len(far) - MAX_NAMED} more' if len(far) > MAX_NAMED else ''
         advice = ("set TIME_SCALE to 'median' or a number if they have an unlabelled tail" if time_scale == 'auto'
                   else "their times are taken at the median: set TIME_SCALE to 'auto' if they have a rate of their own")
         LOGGER.warning('task %s: length / last annotated end is more than 25 %% off the median of the task (%.4g) in '
-                       '%s%s; %s', task, float(median), ', '.join(far[:MAX_NAMED]), more, advice)
+                       '%s; %s', task, float(median), name_some(far), advice)
 
 
 def annotate_recordings(

@@ -5,7 +5,6 @@ how far it is, but progress not linearly: the phase of a step turns in planes th
 angle of its own.
 """
 
-import argparse
 import shlex
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from configs.entry_config import OneLineParser
+from configs.paths import check_new_name
 from utils.atomic_write import atomic_path, write_json
 from utils.command_line import run_command
 from utils.errors import UserError
@@ -28,7 +29,6 @@ PARTS_OF_PEOPLE = {'train': 0.7, 'val': 0.1, 'test': 0.2}
 TURN = 1.5 * np.pi  # angle from a step's first frame to its last; a full circle would end where it begins
 PHASE_PLANES = 3
 FRAME_SHAPE = (8, 3, 3)  # C, H, W of the frames
-MAX_NAME_BYTES = 200  # file systems end at 255, '.splits.json' included
 # Least and most of each setting: amplitudes that float16 frames hold, durations that stay small on a disk.
 LIMITS = {'people': (4, 1000), 'repetitions': (1, 1000), 'width': (2 * PHASE_PLANES, 4096), 'noise': (0, 10),
           'phase': (0, 10), 'style': (0, 10), 'pace': (0, 1), 'variation': (0, 1)}
@@ -158,10 +158,7 @@ def write_demo(out: Path, name: str = 'demo', seed: int = 0, settings: DemoSetti
 
 def _check(name: str, seed: int, settings: DemoSettings) -> None:
     """Refuse what cannot be written, before an earlier dataset is touched."""
-    fits = name.isprintable() and 0 < len(name.encode()) <= MAX_NAME_BYTES
-    if not fits or name != Path(name).name or name.startswith('.'):
-        raise UserError(f'--name {name[:60]!r}: expected the name of a dataset, 1 to {MAX_NAME_BYTES} bytes, without '
-                        'slashes or a leading dot')
+    check_new_name(name, '--name')
     if seed < 0:
         raise UserError(f'--seed {seed}: expected 0 or more')
     for field in fields(settings):
@@ -216,7 +213,7 @@ def _part_of(person: int, people: int) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    parser = argparse.ArgumentParser(prog='python -m datasets.demo', description='Write a synthetic demo dataset.')
+    parser = OneLineParser(prog='python -m datasets.demo', description='Write a synthetic demo dataset.')
     parser.add_argument('out', type=Path, metavar='OUT', help='folder to write to')
     parser.add_argument('--name', default='demo', help='name of the dataset; egoprocel makes --ego find it')
     parser.add_argument('--seed', type=int, default=0)

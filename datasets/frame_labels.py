@@ -10,9 +10,9 @@ from fractions import Fraction
 from itertools import accumulate, groupby
 from pathlib import Path
 
-from datasets.segment_list import SegmentList, list_files, name_some, read_text
+from datasets.segment_list import SegmentList, list_files, read_text
 from datasets.splits import PARTS
-from utils.errors import UserError
+from utils.errors import UserError, name_some
 
 LABEL_FOLDER, MAPPING_FILE = 'groundTruth', 'mapping.txt'
 BUNDLE = re.compile(rf'({"|".join(PARTS)})\.split(\d+)\.bundle')

@@ -13,11 +13,10 @@ from datasets.segment_list import (
     annotated_frames,
     common_length,
     list_files,
-    name_some,
     segments_at_feature_rate,
 )
 from datasets.splits import PARTS, Splits, make_splits
-from utils.errors import UserError
+from utils.errors import UserError, name_some
 from utils.logging import get_logger
 
 LOGGER = get_logger(__name__)

@@ -13,8 +13,10 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from configs.entry_config import SAFE_NAME, OneLineParser
+from configs.entry_config import OneLineParser
 from configs.generic_config import CONFIG
+from configs.paths import check_new_name
+from datasets.annotations import check_name
 from datasets.frame_labels import LABEL_FOLDER, MAPPING_FILE, read_bundles, read_label_folder, read_mapping
 from datasets.import_pairing import (
     LAYOUTS,
@@ -25,11 +27,11 @@ from datasets.import_pairing import (
     refuse_or_skip,
 )
 from datasets.imported_dataset import ImportedRecording, OutputPaths, write_dataset
-from datasets.segment_list import SegmentList, list_files, mark_background, name_some
+from datasets.segment_list import SegmentList, list_files, mark_background
 from datasets.segment_tables import COLUMNS, TableOptions, ends_look_inclusive, read_tables
 from datasets.splits import Splits, make_splits
 from utils.command_line import run_command
-from utils.errors import UserError
+from utils.errors import UserError, name_some
 from utils.logging import get_logger, set_up_logging
 
 LOGGER = get_logger(__name__)
@@ -97,8 +99,7 @@ def check_arguments(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: such an option, or a SOURCE that does not exist.
     """
-    if not SAFE_NAME.fullmatch(arguments.name):
-        raise UserError(f'NAME {arguments.name[:60]!r}: expected letters, digits, ".", "_" and "-", 100 at most')
+    check_new_name(arguments.name, 'NAME')
     if not arguments.source.exists():
         raise UserError(f'SOURCE {arguments.source}: does not exist; expected a folder with {LABEL_FOLDER}/, a folder '
                         'of CSV files, or a CSV file')
@@ -203,8 +204,7 @@ def choose_tasks(arguments: argparse.Namespace, names: Sequence[str]) -> dict[st
         raise UserError(f'--task_regex {arguments.task_regex}: no regular expression ({error}); expected e.g. '
                         "'_([a-z]+)$'") from error
     task = arguments.task or arguments.name
-    if '/' in task or '\\' in task or not task.isprintable():
-        raise UserError(f'--task {task[:60]!r}: expected a name without slashes')
+    check_name('--task', task, 'folder')
     return {name: choose_task(name, task, pattern) for name in names}
 
 

@@ -1,7 +1,5 @@
 """Writing a dataset that comes from elsewhere: features to (T, D), annotations, split; all of it or nothing."""
 
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -10,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from configs.paths import PARTS_OF_DATASETS, environment_path
+from configs.paths import environment_path
 from datasets.feature_files import FEATURE_RANK, check_finite, open_recording
 from datasets.splits import Splits
 from utils.atomic_write import write_json
 from utils.errors import UserError
+from utils.folders import replace_folder, staged_folder
 
 
 @dataclass(frozen=True)
@@ -59,11 +58,8 @@ class OutputPaths:
             overwrite: an existing dataset may be replaced.
 
         Raises:
-            UserError: the name stands for a part of another dataset, the dataset exists, or a source lies where the
-                features are to be written.
+            UserError: the dataset exists, or a source lies where the features are to be written.
         """
-        if name in PARTS_OF_DATASETS:
-            raise UserError(f'NAME {name}: stands for a part of {PARTS_OF_DATASETS[name][0]}; choose another')
         target = self.features.resolve()
         for source in sources:
             if target == source.resolve() or target in source.resolve().parents:
@@ -87,35 +83,35 @@ def write_dataset(paths: OutputPaths, recordings: Sequence[ImportedRecording], s
     Raises:
         UserError: a feature file holds NaN or infinity, or a file cannot be written.
     """
-    with _staged_folder(paths.features, paths.annotations) as folder:
-        for recording in tqdm(recordings, desc='features', unit='file', leave=False, disable=None):
-            _write_features(recording, folder / f'{recording.handle}.npy', sample_rate)
-    write_json(paths.splits, {'splits': splits})
-    write_json(paths.annotations, _annotations(recordings))
+    try:
+        with staged_folder(paths.features) as folder:
+            for recording in tqdm(recordings, desc='features', unit='file', leave=False, disable=None):
+                _write_features(recording, folder / f'{recording.handle}.npy', sample_rate)
+            paths.annotations.parent.mkdir(parents=True, exist_ok=True)
+            # The annotations go first and are written last: without them a dataset cut short is not taken for whole.
+            with _removed(paths.annotations):
+                replace_folder(folder, paths.features)
+        write_json(paths.splits, {'splits': splits})
+        write_json(paths.annotations, _annotations(recordings))
+    except OSError as error:
+        raise UserError(f'{error.filename or paths.features}: cannot be written ({error.strerror}); set DATASET_PATH '
+                        'and JSON_DPATH to folders with enough room that you may write to') from error
+    finally:
+        with suppress(OSError):
+            paths.features.parent.rmdir()  # succeeds where it is empty: it was made for nothing
 
 
 @contextmanager
-def _staged_folder(target: Path, annotations: Path) -> Iterator[Path]:
-    """Yield a folder that takes the place of ``target`` when the block succeeds, and is removed where it fails."""
-    staged = target.with_name(f'.{target.name}.{os.getpid()}')
-    old = target.with_name(f'.{target.name}.{os.getpid()}.old')
+def _removed(path: Path) -> Iterator[None]:
+    """Remove a file, if it is there; it comes back where the block fails."""
+    content = path.read_bytes() if path.exists() else None
+    path.unlink(missing_ok=True)
     try:
-        staged.mkdir(parents=True)
-        annotations.parent.mkdir(parents=True, exist_ok=True)
-        yield staged
-        # The annotations go first and are written last: without them a dataset cut short is not taken for whole.
-        annotations.unlink(missing_ok=True)
-        if target.exists():
-            target.rename(old)
-        staged.rename(target)
-    except OSError as error:
-        raise UserError(f'{error.filename or target}: cannot be written ({error.strerror}); set DATASET_PATH and '
-                        'JSON_DPATH to folders with enough room that you may write to') from error
-    finally:
-        for leftover in (staged, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-        with suppress(OSError):
-            target.parent.rmdir()  # succeeds where it is empty: it was made for nothing
+        yield
+    except BaseException:
+        if content is not None:
+            path.write_bytes(content)
+        raise
 
 
 def _write_features(recording: ImportedRecording, path: Path, sample_rate: int) -> None:

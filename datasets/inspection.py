@@ -21,8 +21,8 @@ from datasets.annotations import (
     times_at_feature_rate,
 )
 from datasets.feature_files import AXES, FEATURE_RANK, FRAME_RANK, check_finite, open_recording
-from datasets.segment_list import list_files, name_some
-from utils.errors import UserError
+from datasets.segment_list import list_files
+from utils.errors import UserError, name_some
 from utils.logging import ROOT
 from utils.tensorops import Action, list_actions
 

@@ -4,7 +4,7 @@ The sources are frame-wise label files (``datasets.frame_labels``) and tables (`
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -142,9 +142,3 @@ def segments_at_feature_rate(segments: SegmentList, num_frames: int, *, rate: Fr
         # TIME_SCALE 'auto' reads a recording's rate off its last end: a tail without label would stretch all times.
         labels, starts, ends = [*labels, background], [*starts, last], [*ends, kept]
     return {'labels': labels, 'starts': starts, 'ends': ends}, dropped
-
-
-def name_some(names: Sequence[str], limit: int = 5) -> str:
-    """Name the first few of many things in a message."""
-    more = f' and {len(names) - limit} more' if len(names) > limit else ''
-    return ', '.join(names[:limit]) + more

@@ -76,8 +76,12 @@ def _read_table(path: Path, options: TableOptions) -> dict[str, list[_Row]]:
     lines = read_text(path).splitlines()
     header = next((line for line in lines if line.strip()), '')
     delimiter = max(DELIMITERS, key=header.count)
-    numbered = enumerate(csv.reader(lines, delimiter=delimiter), 1)
-    rows = [(number, [cell.strip() for cell in row]) for number, row in numbered if any(cell.strip() for cell in row)]
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    try:
+        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
+    except csv.Error as error:
+        raise UserError(f'{path}: line {reader.line_num}: no CSV ({error}); close each quote, and write one within a '
+                        'quoted label twice') from error
     if not rows:
         raise UserError(f'{path}: is empty, expected rows of start, end and label')
     columns, rows = _find_columns(path, rows, options.columns or {})

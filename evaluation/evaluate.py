@@ -27,15 +27,18 @@ from evaluation.phase_metrics import frame_labels, majority_accuracy, phase_clas
 from evaluation.pictures import draw_alignments, draw_error_by_length, draw_progress
 from evaluation.progress_metrics import PROGRESS_TABLE, ActionCurves, action_progress_row, errors_by_step, skill
 from evaluation.tables import Row, with_mean_row, write_table
+from models.build import check_input_width
 from training.epoch import to_device
 from utils.atomic_write import remove_leftovers
 from utils.ckpt_save import find_checkpoint, load_model
 from utils.errors import UserError
+from utils.folders import make_folder
 from utils.logging import get_logger
 from utils.run_folder import RunFolder
 from utils.tensorops import Action, action_progress, get_trueprogress, list_actions
 
 LOGGER = get_logger(__name__)
+NOTHING_TO_TEST = 'no task has test recordings; train with a test share above 0 in TRAIN_SPLIT'
 
 
 @dataclass(frozen=True)
@@ -107,32 +110,21 @@ def evaluate_checkpoint(run: RunFolder, checkpoint_type: str, device: torch.devi
     model, config, checkpoint = load_model(path, device)
     parts, reading = _load_parts(config, run)
     folder = run.path / config.EVAL_PLOTFOLDER / path.stem
-    _make_folder(folder)
+    make_folder(folder, '', 'make the run folder writable')
+    remove_leftovers(folder)  # of a killed evaluation
     tables, steps = _evaluate_tasks(model, config, parts, reading, folder, device, with_alignments)
     for name, rows in tables.items():
         write_table(rows, folder / f'{name}.csv')
     return Evaluation(path.stem, checkpoint['epoch'], model.lookahead, folder, tables, steps, config)
 
 
-def _make_folder(folder: Path) -> None:
-    """Make the folder of tables and pictures, without what a killed evaluation left half written.
-
-    Raises:
-        UserError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f'{folder}: cannot be made ({error.strerror}); make the run folder writable') from error
-    remove_leftovers(folder)
-
-
 def _load_parts(config: EasyDict, run: RunFolder) -> tuple[dict[str, dict[str, list[Recording]]], dict]:
     """Load the dataset of a run under the paths of the environment, split as in training."""
     recordings = load_dataset(config)
+    check_input_width(config, next(iter(recordings.values()))[0].width)
     parts = split_recordings(recordings, load_run_splits(run.splits))
     if not any(parts['test'].values()):
-        raise UserError(f'{run.splits}: no task has test recordings; train with a test share above 0 in TRAIN_SPLIT')
+        raise UserError(f'{run.splits}: {NOTHING_TO_TEST}')
     return parts, reading_options(config, recordings)
 
 

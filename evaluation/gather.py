@@ -7,9 +7,15 @@ from pathlib import Path
 import torch
 
 from datasets.splits import load_run_splits
-from evaluation.evaluate import Evaluation, evaluate_checkpoint
-from evaluation.tables import Row, with_mean_row, write_table
+from evaluation.evaluate import NOTHING_TO_TEST, Evaluation, evaluate_checkpoint, finish_tables
+from evaluation.tables import Row, write_table
+from utils.atomic_write import remove_leftovers
+from utils.errors import UserError
+from utils.folders import make_folder
+from utils.logging import get_logger
 from utils.run_folder import RunFolder, open_run_folder
+
+LOGGER = get_logger(__name__)
 
 
 def evaluate_single_tasks(folder: RunFolder, checkpoint_type: str, device: torch.device) -> Evaluation:
@@ -25,9 +31,16 @@ def evaluate_single_tasks(folder: RunFolder, checkpoint_type: str, device: torch
         tables of single tasks lie in the runs.
 
     Raises:
-        UserError: see :func:`evaluation.evaluate.evaluate_checkpoint`; or a task has no run yet.
+        UserError: see :func:`evaluation.evaluate.evaluate_checkpoint`; a task has no run yet, or none has test
+            recordings.
     """
-    runs = [open_run_folder(folder.path / task) for task in load_run_splits(folder.splits)]
+    splits = load_run_splits(folder.splits)
+    tested = [task for task, parts in splits.items() if parts['test']]
+    if not tested:
+        raise UserError(f'{folder.splits}: {NOTHING_TO_TEST}')
+    if left_out := sorted(set(splits) - set(tested)):
+        LOGGER.warning('left out, for they have no test recordings: %s', ', '.join(left_out))
+    runs = [open_run_folder(folder.path / task) for task in tested]
     return gather([evaluate_checkpoint(run, checkpoint_type, device) for run in runs], folder.path)
 
 
@@ -37,10 +50,11 @@ def gather(evaluations: Sequence[Evaluation], folder: Path) -> Evaluation:
     for evaluation in evaluations:
         for name, table in evaluation.tables.items():
             rows[name] += table[:-1]  # all but MEAN
-    tables = {name: with_mean_row(gathered) for name, gathered in rows.items()}
+    tables = finish_tables(rows)
     first = evaluations[0]
     target = folder / first.config.EVAL_PLOTFOLDER / first.checkpoint
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target, '', 'make the folder of the runs writable')
+    remove_leftovers(target)  # of a killed evaluation
     for name, table in tables.items():
         write_table(table, target / f'{name}.csv')
     epochs = ', '.join(str(evaluation.epoch) for evaluation in evaluations)

@@ -137,6 +137,8 @@ def _enter(distances: np.ndarray, sharpness: float, entering: np.ndarray) -> Non
             for value in (left, above, before):  # most alignments pass one predecessor alone: few exponentials
                 if value - top > NEGLIGIBLE:
                     total += math.exp(value - top)
+                elif math.isnan(value):
+                    total = math.nan
             entering[i, j] = top + math.log(total)
             left = entering[i, j] - distances[i, j] * sharpness
             before, potentials[j + 1] = above, left

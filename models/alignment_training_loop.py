@@ -3,6 +3,7 @@
 ``run_validation_epoch`` and ``plot_dual_losses`` can be imported from here.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -131,10 +132,12 @@ def _selection_losses(train: Mapping[str, Tensor], val: Mapping[str, Tensor], co
     """Return the loss that each type of best checkpoint is chosen by.
 
     Training means stand in for missing validation ones, at the final lambda: with a rising one no later epoch could
-    have the lowest total.
+    have the lowest total. An epoch of which every step was skipped has none and is never the best.
     """
     if val:
         return {name: float(val[f'{key}_loss']) for name, key in (('combined', 'total'), ('alignment', 'alignment'))}
+    if not train:
+        return dict.fromkeys(BEST_NAMES, math.inf)
     weight = get_progress_lambda(config.NUM_EPOCHS - 1, config.NUM_EPOCHS, config.PROGRESS_LOSS)
     alignment = float(train['alignment_loss'])
     return {'combined': alignment + weight * float(train.get('progress_loss', 0.0)), 'alignment': alignment}

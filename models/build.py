@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
+from configs.generic_config import CONFIG
 from models.encoders import IdentityEncoder, NaiveEncoder, Resnet50Encoder, StackingEncoder
 from models.model_multiprong import MultiProngAttDropoutModel, SingleEncoderModel
 from utils.errors import UserError
+from utils.logging import get_logger
 from utils.tensorops import Action
 
+LOGGER = get_logger(__name__)
 # Name of the encoder -> its class, its section under CONFIG.BASEARCH, and the name of its input width there.
 ENCODERS = {
     'temporal_stacking': (StackingEncoder, 'TEMPORAL_STACKING_ARCH', 'input_dimensions'),
@@ -20,24 +23,27 @@ LEGACY_LAYOUT = 'legacy_attention_layout'
 STEP_OPTIONS = ('steps', 'projection_dim', 'dropout', 'content_correction', 'condition_on_step')
 
 
-def fill_in_sizes(config: Mapping, input_width: int, num_tasks: int) -> None:
+def fill_in_sizes(config: Mapping, width: int, num_tasks: int) -> None:
     """Write what the data decides into the configuration, where the user left it open.
 
     Args:
         config: a CONFIG, changed in place.
-        input_width: D of the features or C of the frames.
+        width: D of the features or C of the frames.
         num_tasks: tasks of the dataset, the number of heads unless set.
 
     Raises:
         UserError: the configuration asks for another width than the files have.
     """
     _, section, key = ENCODERS[config.BASEARCH.ARCHITECTURE]
-    if config.BASEARCH[section][key] not in (None, input_width):
+    if config.BASEARCH[section][key] not in (None, width):
         raise UserError(f'BASEARCH.{section}.{key} is {config.BASEARCH[section][key]}, but the files are '
-                        f'{input_width} wide; leave it out, or extract the features anew')
-    config.BASEARCH[section][key] = input_width
+                        f'{width} wide; leave it out, or extract the features anew')
+    config.BASEARCH[section][key] = width
     if config.BASEARCH.ARCHITECTURE == 'identity':
-        config.OUTPUT_DIMENSIONALITY = input_width
+        if config.OUTPUT_DIMENSIONALITY not in (width, CONFIG.OUTPUT_DIMENSIONALITY):
+            LOGGER.warning('--identity: embeddings are the features, of %d dimensions; OUTPUT_DIMENSIONALITY %d is not '
+                           'used', width, config.OUTPUT_DIMENSIONALITY)
+        config.OUTPUT_DIMENSIONALITY = width
     if config.ARCHITECTURE.num_heads is None:
         config.ARCHITECTURE.num_heads = num_tasks
 
@@ -46,6 +52,21 @@ def input_width(config: Mapping) -> int:
     """Return the width of the input that a configuration's encoder takes."""
     _, section, width = ENCODERS[config.BASEARCH.ARCHITECTURE]
     return config.BASEARCH[section][width]
+
+
+def check_input_width(config: Mapping, width: int) -> None:
+    """Refuse recordings of another width than a run's network reads.
+
+    Args:
+        config: CONFIG of the run.
+        width: D of the features or C of the frames.
+
+    Raises:
+        UserError: it differs.
+    """
+    if width != input_width(config):
+        raise UserError(f'dataset {config.DATASET_NAME}: its files are {width} wide, but the network reads '
+                        f'{input_width(config)}; point DATASET_PATH to the features that the run was trained on')
 
 
 def fill_in_steps(config: Mapping, actions: Mapping[str, Sequence[Sequence[Action]]]) -> None:

@@ -13,6 +13,7 @@ from prediction.segments import FORMATS, Segment, check_segments, read_segments
 from prediction.trained_run import TrainedRun
 from utils.atomic_write import atomic_path, write_json
 from utils.errors import UserError
+from utils.folders import make_folder
 
 ENDINGS = ('.csv', '.json', '.png')
 
@@ -83,7 +84,7 @@ def write_predictions(run: TrainedRun, requests: Sequence[Request], task: str | 
     for request in requests:
         prediction = predict(run, open_recording(request.features, run.rank), request.segments, task,
                              name=str(request.features))
-        _make_folder(out)
+        make_folder(out, '-o ', 'choose a folder that can be written')
         table, content, picture = request.outputs
         _write_csv(prediction, table)
         write_json(content, _as_json(run, request, task, prediction))
@@ -114,13 +115,6 @@ def _segments_of(path: Path, features: Path, segments: Path) -> list[Segment]:
                             f'{" and ".join(candidate.name for candidate in candidates)}')
         segments = there[0]
     return read_segments(segments)
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f'-o {out}: cannot be made ({error.strerror}); choose a folder that can be written') from error
 
 
 def _write_csv(prediction: Prediction, path: Path) -> None:

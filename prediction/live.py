@@ -55,12 +55,18 @@ class ProgressStream:
                             ) from error
         self._marker: ActionMarker | None = ActionMarker()
         self._waiting: deque[tuple[int, ActionMarker | None]] = deque()  # frames whose embedding is still to come
-        self._seen = 0
+        self._seen = self._marked_at = 0  # frames, and of those the ones before the last marker
 
     def mark(self, marker: ActionMarker) -> None:
-        """Begin or end an action before the next frame; of several markers between two frames the last one rules."""
-        earlier = self._marker.ended if self._marker else None
-        self._marker = marker._replace(ended=marker.ended or earlier)
+        """Begin or end an action before the next frame; of several markers between two frames the last one rules.
+
+        Where frames that do not count (SKIP_RATE) have come since the marker before, what ended since is an action of
+        no frame: its label is not that of the action before.
+        """
+        if self._marker is not None:
+            told_late = marker.ended if self._seen == self._marked_at else None
+            marker = marker._replace(ended=told_late or self._marker.ended)
+        self._marker, self._marked_at = marker, self._seen
 
     @torch.no_grad()
     def push(self, frame: np.ndarray | Tensor) -> list[FrameProgress]:
@@ -99,7 +105,7 @@ class ProgressStream:
 
     def _checked(self, frame: np.ndarray | Tensor) -> Tensor:
         where = f'{self._name}: frame {self._seen}'
-        tensor = torch.as_tensor(frame)
+        tensor = torch.as_tensor(frame.copy() if isinstance(frame, np.ndarray) else frame)  # it may be read-only
         self._run.check_shape((1, *tensor.shape), where)
         tensor = tensor.float()
         if not torch.isfinite(tensor).all():

@@ -58,7 +58,7 @@ def read_segments(path: Path | str) -> list[Segment]:
 
 def _csv_rows(text: str) -> list[list]:
     """Return the rows that hold anything, times as integers where they are, without a header."""
-    rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text))]
+    rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), strict=True)]
     rows = [row for row in rows if any(row)]
     if rows and [cell.lower() for cell in rows[0][:2]] == ['start', 'end']:
         rows = rows[1:]

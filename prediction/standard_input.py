@@ -11,6 +11,7 @@ from prediction.live import ActionMarker
 from utils.errors import UserError
 
 NPY_FIRST_BYTE = b'\x93'  # no text begins with it
+MAX_FRAME_BYTES = 2**30  # a damaged header may ask for more than there is memory
 NAME = 'standard input'
 EXPECTED = 'expected a frame as a list of numbers, or a marker {"action": true | false | "label", "ended": "label"}'
 
@@ -71,6 +72,9 @@ def _read_array(source: io.BufferedReader, rank: int, where: str) -> Iterator[np
         raise UserError(f'{where}: {dtype}{" in Fortran order" if fortran_order else ""}, expected float16, float32 or '
                         'float64 in C order and the byte order of this machine; convert it')
     count, frame_shape = (shape[0], shape[1:]) if len(shape) == rank else (1, shape)
+    if math.prod(frame_shape) * dtype.itemsize > MAX_FRAME_BYTES:
+        raise UserError(f'{where}: frames of shape {frame_shape}, expected {MAX_FRAME_BYTES} bytes a frame at most; '
+                        'write it with numpy.save')
     for index in range(count):
         content = source.read(wanted := math.prod(frame_shape) * dtype.itemsize)
         if len(content) < wanted:

@@ -9,6 +9,7 @@ from easydict import EasyDict
 from torch import nn
 
 from datasets.feature_files import AXES
+from datasets.splits import load_run_splits
 from models.build import input_width
 from models.progress_head import ProgressHead
 from models.step_progress_head import StepProgressHead
@@ -16,7 +17,7 @@ from utils.ckpt_save import find_checkpoint, load_model
 from utils.command_line import choose_device
 from utils.errors import UserError
 from utils.logging import get_logger
-from utils.run_folder import open_run_folder, read_json
+from utils.run_folder import open_run_folder
 
 LOGGER = get_logger(__name__)
 
@@ -152,5 +153,5 @@ def load_run(folder: Path | str, checkpoint_type: str = 'combined', device: str 
                         'train such a run')
     head = model.progress_head
     tasks = ({task for task, _ in head.durations.steps} if isinstance(head, StepProgressHead)
-             else read_json(run.splits)['splits'])
+             else load_run_splits(run.splits))
     return TrainedRun(run.path.resolve().name, path.stem, checkpoint['epoch'], model, config, chosen, sorted(tasks))

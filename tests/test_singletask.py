@@ -10,6 +10,7 @@ import pytest
 import eval as eval_command
 import singletask_train
 from datasets.demo import write_demo
+from evaluation.progress_metrics import skill
 from utils.ckpt_save import load_checkpoint
 
 COMMAND = ['1', '--tcc', '--naive', '--ego', '--progress', '--progress_sampling', 'dense', '-ep', '2', '-lr', '1e-3']
@@ -60,6 +61,29 @@ def test_evaluation_gathers_the_tasks(trained, capsys):
         own = rows_of(trained / row['task'] / 'EVAL/best_model_combined/action_progress.csv')
         assert own[0] == row
     assert float(gathered[-1]['mae']) == pytest.approx(np.mean([float(row['mae']) for row in gathered[:-1]]))
+
+
+def test_the_mean_skill_is_that_of_the_mean_errors(trained):
+    assert eval_command.main(['-f', str(trained)]) == 0
+    mean = {column: float(value) for column, value in
+            rows_of(trained / 'EVAL/best_model_combined/action_progress.csv')[-1].items() if column != 'task'}
+    assert mean['skill'] == pytest.approx(skill(mean), abs=1e-12)
+
+
+def test_a_task_without_test_recordings_is_left_out(trained, tmp_path, capsys, caplog):
+    copied = tmp_path / trained.name
+    shutil.copytree(trained, copied)
+    splits = json.loads((copied / 'splits.json').read_text())
+    first, *others = splits['splits']
+    splits['splits'][first]['test'] = []
+    (copied / 'splits.json').write_text(json.dumps(splits))
+    assert eval_command.main(['-f', str(copied)]) == 0
+    assert {row['task'] for row in rows_of(copied / 'EVAL/best_model_combined/ogpe.csv')} == {*others, 'MEAN'}
+    assert first in capsys.readouterr().err
+    for task in others:
+        splits['splits'][task]['test'] = []
+    (copied / 'splits.json').write_text(json.dumps(splits))
+    assert 'no task has test recordings' in refused(capsys, eval_command, '-f', copied)
 
 
 def test_a_single_run_is_evaluated_like_any_other(trained, capsys):

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from datasets.json_dataset import Batch
+from utils.errors import name_some
 from utils.logging import get_logger
 from utils.loss_entry import LossTerms
 from utils.memory import process_memory
 
 LOGGER = get_logger(__name__)
-MAX_NAMED = 5  # recordings spelled out per reason
 NO_STEP = 'never used, every step with them was skipped'
 
 
@@ -50,8 +50,7 @@ class RunReport:
         LOGGER.log(logging.WARNING if skipped else logging.INFO,
                    '%d steps taken, %d skipped because loss or gradient was not finite', self.steps, skipped)
         for reason, handles in self._reasons(used).items():
-            more = f' and {len(handles) - MAX_NAMED} more' if len(handles) > MAX_NAMED else ''
-            LOGGER.info('%d recordings %s: %s%s', len(handles), reason, ', '.join(handles[:MAX_NAMED]), more)
+            LOGGER.info('%d recordings %s: %s', len(handles), reason, name_some(handles))
         LOGGER.info('max memory: %.0f MiB of %s', memory / 2**20, 'the GPU' if torch.cuda.is_initialized() else
                     'the process')
 

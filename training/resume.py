@@ -62,8 +62,9 @@ def set_random_states(states: Mapping) -> None:
     version, words, gauss = states['random_state']
     random.setstate((version, tuple(words), gauss))
     torch.set_rng_state(states['torch_random_state'].cpu())
-    if torch.cuda.is_available() and states['cuda_random_states']:
-        torch.cuda.set_rng_state_all([state.cpu() for state in states['cuda_random_states']])
+    # A run may go on on a machine with fewer GPUs than it had.
+    for device, state in zip(range(torch.cuda.device_count()), states['cuda_random_states'], strict=False):
+        torch.cuda.set_rng_state(state.cpu(), device)
 
 
 def resume_run(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, config: Mapping,

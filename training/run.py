@@ -11,7 +11,7 @@ from configs.entry_config import parse_training_arguments
 from configs.sources import describe_config
 from datasets.from_config import choose_splits, count_recordings, list_all_actions, reading_options, split_recordings
 from datasets.json_dataset import RecordingsByTask, make_train_loaders, make_validation_loaders
-from datasets.splits import Splits
+from datasets.splits import Splits, load_run_splits
 from datasets.unused import explain_unused
 from models.alignment_training_loop import alignment_training_loop
 from models.build import build_model, fill_in_sizes, fill_in_steps
@@ -58,7 +58,7 @@ def choose_run_splits(config: EasyDict, recordings: RecordingsByTask, arguments:
     """
     if arguments.resume and arguments.splits:
         raise UserError('--splits: not with --resume, which keeps the split of the run; leave it out')
-    return choose_splits(config, recordings, stored if arguments.resume else arguments.splits)
+    return load_run_splits(stored) if arguments.resume else choose_splits(config, recordings, arguments.splits)
 
 
 def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, splits: Splits,

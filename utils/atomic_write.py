@@ -32,7 +32,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         _sync_folder(path.parent)
     except OSError as error:
         raise UserError(f'{path}: cannot be written ({error.strerror or error}); free some space or choose another '
-                        'OUTPUT_PATH') from error
+                        'place') from error
     finally:
         with suppress(OSError):  # where nothing can be written nothing can be removed; the error is told above
             temporary.unlink(missing_ok=True)

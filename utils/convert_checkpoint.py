@@ -14,7 +14,7 @@ from torch import nn
 
 from configs.entry_config import OneLineParser
 from datasets.from_config import choose_splits, load_dataset
-from models.build import build_model, input_width
+from models.build import build_model, check_input_width
 from utils.ckpt_save import BEST_NAMES, EPOCH_NAME, OLD_BEST_NAME, ckpt_save, to_plain
 from utils.command_line import run_command
 from utils.errors import UserError
@@ -107,10 +107,7 @@ def _choose_splits(config: EasyDict, path: Path | None) -> dict:
     if config.DATASET_NAME is None:
         raise UserError('--dataset: none given and none stored; give the name of the dataset of the old run')
     recordings = load_dataset(config)
-    width = next(iter(recordings.values()))[0].width
-    if width != input_width(config):
-        raise UserError(f'--dataset {config.DATASET_NAME}: its features are {width} wide, but the network reads '
-                        f'{input_width(config)}; point DATASET_PATH to the features of the old run')
+    check_input_width(config, next(iter(recordings.values()))[0].width)
     if path is None:
         LOGGER.warning('no --splits: the split is drawn anew, and test recordings may be among those that the old run '
                        'was trained on; give its split for numbers that mean something')

@@ -1,4 +1,6 @@
-"""What ends a program without a defect of it: a mistake of the user, or a signal."""
+"""What ends a program without a defect of it, a mistake of the user or a signal, and lists of names in messages."""
+
+from collections.abc import Sequence
 
 
 class UserError(Exception):
@@ -25,3 +27,9 @@ class StoppedError(Exception):
     def status(self) -> int:
         """Exit status by the custom of shells: 130 for Ctrl-C, 143 for SIGTERM."""
         return 128 + self.signum
+
+
+def name_some(names: Sequence[str], limit: int = 5) -> str:
+    """Name the first few of many things in a message."""
+    more = f' and {len(names) - limit} more' if len(names) > limit else ''
+    return ', '.join(names[:limit]) + more

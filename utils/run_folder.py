@@ -1,14 +1,12 @@
 """The folder of a run: where it lies and which files it holds."""
 
 import json
-import os
-import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from utils.atomic_write import write_json
 from utils.errors import UserError
+from utils.folders import replace_folder, staged_folder
 
 MULTI_TASK, SINGLE_TASK = 'multi-task-setting', 'single-task-setting'
 
@@ -72,43 +70,18 @@ def create_run_folder(path: Path, config: dict, splits: dict, *, overwrite: bool
         UserError: see :func:`check_run_folder`; or the folder cannot be made, and an earlier run is as it was.
     """
     check_run_folder(path, overwrite=overwrite)
-    new, old = (path.with_name(f'.{path.name}.{os.getpid()}.{state}') for state in ('new', 'old'))
     try:
-        _remove_leftovers(path)
-        (new / 'ckpt').mkdir(parents=True)
-        write_json(RunFolder(new).config, config)
-        write_json(RunFolder(new).splits, {'splits': splits})
-        _put_in_place(new, path, old)
-        shutil.rmtree(old, ignore_errors=True)
+        with staged_folder(path) as new:
+            (new / 'ckpt').mkdir()
+            write_json(RunFolder(new).config, config)
+            write_json(RunFolder(new).splits, {'splits': splits})
+            replace_folder(new, path)
     except UserError as error:  # the user knows the folder by the name that it was to have
         raise UserError(str(error).replace(str(new), str(path))) from error
     except OSError as error:
         raise UserError(f'OUTPUT_PATH: {path} cannot be made ({error.strerror}); choose a folder that can be written'
                         ) from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
     return RunFolder(path)
-
-
-def _put_in_place(new: Path, path: Path, old: Path) -> None:
-    """Rename a new run onto its place, where an earlier one goes aside and comes back if that fails."""
-    if not path.exists():
-        new.rename(path)
-        return
-    path.rename(old)
-    try:
-        new.rename(path)
-    except BaseException:
-        old.rename(path)
-        raise
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Remove folders that a process was making or replacing when it was killed."""
-    leftover = re.compile(rf'\.{re.escape(path.name)}\.\d+\.(new|old)')
-    for folder in path.parent.iterdir() if path.parent.is_dir() else ():
-        if leftover.fullmatch(folder.name):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def open_run_folder(path: Path) -> RunFolder:

@@ -71,6 +71,7 @@ def test_accepted(key, value, expected):
     ('PROGRESS_LOSS.step_durations', 1, r'\(int\), expected bool'), ('CAUSAL', 'yes', r'\(str\), expected bool'),
     ('LEARNING_RATE_SCHEDULE', 'linear', 'one of constant, cosine'), ('WEIGHT_DECAY', -0.1, 'at least 0'),
     ('AUGMENTATION.scale', -0.1, 'at least 0'), ('AUGMENTATION.shift', math.inf, 'is inf'),
+    ('LEARNING_RATE', 10**400, 'LEARNING_RATE is inf'), ('SEED', 2**62 + 1, r'from 0 to 2\^62'),
     ('ARCHITECTURE.num_heads', 0, 'at least 1'), ('DATASET_NAME', 3, r'\(int\), expected str')])
 def test_refused(key, value, message):
     with pytest.raises(UserError, match=message) as caught:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets import import_segments
+from datasets import import_segments, imported_dataset
 from datasets.json_dataset import load_recordings
 from datasets.splits import load_splits
 
@@ -235,7 +235,7 @@ def refused(capsys, *options):
 @pytest.mark.parametrize(('options', 'message'), [
     (['--task_regex', '('], '--task_regex (: no regular expression'),
     (['--task_regex', '_([A-Z]+)$'], "finds no task in 'P01_cam01_P01_milk'"),
-    (['--task', 'a/b'], "--task 'a/b': expected a name without slashes"),
+    (['--task', 'a/b'], "--task: 'a/b' cannot name a folder"), (['--task', '..'], "--task: '..' cannot name"),
     (['--background', 'nap'], '--background nap: no such label in mstcn; there are SIL, pour, stir, take_cup'),
     (['--sample_rate', '0'], '--sample_rate 0: expected 1 or more'),
     (['--max_mismatch', '-1'], '--max_mismatch -1: expected 0 or more'),
@@ -347,6 +347,18 @@ def test_an_existing_dataset_is_replaced_when_told_and_whole_until_then(source, 
     assert [path.stem for path in sorted(Path('data/mine/features').iterdir())] == sorted(
         name for name in FRAMES if 'tea' in name)
     assert not list(Path('data/mine').glob('.*'))
+
+
+def test_an_import_that_is_interrupted_leaves_the_earlier_dataset(source, monkeypatch):
+    assert run_import() == 0
+    before = {path: path.read_bytes() for path in Path().rglob('*') if path.is_file()}
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(imported_dataset, 'replace_folder', interrupt)
+    assert run_import('--overwrite', '--task', 'other') == 130
+    assert {path: path.read_bytes() for path in Path().rglob('*') if path.is_file()} == before
 
 
 def test_features_are_not_written_over_their_source(source, capsys, monkeypatch):

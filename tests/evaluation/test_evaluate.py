@@ -9,7 +9,7 @@ from matplotlib.image import imread
 
 import eval as eval_command
 import multitask_train
-from datasets.demo import write_demo
+from datasets.demo import DemoSettings, write_demo
 from evaluation import evaluate
 from evaluation.evaluate import EmbeddedTask, alignment_rows, evaluate_checkpoint
 from evaluation.glossary import COLUMNS as MEANINGS
@@ -103,6 +103,13 @@ def test_the_report_is_written_beside_the_tables_and_says_where(runs, capsys, tm
     assert ('boil_<wbr>water</th>' in page) == (name == 'progress')
     columns = {column for path in run.glob('EVAL/*/*.csv') for column in read_rows(path)[0]}
     assert columns == {'task', *MEANINGS} if name == 'progress' else columns < {'task', *MEANINGS}
+
+
+def test_features_of_another_width_are_refused(runs, tmp_path, capsys, monkeypatch):
+    for variable, folder in write_demo(tmp_path, settings=DemoSettings(people=4, repetitions=1, width=9)).items():
+        monkeypatch.setenv(variable, str(folder))
+    assert eval_command.main(['-f', str(runs['alone'].path)]) == 2
+    assert 'dataset demo: its files are 9 wide, but the network reads 48; point DATASET_PATH' in capsys.readouterr().err
 
 
 class StubHead(ProgressHead):

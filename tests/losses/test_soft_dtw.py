@@ -88,6 +88,14 @@ def test_compiled_cells_and_antidiagonals_agree(shape, scale, dtype):
     assert 0 <= alignment.min() and alignment.max() <= 1 + 1e-9
 
 
+@pytest.mark.parametrize('enter', [enter_by_cells, enter_by_antidiagonals])
+def test_a_cell_that_is_no_number_is_not_lost(enter):
+    distances = random_distances(6, 7)
+    distances[2, 3] = math.nan
+    entering = enter(distances, 0.1)
+    assert entering[2, 3].isfinite() and entering[-1, -1].isnan() and soft_dtw(distances).isnan()
+
+
 def test_transposed_distances_give_the_transposed_alignment():
     distances = random_distances(8, 5).requires_grad_()
     gradient, = torch.autograd.grad(soft_dtw(distances), distances)

@@ -3,6 +3,7 @@
 import csv
 import logging
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -248,14 +249,23 @@ def test_resuming_under_other_settings_is_refused(recordings, small_config, tmp_
         run(recordings, small_config, tmp_path / 'run', resume=True)
 
 
+def diverged(output, epoch, times, *, until=math.inf):
+    """A loss that is not finite up to an epoch."""
+    loss = sum(embedding.sum() for embedding in output['outputs']) * (math.nan if epoch < until else 1)
+    return LossTerms({'alignment_loss': loss, 'total_loss': loss}, ['alignment_loss'])
+
+
+def test_an_epoch_without_a_step_is_never_the_best(recordings, small_config, tmp_path):
+    train, _ = loaders(recordings, small_config)
+    history = alignment_training_loop(ScriptedModel(), train, partial(diverged, until=1), tmp_path / 'run',
+                                      small_config)
+    assert history.rows[0]['train_total'] is None and history.rows[1]['train_total'] is not None
+    assert load_checkpoint(tmp_path / 'run/ckpt/best_model_combined.pt')['epoch'] > 1
+
+
 def test_too_many_steps_without_a_finite_loss_end_the_run(recordings, small_config, tmp_path):
     small_config.MAX_SKIPPED_STEPS = 1
     train, val = loaders(recordings, small_config)
-
-    def diverged(output, epoch, times):
-        loss = sum(embedding.sum() for embedding in output['outputs']) * math.nan
-        return LossTerms({'alignment_loss': loss, 'total_loss': loss}, ['alignment_loss'])
-
     with pytest.raises(UserError, match='2 steps skipped because loss or gradient was not finite, last on rec'):
         alignment_training_loop(ScriptedModel(), train, diverged, tmp_path / 'run', small_config, val)
     assert not list((tmp_path / 'run/ckpt').iterdir())

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from configs.entry_config import parse_training_arguments
+from datasets.splits import PARTS
 from models.build import build_model, fill_in_sizes, fill_in_steps
 from prediction import TrainedRun
 from utils.atomic_write import write_json
@@ -49,7 +50,8 @@ def save_run():
         (folder / 'ckpt').mkdir(parents=True)
         optimizer = torch.optim.Adam(run.model.parameters())
         ckpt_save(run.model, optimizer, 1, 0.0, folder / 'ckpt/best_model_combined.pt', run.config)
-        write_json(folder / 'splits.json', {'splits': splits or {task: {} for task in run.tasks}})
+        empty = {part: [] for part in PARTS}
+        write_json(folder / 'splits.json', {'splits': splits or dict.fromkeys(run.tasks, empty)})
         return folder
     return save
 

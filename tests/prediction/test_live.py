@@ -94,6 +94,16 @@ def test_the_last_of_several_markers_rules(make_run, make_features, step_options
     assert [streamed[29][1:3], streamed[30][1:3]] == [(0, None), (1, 'boil')]
 
 
+def test_an_action_of_no_frame_that_counts_does_not_rename_the_one_before(make_run, make_features, step_options):
+    run, features = make_run('--naive', *step_options, '--set', 'SKIP_RATE=3'), make_features(60)
+    # Frames 31 and 32 do not count: what ends before frame 33 is an action of none.
+    items = [ActionMarker('boil'), *features[:31], ActionMarker(), *features[31:33],
+             ActionMarker('pour', ended='pour'), *features[33:]]
+    streamed = list(stream(run, items, 'tea'))
+    expected = predict(run, features, [(0, 31, 'boil'), (33, 60, 'pour')], 'tea')
+    np.testing.assert_allclose([row.progress for row in streamed], expected.progress, rtol=0, atol=1e-5)
+
+
 def test_a_label_may_be_told_when_its_action_is_over(make_run, make_features, step_options):
     run, features = make_run('--naive', *step_options), make_features(60)
     told = predict(run, features, [(0, 40, 'boil'), (40, 60, None)], 'tea')

@@ -229,4 +229,4 @@ def test_features_of_another_width_are_named(place, capsys, monkeypatch):
     for variable, folder in write_demo(place, 'wide', settings=DemoSettings(people=4, repetitions=1, width=9)).items():
         monkeypatch.setenv(variable, str(folder))
     error = refusal(capsys, 'old.pt', '--run', RUN, '--dataset', 'wide')
-    assert '--dataset wide: its features are 9 wide, but the network reads 8' in error
+    assert 'dataset wide: its files are 9 wide, but the network reads 8' in error

@@ -49,7 +49,7 @@ def test_a_run_is_replaced_only_with_overwrite(tmp_path):
     assert names(tmp_path) == ['run']
 
 
-@pytest.mark.parametrize('step', ['write_json', '_put_in_place'])
+@pytest.mark.parametrize('step', ['write_json', 'replace_folder'])
 @pytest.mark.parametrize('ends', [OSError(28, 'No space left on device'), KeyboardInterrupt()])
 def test_what_ends_the_making_of_a_run_leaves_the_earlier_one_and_nothing_else(tmp_path, monkeypatch, step, ends):
     folder = make_run(tmp_path / 'run')
@@ -80,20 +80,6 @@ def test_a_full_disk_is_told_under_the_name_that_the_run_was_to_have(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, before)
     assert names(tmp_path) == []
-
-
-def test_the_earlier_run_comes_back_where_the_new_one_cannot_be_put_in_place(tmp_path):
-    folder = make_run(tmp_path / 'run')
-    with pytest.raises(OSError, match='No such file'):
-        run_folder._put_in_place(tmp_path / 'not there', folder.path, tmp_path / 'aside')
-    assert names(tmp_path) == ['run'] and folder.config.exists()
-
-
-def test_what_a_killed_process_was_making_goes_and_no_more(tmp_path):
-    for name in ('.run.123.new', '.run.123.old', '.run2.123.new', '.run.x.new', 'run.123.new'):
-        (tmp_path / name / 'ckpt').mkdir(parents=True)
-    make_run(tmp_path / 'run')
-    assert names(tmp_path) == ['.run.x.new', '.run2.123.new', 'run', 'run.123.new']
 
 
 def test_a_process_number_that_comes_again_is_no_obstacle(tmp_path):
