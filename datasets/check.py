@@ -162,7 +162,7 @@ def print_inspection(name: str, found: Inspection, rank: int, splits: Splits) ->
     views = found.tasks.values()
     recordings = sum(len(view.recordings) for view in views)
     frames = sum(recording.num_frames for view in views for recording in view.recordings)
-    width = ' x '.join(map(str, found.width)) or 'unknown width'
+    width = ' x '.join(map(str, found.frame_shape)) or 'unknown width'
     print(f'{name}: {len(views)} task{"s" * (len(views) != 1)}, {recordings} recordings, {frames} frames of '
           f'{AXES[rank][4:-1]} = {width}, {sum(len(view.actions) for view in views)} actions')
     if views:

@@ -85,13 +85,13 @@ class Inspection:
 
     Attributes:
         tasks: by name, in the file's order.
-        width: shape of one frame, () where no file can be read.
+        frame_shape: of one frame, () where no file can be read.
         problems: what keeps the dataset from being trained on.
         notes: what it can be trained with, but is worth a look.
     """
 
     tasks: dict[str, TaskView] = field(default_factory=dict)
-    width: tuple[int, ...] = ()
+    frame_shape: tuple[int, ...] = ()
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -172,11 +172,11 @@ def _read_shapes(found: Inspection, handles: Sequence[str], folder: Path, rank: 
         except UserError as error:
             found.problems.append(str(error))
     widths = Counter(shape[1:] for shape in shapes.values())
-    found.width = widths.most_common(1)[0][0] if widths else ()
-    if others := [f'{handle} {shape}' for handle, shape in shapes.items() if shape[1:] != found.width]:
+    found.frame_shape = widths.most_common(1)[0][0] if widths else ()
+    if others := [f'{handle} {shape}' for handle, shape in shapes.items() if shape[1:] != found.frame_shape]:
+        width = ' x '.join(map(str, found.frame_shape))
         found.problems.append(f'{len(others)} files differ in width from the others, which are {AXES[rank]} with '
-                              f'{" x ".join(map(str, found.width))}: {name_some(others)}; extract all recordings with '
-                              'one network')
+                              f'{width}: {name_some(others)}; extract all recordings with one network')
     return shapes
 
 

@@ -67,6 +67,11 @@ class Batch(NamedTuple):
     task: str
 
 
+def to_device(videos: list, device: torch.device | str) -> list:
+    """Move features to a device; memory-mapped frames stay, for the encoder reads them in chunks."""
+    return [video.to(device, non_blocking=True) if isinstance(video, Tensor) else video for video in videos]
+
+
 def load_recordings(
     annotations: Path, folder: Path, *, frames: bool = False, task_suffix: str = '', time_scale: str | float = 'auto',
     min_segment_len: int = 3, background_labels: Sequence[str], values_limit_gb: float = 4.0, skip_rate: int = 1,
@@ -117,11 +122,6 @@ def _index(task: str, times: dict, path: Path, shape: tuple[int, ...], skip_rate
     """Return a recording with the times of the frames that are used."""
     used = kept_frames(shape[0], skip_rate, max_frames)
     return Recording(task, times['name'], path, len(used), shape[1], {**follow_frames(times, used), 'task': task})
-
-
-def skip_frames(times: dict, skip_rate: int) -> dict:
-    """Bring times to features of which every n-th frame is kept; segments that hold none are dropped."""
-    return follow_frames(times, range(0, max(times['end_frame'], default=0) + 1, skip_rate))
 
 
 class RecordingDataset(Dataset):

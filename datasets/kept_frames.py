@@ -38,6 +38,11 @@ def follow_frames(times: dict, frames: Sequence[int]) -> dict:
             'end_frame': [end for _, _, end in kept], 'name': times['name']}
 
 
+def skip_frames(times: dict, skip_rate: int) -> dict:
+    """Bring times to features of which every n-th frame is kept; segments that hold none are dropped."""
+    return follow_frames(times, range(0, max(times['end_frame'], default=0) + 1, skip_rate))
+
+
 class SelectedFrames:
     """Some frames of a memory-mapped recording as if they were all; what is not asked for is not read.
 

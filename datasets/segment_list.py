@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from datasets.annotations import times_at_feature_rate
-from datasets.json_dataset import skip_frames
+from datasets.kept_frames import skip_frames
 from utils.errors import UserError
 
 

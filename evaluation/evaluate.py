@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from datasets.from_config import load_dataset, reading_options, split_recordings
-from datasets.json_dataset import Recording, RecordingDataset
+from datasets.json_dataset import Recording, RecordingDataset, to_device
 from datasets.splits import load_run_splits
 from evaluation.alignment_metrics import (
     coefficient_of_variation,
@@ -28,7 +28,6 @@ from evaluation.pictures import draw_alignments, draw_error_by_length, draw_prog
 from evaluation.progress_metrics import PROGRESS_TABLE, ActionCurves, action_progress_row, errors_by_step, skill
 from evaluation.tables import Row, with_mean_row, write_table
 from models.build import check_input_width
-from training.epoch import to_device
 from utils.atomic_write import remove_leftovers
 from utils.ckpt_save import find_checkpoint, load_model
 from utils.errors import UserError

@@ -15,7 +15,7 @@ BACKGROUND = 'background'
 # Columns of phase_classification.csv -> share of the training recordings that give their labels.
 LABELLED_SHARES = {'accuracy_10': 0.1, 'accuracy_50': 0.5, 'accuracy_100': 1.0}
 DRAWS = 5  # of labelled recordings: one recording in ten is often a single one, and recordings differ
-MAX_FRAMES = 5000  # that a classifier is fitted to; its time grows faster than they do
+MAX_FITTED_FRAMES = 5000  # that a classifier is fitted to; its time grows faster than they do
 SEED = 0
 
 
@@ -37,7 +37,7 @@ def phase_classification(train: Sequence[Tensor], train_actions: Sequence[Sequen
     As in the reference, a share of the labels means a share of the labelled recordings (at least one), not of each
     one's frames: neighbouring frames are near copies. Shares below 1 are the mean over ``DRAWS`` seeded draws of
     recordings. Embeddings are standardised with the labelled frames' mean and deviation; where there are more than
-    ``MAX_FRAMES`` labelled frames, that many are drawn.
+    ``MAX_FITTED_FRAMES`` labelled frames, that many are drawn.
 
     Args:
         train: (T_i, E) of a task's training recordings, one at least.
@@ -64,7 +64,7 @@ def phase_classification(train: Sequence[Tensor], train_actions: Sequence[Sequen
             chosen = rng.permutation(len(train))[:count]
             frames = _stack([train[index] for index in chosen])
             labels = np.concatenate([train_labels[index] for index in chosen])
-            kept = rng.permutation(len(labels))[:MAX_FRAMES]
+            kept = rng.permutation(len(labels))[:MAX_FITTED_FRAMES]
             values.append(float(np.mean(_classify(frames[kept], labels[kept], test_frames) == test_labels)))
         accuracies[column] = float(np.mean(values))
     return accuracies

@@ -82,27 +82,27 @@ def errors_by_step(steps: Mapping[str, Sequence[ActionCurves]]) -> list[dict[str
     return sorted(rows, key=lambda row: -row['mae'])
 
 
-def spearman(curves: Sequence[ActionCurves], predictor: str = 'head') -> float:
-    """Return Spearman's rank correlation with the truth, mean over actions, then recordings, in [-1, 1].
+def spearman(curves: Sequence[ActionCurves]) -> float:
+    """Return Spearman's rank correlation of the head with the truth, mean over actions, then recordings, in [-1, 1].
 
     A constant curve scores 0; actions of one frame have none.
     """
     def correlation(curve: ActionCurves) -> np.ndarray:
-        predicted = curve.predicted[predictor]
+        predicted = curve.predicted['head']
         constant = np.all(predicted == predicted[0])
         return np.array([0.0 if constant else spearmanr(predicted, curve.true).statistic])
 
     return _over_recordings([curve for curve in curves if len(curve.true) > 1], correlation)
 
 
-def monotonicity(curves: Sequence[ActionCurves], predictor: str = 'head') -> float:
-    """Return the share of steps from frame to frame at which progress does not fall, in [0, 1]."""
-    return _over_recordings(curves, lambda curve: np.diff(curve.predicted[predictor]) >= 0)
+def monotonicity(curves: Sequence[ActionCurves]) -> float:
+    """Return the share of steps from frame to frame at which the head's progress does not fall, in [0, 1]."""
+    return _over_recordings(curves, lambda curve: np.diff(curve.predicted['head']) >= 0)
 
 
-def frame_error(curves: Sequence[ActionCurves], index: int, predictor: str = 'head') -> float:
-    """Return the mean over actions, then recordings, of |predicted - true| at frame ``index`` (0 or -1)."""
-    return _over_recordings(curves, lambda curve: np.abs(curve.predicted[predictor] - curve.true)[[index]])
+def frame_error(curves: Sequence[ActionCurves], index: int) -> float:
+    """Return the mean over actions, then recordings, of the head's |predicted - true| at frame ``index`` (0 or -1)."""
+    return _over_recordings(curves, lambda curve: np.abs(curve.predicted['head'] - curve.true)[[index]])
 
 
 def _over_recordings(curves: Sequence[ActionCurves], values: Callable[[ActionCurves], np.ndarray]) -> float:

@@ -90,6 +90,7 @@ def GTCC_loss(sequences: Sequence[Tensor], n_components: int = 15, delta: float 
     check_non_negative(alignment_variance=alignment_variance)
     check_reduction(reduction)
     check_counts(n_components=n_components, max_gmm_iters=max_gmm_iters, max_comparisons=max_comparisons)
+    check_counts(smallest=0, epoch=epoch)
     check_shares(delta=delta, gamma=gamma)
     sequences = check_sequences(sequences)
     floor = gamma ** (epoch + 1)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from datasets.json_dataset import merge_loaders
-from training.curves import Curves
 from training.distributed import ALONE, Processes, SharedValidation
 from training.epoch import SkippedSteps, run_training_epoch, run_validation_epoch
 from training.history import History
@@ -21,6 +20,7 @@ from training.interrupt import StopRequest
 from training.report import RunReport
 from training.resume import LAST_NAME, RunState, random_states, resume_run
 from training.step import LossModule, MeanNorms, build_optimizer
+from training.tensorboard import TensorBoardCurves
 from utils.atomic_write import remove_leftovers
 from utils.ckpt_save import BEST_NAMES, ckpt_save, to_plain
 from utils.logging import get_logger
@@ -85,7 +85,7 @@ def alignment_training_loop(model: nn.Module, train_dl_dict: Mapping[str, DataLo
     report.steps = state.steps
     if not val_dl_dict:
         LOGGER.info('no validation recordings: the training losses select the best checkpoints')
-    curves = Curves(folder.path if CONFIG.TENSORBOARD and processes.first else None, state.epochs_done)
+    curves = TensorBoardCurves(folder.path if CONFIG.TENSORBOARD and processes.first else None, state.epochs_done)
     for epoch in range(state.epochs_done, CONFIG.NUM_EPOCHS):
         if stop:
             stop.check()

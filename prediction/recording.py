@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from datasets.feature_files import FRAME_RANK, check_finite
-from datasets.json_dataset import skip_frames
+from datasets.json_dataset import to_device
+from datasets.kept_frames import skip_frames
 from prediction.frame_progress import FrameProgress
 from prediction.segments import Segment, check_segments
 from prediction.trained_run import TrainedRun
-from training.epoch import to_device
 from utils.logging import get_logger
 from utils.tensorops import Action, list_actions
 

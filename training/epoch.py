@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from datasets.json_dataset import Batch, read_ahead
+from datasets.json_dataset import Batch, read_ahead, to_device
 from training.anomaly import anomaly_detection
 from training.augmentation import augment_batch
 from training.distributed import ALONE, Processes, SharedValidation
@@ -61,11 +61,6 @@ def name_recordings(batch: Batch) -> str:
     """Name a batch's recordings and their task."""
     names = ', '.join(times['name'] for times in batch.times)
     return f'{names} of task {batch.task}' if names else 'no recording'
-
-
-def to_device(videos: list, device: torch.device | str) -> list:
-    """Move features to a device; memory-mapped frames stay, for the encoder reads them in chunks."""
-    return [video.to(device, non_blocking=True) if isinstance(video, Tensor) else video for video in videos]
 
 
 def run_training_epoch(module: LossModule, optimizer: torch.optim.Optimizer, loader: DataLoader, epoch: int,

@@ -13,7 +13,7 @@ from utils.loss_entry import LossTerms
 
 COLUMNS = ('epoch', 'lambda', 'train_total', 'train_alignment', 'train_progress', 'val_total', 'val_alignment',
            'val_progress', 'seconds')
-PARTS = ('total', 'alignment', 'progress')
+COMPONENTS = ('total', 'alignment', 'progress')
 
 
 class ComponentMeans:
@@ -84,14 +84,14 @@ class History:
         row = {'epoch': epoch, 'lambda': progress_weight}
         for part, means in (('train', train), ('val', val)):
             row.update({f'{part}_{name}': float(means[f'{name}_loss']) if f'{name}_loss' in means else None
-                        for name in PARTS})
+                        for name in COMPONENTS})
         self.rows.append({**row, 'seconds': round(seconds, 3)})
         return self.rows[-1]
 
     def curves(self, part: str) -> dict[str, list[float]]:
         """Return the losses of 'train' or 'val' as lists; empty ones where there is nothing."""
         return {f'{name}_loss': [row[f'{part}_{name}'] for row in self.rows if row[f'{part}_{name}'] is not None]
-                for name in PARTS}
+                for name in COMPONENTS}
 
     def write_csv(self, path: Path) -> None:
         """Write losses.csv; absent values are empty."""

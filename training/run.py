@@ -34,7 +34,7 @@ TrainFunction = Callable[[EasyDict, argparse.Namespace, Processes], None]
 
 def has_begun(run_path: Path) -> bool:
     """Say whether a run holds a whole epoch to go on from."""
-    return (run_path / 'ckpt' / LAST_NAME).exists()
+    return (RunFolder(run_path).checkpoints / LAST_NAME).exists()
 
 
 def check_start(run_path: Path, arguments: argparse.Namespace) -> None:
@@ -46,7 +46,8 @@ def check_start(run_path: Path, arguments: argparse.Namespace) -> None:
     if not arguments.resume:
         check_run_folder(run_path, overwrite=arguments.overwrite)
     elif not has_begun(run_path):
-        raise UserError(f'--resume: {run_path / "ckpt" / LAST_NAME} does not exist; start the run without --resume')
+        raise UserError(f'--resume: {RunFolder(run_path).checkpoints / LAST_NAME} does not exist; start the run '
+                        'without --resume')
 
 
 def choose_run_splits(config: EasyDict, recordings: RecordingsByTask, arguments: argparse.Namespace,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from easydict import EasyDict
-from torch import nn
+from torch import Tensor, nn
 
 from configs.generic_config import CONFIG
 from configs.validation import check_stored_settings, flatten
@@ -19,6 +19,7 @@ from models.model_multiprong import HEAD_PREFIX
 from utils.atomic_write import atomic_path
 from utils.errors import UserError
 from utils.logging import get_logger
+from utils.run_folder import RunFolder
 
 LOGGER = get_logger(__name__)
 BEST_NAMES = {'combined': 'best_model_combined.pt', 'alignment': 'best_model_alignment.pt'}
@@ -114,7 +115,8 @@ def find_checkpoint(ckpt_folder: Path | str, checkpoint_type: str = 'combined') 
     if checkpoint_type not in BEST_NAMES:
         raise ValueError(f'checkpoint_type is {checkpoint_type!r}, expected one of {", ".join(BEST_NAMES)}')
     folder = Path(ckpt_folder)
-    folder = folder / 'ckpt' if (folder / 'ckpt').is_dir() else folder
+    inside = RunFolder(folder).checkpoints
+    folder = inside if inside.is_dir() else folder
     wanted = folder / BEST_NAMES[checkpoint_type]
     by_epoch = sorted((int(match[1]), path) for path in folder.glob('epoch-*.pt')
                       if (match := EPOCH_NAME.fullmatch(path.name)))
@@ -166,24 +168,33 @@ def load_encoder_weights(model: nn.Module, run: Path | str) -> Path:
     except FileNotFoundError as error:
         raise UserError(f'--init_from {run}: {error}') from error
     checkpoint = load_checkpoint(path)
-    stored = {name: value for name, value in checkpoint['model_state_dict'].items()
-              if not name.startswith(HEAD_PREFIX)}
-    own = {name for name in model.state_dict() if not name.startswith(HEAD_PREFIX)}
-    try:
-        if differing := sorted(own ^ set(stored)):
-            raise RuntimeError(f'only one of the two has {differing[0]}')
-        model.load_state_dict(stored, strict=False)
-        # The weights of a causal encoder have the shapes of a centred one's, but would read other frames.
-        causal = checkpoint['config'].get('CAUSAL', False)
-        if isinstance(model.base_model, StackingEncoder) and causal != (model.lookahead == 0):
-            raise RuntimeError(f'CAUSAL is {causal} there')
-        if checkpoint['config'].get('ARCHITECTURE', {}).get(LEGACY_LAYOUT):
-            raise RuntimeError('its attention, of the published code, reads frames mixed')
-    except RuntimeError as error:
-        reason = ' '.join(str(error).split())[:300]
-        raise UserError(f'--init_from {run}: the weights of {path.name} do not fit this network ({reason}); give the '
-                        'encoder, CAUSAL, --mcn, loss and widths of that run') from error
+    if misfit := _misfit(model, checkpoint):
+        raise UserError(f'--init_from {run}: the weights of {path.name} do not fit this network ({misfit}); give the '
+                        'encoder, CAUSAL, --mcn, loss and widths of that run')
+    model.load_state_dict(_without_head(checkpoint['model_state_dict']), strict=False)
     return path
+
+
+def _without_head(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in state.items() if not name.startswith(HEAD_PREFIX)}
+
+
+def _misfit(model: nn.Module, checkpoint: Mapping) -> str | None:
+    """Say why a model cannot take the weights of a checkpoint, but for the progress head; None where it can."""
+    own, stored = _without_head(model.state_dict()), _without_head(checkpoint['model_state_dict'])
+    if differing := sorted(set(own) ^ set(stored)):
+        return f'only one of the two has {differing[0]}'
+    for name, weight in own.items():
+        shape = getattr(stored[name], 'shape', None)
+        if shape != weight.shape:
+            return f'{name} has shape {shape and tuple(shape)} there, {tuple(weight.shape)} here'
+    # The weights of a causal encoder have the shapes of a centred one's, but would read other frames.
+    causal = checkpoint['config'].get('CAUSAL', False)
+    if isinstance(model.base_model, StackingEncoder) and causal != (model.lookahead == 0):
+        return f'CAUSAL is {causal} there'
+    if checkpoint['config'].get('ARCHITECTURE', {}).get(LEGACY_LAYOUT):
+        return 'its attention, of the published code, reads frames mixed'
+    return None
 
 
 def get_ckpt_MCN(ckpt_folder: Path | str, num_heads: int, device: torch.device | str,  # noqa: N802 (users' name)

@@ -19,7 +19,7 @@ from utils.ckpt_save import BEST_NAMES, EPOCH_NAME, OLD_BEST_NAME, ckpt_save, to
 from utils.command_line import run_command
 from utils.errors import UserError
 from utils.logging import get_logger, set_up_logging
-from utils.published_checkpoint import PublishedCheckpoint, describe, read_published
+from utils.published_checkpoint import PublishedCheckpoint, configuration_of, read_published
 from utils.run_folder import check_run_folder, create_run_folder
 
 LOGGER = get_logger('convert_checkpoint')
@@ -48,7 +48,7 @@ def convert(arguments: argparse.Namespace) -> None:
     check_run_folder(arguments.run, overwrite=arguments.overwrite)
     names = own_names(arguments.checkpoints)
     published = [read_published(path) for path in arguments.checkpoints]
-    config = describe(published[0], arguments.checkpoints[0])
+    config = configuration_of(published[0], arguments.checkpoints[0])
     config.update(EXPERIMENTNAME=arguments.run.resolve().name,
                   DATASET_NAME=arguments.dataset or config.DATASET_NAME)
     models = [build_converted(config, old, path)

@@ -87,7 +87,7 @@ def _own_name(name: str) -> str:
     return f'base_model.{name}' if name.startswith(BARE_ENCODER) else name
 
 
-def describe(published: PublishedCheckpoint, path: Path | str) -> EasyDict:
+def configuration_of(published: PublishedCheckpoint, path: Path | str) -> EasyDict:
     """Return the configuration of this project that builds the network of a published checkpoint.
 
     Raises:

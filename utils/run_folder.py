@@ -72,7 +72,7 @@ def create_run_folder(path: Path, config: dict, splits: dict, *, overwrite: bool
     check_run_folder(path, overwrite=overwrite)
     try:
         with staged_folder(path) as new:
-            (new / 'ckpt').mkdir()
+            RunFolder(new).checkpoints.mkdir()
             write_json(RunFolder(new).config, config)
             write_json(RunFolder(new).splits, {'splits': splits})
             replace_folder(new, path)
@@ -92,7 +92,7 @@ def open_run_folder(path: Path) -> RunFolder:
     """
     if not path.is_dir():
         raise UserError(f'-f {path}: no such folder; expected the run folder that training printed')
-    if not (path / 'ckpt').is_dir():
+    if not RunFolder(path).checkpoints.is_dir():
         raise UserError(f'-f {path}: holds no ckpt/ with checkpoints; expected a run folder of a finished epoch')
     return RunFolder(path)
 

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-DEFAULT_BACKGROUND = ('0', 'SIL', 'background')
+from configs.generic_config import CONFIG
+
+DEFAULT_BACKGROUND = tuple(CONFIG.BACKGROUND_LABELS)
 
 
 class Action(NamedTuple):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.json_dataset import Recording, RecordingDataset, skip_frames
-from datasets.kept_frames import SelectedFrames, follow_frames, kept_frames
+from datasets.json_dataset import Recording, RecordingDataset
+from datasets.kept_frames import SelectedFrames, follow_frames, kept_frames, skip_frames
 from models.encoders import Resnet50Encoder
 
 

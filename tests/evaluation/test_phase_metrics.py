@@ -119,7 +119,7 @@ def test_a_classifier_is_fitted_to_a_bounded_number_of_frames(monkeypatch):
             return super().fit(frames, labels)
 
     monkeypatch.setattr(phase_metrics, 'LinearSVC', CountingSVC)
-    monkeypatch.setattr(phase_metrics, 'MAX_FRAMES', 30)
+    monkeypatch.setattr(phase_metrics, 'MAX_FITTED_FRAMES', 30)
     phase_classification(noise(10, 8, 3, seed=1), coins(10, 8, seed=2), noise(1, 8, 3, seed=3), coins(1, 8, seed=4))
     assert fitted == [8] * phase_metrics.DRAWS + [30] * phase_metrics.DRAWS + [30]
 

@@ -306,8 +306,8 @@ def test_all_but_the_head_comes_from_the_best_alignment_checkpoint(small_config,
 
 
 @pytest.mark.parametrize(('change', 'message'), [
-    (lambda config: config.update(OUTPUT_DIMENSIONALITY=5), 'size mismatch'),
-    (lambda config: config.BASEARCH.NAIVE_ARCH.update(input_dimensions=7), 'size mismatch'),
+    (lambda config: config.update(OUTPUT_DIMENSIONALITY=5), 'has shape'),
+    (lambda config: config.BASEARCH.NAIVE_ARCH.update(input_dimensions=7), 'has shape'),
     (lambda config: config.ARCHITECTURE.update(num_heads=3), 'only one of the two has head_models.2'),
     (lambda config: config.ARCHITECTURE.update(MCN=False), 'only one of the two has attention_layer'),
     (lambda config: config.LOSS_TYPE.update(tcc=False, GTCC=True), 'only one of the two has dropout'),

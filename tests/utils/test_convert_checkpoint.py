@@ -15,7 +15,7 @@ from models.build import build_model
 from utils.ckpt_save import get_ckpt_for_eval, get_ckpt_MCN, load_checkpoint, load_encoder_weights
 from utils.convert_checkpoint import main
 from utils.errors import UserError
-from utils.published_checkpoint import describe, read_published
+from utils.published_checkpoint import configuration_of, read_published
 
 WIDTH, E, HEADS = 8, 6, 3
 RUN = 'old_run'
@@ -173,7 +173,7 @@ def test_weights_of_parallel_training_have_their_own_names(tmp_path):
 
 def test_new_networks_never_have_the_layout(place, tmp_path):
     save(NETWORKS['stacking, heads'](), tmp_path / 'old.pt')
-    config = describe(read_published(tmp_path / 'old.pt'), 'old.pt')
+    config = configuration_of(read_published(tmp_path / 'old.pt'), 'old.pt')
     assert build_model(config).legacy_attention_layout
     del config.ARCHITECTURE['legacy_attention_layout']
     model = build_model(config)
@@ -185,7 +185,7 @@ def test_new_networks_never_have_the_layout(place, tmp_path):
 
 def test_no_frame_of_the_layout_stands_by_itself(tmp_path):
     save(NETWORKS['stacking, heads'](), tmp_path / 'old.pt')
-    model = build_model(describe(read_published(tmp_path / 'old.pt'), 'old.pt'))
+    model = build_model(configuration_of(read_published(tmp_path / 'old.pt'), 'old.pt'))
     with pytest.raises(ValueError, match='legacy_attention_layout is True'):
         model.refine(torch.randn(4, E))
 

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from training.history import PARTS
+from training.history import COMPONENTS
 from utils.errors import UserError
 
 FOLDER = 'tensorboard'
 
 
-class Curves:
+class TensorBoardCurves:
     """Writes one point per epoch to each curve; the numbers are those of losses.csv, gradient norms are beside them.
 
     Args:
@@ -43,7 +43,7 @@ class Curves:
         if self._writer is None:
             return
         losses = {f'{part}/{name}': row[f'{part}_{name}'] for part in ('train', 'val')
-                  for name in PARTS}
+                  for name in COMPONENTS}
         values = losses | {'schedule/lambda': row['lambda'], 'time/seconds per epoch': row['seconds']}
         values |= {f'learning rate/{name}': rate for name, rate in learning_rates.items()}
         values |= {f'gradient norm/{name}': norm for name, norm in gradient_norms.items()}

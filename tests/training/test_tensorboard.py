@@ -3,7 +3,7 @@
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from training.curves import FOLDER, Curves
+from training.tensorboard import FOLDER, TensorBoardCurves
 from utils.errors import UserError
 
 ROW = {'lambda': 0.1, 'train_total': 3.0, 'train_alignment': 1.0, 'train_progress': 20.0, 'val_total': None,
@@ -17,7 +17,7 @@ def read(folder):
 
 
 def test_each_epoch_is_a_point_of_each_curve(tmp_path):
-    curves = Curves(tmp_path)
+    curves = TensorBoardCurves(tmp_path)
     for epoch in (1, 2):
         curves.add(ROW | {'epoch': epoch, 'train_total': 3.0 / epoch}, {'encoder': 0.5}, {'encoder': 2.0})
     curves.close()
@@ -30,7 +30,7 @@ def test_each_epoch_is_a_point_of_each_curve(tmp_path):
 
 def test_a_resumed_run_replaces_what_came_after_its_checkpoint(tmp_path):
     for epochs_done, factor in ((0, 1.0), (1, 10.0)):
-        curves = Curves(tmp_path, epochs_done)
+        curves = TensorBoardCurves(tmp_path, epochs_done)
         for epoch in range(epochs_done + 1, 4):
             curves.add(ROW | {'epoch': epoch, 'train_total': factor * epoch}, {}, {})
         curves.close()
@@ -38,7 +38,7 @@ def test_a_resumed_run_replaces_what_came_after_its_checkpoint(tmp_path):
 
 
 def test_nothing_is_written_where_curves_are_off(tmp_path):
-    curves = Curves(None)
+    curves = TensorBoardCurves(None)
     curves.add(ROW | {'epoch': 1}, {}, {})
     curves.close()
     assert not list(tmp_path.iterdir())
@@ -47,4 +47,4 @@ def test_nothing_is_written_where_curves_are_off(tmp_path):
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / FOLDER).write_text('a file in the way')
     with pytest.raises(UserError, match='tensorboard: cannot be written'):
-        Curves(tmp_path)
+        TensorBoardCurves(tmp_path)
