@@ -35,12 +35,29 @@ class HeadModel(nn.Module):
 
 
 class ProgressModel(nn.Module):
-    """What both models share: encoder, optional drop network, optional progress head, and their outputs."""
+    """What both models share: encoder, optional drop network, optional progress head, and their outputs.
+
+    Args:
+        base_model_class: class of the encoder.
+        base_model_params: its arguments.
+        output_dimensionality: E.
+        dropping: whether there is a drop network.
+        drop_layers: widths of its hidden layers.
+        use_progress_head: whether there is a progress head.
+        progress_head_hidden_dim: width of its hidden state.
+        progress_head_use_gru: GRU (True) or mean pooling (False).
+        progress_head_normalize_embeddings: LayerNorm before the head.
+        progress_head_step_options: arguments of a StepProgressHead, which then takes the place of the plan's head.
+
+    Raises:
+        ValueError: the encoder has another output width.
+    """
 
     def __init__(self, base_model_class: type[Encoder], base_model_params: dict, output_dimensionality: int, *,
-                 dropping: bool, drop_layers: Sequence[int], use_progress_head: bool, progress_head_hidden_dim: int,
-                 progress_head_use_gru: bool, progress_head_normalize_embeddings: bool,
-                 progress_head_step_options: Mapping | None) -> None:
+                 dropping: bool = False, drop_layers: Sequence[int] = DROP_LAYERS, use_progress_head: bool = False,
+                 progress_head_hidden_dim: int = 64, progress_head_use_gru: bool = True,
+                 progress_head_normalize_embeddings: bool = True,
+                 progress_head_step_options: Mapping | None = None) -> None:
         super().__init__()
         self.base_model = base_model_class(**base_model_params)
         if self.base_model.output_dimensions != output_dimensionality:
@@ -76,35 +93,7 @@ class ProgressModel(nn.Module):
 
 
 class SingleEncoderModel(ProgressModel):
-    """An encoder with the outputs of the multi-head network, but for the attentions.
-
-    Args:
-        base_model_class: class of the encoder.
-        base_model_params: its arguments.
-        output_dimensionality: E.
-        dropping: whether there is a drop network.
-        drop_layers: widths of its hidden layers.
-        use_progress_head: whether there is a progress head.
-        progress_head_hidden_dim: width of its hidden state.
-        progress_head_use_gru: GRU (True) or mean pooling (False).
-        progress_head_normalize_embeddings: LayerNorm before the head.
-        progress_head_step_options: arguments of a StepProgressHead, which then takes the place of the plan's head.
-
-    Raises:
-        ValueError: the encoder has another output width.
-    """
-
-    def __init__(self, base_model_class: type[Encoder], base_model_params: dict, output_dimensionality: int, *,
-                 dropping: bool = False, drop_layers: Sequence[int] = DROP_LAYERS, use_progress_head: bool = False,
-                 progress_head_hidden_dim: int = 64, progress_head_use_gru: bool = True,
-                 progress_head_normalize_embeddings: bool = True,
-                 progress_head_step_options: Mapping | None = None) -> None:
-        super().__init__(base_model_class, base_model_params, output_dimensionality, dropping=dropping,
-                         drop_layers=drop_layers, use_progress_head=use_progress_head,
-                         progress_head_hidden_dim=progress_head_hidden_dim,
-                         progress_head_use_gru=progress_head_use_gru,
-                         progress_head_normalize_embeddings=progress_head_normalize_embeddings,
-                         progress_head_step_options=progress_head_step_options)
+    """An encoder with the outputs of the multi-head network, but for the attentions; arguments: ProgressModel's."""
 
     def forward(self, videos: Sequence) -> dict:
         """Embed videos: 'outputs' [(T_i, E)], 'dropouts' [(E + 1,)] if dropping, 'progress_head' if there is one."""
@@ -115,20 +104,12 @@ class MultiProngAttDropoutModel(ProgressModel):
     """Multi-head cross-task network: heads over a shared encoder, mixed per frame by attention.
 
     Args:
-        base_model_class: class of the encoder.
-        base_model_params: its arguments.
-        output_dimensionality: E.
         num_heads: H >= 1.
-        dropping: whether there is a drop network.
         attn_layers: widths of the attention network's hidden layers.
-        drop_layers: widths of the drop network's hidden layers.
-        use_progress_head: whether there is a progress head.
-        progress_head_hidden_dim: width of its hidden state.
-        progress_head_use_gru: GRU (True) or mean pooling (False).
-        progress_head_normalize_embeddings: LayerNorm before the head.
-        progress_head_step_options: arguments of a StepProgressHead, which then takes the place of the plan's head.
         legacy_attention_layout: the attention reads frames mixed with others of their recording, as it did in the
             published code; for models that were trained so, and no others.
+
+    The other arguments are those of :class:`ProgressModel`.
 
     Raises:
         ValueError: ``num_heads`` below 1, or an encoder of another output width.

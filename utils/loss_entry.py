@@ -8,19 +8,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from configs.generic_config import CONFIG
 from losses import GTCC_loss, LAV_loss, TCC_loss, VAVA_loss
 from models.progress_head import ProgressHead
 from models.step_progress_head import StepProgressHead
 from utils.errors import UserError
 from utils.tensorops import (
-    DEFAULT_BACKGROUND,
     list_actions,
     sample_action_prefix,
     sample_action_segment_with_random_index,
     sample_whole_actions,
 )
 
-DEFAULT_NUM_EPOCHS = 50
 SEGMENT_REDRAWS = 3  # further draws where a segment has a single frame
 AlignmentTerm = Callable[[Mapping, int], Tensor]
 
@@ -70,9 +69,10 @@ def get_progress_lambda(epoch: int, num_epochs: int, progress_config: Mapping) -
         'coefficient', or with the curriculum a value that rises linearly from 'start' in the first epoch to 'end' in
         the last.
     """
-    curriculum = progress_config.get('lambda_curriculum', {})
+    settings = {**CONFIG.PROGRESS_LOSS, **progress_config}
+    curriculum = settings['lambda_curriculum']
     if not curriculum.get('enabled', False):
-        return progress_config.get('coefficient', 0.1)
+        return settings['coefficient']
     return curriculum['start'] + (curriculum['end'] - curriculum['start']) * epoch / max(num_epochs - 1, 1)
 
 
@@ -81,7 +81,7 @@ def get_loss_function(config_obj: Mapping, num_epochs: int | None = None) -> Cal
 
     Args:
         config_obj: a CONFIG.
-        num_epochs: length of the curriculum; None takes CONFIG.NUM_EPOCHS, else 50.
+        num_epochs: length of the curriculum; None takes CONFIG.NUM_EPOCHS.
 
     Returns:
         ``loss_fn(output_dict_list, epoch, times=None) -> LossTerms``. ``output_dict_list`` is one output of the model
@@ -92,12 +92,12 @@ def get_loss_function(config_obj: Mapping, num_epochs: int | None = None) -> Cal
     Raises:
         UserError: LOSS_TYPE names a term that is not there.
     """
-    progress_config = getattr(config_obj, 'PROGRESS_LOSS', {'enabled': False})
-    epochs = num_epochs or getattr(config_obj, 'NUM_EPOCHS', None) or DEFAULT_NUM_EPOCHS
+    progress_config = {**CONFIG.PROGRESS_LOSS, **getattr(config_obj, 'PROGRESS_LOSS', {})}
+    epochs = num_epochs or getattr(config_obj, 'NUM_EPOCHS', None) or CONFIG.NUM_EPOCHS
     terms = _alignment_terms(config_obj)
     progress = None
-    if progress_config.get('enabled', False):
-        background = getattr(config_obj, 'BACKGROUND_LABELS', DEFAULT_BACKGROUND)
+    if progress_config['enabled']:
+        background = getattr(config_obj, 'BACKGROUND_LABELS', CONFIG.BACKGROUND_LABELS)
         progress = partial(progress_loss, progress_config=progress_config, background_labels=background)
 
     def loss_fn(output_dict_list: Mapping | Sequence[Mapping], epoch: int, times: Sequence | None = None) -> LossTerms:
@@ -168,11 +168,11 @@ def progress_loss(outputs: Sequence[Mapping], times: Sequence[Sequence[Mapping]]
     """
     if times is None:
         raise ValueError('times is None, expected one dict per recording: the progress loss samples from it')
-    dense = progress_config.get('sampling', 'segment') == 'dense'
+    dense = progress_config['sampling'] == 'dense'
     segments: list[SampledSegment] = []
     for output, recordings in zip(outputs, times, strict=True):
         for embeddings, recording in zip(output['outputs'], recordings, strict=True):
-            if progress_config.get('detach_embeddings', False):
+            if progress_config['detach_embeddings']:
                 embeddings = embeddings.detach()
             segments += (_sample_actions(embeddings, recording, progress_config, background_labels,
                                          output['progress_head']) if dense else
@@ -181,9 +181,9 @@ def progress_loss(outputs: Sequence[Mapping], times: Sequence[Sequence[Mapping]]
         return _attached_zero(outputs) + sum(weight.sum() * 0 for output in outputs
                                              for weight in output['progress_head'].parameters()), 0
     head = outputs[0]['progress_head']
-    penalty = F.l1_loss if progress_config.get('loss_type', 'l1') == 'l1' else F.mse_loss
+    penalty = F.l1_loss if progress_config['loss_type'] == 'l1' else F.mse_loss
     if dense:
-        return _dense_loss(head, segments, penalty, progress_config.get('step_coefficient', 0.5)), len(segments)
+        return _dense_loss(head, segments, penalty, progress_config['step_coefficient']), len(segments)
     return penalty(head([segment.embeddings for segment in segments]),
                    torch.stack([segment.target for segment in segments])), len(segments)
 
@@ -211,7 +211,7 @@ def _step_loss(log_posteriors: Sequence[Tensor], positions: Tensor) -> Tensor:
 def _sample_actions(embeddings: Tensor, recording: Mapping, progress_config: Mapping,
                     background_labels: Sequence[str], head: ProgressHead) -> list[SampledSegment]:
     """Draw whole actions of a recording, every frame of which is supervised."""
-    drawn = sample_whole_actions(embeddings, recording, progress_config.get('samples_per_video', 8),
+    drawn = sample_whole_actions(embeddings, recording, progress_config['samples_per_video'],
                                  background_labels=background_labels)
     actions = list_actions(recording, len(embeddings), background_labels)
     contexts = dict(zip(actions, head.contexts(recording.get('task'), actions), strict=True))
@@ -221,14 +221,14 @@ def _sample_actions(embeddings: Tensor, recording: Mapping, progress_config: Map
 def _sample_segments(embeddings: Tensor, recording: Mapping, progress_config: Mapping,
                      background_labels: Sequence[str]) -> list[SampledSegment]:
     """Draw segments of a recording of which the last frame is supervised."""
-    if progress_config.get('sampling', 'segment') == 'prefix':
+    if progress_config['sampling'] == 'prefix':
         def draw() -> tuple:
             return sample_action_prefix(embeddings, recording, background_labels=background_labels)
     else:
         def draw() -> tuple:
-            return _draw_long_segment(embeddings, recording, progress_config.get('min_segment_len', 3),
+            return _draw_long_segment(embeddings, recording, progress_config['min_segment_len'],
                                       background_labels)
-    drawn = [draw() for _ in range(progress_config.get('samples_per_video', 8))]
+    drawn = [draw() for _ in range(progress_config['samples_per_video'])]
     return [SampledSegment(segment, embeddings.new_tensor(target)) for segment, target, _ in drawn
             if segment is not None]
 
