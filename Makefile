@@ -9,7 +9,9 @@ DEMO := demo
 DEMO_RUN := $(DEMO)/output/multi-task-setting/V1___GTCC_demo.progress
 DEMO_SPLITS := $(DEMO)/dset_jsons/demo.splits.json
 RECOMMENDED := configs/progress_recommended.json
-DEMO_PATHS := DATASET_PATH=$(DEMO)/data JSON_DPATH=$(DEMO)/dset_jsons OUTPUT_PATH=$(DEMO)/output
+DEMO_ANEW := --splits $(DEMO_SPLITS) --overwrite
+# One thread: the demo computes little, and on a busy machine more would wait for each other.
+DEMO_PATHS := OMP_NUM_THREADS=1 DATASET_PATH=$(DEMO)/data JSON_DPATH=$(DEMO)/dset_jsons OUTPUT_PATH=$(DEMO)/output
 
 .PHONY: demo test lint docs docs-check bench bench-training study
 demo: $(DEMO)/.evaluated
@@ -54,9 +56,10 @@ $(DEMO)/.written: $(INSTALLED) datasets/demo.py
 	$(RUN) -m datasets.demo $(DEMO) --name demo --seed 0 --overwrite
 	touch $@
 
+# A run that holds an epoch and was never finished goes on.
 $(DEMO)/.trained: $(DEMO)/.written $(SOURCES) $(RECOMMENDED)
-	$(DEMO_PATHS) $(RUN) multitask_train.py 1 --dataset demo --config $(RECOMMENDED) --splits $(DEMO_SPLITS) \
-	    -m progress --overwrite
+	$(DEMO_PATHS) $(RUN) multitask_train.py 1 --dataset demo --config $(RECOMMENDED) -m progress \
+	    $(if $(wildcard $@),$(DEMO_ANEW),$(if $(wildcard $(DEMO_RUN)/ckpt/last.pt),--resume,$(DEMO_ANEW)))
 	touch $@
 
 # The table is kept, so that a second `make demo` shows it without computing it again.

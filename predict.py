@@ -64,8 +64,9 @@ def predict_stream(run: TrainedRun, task: str | None) -> None:
                 run.delay)
     writer = csv.writer(sys.stdout, lineterminator='\n')
     try:
+        rows = stream(run, read_items(sys.stdin.buffer, run.rank), task, name=NAME)
         writer.writerow(FrameProgress._fields)
-        for row in stream(run, read_items(sys.stdin.buffer, run.rank), task, name=NAME):
+        for row in rows:
             writer.writerow(row.cells())
             sys.stdout.flush()
     except BrokenPipeError:

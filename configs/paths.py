@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.validation import SAFE_NAME
-from utils.errors import UserError
+from utils.errors import UserError, name_some
 
 DEFAULTS = {'DATASET_PATH': './data', 'OUTPUT_PATH': './output', 'JSON_DPATH': './dset_jsons'}
 # Datasets that are a part of another one: name -> (dataset that holds it, suffix of its tasks).
@@ -71,5 +71,11 @@ def _existing(variable: str, relative: str) -> Path:
     for path in (root, root / relative):
         if not path.exists():
             raise UserError(f'{variable}={root} ({state}): {path} does not exist; expected {root / relative}; '
-                            f'set {variable}, or start with the demo: {DEMO_HINT}')
+                            f'{_datasets_in(root)}set {variable}, or start with the demo: {DEMO_HINT}')
     return root / relative
+
+
+def _datasets_in(root: Path) -> str:
+    """Name the datasets whose annotations lie in a folder, if there are any, as a part of a message."""
+    names = sorted(path.stem for path in root.glob('*.json') if not path.stem.endswith('.splits'))
+    return f'there are the datasets {name_some(names)}: choose one, ' if names else ''

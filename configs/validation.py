@@ -106,7 +106,7 @@ def check_key(key: str, defaults: Mapping[str, Any], source: str) -> None:
     by_lower_case = {name.lower(): name for name in defaults}
     nearest = difflib.get_close_matches(key.lower(), by_lower_case, n=1, cutoff=0)
     raise UserError(f'{source}: unknown key {key!r}; the nearest is {by_lower_case[nearest[0]]!r}; '
-                    'all keys stand in configs/generic_config.py')
+                    'docs/configuration.md lists all')
 
 
 def check_value(key: str, value: object, default: object, source: str) -> object:

@@ -274,7 +274,7 @@ def print_summary(name: str, recordings: Sequence[ImportedRecording], splits: Sp
         print('No recording validates, so training picks its checkpoints by the training loss; --val_share 0.1 sets '
               'some aside.')
     print(f'Wrote {paths.features}, {paths.annotations} and {paths.splits}. Look at it, and train on it:\n\n'
-          f'python -m datasets.check {name} -o {name}.png\n'
+          f'python -m datasets.check {name} --splits {shlex.quote(str(paths.splits))} -o {name}.png\n'
           f'python multitask_train.py 1 --dataset {name} --splits {shlex.quote(str(paths.splits))} '
           '--config configs/progress_recommended.json')
 

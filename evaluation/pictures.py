@@ -98,8 +98,8 @@ def draw_alignments(task: str, recordings: Sequence[tuple[str, Tensor, Sequence[
     pairs = list(itertools.combinations(recordings, 2))[:PAIRS_DRAWN]
     if not pairs:
         return
-    figure = new_figure(4.3 * len(pairs) + 0.4, 5)
-    figure.suptitle(f'{task}: distances between the frames of test recordings', parse_math=False)
+    figure = new_figure(4.3 * len(pairs) + 0.4, 5.2)
+    figure.suptitle(f'{task}\ndistances between the frames of test recordings', parse_math=False)
     panels = figure.subplots(1, len(pairs), squeeze=False)[0]
     for axes, (one, other) in zip(panels, pairs, strict=True):
         _draw_alignment(axes, one, other)

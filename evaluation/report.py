@@ -145,8 +145,8 @@ def _losses(run: RunFolder) -> list[str]:
     if not path.is_file():
         return [paragraph(f'The run holds no {DUAL_LOSS_PICTURE}.')]
     return [paragraph('Blue = green + red in each panel. Where the training loss falls on while the validation loss '
-                      'rises, the model learns the training recordings by heart; the checkpoints are those with the '
-                      'lowest validation losses.'),
+                      'rises, the model learns the training recordings by heart. The checkpoints are those with the '
+                      'lowest validation losses, or training losses where no recording validates.'),
             picture(path, 'Losses of training and validation over the epochs')]
 
 

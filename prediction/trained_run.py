@@ -80,6 +80,9 @@ class TrainedRun:
             UserError: another rank or width, or no frame.
         """
         width = input_width(self.config)
+        if self.rank == len(shape) == 2 and shape[0] == width != shape[1]:
+            raise UserError(f'{where}: shape {tuple(shape)} looks like (D, T), expected (T, D) with D = {width}, as in '
+                            'training; save the transposed array')
         if len(shape) != self.rank or shape[1] != width or 0 in shape:
             raise UserError(f'{where}: shape {tuple(shape)}, expected {AXES[self.rank]} with at least one frame and '
                             f'{AXES[self.rank][4]} = {width}, as in training; extract these features with the same '

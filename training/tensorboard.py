@@ -42,11 +42,12 @@ class TensorBoardCurves:
         """
         if self._writer is None:
             return
-        losses = {f'{part}/{name}': row[f'{part}_{name}'] for part in ('train', 'val')
+        # TensorBoard shows groups by their names: losses come first.
+        losses = {f'loss {part}/{name}': row[f'{part}_{name}'] for part in ('train', 'val')
                   for name in COMPONENTS}
         values = losses | {'schedule/lambda': row['lambda'], 'time/seconds per epoch': row['seconds']}
-        values |= {f'learning rate/{name}': rate for name, rate in learning_rates.items()}
-        values |= {f'gradient norm/{name}': norm for name, norm in gradient_norms.items()}
+        values |= {f'schedule/learning rate {name}': rate for name, rate in learning_rates.items()}
+        values |= {f'optimizer/gradient norm {name}': norm for name, norm in gradient_norms.items()}
         for name, value in values.items():
             if value is not None:
                 self._writer.add_scalar(name, value, row['epoch'])

@@ -13,6 +13,7 @@ from utils.atomic_write import atomic_path
 Curves = Mapping[str, Sequence[float]]
 NOTHING_TO_DRAW = 'no recordings'
 PICTURE_DPI = 150
+LARGEST_RATIO = 20  # between curves that share a linear axis
 DUAL_LOSS_PICTURE = 'dual_loss_comparison.png'
 
 
@@ -68,15 +69,25 @@ def plot_epoch_losses(losses: Curves, title: str, path: Path | str) -> None:
     save_figure(figure, path)
 
 
+def _scales_differ(curves: Sequence[tuple[str, Sequence[float], str, str]]) -> bool:
+    """Say whether on a linear scale a curve would lie on the axis, all of it above 0."""
+    drawn = [values for _, values, _, _ in curves if len(values)]
+    tops = [max(values) for values in drawn]
+    return min(map(min, drawn)) > 0 and max(tops) > LARGEST_RATIO * min(tops)
+
+
 def _draw_curves(axes: Axes, curves: Sequence[tuple[str, Sequence[float], str, str]], title: str) -> None:
     """Draw (label, values, colour, style) curves over the epochs, counted from 1."""
     for label, values, colour, style in curves:
         # One epoch is a point that a line alone would not show.
         axes.plot(range(1, len(values) + 1), values, style, color=colour, label=label,
                   marker='o' if len(values) == 1 else None)
+    axes.set_title(title)
     if not any(len(values) for _, values, _, _ in curves):
         axes.text(0.5, 0.5, NOTHING_TO_DRAW, ha='center', va='center', transform=axes.transAxes)
-    axes.set(xlabel='Epoch', ylabel='Loss', title=title)
+        axes.set(xticks=[], yticks=[])
+        return
+    axes.set(xlabel='Epoch', ylabel='Loss', yscale='log' if _scales_differ(curves) else 'linear')
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     if len(curves) > 1:

@@ -150,11 +150,11 @@ def test_curves_for_tensorboard_repeat_the_csv_and_can_be_left_out(recordings, s
     run(recordings, small_config, tmp_path / 'with')
     curves = EventAccumulator(str(tmp_path / 'with' / FOLDER)).Reload()
     rows = read_rows(tmp_path / 'with' / 'losses.csv')
-    points = [(event.step, event.value) for event in curves.Scalars('val/progress')]
+    points = [(event.step, event.value) for event in curves.Scalars('loss val/progress')]
     assert points == [(int(row['epoch']), pytest.approx(float(row['val_progress']))) for row in rows]
-    assert {'learning rate/encoder', 'learning rate/progress_head', 'gradient norm/encoder',
-            'gradient norm/progress_head'} < set(curves.Tags()['scalars'])
-    assert all(event.value > 0 for event in curves.Scalars('gradient norm/progress_head'))
+    assert {'schedule/learning rate encoder', 'schedule/learning rate progress_head', 'optimizer/gradient norm encoder',
+            'optimizer/gradient norm progress_head'} < set(curves.Tags()['scalars'])
+    assert all(event.value > 0 for event in curves.Scalars('optimizer/gradient norm progress_head'))
     small_config.TENSORBOARD = False
     run(recordings, small_config, tmp_path / 'without')
     assert not (tmp_path / 'without' / FOLDER).exists()

@@ -101,6 +101,7 @@ def test_a_recording_of_background_alone_has_no_progress(make_run, make_features
 
 @pytest.mark.parametrize(('shape', 'expected'), [
     ((5,), 'rec: shape (5,), expected (T, D)'), ((0, 6), 'with at least one frame'),
+    ((6, 7), 'shape (6, 7) looks like (D, T), expected (T, D) with D = 6'),
     ((5, 7), 'shape (5, 7), expected (T, D) with at least one frame and D = 6, as in training')])
 def test_features_of_another_shape_are_refused(make_run, shape, expected):
     with pytest.raises(UserError) as caught:

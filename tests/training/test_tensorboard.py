@@ -22,10 +22,11 @@ def test_each_epoch_is_a_point_of_each_curve(tmp_path):
         curves.add(ROW | {'epoch': epoch, 'train_total': 3.0 / epoch}, {'encoder': 0.5}, {'encoder': 2.0})
     curves.close()
     assert read(tmp_path) == {
-        'train/total': [(1, 3.0), (2, 1.5)], 'train/alignment': [(1, 1.0), (2, 1.0)],
-        'train/progress': [(1, 20.0), (2, 20.0)], 'schedule/lambda': [(1, pytest.approx(0.1)), (2, pytest.approx(0.1))],
-        'time/seconds per epoch': [(1, 1.5), (2, 1.5)], 'learning rate/encoder': [(1, 0.5), (2, 0.5)],
-        'gradient norm/encoder': [(1, 2.0), (2, 2.0)]}
+        'loss train/total': [(1, 3.0), (2, 1.5)], 'loss train/alignment': [(1, 1.0), (2, 1.0)],
+        'loss train/progress': [(1, 20.0), (2, 20.0)],
+        'schedule/lambda': [(1, pytest.approx(0.1)), (2, pytest.approx(0.1))],
+        'time/seconds per epoch': [(1, 1.5), (2, 1.5)], 'schedule/learning rate encoder': [(1, 0.5), (2, 0.5)],
+        'optimizer/gradient norm encoder': [(1, 2.0), (2, 2.0)]}
 
 
 def test_a_resumed_run_replaces_what_came_after_its_checkpoint(tmp_path):
@@ -34,7 +35,7 @@ def test_a_resumed_run_replaces_what_came_after_its_checkpoint(tmp_path):
         for epoch in range(epochs_done + 1, 4):
             curves.add(ROW | {'epoch': epoch, 'train_total': factor * epoch}, {}, {})
         curves.close()
-    assert read(tmp_path)['train/total'] == [(1, 1.0), (2, 20.0), (3, 30.0)]
+    assert read(tmp_path)['loss train/total'] == [(1, 1.0), (2, 20.0), (3, 30.0)]
 
 
 def test_nothing_is_written_where_curves_are_off(tmp_path):
