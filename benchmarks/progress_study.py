@@ -36,7 +36,9 @@ HEADS = {
     'dense': ['--gtcc', '--tstack', '--mcn', '--progress', '--progress_sampling', 'dense'],
     'recommended': RECOMMENDED,
     'label given': [*RECOMMENDED, '--condition_on_step'],
-    'no durations': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.step_durations=false'],
+    'no content head': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.content_head=false'],
+    'content head alone': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.step_durations=false',
+                           '--set', 'PROGRESS_LOSS.content_head=false'],
     'no correction': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.content_correction=false'],
     'no recognition': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.step_coefficient=0'],
     'no augmentation': [*RECOMMENDED, *(option for key in ('scale', 'shift', 'noise', 'time_warp')

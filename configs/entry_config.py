@@ -280,6 +280,9 @@ def _check_step_head(progress: EasyDict) -> None:
         raise UserError(f"PROGRESS_LOSS.step_durations: sampling is {progress.sampling!r} and use_gru "
                         f"{progress.use_gru}, expected 'dense' and True: the head counts from an action's first frame; "
                         'give --progress_sampling dense, or set step_durations to false')
+    if progress.content_head and not progress.step_durations:
+        raise UserError('PROGRESS_LOSS.content_head: stands beside a head that knows durations; set '
+                        'PROGRESS_LOSS.step_durations, too')
     if progress.condition_on_step and not progress.step_durations:
         raise UserError('PROGRESS_LOSS.condition_on_step: the head knows no steps; set PROGRESS_LOSS.step_durations, '
                         'too')

@@ -128,6 +128,9 @@ CONFIG.PROGRESS_LOSS = EasyDict({
     'step_coefficient': 0.5,  # weight of the cross-entropy of the recognised step in the progress loss, >= 0
     'projection_dim': 24,  # width of the projection that its GRU reads, >= 1
     'dropout': 0.2,  # share of its inputs and states that are dropped in training, in [0, 1)
+    # A plain head beside it, weighed as validation recordings tell: 0 of it where content misleads on new people, all
+    # of it where content tells progress. Without validation recordings there is none.
+    'content_head': False,
     'content_correction': True,  # False: the duration of the recognised step alone
     'condition_on_step': False,  # the step's label is given to it, in training and in evaluation
 })

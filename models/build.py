@@ -20,7 +20,8 @@ ENCODERS = {
     'identity': (IdentityEncoder, 'IDENTITY_ARCH', 'input_dimensions'),
 }
 LEGACY_LAYOUT = 'legacy_attention_layout'
-STEP_OPTIONS = ('steps', 'projection_dim', 'dropout', 'content_correction', 'condition_on_step')
+STEP_OPTIONS = ('steps', 'projection_dim', 'dropout', 'content_correction', 'condition_on_step',
+                'content_head')
 
 
 def fill_in_sizes(config: Mapping, width: int, num_tasks: int) -> None:
@@ -102,6 +103,8 @@ def build_model(config: Mapping) -> nn.Module:
     if encoder is StackingEncoder:
         encoder_params['causal'] = config.CAUSAL
     progress = config.PROGRESS_LOSS
+    # A run of an earlier version lacks the options that came after it, and is built without them.
+    step_options = {key: progress[key] for key in STEP_OPTIONS if key in progress} if progress.step_durations else None
     shared = {
         'dropping': config.LOSS_TYPE.GTCC,  # drop vectors are GTCC's
         'drop_layers': config.ARCHITECTURE.drop_layers,
@@ -109,7 +112,7 @@ def build_model(config: Mapping) -> nn.Module:
         'progress_head_hidden_dim': progress.hidden_dim,
         'progress_head_use_gru': progress.use_gru,
         'progress_head_normalize_embeddings': progress.normalize_embeddings,
-        'progress_head_step_options': {key: progress[key] for key in STEP_OPTIONS} if progress.step_durations else None,
+        'progress_head_step_options': step_options,
     }
     if not config.ARCHITECTURE.MCN:
         return SingleEncoderModel(encoder, encoder_params, config.OUTPUT_DIMENSIONALITY, **shared)

@@ -82,8 +82,12 @@ class ProgressHead(nn.Module):
         if isinstance(segments, Tensor):
             return self.forward_dense([segments])[0]
         padded, lengths = self._pad(segments)
-        progress = self.fc(self._states(padded)).squeeze(-1)
+        progress = self.forward_padded(padded)
         return [row[:length] for row, length in zip(progress, lengths.tolist(), strict=True)]
+
+    def forward_padded(self, padded: Tensor) -> Tensor:
+        """Predict progress (B, n) at every frame of a padded batch (B, n, D); past a segment's end it means nothing."""
+        return self.fc(self._states(padded)).squeeze(-1)
 
     def step(self, embedding: Tensor, state: Tensor | None = None,
              context: object | None = None) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""A progress head that recognises the step, knows how long that step lasts, and corrects by content."""
+"""A progress head that recognises the step, knows how long that step lasts, and reads content as far as it helps."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from models.step_durations import ActionContext, StepDurations
 from utils.tensorops import Action
 
 SMALLEST_PROGRESS = 1e-3  # of the curves, before their logit is taken
+CONTENT_WEIGHTS = tuple(tenth / 10 for tenth in range(11))  # that validation chooses from
 
 
 class SteppedState(NamedTuple):
@@ -20,6 +21,7 @@ class SteppedState(NamedTuple):
     hidden: Tensor  # (1, 1, H), of the GRU
     first: Tensor  # (D,), the action's first frame, normalised
     elapsed: int  # frames so far
+    content: Tensor | None  # state of the content head, where there is one
 
 
 class StepProgressHead(ProgressHead):
@@ -30,6 +32,13 @@ class StepProgressHead(ProgressHead):
     a correction ``c`` that starts at zero; with the curves ``s_k`` (:class:`models.step_durations.StepDurations`)
 
         progress(t) = sigmoid(logit(sum_k p_k(t) s_k(t / pace)) + c(t)).
+
+    With a content head, a plain :class:`ProgressHead` beside it reads the embeddings alone, ``z(t)``, and
+
+        progress(t) = (1 - w) sigmoid(...) + w z(t).
+
+    Both learn from the truth, each by itself; only recordings that neither has seen can tell ``w``, so that
+    validation sets it (``training.epoch``). It begins at 0.
 
     A segment has to begin with its action's first frame.
 
@@ -42,11 +51,16 @@ class StepProgressHead(ProgressHead):
         dropout: of the projection's inputs and the GRU's outputs, in [0, 1).
         content_correction: False leaves ``c`` out.
         condition_on_step: take the label of the context, where it is known, for the posterior.
+        content_head: have a content head, too.
+
+    Attributes:
+        content_weight: ``w``, in [0, 1]; None without a content head.
     """
 
     def __init__(self, input_dim: int = 128, hidden_dim: int = 64, *, steps: Sequence[tuple[str, str]],
                  normalize_embeddings: bool = True, projection_dim: int = 24, dropout: float = 0.2,
-                 content_correction: bool = True, condition_on_step: bool = False) -> None:
+                 content_correction: bool = True, condition_on_step: bool = False,
+                 content_head: bool = False) -> None:
         super().__init__(input_dim, hidden_dim, normalize_embeddings=normalize_embeddings)
         self.durations = StepDurations(steps)
         self.content_correction, self.condition_on_step = content_correction, condition_on_step
@@ -57,6 +71,9 @@ class StepProgressHead(ProgressHead):
         correction = self.fc[-2]
         nn.init.zeros_(correction.weight)
         nn.init.zeros_(correction.bias)
+        self.content = (ProgressHead(input_dim, hidden_dim, normalize_embeddings=normalize_embeddings)
+                        if content_head else None)
+        self.register_buffer('content_weight', torch.zeros(()) if content_head else None)
 
     def context(self, task: str | None, actions: Sequence[Action], action: Action) -> ActionContext:
         """Describe one of a recording's actions by what is known when it begins."""
@@ -71,7 +88,8 @@ class StepProgressHead(ProgressHead):
             segments, lengths = self._pad(segments)
         else:
             segments = self._blank_padding(segments, lengths)
-        progress, _ = self._read(segments, contexts)
+        experts, _ = self._read(segments, contexts)
+        progress = self.blend(experts)
         return progress.gather(1, (lengths.to(progress.device) - 1).unsqueeze(1)).squeeze(1)
 
     def forward_dense(self, segments: Tensor | Sequence[Tensor],
@@ -95,10 +113,28 @@ class StepProgressHead(ProgressHead):
         Raises:
             ValueError: a wrong shape, a segment without frames, or another number of contexts.
         """
+        experts, log_posteriors = self.forward_experts(segments, contexts)
+        return [self.blend(expert) for expert in experts], log_posteriors
+
+    def forward_experts(self, segments: Sequence[Tensor], contexts: Sequence[ActionContext] | None = None,
+                        ) -> tuple[list[Tensor], list[Tensor]]:
+        """Predict as :meth:`forward_steps` does, but leave what is blended apart.
+
+        Returns:
+            Progress (n_i, 1) by steps and durations, or (n_i, 2) with that of the content head behind it, and the log
+            posterior over steps (n_i, steps) of each segment.
+        """
         padded, lengths = self._pad(segments)
-        progress, log_posterior = self._read(padded, contexts)
-        cut = list(zip(progress, log_posterior, lengths.tolist(), strict=True))
+        experts, log_posterior = self._read(padded, contexts)
+        cut = list(zip(experts, log_posterior, lengths.tolist(), strict=True))
         return [row[:length] for row, _, length in cut], [row[:length] for _, row, length in cut]
+
+    def blend(self, experts: Tensor, weight: float | Tensor | None = None) -> Tensor:
+        """Return the progress (...) of experts (..., 1 or 2), at ``content_weight`` unless another is given."""
+        if self.content is None:
+            return experts[..., 0]
+        return torch.lerp(*experts.unbind(-1), (self.content_weight if weight is None else
+                                                torch.as_tensor(weight)).to(experts))
 
     def step(self, embedding: Tensor, state: SteppedState | None = None,
              context: ActionContext | None = None) -> tuple[Tensor, SteppedState]:
@@ -106,21 +142,28 @@ class StepProgressHead(ProgressHead):
         if embedding.shape != (self.input_dim,):
             raise ValueError(f'embedding has shape {tuple(embedding.shape)}, expected ({self.input_dim},)')
         frame = self._normalize(embedding)
-        first, elapsed, hidden = (frame, 1, None) if state is None else (state.first, state.elapsed + 1, state.hidden)
+        first, elapsed, hidden, content = ((frame, 1, None, None) if state is None else
+                                           (state.first, state.elapsed + 1, state.hidden, state.content))
         contexts = self._contexts_of(1, context and [context])
         log_elapsed = self._log_elapsed(frame.new_tensor([elapsed], dtype=self._sum_dtype(frame)), contexts)
         outputs, hidden = self.gru(self._gru_inputs(frame.view(1, 1, -1), first.view(1, 1, -1), log_elapsed), hidden)
         progress, _ = self._read_out(outputs, log_elapsed, contexts)
-        return progress.squeeze(), SteppedState(hidden, first, elapsed)
+        experts = [progress.squeeze()]
+        if self.content is not None:
+            by_content, content = self.content.step(embedding, content)
+            experts.append(by_content)
+        return self.blend(torch.stack(experts, dim=-1)), SteppedState(hidden, first, elapsed, content)
 
     def _read(self, padded: Tensor, contexts: Sequence[ActionContext] | None) -> tuple[Tensor, Tensor]:
-        """Return progress (B, n) and log posterior (B, n, steps) at every frame of a padded batch (B, n, D)."""
+        """Return progress (B, n, experts) and log posterior (B, n, steps) at each frame of a padded batch (B, n, D)."""
         contexts = self._contexts_of(len(padded), contexts)
         frames = self._normalize(padded)
         counts = torch.arange(1, frames.shape[1] + 1, device=frames.device, dtype=self._sum_dtype(frames))
         log_elapsed = self._log_elapsed(counts, contexts)
         outputs, _ = self.gru(self._gru_inputs(frames, frames[:, :1], log_elapsed))
-        return self._read_out(outputs, log_elapsed, contexts)
+        progress, log_posterior = self._read_out(outputs, log_elapsed, contexts)
+        experts = [progress] if self.content is None else [progress, self.content.forward_padded(padded)]
+        return torch.stack(experts, dim=-1), log_posterior
 
     @staticmethod
     def _contexts_of(count: int, contexts: Sequence[ActionContext] | None) -> list[ActionContext]:

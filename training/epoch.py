@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from datasets.json_dataset import Batch, read_ahead, to_device
+from models.step_progress_head import CONTENT_WEIGHTS
 from training.anomaly import anomaly_detection
 from training.augmentation import augment_batch
 from training.distributed import ALONE, Processes, SharedValidation
@@ -18,7 +19,7 @@ from training.report import RunReport
 from training.step import LossModule, MeanNorms, clip_limits, schedule_learning_rate, training_step
 from utils.errors import UserError
 from utils.logging import get_logger
-from utils.loss_entry import LossTerms, get_progress_lambda
+from utils.loss_entry import LossTerms, content_term, get_progress_lambda
 from utils.tensorops import seeded_draws
 
 LOGGER = get_logger(__name__)
@@ -121,7 +122,8 @@ def run_validation_epoch(model: nn.Module, val_dl_dict: Mapping[str, DataLoader]
                          shared: SharedValidation | None = None) -> dict[str, Tensor]:
     """Compute the mean losses on the validation recordings, comparable from epoch to epoch.
 
-    Every draw is seeded, and the losses get the final epoch: its lambda, and the final floor of GTCC's drop weights.
+    Every draw is seeded, and the losses get the final epoch: its lambda, and the final floor of GTCC's drop weights. A
+    content head gets the weight at which the progress loss is lowest.
 
     Args:
         model: network; its mode is given back.
@@ -146,6 +148,28 @@ def run_validation_epoch(model: nn.Module, val_dl_dict: Mapping[str, DataLoader]
             means.add(loss_fn(model(to_device(batch.videos, device)), final_epoch, times=batch.times))
     model.train(was_training)
     means.merge(shared.processes.gather)
-    result = means.means(get_progress_lambda(final_epoch, config.NUM_EPOCHS, config.PROGRESS_LOSS))
+    weight = get_progress_lambda(final_epoch, config.NUM_EPOCHS, config.PROGRESS_LOSS)
+    result = choose_content_weight(model, means.means(weight), weight)
     LOGGER.debug('validation after epoch %d: %s', epoch + 1, {name: float(value) for name, value in result.items()})
+    return result
+
+
+def choose_content_weight(model: nn.Module, means: Mapping[str, Tensor], progress_weight: float) -> dict[str, Tensor]:
+    """Set the weight of the model's content head to the one of the lowest progress loss, the smallest of equal ones.
+
+    Args:
+        model: network; one without a content head is left alone.
+        means: of the loss terms, as validation computes them.
+        progress_weight: lambda.
+
+    Returns:
+        The means with the progress loss and the total at that weight, without those at others.
+    """
+    at_weights = {weight: means[content_term(weight)] for weight in CONTENT_WEIGHTS if content_term(weight) in means}
+    result = {name: mean for name, mean in means.items() if name not in map(content_term, at_weights)}
+    if at_weights:
+        best = min(at_weights, key=lambda weight: float(at_weights[weight]))
+        model.progress_head.content_weight.fill_(best)
+        result['progress_loss'] = at_weights[best]
+        result['total_loss'] = means['alignment_loss'] + progress_weight * at_weights[best]
     return result

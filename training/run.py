@@ -87,6 +87,9 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     fill_in_sizes(config, first.width, len(splits))
     actions = list_all_actions(parts['train'], config.BACKGROUND_LABELS)
     fill_in_steps(config, actions)
+    if config.PROGRESS_LOSS.content_head and not any(parts['val'].values()):
+        LOGGER.info('no validation recordings to weigh a content head by: PROGRESS_LOSS.content_head is off')
+        config.PROGRESS_LOSS.content_head = False
     seed_everything(config.SEED)
     model = build_model(config)
     if config.PROGRESS_LOSS.enabled and config.PROGRESS_LOSS.step_durations:

@@ -11,7 +11,7 @@ from torch import Tensor
 from configs.generic_config import CONFIG
 from losses import GTCC_loss, LAV_loss, TCC_loss, VAVA_loss
 from models.progress_head import ProgressHead
-from models.step_progress_head import StepProgressHead
+from models.step_progress_head import CONTENT_WEIGHTS, StepProgressHead
 from utils.errors import UserError
 from utils.tensorops import (
     list_actions,
@@ -106,7 +106,9 @@ def get_loss_function(config_obj: Mapping, num_epochs: int | None = None) -> Cal
         losses, counts = _alignment_losses(terms, output_dict_list, epoch)
         losses['total_loss'] = losses['alignment_loss']
         if progress:
-            losses['progress_loss'], counts['progress_loss'] = progress(output_dict_list, times)
+            progress_terms, count = progress(output_dict_list, times)
+            losses.update(progress_terms)
+            counts.update(dict.fromkeys(progress_terms, count))
             weight = get_progress_lambda(epoch, epochs, progress_config)
             losses['total_loss'] = losses['alignment_loss'] + weight * losses['progress_loss']
         return LossTerms(losses, counts)
@@ -148,7 +150,7 @@ def _attached_zero(outputs: Sequence[Mapping]) -> Tensor:
 
 
 def progress_loss(outputs: Sequence[Mapping], times: Sequence[Sequence[Mapping]], *, progress_config: Mapping,
-                  background_labels: Sequence[str]) -> tuple[Tensor, int]:
+                  background_labels: Sequence[str]) -> tuple[dict[str, Tensor], int]:
     """Compare the head's progress with the truth on sampled segments; one call of the head for all.
 
     Args:
@@ -158,10 +160,11 @@ def progress_loss(outputs: Sequence[Mapping], times: Sequence[Sequence[Mapping]]
         background_labels: labels of segments that are no action.
 
     Returns:
-        The mean over segments (of the mean over frames, where sampling is 'dense'), and how many there are: without
-        one the loss is a zero attached to the graph. A head that recognises steps adds, in training,
+        'progress_loss', the mean over segments (of the mean over frames, where sampling is 'dense'), and how many there
+        are: without one the loss is a zero attached to the graph. A head that recognises steps adds, in training,
         'step_coefficient' times the cross-entropy of the step. In validation that would choose the checkpoint: on
-        people not seen in training it rises while the error of progress still falls.
+        people not seen in training it rises while the error of progress still falls. A head with a content head adds,
+        in validation, what the loss is at each weight of it, under the names of :func:`content_term`.
 
     Raises:
         ValueError: ``times`` is missing or counts other recordings than the outputs.
@@ -178,27 +181,40 @@ def progress_loss(outputs: Sequence[Mapping], times: Sequence[Sequence[Mapping]]
                                          output['progress_head']) if dense else
                          _sample_segments(embeddings, recording, progress_config, background_labels))
     if not segments:
-        return _attached_zero(outputs) + sum(weight.sum() * 0 for output in outputs
-                                             for weight in output['progress_head'].parameters()), 0
+        return {'progress_loss': _attached_zero(outputs) + sum(weight.sum() * 0 for output in outputs for weight
+                                                               in output['progress_head'].parameters())}, 0
     head = outputs[0]['progress_head']
     penalty = F.l1_loss if progress_config['loss_type'] == 'l1' else F.mse_loss
     if dense:
-        return _dense_loss(head, segments, penalty, progress_config['step_coefficient']), len(segments)
-    return penalty(head([segment.embeddings for segment in segments]),
-                   torch.stack([segment.target for segment in segments])), len(segments)
+        return _dense_losses(head, segments, penalty, progress_config['step_coefficient']), len(segments)
+    return {'progress_loss': penalty(head([segment.embeddings for segment in segments]),
+                                     torch.stack([segment.target for segment in segments]))}, len(segments)
 
 
-def _dense_loss(head: ProgressHead, segments: Sequence[SampledSegment], penalty: Callable[[Tensor, Tensor], Tensor],
-                step_coefficient: float) -> Tensor:
-    """Return the mean over segments of the mean over frames, with the recognition of steps where the head has it."""
+def content_term(weight: float) -> str:
+    """Return the name of the progress loss at a weight of the content head."""
+    return f'progress_loss_at_{weight:g}'
+
+
+def _dense_losses(head: ProgressHead, segments: Sequence[SampledSegment],
+                  penalty: Callable[[Tensor, Tensor], Tensor], step_coefficient: float) -> dict[str, Tensor]:
+    """Return the means over segments of the mean over frames, with the recognition of steps where the head has it."""
     inputs, contexts = [segment.embeddings for segment in segments], [segment.context for segment in segments]
-    recognises = isinstance(head, StepProgressHead)
-    progress, log_posteriors = head.forward_steps(inputs, contexts) if recognises else (head.forward_dense(inputs), [])
-    errors = [penalty(predicted, segment.target) for predicted, segment in zip(progress, segments, strict=True)]
-    if not (recognises and head.training):
-        return torch.stack(errors).mean()
-    recognition = _step_loss(log_posteriors, head.durations.positions(contexts))
-    return torch.stack(errors).mean() + step_coefficient * recognition
+
+    def error(predictions: Sequence[Tensor]) -> Tensor:
+        return torch.stack([penalty(predicted, segment.target)
+                            for predicted, segment in zip(predictions, segments, strict=True)]).mean()
+
+    if not isinstance(head, StepProgressHead):
+        return {'progress_loss': error(head.forward_dense(inputs))}
+    experts, log_posteriors = head.forward_experts(inputs, contexts)
+    if head.training:  # each expert learns by itself: of a blend, one could leave the work to the other
+        errors = [error(expert) for expert in zip(*(expert.unbind(-1) for expert in experts), strict=True)]
+        recognition = _step_loss(log_posteriors, head.durations.positions(contexts))
+        return {'progress_loss': torch.stack(errors).mean() + step_coefficient * recognition}
+    weights = CONTENT_WEIGHTS if head.content is not None else ()
+    return {'progress_loss': error([head.blend(expert) for expert in experts]),
+            **{content_term(weight): error([head.blend(expert, weight) for expert in experts]) for weight in weights}}
 
 
 def _step_loss(log_posteriors: Sequence[Tensor], positions: Tensor) -> Tensor:

@@ -202,6 +202,7 @@ def test_name_of_the_run_folder(options, name):
     ([*CHOICES, *STEPS, *DENSE, '--progress_pooling', 'mean'], "sampling is 'dense' and use_gru False, expected"),
     ([*CHOICES, '--config', RECOMMENDED, *DENSE[:1], 'segment'], 'give --progress_sampling dense, or set step_dur'),
     ([*CHOICES, '--condition_on_step'], 'condition_on_step: the head knows no steps; set PROGRESS_LOSS.step_dur'),
+    ([*CHOICES, '--set', 'PROGRESS_LOSS.content_head=true'], 'content_head: stands beside a head that knows durations'),
     ([*CHOICES, '--config', PLAN, '--condition_on_step'], 'condition_on_step: the head knows no steps'),
     ([*CHOICES, *STEPS, *DENSE, '--condition_on_step'], 'there is no head to give the label to; give --progress, too'),
     ([*CHOICES, '--config', RECOMMENDED, '--condition_on_step', '--set', 'PROGRESS_LOSS.enabled=false'], 'no head'),

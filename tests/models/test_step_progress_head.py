@@ -133,6 +133,25 @@ def test_step_by_step_equals_every_prefix_at_constant_cost(context, condition):
     assert shapes == {((1, 1, HIDDEN), (WIDTH,))}
 
 
+@pytest.mark.parametrize('weight', [0, 0.3, 1])
+def test_a_content_head_is_blended_in(weight):
+    head, parts = trained_head(content_head=True), segments(9, 4)
+    assert head.content_weight == 0  # until validation has told
+    head.content_weight.fill_(weight)
+    experts, _ = head.forward_experts(parts, KNOWN[:2])
+    for blended, expert, part in zip(head.forward_dense(parts, KNOWN[:2]), experts, parts, strict=True):
+        by_steps, by_content = expert.unbind(-1)
+        torch.testing.assert_close(by_content, head.content.forward_dense(part))
+        torch.testing.assert_close(blended, (1 - weight) * by_steps + weight * by_content)
+    torch.testing.assert_close(head(parts, KNOWN[:2]), torch.stack([row[-1] for row in
+                                                                    head.forward_dense(parts, KNOWN[:2])]))
+    state, expected = None, head.forward_dense(parts[0], KNOWN[:1])
+    for frame, value in zip(parts[0], expected, strict=True):
+        progress, state = head.step(frame, state, KNOWN[0])
+        torch.testing.assert_close(progress, value, rtol=0, atol=1e-5)
+    assert state.content is not None
+
+
 def test_a_state_can_be_stepped_from_twice():
     head, (segment,) = trained_head(), segments(3)
     _, state = head.step(segment[0])

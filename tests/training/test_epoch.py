@@ -1,14 +1,17 @@
 """A pass over the data: what training changes of it and validation does not, and the schedule it follows."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from datasets.json_dataset import Recording, make_train_loaders, make_validation_loaders, merge_loaders
-from training.epoch import SkippedSteps, run_training_epoch, run_validation_epoch
+from models.step_progress_head import CONTENT_WEIGHTS, StepProgressHead
+from training.epoch import SkippedSteps, choose_content_weight, run_training_epoch, run_validation_epoch
 from training.step import LossModule, build_optimizer
-from utils.loss_entry import LossTerms
+from utils.loss_entry import LossTerms, content_term
 
 WIDTH = 3
 
@@ -88,3 +91,20 @@ def test_each_epoch_has_its_learning_rate(train_epoch, config, schedule, expecte
     config.update(LEARNING_RATE=0.01, LEARNING_RATE_SCHEDULE=schedule, NUM_EPOCHS=3)
     rates = [train_epoch(epoch)[1].param_groups[0]['lr'] for epoch in range(3)]
     assert rates == pytest.approx(expected)
+
+
+def test_a_content_head_gets_the_weight_of_the_lowest_progress_loss():
+    head = StepProgressHead(WIDTH, steps=[('tea', 'cut')], content_head=True)
+    model = SimpleNamespace(progress_head=head)
+    errors = {weight: 1 + (weight - 0.6) ** 2 for weight in CONTENT_WEIGHTS}
+    means = {'alignment_loss': torch.tensor(2.0), 'progress_loss': torch.tensor(1.36), 'total_loss': torch.tensor(6.08),
+             **{content_term(weight): torch.tensor(error) for weight, error in errors.items()}}
+    chosen = choose_content_weight(model, means, progress_weight=3)
+    assert head.content_weight == pytest.approx(0.6)
+    assert chosen == {'alignment_loss': 2, 'progress_loss': 1, 'total_loss': 5}
+    equal = {**means, **dict.fromkeys(map(content_term, CONTENT_WEIGHTS), torch.tensor(1.0))}
+    choose_content_weight(model, equal, progress_weight=3)
+    assert head.content_weight == 0
+    head.content_weight.fill_(0.5)
+    without = {name: means[name] for name in ('alignment_loss', 'progress_loss', 'total_loss')}
+    assert choose_content_weight(model, without, progress_weight=3) == without and head.content_weight == 0.5

@@ -8,10 +8,10 @@ from easydict import EasyDict
 
 from models.model_multiprong import ProgressHead
 from models.step_durations import ActionContext
-from models.step_progress_head import StepProgressHead
+from models.step_progress_head import CONTENT_WEIGHTS, StepProgressHead
 from utils import loss_entry
 from utils.errors import UserError
-from utils.loss_entry import get_loss_function, get_progress_lambda
+from utils.loss_entry import content_term, get_loss_function, get_progress_lambda
 from utils.tensorops import Action, list_actions, sample_action_prefix, sample_action_segment_with_random_index
 
 WIDTH = 4
@@ -377,10 +377,44 @@ def test_recognition_teaches_the_encoder_unless_detached(step_config, detach):
     assert all(weight.grad.norm() > 0 for weight in output['progress_head'].parameters())
 
 
+@pytest.mark.parametrize('loss_type', ['l1', 'l2'])
+def test_a_content_head_learns_by_itself_and_is_weighed_in_validation(step_config, loss_type):
+    step_config.PROGRESS_LOSS.update(loss_type=loss_type, step_coefficient=0.25)
+    output = make_step_output(content_head=True)
+    head = output['progress_head']
+    torch.nn.init.normal_(head.content.fc[-2].weight, std=3)
+
+    def loss():
+        random.seed(0)
+        return get_loss_function(step_config)(output, 0, times=STEP_TIMES)
+
+    def error(weight):
+        head.content_weight.fill_(weight)
+        return float(loss()['progress_loss'].detach())
+
+    head.eval()
+    at_weights = loss()
+    terms = [name for name in at_weights if name.startswith('progress_loss_at')]
+    assert terms == list(map(content_term, CONTENT_WEIGHTS))
+    for weight in CONTENT_WEIGHTS:
+        assert error(weight) == pytest.approx(float(at_weights[content_term(weight)]), rel=1e-6)
+    assert error(0) != pytest.approx(error(1), rel=0.01)
+    head.content_weight.fill_(0)
+    by_steps, by_content = error(0), error(1)
+    head.train()
+    trained = loss()
+    assert not any(name.startswith('progress_loss_at') for name in trained)
+    step_config.PROGRESS_LOSS.step_coefficient = 0
+    assert float(loss()['progress_loss']) == pytest.approx((by_steps + by_content) / 2, rel=1e-5)
+    assert trained['progress_loss'] > loss()['progress_loss']  # the recognition of the step
+    trained['progress_loss'].backward()
+    assert all(weight.grad.norm() > 0 for weight in head.content.parameters())
+
+
 def test_the_head_learns_of_each_action_what_was_known_when_it_began(step_config, monkeypatch):
     output, seen = make_step_output(), []
-    read = output['progress_head'].forward_steps
-    monkeypatch.setattr(output['progress_head'], 'forward_steps',
+    read = output['progress_head'].forward_experts
+    monkeypatch.setattr(output['progress_head'], 'forward_experts',
                         lambda inputs, contexts: seen.append((inputs, contexts)) or read(inputs, contexts))
     step_config.PROGRESS_LOSS.samples_per_video = 1
     durations = output['progress_head'].durations
