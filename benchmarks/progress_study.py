@@ -41,9 +41,9 @@ HEADS = {
                            '--set', 'PROGRESS_LOSS.content_head=false'],
     'no correction': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.content_correction=false'],
     'no recognition': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.step_coefficient=0'],
-    'no augmentation': [*RECOMMENDED, *(option for key in ('scale', 'shift', 'noise', 'time_warp')
+    'no augmentation': [*RECOMMENDED, *(option for key in ('scale', 'shift', 'noise')
                                         for option in ('--set', f'AUGMENTATION.{key}=0'))],
-    'no time warp': [*RECOMMENDED, '--set', 'AUGMENTATION.time_warp=0'],
+    'time warp': [*RECOMMENDED, '--set', 'AUGMENTATION.time_warp=0.2'],
     'no dropout': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.dropout=0'],
     'no weight decay': [*RECOMMENDED, '--set', 'WEIGHT_DECAY=0'],
     'constant rate': [*RECOMMENDED, '--set', 'LEARNING_RATE_SCHEDULE=constant'],
