@@ -146,8 +146,8 @@ CONFIG.AUGMENTATION = EasyDict({  # of features in training, by a draw for each 
     'scale': 0.0,  # deviation of each dimension's factor, >= 0
     'shift': 0.0,  # deviation of each dimension's offset, in units of its deviation within the recording, >= 0
     'noise': 0.0,  # deviation of every entry's noise, in the same units, >= 0
-    # Deviation of the log of the recording's duration, and of each segment's besides, >= 0. 0.2 brought 0.026 for 0.028 on
-    # the demo dataset, and cost 0.094 for 0.089 on folds of cook_opti_left.
+    # Deviation of the log of the recording's duration, and of each segment's besides, >= 0. 0.2 brought 0.026 for 0.028
+    # on the demo dataset, and cost 0.094 for 0.089 on folds of cook_opti_left.
     'time_warp': 0.0,
 })
 CONFIG.CLIP_GRAD_NORM = 1.0  # largest gradient norm of the encoder, > 0
