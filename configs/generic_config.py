@@ -129,7 +129,8 @@ CONFIG.PROGRESS_LOSS = EasyDict({
     'projection_dim': 24,  # width of the projection that its GRU reads, >= 1
     'dropout': 0.2,  # share of its inputs and states that are dropped in training, in [0, 1)
     # A plain head beside it, weighed as validation recordings tell: 0 of it where content misleads on new people, all
-    # of it where content tells progress. Without validation recordings there is none.
+    # of it where content tells progress. Without validation recordings there is none. Brought MAE 0.028 for 0.083 on
+    # the demo dataset, 0.130 for 0.135 on cook_opti_left.
     'content_head': False,
     'content_correction': True,  # False: the duration of the recognised step alone
     'condition_on_step': False,  # the step's label is given to it, in training and in evaluation

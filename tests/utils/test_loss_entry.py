@@ -397,7 +397,7 @@ def test_a_content_head_learns_by_itself_and_is_weighed_in_validation(step_confi
     terms = [name for name in at_weights if name.startswith('progress_loss_at')]
     assert terms == list(map(content_term, CONTENT_WEIGHTS))
     for weight in CONTENT_WEIGHTS:
-        assert error(weight) == pytest.approx(float(at_weights[content_term(weight)]), rel=1e-6)
+        assert error(weight) == pytest.approx(float(at_weights[content_term(weight)].detach()), rel=1e-6)
     assert error(0) != pytest.approx(error(1), rel=0.01)
     head.content_weight.fill_(0)
     by_steps, by_content = error(0), error(1)
