@@ -390,14 +390,14 @@ def test_a_content_head_learns_by_itself_and_is_weighed_in_validation(step_confi
 
     def error(weight):
         head.content_weight.fill_(weight)
-        return float(loss()['progress_loss'].detach())
+        return loss()['progress_loss'].item()
 
     head.eval()
     at_weights = loss()
     terms = [name for name in at_weights if name.startswith('progress_loss_at')]
     assert terms == list(map(content_term, CONTENT_WEIGHTS))
     for weight in CONTENT_WEIGHTS:
-        assert error(weight) == pytest.approx(float(at_weights[content_term(weight)].detach()), rel=1e-6)
+        assert error(weight) == pytest.approx(at_weights[content_term(weight)].item(), rel=1e-6)
     assert error(0) != pytest.approx(error(1), rel=0.01)
     head.content_weight.fill_(0)
     by_steps, by_content = error(0), error(1)
@@ -405,7 +405,7 @@ def test_a_content_head_learns_by_itself_and_is_weighed_in_validation(step_confi
     trained = loss()
     assert not any(name.startswith('progress_loss_at') for name in trained)
     step_config.PROGRESS_LOSS.step_coefficient = 0
-    assert float(loss()['progress_loss']) == pytest.approx((by_steps + by_content) / 2, rel=1e-5)
+    assert loss()['progress_loss'].item() == pytest.approx((by_steps + by_content) / 2, rel=1e-5)
     assert trained['progress_loss'] > loss()['progress_loss']  # the recognition of the step
     trained['progress_loss'].backward()
     assert all(weight.grad.norm() > 0 for weight in head.content.parameters())
