@@ -14,12 +14,14 @@ from collections.abc import Callable, Sequence
 import torch
 from easydict import EasyDict
 
-from benchmarks.measure import describe_command, describe_machine, format_table, positive
+from benchmarks.measure import MIB, describe_command, describe_machine, format_table, in_fresh_process, positive
 from configs.entry_config import LOSS_FLAGS, OneLineParser, parse_training_arguments
 from models.build import build_model, fill_in_sizes
 from training.step import LossModule, build_optimizer, clip_gradients, clip_limits, training_step
 from utils.command_line import run_command, seed_everything
+from utils.errors import UserError
 from utils.loss_entry import LossTerms, get_loss_function, get_progress_lambda
+from utils.memory import process_memory
 
 INPUT_WIDTH = 2048
 NUM_ACTIONS = 8  # of equal length; the first and the last one are background
@@ -119,11 +121,12 @@ def _tensors(outputs: dict) -> list[str]:
     return [name for name in ('outputs', 'dropouts') if name in outputs]
 
 
-def measure_step(loss: str, length: int, batch_size: int, heads: int, repeats: int) -> dict[str, str]:
-    """Return a row of the table: the step in ms, and the share of each part in the sum of the parts.
+def measure_step(loss: str, length: int, batch_size: int, heads: int, repeats: int, threads: int) -> dict[str, str]:
+    """Return a row of the table: the step in ms, the process's most memory, and each part's share of their sum.
 
-    Whole steps and steps in parts take turns, so that a disturbance meets both.
+    Whole steps and steps in parts take turns, so that a disturbance meets both. To be called in a process of its own.
     """
+    torch.set_num_threads(threads)
     benchmark = StepBenchmark(loss, length, batch_size, heads)
     whole, parts = [], []
     for _ in range(WARM_UP_STEPS + repeats):
@@ -133,7 +136,8 @@ def measure_step(loss: str, length: int, batch_size: int, heads: int, repeats: i
     total = sum(medians.values())
     aligning = (medians['alignment'] + medians['alignment, backward']) / total
     return {'loss': loss.upper(), 'step, ms': f'{1e3 * statistics.median(whole[WARM_UP_STEPS:]):.0f}',
-            'parts, ms': f'{1e3 * total:.0f}', **{part: f'{seconds / total:.0%}' for part, seconds in medians.items()},
+            'parts, ms': f'{1e3 * total:.0f}', 'peak, MiB': f'{process_memory("VmHWM") / MIB:.0f}',
+            **{part: f'{seconds / total:.0%}' for part, seconds in medians.items()},
             'alignment in all': f'{aligning:.0%}'}
 
 
@@ -155,13 +159,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument('--threads', type=positive, default=2, help='default 2')
         parser.add_argument('--repeats', type=positive, default=15, help='timed steps of each loss, default 15')
         arguments = parser.parse_args(argv)
-        torch.set_num_threads(arguments.threads)
         print(f'{describe_command("benchmarks.training_step", argv)}\n\n{describe_machine(arguments.threads)}.\n\n'
               f'{arguments.batch_size} recordings of ({arguments.length}, {INPUT_WIDTH}) random features, '
               f'StackingEncoder, {arguments.heads} heads, progress head; shares of the sum of the parts, which are '
               'forward where they do not say backward.\n', flush=True)
-        rows = [measure_step(loss, arguments.length, arguments.batch_size, arguments.heads, arguments.repeats)
-                for loss in LOSS_FLAGS]
+        rows = [in_fresh_process(measure_step, loss, arguments.length, arguments.batch_size, arguments.heads,
+                                 arguments.repeats, arguments.threads) for loss in LOSS_FLAGS]
+        if None in rows:
+            raise UserError(f'--length {arguments.length}: a step was killed, as where memory runs out; lower it')
         print(f'{format_table(rows)}\n\n{verdict(next(row for row in rows if row["loss"] == "GTCC"))}')
 
     return run_command(command)
