@@ -70,7 +70,7 @@ def test_the_mean_skill_is_that_of_the_mean_errors(trained):
     assert mean['skill'] == pytest.approx(skill(mean), abs=1e-12)
 
 
-def test_a_task_without_test_recordings_is_left_out(trained, tmp_path, capsys, caplog):
+def test_a_task_without_test_recordings_is_left_out(trained, tmp_path, capsys):
     copied = tmp_path / trained.name
     shutil.copytree(trained, copied)
     splits = json.loads((copied / 'splits.json').read_text())

@@ -399,7 +399,6 @@ def test_a_content_head_learns_by_itself_and_is_weighed_in_validation(step_confi
     for weight in CONTENT_WEIGHTS:
         assert error(weight) == pytest.approx(at_weights[content_term(weight)].item(), rel=1e-6)
     assert error(0) != pytest.approx(error(1), rel=0.01)
-    head.content_weight.fill_(0)
     by_steps, by_content = error(0), error(1)
     head.train()
     trained = loss()
