@@ -108,13 +108,28 @@ def evaluate_checkpoint(run: RunFolder, checkpoint_type: str, device: torch.devi
         raise UserError(f'-f {run.path}: {error}; train at least one epoch') from error
     model, config, checkpoint = load_model(path, device)
     parts, reading = _load_parts(config, run)
-    folder = run.path / config.EVAL_PLOTFOLDER / path.stem
-    make_folder(folder, '', 'make the run folder writable')
-    remove_leftovers(folder)  # of a killed evaluation
+    folder = results_folder(run.path, config, path.stem)
     tables, steps = _evaluate_tasks(model, config, parts, reading, folder, device, with_alignments)
     for name, rows in tables.items():
         write_table(rows, folder / f'{name}.csv')
     return Evaluation(path.stem, checkpoint['epoch'], model.lookahead, folder, tables, steps, config)
+
+
+def results_folder(root: Path, config: EasyDict, checkpoint: str) -> Path:
+    """Make the folder of a checkpoint's tables and pictures, without what a killed evaluation left half written.
+
+    Args:
+        root: folder of the run, or of the runs that are gathered.
+        config: of the run.
+        checkpoint: its name without '.pt'.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    folder = root / config.EVAL_PLOTFOLDER / checkpoint
+    make_folder(folder, '', 'make the run folder writable')
+    remove_leftovers(folder)
+    return folder
 
 
 def _load_parts(config: EasyDict, run: RunFolder) -> tuple[dict[str, dict[str, list[Recording]]], dict]:

@@ -7,11 +7,9 @@ from pathlib import Path
 import torch
 
 from datasets.splits import load_run_splits
-from evaluation.evaluate import NOTHING_TO_TEST, Evaluation, evaluate_checkpoint, finish_tables
+from evaluation.evaluate import NOTHING_TO_TEST, Evaluation, evaluate_checkpoint, finish_tables, results_folder
 from evaluation.tables import Row, write_table
-from utils.atomic_write import remove_leftovers
 from utils.errors import UserError
-from utils.folders import make_folder
 from utils.logging import get_logger
 from utils.run_folder import RunFolder, open_run_folder
 
@@ -52,9 +50,7 @@ def gather(evaluations: Sequence[Evaluation], folder: Path) -> Evaluation:
             rows[name] += table[:-1]  # all but MEAN
     tables = finish_tables(rows)
     first = evaluations[0]
-    target = folder / first.config.EVAL_PLOTFOLDER / first.checkpoint
-    make_folder(target, '', 'make the folder of the runs writable')
-    remove_leftovers(target)  # of a killed evaluation
+    target = results_folder(folder, first.config, first.checkpoint)
     for name, table in tables.items():
         write_table(table, target / f'{name}.csv')
     epochs = ', '.join(str(evaluation.epoch) for evaluation in evaluations)
