@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks.measure import describe_command, describe_machine, format_table, positive, time_and_memory
-from benchmarks.progress_study import RECOMMENDED
+from benchmarks.progress_study import HEADS as STUDIED
 from configs.entry_config import OneLineParser, parse_training_arguments
 from models.build import build_model, fill_in_sizes
 from prediction import ActionMarker, ProgressStream, TrainedRun, predict
@@ -28,10 +28,10 @@ TENTHS = 10
 COMPARED_EVERY = 10  # frames: so often a fresh stream takes one, too
 LARGEST_RATIO = 1.1  # of a frame's cost, long stream over fresh one
 CONFIGURATIONS = {
-    'naive': RECOMMENDED,
-    'stacking, causal': [*RECOMMENDED, '--tstack'],
-    'stacking, sees ahead': [*RECOMMENDED, '--tstack', '--set', 'CAUSAL=false'],
-    "naive, plan's head": [*RECOMMENDED, '--set', 'PROGRESS_LOSS.step_durations=false'],
+    'naive': STUDIED['recommended'],
+    'stacking, causal': STUDIED['stacking encoder'],
+    'stacking, sees ahead': STUDIED['stacking, sees ahead'],
+    "naive, plan's head": STUDIED['content head alone'],
 }
 
 

@@ -38,19 +38,20 @@ class StepBenchmark:
         length: frames of each recording.
         batch_size: recordings.
         heads: heads of the network.
+        width: D of the features.
     """
 
-    def __init__(self, loss: str, length: int, batch_size: int, heads: int) -> None:
+    def __init__(self, loss: str, length: int, batch_size: int, heads: int, width: int = INPUT_WIDTH) -> None:
         options = ['1', LOSS_FLAGS[loss][0], '--dataset', 'random', '--tstack', '--mcn', '--progress']
         self.config, _ = parse_training_arguments(options, 'benchmarks.training_step')
-        fill_in_sizes(self.config, INPUT_WIDTH, heads)
+        fill_in_sizes(self.config, width, heads)
         seed_everything(self.config.SEED)
         self.model = build_model(self.config).train()
         self.optimizer = build_optimizer(self.model, self.config.LEARNING_RATE)
         self.loss = get_loss_function(self.config)
         self.alignment_loss, self.progress_loss = split_loss(self.config)
         self.limits = clip_limits(self.config)
-        self.videos = [torch.rand(length, INPUT_WIDTH) for _ in range(batch_size)]
+        self.videos = [torch.rand(length, width) for _ in range(batch_size)]
         self.times = [random_annotations(length) for _ in range(batch_size)]
 
     def run_whole(self) -> float:

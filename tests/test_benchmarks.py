@@ -27,9 +27,11 @@ from benchmarks.measure import (
     time_and_memory,
 )
 from benchmarks.training_step import StepBenchmark, random_annotations, verdict
+from configs.entry_config import parse_training_arguments
 from datasets.demo import DemoSettings, write_demo
 from losses import GTCC_loss, LAV_loss, TCC_loss, VAVA_loss
 from losses.gaussian_mixture import fit_gaussian_mixture
+from prediction import ActionMarker, ProgressStream
 from utils.command_line import seed_everything
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -167,6 +169,18 @@ def test_training_step_command_prints_a_table():
     assert result.returncode == 0, result.stderr
     rows = [line.split('|')[1].strip() for line in result.stdout.splitlines() if line.startswith('|')]
     assert sorted(rows[2:]) == ['GTCC', 'LAV', 'TCC', 'VAVA'] and 'Rule:' in result.stdout
+
+
+def test_scale_command_prints_what_reading_and_a_step_take():
+    result = run('benchmarks.scale', '--recordings', '2', '12', '--frames', '40', '--width', '6', '--steps', '2',
+                 '--step_seconds', '0.01', '--workers', '0', '--lengths', '16')
+    assert result.returncode == 0, result.stderr
+    rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in result.stdout.splitlines()
+            if line.startswith('|')]
+    assert [row[0] for row in rows if row[0][0] != '-'] == ['recordings', '2', '12', 'frames', '16']
+    assert dict(zip(rows[0], rows[2], strict=True))['waiting, 0 workers'].endswith('%')
+    assert sorted(rows[-3][1:]) == ['GTCC', 'LAV', 'TCC', 'VAVA']
+    assert all(100 < float(peak) < 2000 for peak in rows[-1][1:])
 
 
 @pytest.mark.parametrize('benchmark', [losses_command, training_step_command, progress_study, stream_command])
@@ -335,6 +349,21 @@ def test_stream_command_prints_speed_and_cost(capsys, monkeypatch):
     assert len(tables[4]) == 11 and len(tables) == 10
     assert all(float(cell) > 0 for row in tables[6:] for cell in row[1:])
     assert printed.splitlines()[-1].startswith('Rule: in no tenth')
+
+
+@pytest.mark.parametrize('name', stream_command.CONFIGURATIONS)
+def test_each_configuration_of_the_stream_predicts(name):
+    run = stream_command.random_run(stream_command.CONFIGURATIONS[name], 8)
+    stream = ProgressStream(run, stream_command.TASK)
+    stream.mark(ActionMarker(stream_command.label_of(0)))
+    rows = [row for frame in torch.randn(20, 8).numpy() for row in stream.push(frame)]
+    assert len(rows) == 20 - run.delay and all(0 < row.progress < 1 for row in rows)
+
+
+@pytest.mark.parametrize('name', [*progress_study.HEADS, *progress_study.ALIGNMENT])
+def test_each_configuration_of_a_study_is_one(name):
+    options = {**progress_study.HEADS, **progress_study.ALIGNMENT}[name]
+    parse_training_arguments(['1', *options, '--dataset', 'tiny'], 'multitask_train.py')
 
 
 def test_the_cost_of_a_stream_is_flat_where_no_tenth_stands_out():
