@@ -35,6 +35,7 @@ HEADS = {
     'plan': ['--gtcc', '--tstack', '--mcn', '--config', str(CONFIGS / 'progress_plan.json')],
     'dense': ['--gtcc', '--tstack', '--mcn', '--progress', '--progress_sampling', 'dense'],
     'recommended': RECOMMENDED,
+    'bf16': [*RECOMMENDED, '--amp'],
     'label given': [*RECOMMENDED, '--condition_on_step'],
     'no content head': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.content_head=false'],
     'content head alone': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.step_durations=false',

@@ -54,10 +54,11 @@ class StepBenchmark:
         self.videos = [torch.rand(length, width) for _ in range(batch_size)]
         self.times = [random_annotations(length) for _ in range(batch_size)]
 
-    def run_whole(self) -> float:
-        """Run a step as training does, and return its seconds."""
+    def run_whole(self, *, amp: bool = False) -> float:
+        """Run a step as training does, with or without --amp, and return its seconds."""
         started = time.perf_counter()
-        training_step(LossModule(self.model, self.loss), self.optimizer, self.videos, self.times, 0, self.limits)
+        module = LossModule(self.model, self.loss, amp=amp)
+        training_step(module, self.optimizer, self.videos, self.times, 0, self.limits)
         return time.perf_counter() - started
 
     def run_parts(self) -> dict[str, float]:
@@ -125,19 +126,23 @@ def _tensors(outputs: dict) -> list[str]:
 def measure_step(loss: str, length: int, batch_size: int, heads: int, repeats: int, threads: int) -> dict[str, str]:
     """Return a row of the table: the step in ms, the process's most memory, and each part's share of their sum.
 
-    Whole steps and steps in parts take turns, so that a disturbance meets both. To be called in a process of its own.
+    Whole steps, steps in bf16 and steps in parts take turns, so that a disturbance meets all. To be called in a process
+    of its own.
     """
     torch.set_num_threads(threads)
     benchmark = StepBenchmark(loss, length, batch_size, heads)
-    whole, parts = [], []
+    whole, rounded, parts = [], [], []
     for _ in range(WARM_UP_STEPS + repeats):
         whole.append(benchmark.run_whole())
+        rounded.append(benchmark.run_whole(amp=True))
         parts.append(benchmark.run_parts())
+    step, amp = (1e3 * statistics.median(steps[WARM_UP_STEPS:]) for steps in (whole, rounded))
     medians = {part: statistics.median(step[part] for step in parts[WARM_UP_STEPS:]) for part in parts[0]}
     total = sum(medians.values())
     aligning = (medians['alignment'] + medians['alignment, backward']) / total
-    return {'loss': loss.upper(), 'step, ms': f'{1e3 * statistics.median(whole[WARM_UP_STEPS:]):.0f}',
-            'parts, ms': f'{1e3 * total:.0f}', 'peak, MiB': f'{process_memory("VmHWM") / MIB:.0f}',
+    return {'loss': loss.upper(), 'step, ms': f'{step:.0f}', 'with --amp, ms': f'{amp:.0f}',
+            'step / --amp': f'{step / amp:.2f}', 'parts, ms': f'{1e3 * total:.0f}',
+            'peak, MiB': f'{process_memory("VmHWM") / MIB:.0f}',
             **{part: f'{seconds / total:.0%}' for part, seconds in medians.items()},
             'alignment in all': f'{aligning:.0%}'}
 

@@ -37,7 +37,7 @@ VALUE_FLAGS = {
 SWITCHES = {
     'mcn': 'ARCHITECTURE.MCN', 'progress': 'PROGRESS_LOSS.enabled', 'debug': 'DEBUG',
     'detect_anomaly': 'DETECT_ANOMALY', 'freeze_encoder': 'FREEZE_ENCODER',
-    'condition_on_step': 'PROGRESS_LOSS.condition_on_step',
+    'condition_on_step': 'PROGRESS_LOSS.condition_on_step', 'amp': 'AMP',
 }
 OFF_SWITCHES = {'no_tensorboard': 'TENSORBOARD'}  # and those that switch one off
 Layer = tuple[str, dict[str, Any]]  # where settings come from, and the settings by their dotted keys
@@ -110,6 +110,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--init_from', metavar='RUN', help='start from the encoder and heads of the best alignment '
                                                        'checkpoint of a run')
     group.add_argument('--freeze_encoder', action='store_true', default=None, help='train the progress head alone')
+    group.add_argument('--amp', action='store_true', default=None,
+                       help='compute the network in bf16 in training: faster where the processor knows bf16')
     group.add_argument('--device', help="'auto', 'cpu', 'cuda', 'cuda:1', ...")
     group.add_argument('--workers', type=int, help='loader processes; 0 reads ahead in a thread')
 

@@ -142,6 +142,7 @@ CONFIG.PROGRESS_LOSS = EasyDict({
 ## Optimisation
 CONFIG.BATCH_SIZE = 2  # recordings of one task in a batch, >= 1
 CONFIG.LEARNING_RATE = 1e-4  # of Adam, > 0
+CONFIG.AMP = False  # training computes the network in bf16; weights, losses and progress head stay float32
 CONFIG.NUM_EPOCHS = 50  # passes over the training recordings, >= 1
 CONFIG.LEARNING_RATE_SCHEDULE = 'constant'  # 'constant', or 'cosine': falls to 0 along half a cosine over the epochs
 CONFIG.WEIGHT_DECAY = 0.0  # of Adam, decoupled from the gradient (AdamW), >= 0

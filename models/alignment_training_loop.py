@@ -76,7 +76,7 @@ def alignment_training_loop(model: nn.Module, train_dl_dict: Mapping[str, DataLo
             _tidy_up(folder, state.history, done=state.epochs_done == CONFIG.NUM_EPOCHS)
     else:
         processes.seed(CONFIG.SEED)
-    module = processes.wrap(LossModule(model, loss_fn))
+    module = processes.wrap(LossModule(model, loss_fn, amp=CONFIG.AMP))
     loader = merge_loaders(train_dl_dict, CONFIG.BATCH_SIZE, seed=CONFIG.SEED, workers=CONFIG.WORKERS,
                            rank=processes.rank, processes=processes.count)
     shared = SharedValidation(processes)

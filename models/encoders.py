@@ -272,7 +272,9 @@ class Resnet50Encoder(Encoder):
         frames = self._read(video, max(0, start - before), end)
         frames = F.pad(frames, (0, 0, 0, 0, 0, 0, max(0, before - start), 0))
         windows = frames.unfold(0, self.temporal_depth, 1).permute(0, 1, 4, 2, 3)  # (n, C, depth, H, W)
-        return self.convolutional_layers(windows).amax(dim=(2, 3, 4))
+        # On the CPU torch 2.13 gives a padded Conv3d over fewer frames than its kernel wrong weight gradients in bf16.
+        with torch.autocast('cpu', enabled=False):
+            return self.convolutional_layers(windows).amax(dim=(2, 3, 4))
 
     def _read(self, video: Tensor | np.ndarray, start: int, end: int) -> Tensor:
         """Bring frames to the network's device and precision, and nothing but them into memory."""

@@ -103,3 +103,16 @@ def test_a_start_that_does_not_fit_ends_in_one_line_before_there_is_a_run_folder
     errors = capsys.readouterr().err.strip().splitlines()
     assert expected in errors[-1] and [line for line in errors if line.startswith('error: ')] == errors[-1:]
     assert [path.name for path in (tiny / RUNS).iterdir()] == ['V1___tcc_tiny']
+
+
+def test_amp_rounds_in_training_alone_and_repeats_its_numbers(tiny):
+    options = ['--gtcc', '--tstack', '--mcn', '--progress', '-ep', '2']
+    for version, amp in (('2', ['--amp']), ('3', ['--amp']), ('4', [])):
+        assert multitask_train.main([version, *SMALL, *options, *amp]) == 0
+    rounded, again, exact = (load_checkpoint(f'{RUNS}/V{version}___GTCC_tiny/ckpt/last.pt') for version in '234')
+    assert without_seconds(rounded) == without_seconds(again)
+    assert same(rounded, again) == set(rounded['model_state_dict'])
+    assert [run['config']['AMP'] for run in (rounded, exact)] == [True, False]
+    one, other = (run['history'][0] for run in (rounded, exact))  # by the second epoch so small a network has diverged
+    assert one['train_alignment'] != other['train_alignment']
+    assert one['val_total'] == pytest.approx(other['val_total'], rel=0.05)

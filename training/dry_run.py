@@ -60,7 +60,7 @@ def dry_run(model: nn.Module, loss_fn: Callable[..., LossTerms], train: Loaders,
     """
     datasets = {task: loader.dataset for task, loader in train.items()}
     smallest, largest = extreme_batches(datasets, config.BATCH_SIZE)
-    module = LossModule(model.to(device), loss_fn)
+    module = LossModule(model.to(device), loss_fn, amp=config.AMP)
     optimizer = build_optimizer(model, config.LEARNING_RATE, config.PROGRESS_LOSS.head_learning_rate,
                                 config.WEIGHT_DECAY)
     with _in_memory(datasets, largest):

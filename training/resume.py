@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from configs.generic_config import CONFIG
+from configs.validation import flatten
 from training.distributed import ALONE, Processes
 from training.history import History
 from utils.ckpt_save import load_checkpoint, to_plain
@@ -99,7 +101,8 @@ def resume_run(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, c
 
 
 def _check_same_settings(path: Path, stored: Mapping, given: Mapping) -> None:
-    """Refuse to go on under settings that would change what is computed."""
+    """Refuse to go on under settings that would change what is computed; one that is new since then had its default."""
+    stored, given = ({**flatten(to_plain(CONFIG)), **flatten(settings)} for settings in (stored, given))
     for key in sorted(set(stored) | set(given)):
         if key not in FREE_SETTINGS and stored.get(key) != given.get(key):
             raise UserError(f'--resume: {key} is {given.get(key)!r}, but {path} was written with {stored.get(key)!r}; '

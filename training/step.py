@@ -16,21 +16,34 @@ class LossModule(nn.Module):
     Args:
         model: network; takes a list of videos.
         loss_fn: what ``get_loss_function`` returned.
+        amp: compute the network in bf16 where that serves (autocast) in training mode; the losses, and the progress
+            head, which they call, read its outputs as float32.
     """
 
-    def __init__(self, model: nn.Module, loss_fn: Callable[..., LossTerms]) -> None:
+    def __init__(self, model: nn.Module, loss_fn: Callable[..., LossTerms], *, amp: bool = False) -> None:
         super().__init__()
-        self.model, self.loss_fn = model, loss_fn
+        self.model, self.loss_fn, self.amp = model, loss_fn, amp
 
     def forward(self, videos: Sequence, times: Sequence[dict], epoch: int) -> LossTerms:
         """Return the loss terms of a batch; ``epoch`` counts from 0.
 
         An empty batch, that of a process for which none was left, gives zeros attached to a weight; they count nothing.
         """
+        weight = next(weight for weight in self.model.parameters() if weight.requires_grad)
         if not videos:
-            zero = next(weight for weight in self.model.parameters() if weight.requires_grad).sum() * 0
+            zero = weight.sum() * 0
             return LossTerms({'alignment_loss': zero, 'total_loss': zero}, [])
-        return self.loss_fn(self.model(videos), epoch, times=times)
+        if not (self.amp and self.training):
+            return self.loss_fn(self.model(videos), epoch, times=times)
+        with torch.autocast(weight.device.type, torch.bfloat16):
+            outputs = self.model(videos)
+        return self.loss_fn(_in_float32(outputs), epoch, times=times)
+
+
+def _in_float32(outputs: Mapping) -> dict:
+    """Return a model's outputs with all tensors in float32."""
+    return {name: [tensor.float() for tensor in value] if isinstance(value, list) else value
+            for name, value in outputs.items()}
 
 
 def build_optimizer(model: nn.Module, learning_rate: float, head_learning_rate: float | None = None,

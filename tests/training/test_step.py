@@ -1,6 +1,7 @@
 """One training step: two groups, two clips, and nothing done where a number is not finite."""
 
 import math
+import random
 
 import pytest
 import torch
@@ -209,6 +210,42 @@ def test_a_step_moves_head_and_encoder(config, mcn, use_gru):
         assert any(name.startswith(part) for name in moved)
     assert {name for name in before if name.startswith('progress_head.fc')} <= moved
     assert any('progress_head' not in name for name in moved)
+
+
+def test_amp_computes_the_network_in_bf16_in_training_and_nothing_else(config):
+    make_small(config, 'GTCC', mcn=True)
+    model, seen = build_model(config), {}
+
+    def loss_fn(output, epoch, times):
+        seen.update({name: [tensor.dtype for tensor in value] for name, value in output.items()
+                     if name != 'progress_head'})
+        assert output['progress_head'] is model.progress_head and not torch.is_autocast_enabled('cpu')
+        return LossTerms({'total_loss': sum(video.sum() for video in output['outputs'])}, [])
+
+    model.base_model.fc_layers[0].register_forward_hook(lambda layer, given, result: seen.update(layer=result.dtype))
+    module = LossModule(model, loss_fn, amp=True)
+    for mode, layer in ((True, torch.bfloat16), (False, torch.float32)):
+        module.train(mode)([torch.randn(12, WIDTH), torch.randn(14, WIDTH)], [], 0)['total_loss'].backward()
+        assert seen == {'layer': layer, 'outputs': [torch.float32] * 2, 'attentions': [torch.float32] * 2,
+                        'dropouts': [torch.float32] * 2}
+    assert all(weight.dtype == torch.float32 for weight in model.parameters())
+
+
+@pytest.mark.parametrize('architecture', ['naive', 'temporal_stacking', 'resnet50', 'identity'])
+def test_gradients_with_amp_are_those_without_but_for_rounding(config, architecture):
+    make_small(config, 'LAV', mcn=True, architecture=architecture)
+    videos = [torch.randn(length, WIDTH, *((3, 3) if architecture == 'resnet50' else ())) for length in (12, 14)]
+    times = [{'step': ['cut'], 'start_frame': [2], 'end_frame': [9], 'name': name} for name in 'ab']
+    gradients = []
+    for amp in (False, True):
+        torch.manual_seed(0)
+        random.seed(0)
+        model = build_model(config).train()
+        LossModule(model, get_loss_function(config), amp=amp)(videos, times, 0)['total_loss'].backward()
+        gradients.append(torch.cat([weight.grad.flatten() for weight in model.parameters()]))
+    exact, rounded = gradients
+    assert not torch.equal(exact, rounded)
+    torch.testing.assert_close(rounded, exact, rtol=0, atol=0.05 * float(exact.norm()))
 
 
 @pytest.mark.parametrize('loss', ['tcc', 'LAV', 'VAVA', 'GTCC'])
