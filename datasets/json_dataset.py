@@ -22,7 +22,7 @@ from datasets.feature_files import (
     open_recording,
     small_enough_to_check,
 )
-from datasets.kept_frames import SelectedFrames, follow_frames, kept_frames
+from datasets.kept_frames import SelectedFrames, follow_frames, kept_frames, select_frames
 from utils.errors import UserError
 
 
@@ -158,10 +158,7 @@ class RecordingDataset(Dataset):
         if path in self._unchecked:
             check_finite(array, path)
             self._unchecked.discard(path)
-        used = kept_frames(len(array), self._skip_rate, self._max_frames)
-        if self._frames and not isinstance(used, range):
-            return SelectedFrames(array, used)
-        kept = array[::self._skip_rate] if isinstance(used, range) else array[used]
+        kept = select_frames(array, kept_frames(len(array), self._skip_rate, self._max_frames))
         return kept if self._frames else torch.from_numpy(np.array(kept, dtype=np.float32))
 
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from datasets.feature_files import FRAME_RANK
+
 
 def kept_frames(num_frames: int, skip_rate: int = 1, max_frames: int | None = None) -> Sequence[int]:
     """Return the numbers of the frames that are used, in order.
@@ -60,3 +62,15 @@ class SelectedFrames:
 
     def __getitem__(self, index: int | slice) -> np.ndarray:
         return self._array[self._frames[index]]
+
+
+def select_frames(array: np.ndarray, frames: Sequence[int]) -> np.ndarray | SelectedFrames:
+    """Return the frames of a recording that are used; of a memory-mapped (T, C, H, W) none is read.
+
+    Args:
+        array: (T, D) or (T, C, H, W).
+        frames: from :func:`kept_frames`.
+    """
+    if isinstance(frames, range):
+        return array[frames.start:frames.stop:frames.step]
+    return SelectedFrames(array, frames) if array.ndim == FRAME_RANK else array[frames]

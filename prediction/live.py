@@ -53,6 +53,10 @@ class ProgressStream:
         except ValueError as error:
             raise UserError(f'{name}: the run {run.name} cannot read one ({error}); predict whole recordings'
                             ) from error
+        if run.max_frames:
+            run.warn_once('max_frames', f'{name}: the run looks at {run.max_frames} frames of a recording at most, '
+                                        'evenly chosen, but in a stream at every one: from a longer recording they '
+                                        'come faster here than in training')
         self._marker: ActionMarker | None = ActionMarker()
         self._waiting: deque[tuple[int, ActionMarker | None]] = deque()  # frames whose embedding is still to come
         self._seen = self._marked_at = 0  # frames, and of those the ones before the last marker

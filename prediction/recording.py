@@ -9,7 +9,7 @@ from torch import Tensor
 
 from datasets.feature_files import FRAME_RANK, check_finite
 from datasets.json_dataset import to_device
-from datasets.kept_frames import skip_frames
+from datasets.kept_frames import follow_frames, kept_frames, select_frames
 from prediction.frame_progress import FrameProgress
 from prediction.segments import Segment, check_segments
 from prediction.trained_run import TrainedRun
@@ -26,7 +26,8 @@ class Prediction:
     Attributes:
         actions: the actions, in order; their frames count those that the run looks at, both ends inclusive, and their
             name is None where it was not given.
-        frames: (n,), numbers of those frames in the recording: all of them, or every ``SKIP_RATE``-th.
+        frames: (n,), numbers of those frames in the recording: all of them, or what ``SKIP_RATE`` and ``MAX_FRAMES``
+            leave.
         progress: (n,) in [0, 1], NaN in the background.
     """
 
@@ -70,10 +71,11 @@ def predict(run: TrainedRun, features: np.ndarray | Tensor, segments: Sequence[S
     features = features.detach().cpu().numpy() if isinstance(features, Tensor) else np.asarray(features)
     run.check_shape(features.shape, name)
     check_finite(features, name)
-    actions = _actions_of(run, segments, len(features), name)
+    used = kept_frames(len(features), run.skip_rate, run.max_frames)
+    actions = _actions_of(run, segments, len(features), used, name)
     for label in dict.fromkeys(action.name for action in actions):
         run.check_label(task, label, name)
-    kept = features[::run.skip_rate]
+    kept = select_frames(features, used)
     # Frames stay memory-mapped: the encoder reads them in chunks.
     video = kept if run.rank == FRAME_RANK else torch.from_numpy(np.array(kept, dtype=np.float32))
     embedding = run.model(to_device([video], run.device))['outputs'][0].float()
@@ -83,17 +85,17 @@ def predict(run: TrainedRun, features: np.ndarray | Tensor, segments: Sequence[S
                                         run.head.contexts(task, actions))
         for action, curve in zip(actions, curves, strict=True):
             progress[action.start:action.end + 1] = curve.double().cpu().numpy()
-    return Prediction(actions, np.arange(len(kept)) * run.skip_rate, progress)
+    return Prediction(actions, np.asarray(used), progress)
 
 
-def _actions_of(run: TrainedRun, segments: Sequence[Sequence] | None, num_frames: int, name: str) -> list[Action]:
+def _actions_of(run: TrainedRun, segments: Sequence[Sequence] | None, num_frames: int, used: Sequence[int],
+                name: str) -> list[Action]:
     """Return the actions of a recording in the frames that the run looks at, by way of a dataset's annotation."""
     segments = [Segment(0, num_frames)] if segments is None else [Segment(*segment) for segment in segments]
     check_segments(segments, num_frames, name)
     times = {'step': [segment.label for segment in segments], 'start_frame': [segment.start for segment in segments],
              'end_frame': [segment.end - 1 for segment in segments], 'name': name}
-    kept = skip_frames(times, run.skip_rate)
-    actions = list_actions(kept, -(-num_frames // run.skip_rate), run.config.BACKGROUND_LABELS)
+    actions = list_actions(follow_frames(times, used), len(used), run.config.BACKGROUND_LABELS)
     if not actions:
         LOGGER.warning('%s: none of its %d segments is an action that holds a frame; nothing to predict', name,
                        len(segments))

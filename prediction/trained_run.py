@@ -56,6 +56,11 @@ class TrainedRun:
         return self.config.SKIP_RATE
 
     @property
+    def max_frames(self) -> int | None:
+        """Frames of a whole recording that count at most; None: all."""
+        return self.config.get('MAX_FRAMES')  # the first runs store none
+
+    @property
     def delay(self) -> int:
         """Frames after the current one that its progress depends on."""
         return self.model.lookahead * self.skip_rate
@@ -102,7 +107,7 @@ class TrainedRun:
             if self.head.condition_on_step:
                 raise UserError(f'--task: none given, but the head is told the step (condition_on_step), which belongs '
                                 f'to a task; give one of {", ".join(self.tasks)}')
-            self._warn_once('task', 'no --task: the head takes the steps of every task for possible, and the recording '
+            self.warn_once('task', 'no --task: the head takes the steps of every task for possible, and the recording '
                                     f'for one of average pace; known are {", ".join(self.tasks)}')
         return task
 
@@ -124,10 +129,11 @@ class TrainedRun:
             raise UserError(f'{where}: an action without label, but the head is told the step (condition_on_step); '
                             f'give each action one of {", ".join(known)}')
         if label is not None and label not in known:
-            self._warn_once(f'label {label}', f'{where}: the head does not know the label {label!r}: its action says '
+            self.warn_once(f'label {label}', f'{where}: the head does not know the label {label!r}: its action says '
                                               f'nothing of the pace; known are {", ".join(known)}')
 
-    def _warn_once(self, subject: str, message: str) -> None:
+    def warn_once(self, subject: str, message: str) -> None:
+        """Log a warning, unless there was one of this subject."""
         if subject not in self._warnings:
             self._warnings.add(subject)
             LOGGER.warning(message)

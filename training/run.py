@@ -87,7 +87,7 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     fill_in_sizes(config, first.width, len(splits))
     actions = list_all_actions(parts['train'], config.BACKGROUND_LABELS)
     fill_in_steps(config, actions)
-    if config.PROGRESS_LOSS.content_head and not any(parts['val'].values()):
+    if config.PROGRESS_LOSS.enabled and config.PROGRESS_LOSS.content_head and not any(parts['val'].values()):
         LOGGER.info('no validation recordings to weigh a content head by: PROGRESS_LOSS.content_head is off')
         config.PROGRESS_LOSS.content_head = False
     seed_everything(config.SEED)
@@ -108,9 +108,9 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
         if not arguments.resume:
             create_run_folder(run_path, to_plain(config), splits, overwrite=arguments.overwrite)
         log_to_file(RunFolder(run_path).log)
-    LOGGER.info('%s: %d train, %d val, %d test recordings of %d tasks; %d parameters; on %s', config.EXPERIMENTNAME,
-                *count_recordings(parts), len(splits), sum(weight.numel() for weight in model.parameters()),
-                processes)
+    LOGGER.info('%s: %d train, %d val, %d test recordings of %d task%s; %d parameters; on %s', config.EXPERIMENTNAME,
+                *count_recordings(parts), len(splits), 's' * (len(splits) > 1),
+                sum(weight.numel() for weight in model.parameters()), processes)
     report = RunReport([recording.handle for members in parts['train'].values() for recording in members],
                        explain_unused(config, recordings, parts))
     with stop_on_signals(StopRequest(processes.largest, announce=processes.first)) as stop:

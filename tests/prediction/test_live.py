@@ -63,6 +63,15 @@ def test_a_run_that_skips_frames_skips_them_in_a_stream_too(make_run, make_featu
     assert run.delay == delay * 3 and [row.frame for row in streamed] == list(range(0, 51, 3))
 
 
+def test_a_stream_is_looked_at_whole_whatever_a_run_looks_at_of_a_recording(make_run, make_features, caplog):
+    run, features = make_run('--naive', '--max_frames', '10'), make_features(24)
+    for _ in range(2):
+        assert_same(list(stream(run, features)), predict(make_run('--naive'), features))
+    assert caplog.text.count('looks at 10 frames of a recording at most') == 1
+    whole = list(stream(run, features[:10]))
+    assert_same(whole, predict(run, features[:10]))
+
+
 def test_progress_comes_after_the_delay_and_the_rest_at_the_end(make_run, make_features):
     run, features = make_run('--tstack'), make_features(12)
     progress = ProgressStream(run)

@@ -16,6 +16,7 @@ STEP_HEAD = ['--progress_sampling', 'dense', '--set', 'PROGRESS_LOSS.step_durati
 RUNS = {
     'steps': ['--naive', *STEP_HEAD],
     'label given, skips frames': ['--naive', *STEP_HEAD, '--condition_on_step', '--set', 'SKIP_RATE=2'],
+    'at most 60 frames': ['--naive', *STEP_HEAD, '--max_frames', '60', '--set', 'SKIP_RATE=2'],
     'plan, sees ahead': ['--tstack']}
 
 
@@ -85,6 +86,15 @@ def test_rows_number_the_actions_and_leave_the_background_empty(make_run, make_f
     assert [row.progress is None for row in rows] == [True, False, False, True, True, False]
     assert rows[0].cells() == ['0', '', '', ''] and rows[1].cells()[:3] == ['1', '0', 'a']
     assert float(rows[1].cells()[3]) == pytest.approx(rows[1].progress, abs=1e-6)
+
+
+@pytest.mark.parametrize(('encoder', 'width', 'shape'), [('--naive', 6, (22, 6)), ('--resnet50', 2, (22, 2, 3, 3))])
+def test_of_a_long_recording_the_frames_count_that_training_chooses(make_run, make_features, encoder, width, shape):
+    features = make_features(*shape)
+    prediction = predict(make_run(encoder, '--max_frames', '7', width=width), features, [(4, 20, 'a')])
+    assert prediction.frames.tolist() == [0, 3, 6, 9, 12, 15, 18]  # floor(22 i / 7)
+    chosen = predict(make_run(encoder, width=width), features[prediction.frames], [(2, 7, 'a')])
+    np.testing.assert_array_equal(prediction.progress, chosen.progress)
 
 
 @pytest.mark.parametrize('convert', [torch.from_numpy, lambda array: array.astype(np.float64), np.ndarray.tolist])
