@@ -50,7 +50,7 @@ class RunReport:
         LOGGER.log(logging.WARNING if skipped else logging.INFO,
                    '%d steps taken, %d skipped because loss or gradient was not finite', self.steps, skipped)
         for reason, handles in self._reasons(used).items():
-            LOGGER.info('%d recordings %s: %s', len(handles), reason, name_some(handles))
+            LOGGER.info('%d recording%s %s: %s', len(handles), 's' * (len(handles) > 1), reason, name_some(handles))
         LOGGER.info('max memory: %.0f MiB of %s', memory / 2**20, 'the GPU' if torch.cuda.is_initialized() else
                     'the process')
 

@@ -30,7 +30,7 @@ def test_steps_are_counted_and_recordings_without_one_are_named(log):
     report.add(batch('d'), LossTerms({}, []), taken=True)
     report.log(skipped=1)
     assert log()[0] == '2 steps taken, 1 skipped because loss or gradient was not finite'
-    assert log()[1:-1] == ['1 recordings without an action: b', '1 recordings never used, alone: e',
+    assert log()[1:-1] == ['1 recording without an action: b', '1 recording never used, alone: e',
                            '2 recordings never used, every step with them was skipped: c, d']
     assert log()[-1].startswith('max memory: ') and log()[-1].endswith('MiB of the process')
 
