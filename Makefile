@@ -37,11 +37,13 @@ docs-check: $(INSTALLED)  # runs every command of the documents
 bench: $(INSTALLED)
 	$(RUN) -m benchmarks.losses
 	$(RUN) -m benchmarks.training_step
+	$(RUN) -m benchmarks.training_step --length 2000 --repeats 3
 	$(RUN) -m benchmarks.mixture_fit
+	$(RUN) -m benchmarks.scale
 
 bench-training: $(INSTALLED)
-	$(RUN) -m benchmarks.stress
-	$(RUN) -m benchmarks.alignment_quality
+	$(RUN) -m benchmarks.stress --threads 1
+	$(RUN) -m benchmarks.alignment_quality --threads 1
 
 study: $(INSTALLED)
 	$(RUN) -m benchmarks.progress_study --study heads

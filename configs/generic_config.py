@@ -11,7 +11,7 @@ CONFIG = EasyDict()
 ## What is run
 CONFIG.VERSION = '1'  # name of the run in its folder; letters, digits, '.', '_' and '-'
 CONFIG.EXPERIMENTNAME = None  # name of the run folder; None: put together from version, loss, dataset and message
-CONFIG.MULTITASK = True  # one model over all tasks of the dataset
+CONFIG.MULTITASK = True  # one model over all tasks of the dataset; filled in by the program that trains
 CONFIG.SEED = 0  # seeds every draw; on the CPU the same seed gives the same numbers
 CONFIG.DEVICE = 'auto'  # 'auto' (a GPU where there is one), 'cpu', 'cuda', 'cuda:1', ...
 CONFIG.DEBUG = False  # verbose log
@@ -21,7 +21,7 @@ CONFIG.DETECT_ANOMALY = False  # ends the run where a value first stops being fi
 ############################
 ## Data
 CONFIG.DATASET_NAME = None  # NAME of NAME.json; 'cmu' and 'egtea' are the tasks of egoprocel with that suffix
-CONFIG.DATAFOLDER = None  # folder of the recordings' .npy files; filled in from $DATASET_PATH
+CONFIG.DATAFOLDER = None  # folder of the recordings' .npy files; filled in, from $DATASET_PATH
 CONFIG.BACKGROUND_LABELS = ['0', 'SIL', 'background']  # labels of segments that are no action
 CONFIG.TIME_SCALE = 'auto'  # 'auto', 'median', or annotation frames per feature frame (> 0)
 CONFIG.TRAIN_SPLIT = [0.75, 0.10, 0.15]  # shares of train, val and test recordings per task; they sum to 1

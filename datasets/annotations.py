@@ -127,7 +127,7 @@ def _short(value: object) -> str:
 
 def check_name(where: str, name: object, use: str) -> None:
     """Refuse what cannot name a file or folder, or would leave the folder it belongs to."""
-    expected = f'expected the name of a {use}: 1 to {MAX_NAME_BYTES} characters, without a slash, backslash or control'
+    expected = f'expected the name of a {use}: 1 to {MAX_NAME_BYTES} bytes, without a slash, backslash or control'
     if not isinstance(name, str) or not name.strip():
         raise UserError(f'{where}: {_short(name)} is no name, {expected} character; rename it')
     outside = name in ('.', '..') or '/' in name or '\\' in name

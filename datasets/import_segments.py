@@ -221,11 +221,11 @@ def read_bundle_parts(arguments: argparse.Namespace) -> dict[str, list[str]] | N
     return parts
 
 
-def import_dataset(arguments: argparse.Namespace) -> tuple[list[ImportedRecording], Splits]:
+def import_dataset(arguments: argparse.Namespace) -> tuple[list[ImportedRecording], Splits, bool]:
     """Read everything, then write the dataset.
 
     Returns:
-        What was written: recordings and their split.
+        What was written: recordings and their split; and whether that is the split of bundles.
 
     Raises:
         UserError: any mistake in options or files; nothing is written then.
@@ -245,7 +245,7 @@ def import_dataset(arguments: argparse.Namespace) -> tuple[list[ImportedRecordin
                                  max_mismatch=arguments.max_mismatch, sample_rate=arguments.sample_rate)
     splits = _choose_splits(parts, tasks, arguments.val_share)
     write_dataset(paths, recordings, splits, sample_rate=arguments.sample_rate)
-    return recordings, splits
+    return recordings, splits, parts is not None
 
 
 def _choose_splits(parts: Mapping[str, Sequence[str]] | None, tasks: Mapping[str, str], val_share: float) -> Splits:
@@ -261,8 +261,8 @@ def _choose_splits(parts: Mapping[str, Sequence[str]] | None, tasks: Mapping[str
     return splits
 
 
-def print_summary(name: str, recordings: Sequence[ImportedRecording], splits: Splits) -> None:
-    """Say what was written and what to do with it."""
+def print_summary(name: str, recordings: Sequence[ImportedRecording], splits: Splits, bundled: bool) -> None:
+    """Say what was written and what to do with it; see :func:`import_dataset`."""
     paths = OutputPaths(name)
     for task, count in Counter(recording.task for recording in recordings).items():
         labels = [label for recording in recordings if recording.task == task for label in recording.segments['labels']]
@@ -271,8 +271,8 @@ def print_summary(name: str, recordings: Sequence[ImportedRecording], splits: Sp
         print(f'{task}: {count} recordings ({parts}), {len(actions)} actions of {len(set(actions))} labels, '
               f'{len(labels) - len(actions)} background segments')
     if not any(parts['val'] for parts in splits.values()):
-        print('No recording validates, so training picks its checkpoints by the training loss; --val_share 0.1 sets '
-              'some aside.')
+        print('No recording validates, so training picks its checkpoints by the training loss'
+              + ('; --val_share 0.1 sets some aside.' if bundled else '.'))
     print(f'Wrote {paths.features}, {paths.annotations} and {paths.splits}. Look at it, and train on it:\n\n'
           f'python -m datasets.check {name} --splits {shlex.quote(str(paths.splits))} -o {name}.png\n'
           f'python multitask_train.py 1 --dataset {name} --splits {shlex.quote(str(paths.splits))} '

@@ -41,7 +41,8 @@ def fit_gaussian_mixture(alpha: Tensor, n_components: int, iterations: int, *,
     It maximises the weighted log-likelihood ``sum_j alpha_j log sum_k w_k N(j; mu_k, sigma_k^2)`` among variances of
     0.5 squared frames and more. The means start evenly over the sequence, the deviations at 0.3 times their spacing,
     the weights equal. All steps but the last go 1.7 times as far as expectation-maximisation would, weights and
-    variances in the logarithm: below a factor of 2 that converges where the plain steps do, and sooner.
+    variances in the logarithm: below a factor of 2 that converges where the plain steps do, and sooner. Where more than
+    256 indices have weight, all but the last 4 steps see runs of neighbours as one index.
 
     Args:
         alpha: (R, N), >= 0, each row of positive sum: the weight of each index. Zeros past a row's length.

@@ -51,7 +51,8 @@ def VAVA_loss(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1
         gamma: weight of the contrastive terms, >= 0.
         zeta: cost of the virtual frame, a squared distance, > 0.
         delta: deviation of the prior, in frames, > 0.
-        global_step: counted from 0; the phase ``0.999^(global_step + 1)`` leads from order to optimality.
+        global_step: steps so far, from 0; training gives the epoch. The phase ``0.999^(global_step + 1)`` leads from
+            order to optimality.
         reduction: 'mean' or 'sum'.
 
     Returns:

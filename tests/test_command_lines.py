@@ -278,7 +278,15 @@ def test_an_existing_run_is_kept_unless_overwritten(broken, capsys):
     assert multitask_train.main([*command, '--overwrite']) == 0
     config = losses.with_name('config.json').read_bytes()
     assert 'LEARNING_RATE' in refused(capsys, multitask_train, *command, '--resume', '-lr', '0.5')
-    assert '--splits: not with --resume' in refused(capsys, multitask_train, *command, '--resume', '--splits', 'x.json')
+    splits = losses.with_name('splits.json')
+    other = json.loads(splits.read_text())
+    parts = next(iter(other['splits'].values()))
+    parts['train'], parts['test'] = parts['train'] + parts['test'], []
+    another = broken / 'other.json'
+    another.write_text(json.dumps(other))
+    message = refused(capsys, multitask_train, *command, '--resume', '--splits', another)
+    assert f'--splits {another}: another split than that of the run, ' in message
+    assert multitask_train.main([*command, '--resume', '--splits', str(splits)]) == 0
     assert losses.with_name('config.json').read_bytes() == config
     assert multitask_train.main([*command, '--resume']) == 0
 

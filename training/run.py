@@ -55,11 +55,15 @@ def choose_run_splits(config: EasyDict, recordings: RecordingsByTask, arguments:
     """Return the split of a run: the one ``stored`` where it goes on, else that of --splits or of the shares.
 
     Raises:
-        UserError: --splits beside --resume, or the split does not fit the dataset.
+        UserError: the split does not fit the dataset, or is not the one of the run that goes on.
     """
-    if arguments.resume and arguments.splits:
-        raise UserError('--splits: not with --resume, which keeps the split of the run; leave it out')
-    return load_run_splits(stored) if arguments.resume else choose_splits(config, recordings, arguments.splits)
+    if not arguments.resume:
+        return choose_splits(config, recordings, arguments.splits)
+    kept = load_run_splits(stored)
+    if arguments.splits and choose_splits(config, recordings, arguments.splits) != kept:
+        raise UserError(f'--splits {arguments.splits}: another split than that of the run, {stored}, which --resume '
+                        'keeps; leave --splits out')
+    return kept
 
 
 def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, splits: Splits,

@@ -56,11 +56,11 @@ def remove_leftovers(folder: Path) -> None:
     with suppress(OSError):  # leftovers do no harm: where they cannot be removed they stay
         for path in list(folder.iterdir()):
             match = PARTIAL_NAME.fullmatch(path.name)
-            if match and not _is_another_process(int(match[1])):
+            if match and not is_another_process(int(match[1])):
                 path.unlink(missing_ok=True)
 
 
-def _is_another_process(number: int) -> bool:
+def is_another_process(number: int) -> bool:
     """Say whether another process of that number is alive here; in a container a run often has its old number again."""
     if number == os.getpid():
         return False

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from utils.atomic_write import is_another_process
 from utils.errors import UserError
 
 
@@ -63,8 +64,9 @@ def _beside(path: Path, state: str) -> Path:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove folders that a process was making or replacing when it was killed."""
-    leftover = re.compile(rf'\.{re.escape(path.name)}\.\d+\.(new|old)')
+    """Remove folders that a process was making or replacing when it was killed; those of a living one stay."""
+    leftover = re.compile(rf'\.{re.escape(path.name)}\.(\d+)\.(new|old)')
     for folder in path.parent.iterdir() if path.parent.is_dir() else ():
-        if leftover.fullmatch(folder.name):
+        match = leftover.fullmatch(folder.name)
+        if match and not is_another_process(int(match[1])):
             shutil.rmtree(folder, ignore_errors=True)
