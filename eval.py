@@ -42,6 +42,8 @@ def print_evaluation(evaluation: Evaluation) -> None:
                                for rows in zip(*embeddings, strict=True)], 'the embeddings'))
     if PROGRESS_TABLE in evaluation.tables:
         print_action_progress(evaluation.tables[PROGRESS_TABLE])
+    elif evaluation.config.PROGRESS_LOSS.enabled:
+        print('\nno task has actions in its training and test recordings: action progress is not evaluated')
     else:
         print('\nno progress head in this run: action progress is not evaluated')
     print(f'\ntables and pictures: {evaluation.folder}')

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from configs.entry_config import OneLineParser
 from prediction import TrainedRun, load_run, stream
-from prediction.files import plan_requests, write_predictions
+from prediction.files import frames_ahead, plan_requests, write_predictions
 from prediction.frame_progress import FrameProgress
 from prediction.standard_input import NAME, read_items
 from utils.command_line import run_command
@@ -50,16 +50,20 @@ def predict_files(run: TrainedRun, arguments: argparse.Namespace) -> None:
         LOGGER.warning('no --segments: each recording counts as one action, from its first frame to its last. That '
                        'fits recordings cut to one action; of a longer one it says little, for the head has learned '
                        'progress within single actions')
+    ahead = 0
     for request, prediction in write_predictions(run, requests, arguments.task, out):
+        ahead = max(ahead, frames_ahead(run, prediction))
         print(f'{request.features.stem}: {len(prediction.frames)} frames, actions: {len(prediction.actions)} -> '
               f'{", ".join(map(str, request.outputs))}')
-    print(f'{run.checkpoint}.pt (epoch {run.epoch}); the encoder sees {run.delay} frames ahead')
+    print(f'{run.checkpoint}.pt (epoch {run.epoch}); the encoder sees {ahead} frames ahead')
 
 
 def predict_stream(run: TrainedRun, task: str | None) -> None:
     """Print the progress of frames from standard input, each as soon as it is known."""
-    if sys.stdin.isatty():
-        raise UserError(f'--stream: {NAME} is a terminal, expected frames; pipe them in')
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UserError(f'--stream: {NAME} is {"closed" if sys.stdin is None else "a terminal"}, expected frames; pipe '
+                        'them in')
+    sys.stdout.reconfigure(encoding='utf-8')  # as the files are, whatever the terminal says: labels may be any text
     LOGGER.info('%s.pt (epoch %d); the progress of a frame comes %d frames after it', run.checkpoint, run.epoch,
                 run.delay)
     writer = csv.writer(sys.stdout, lineterminator='\n')

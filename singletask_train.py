@@ -9,16 +9,15 @@ from pathlib import Path
 from easydict import EasyDict
 
 from configs.paths import environment_path
-from datasets.from_config import load_dataset
+from datasets.from_config import list_all_actions, load_dataset, split_recordings
 from datasets.json_dataset import RecordingsByTask
 from datasets.splits import Splits, load_run_splits
 from training.distributed import ALONE, Processes
-from training.run import check_start, choose_run_splits, has_begun, run_training_command, train_run
-from utils.atomic_write import write_json
+from training.interrupt import StopRequest, stop_on_signals
+from training.run import choose_run_splits, has_begun, run_training_command, train_run
 from utils.errors import UserError
-from utils.folders import make_folder
 from utils.logging import get_logger
-from utils.run_folder import SINGLE_TASK, RunFolder
+from utils.run_folder import SINGLE_TASK, RunFolder, check_run_folder, create_single_task_folder
 
 LOGGER = get_logger('singletask_train')
 
@@ -42,33 +41,41 @@ def train(config: EasyDict, arguments: argparse.Namespace, processes: Processes 
     folder, config.MULTITASK = folder_of(config), False
     if arguments.resume and not folder.splits.exists():
         raise UserError(f'--resume: {folder.splits} does not exist; start the runs without --resume')
-    recordings = load_dataset(config)
-    splits = choose_run_splits(config, recordings, arguments, folder.splits)
     if processes.first and not arguments.resume:
-        for task in splits:
-            check_start(folder.path / task, arguments)
-        if not arguments.dry_run:
-            _store_splits(folder, splits)
-    for number, task in enumerate(splits, 1):
-        LOGGER.info('task %d of %d: %s', number, len(splits), task)
-        begun = arguments.resume and has_begun(folder.path / task)
-        # A run that was killed before its first whole epoch begins again.
-        options = argparse.Namespace(**{**vars(arguments), 'resume': begun,
-                                        'overwrite': arguments.overwrite or (arguments.resume and not begun)})
-        train_run(copy.deepcopy(config), folder.path / task, RecordingsByTask({task: recordings[task]}),
-                  {task: splits[task]}, options, processes)
+        check_run_folder(folder.path, overwrite=arguments.overwrite)
+    recordings = load_dataset(config)
+    splits = _trainable(config, recordings, choose_run_splits(config, recordings, arguments, folder.splits))
+    if processes.first and not (arguments.resume or arguments.dry_run):
+        create_single_task_folder(folder.path, splits, overwrite=arguments.overwrite)
+    with stop_on_signals(StopRequest(processes.largest, announce=processes.first)) as stop:
+        for number, task in enumerate(splits, 1):
+            stop.check()
+            LOGGER.info('task %d of %d: %s', number, len(splits), task)
+            begun = arguments.resume and has_begun(folder.path / task)
+            # A run that was killed before its first whole epoch begins again.
+            options = argparse.Namespace(**{**vars(arguments), 'resume': begun,
+                                            'overwrite': arguments.resume and not begun})
+            train_run(copy.deepcopy(config), folder.path / task, RecordingsByTask({task: recordings[task]}),
+                      {task: splits[task]}, options, processes, stop)
     if not arguments.dry_run:
         LOGGER.info('all tasks done; evaluate them together with: python eval.py -f %s', folder.path)
 
 
-def _store_splits(folder: RunFolder, splits: Splits) -> None:
-    """Write the split of all tasks, which a run that goes on keeps.
+def _trainable(config: EasyDict, recordings: RecordingsByTask, splits: Splits) -> Splits:
+    """Return the split without the tasks that a head of steps could learn nothing from.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: a recording of the split is not in the dataset.
     """
-    make_folder(folder.path, 'OUTPUT_PATH: ', 'choose a folder that can be written')
-    write_json(folder.splits, {'splits': splits})
+    training = split_recordings(recordings, splits)['train']
+    if not (config.PROGRESS_LOSS.enabled and config.PROGRESS_LOSS.step_durations):
+        return splits
+    actions = list_all_actions(training, config.BACKGROUND_LABELS)
+    idle = [task for task in splits if not any(actions[task])]
+    if not idle or len(idle) == len(splits):  # the first run tells what is wrong with all of them
+        return splits
+    LOGGER.warning('left out, for their training recordings hold no action: %s', ', '.join(idle))
+    return {task: parts for task, parts in splits.items() if task not in idle}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

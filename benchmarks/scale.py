@@ -24,6 +24,7 @@ from configs.entry_config import LOSS_FLAGS, OneLineParser
 from configs.generic_config import CONFIG
 from datasets.json_dataset import RecordingsByTask, load_recordings, make_train_loaders, merge_loaders, read_ahead
 from utils.command_line import run_command
+from utils.errors import UserError
 from utils.memory import process_memory
 
 REAL_FILES = 8
@@ -134,6 +135,8 @@ def read_beside_steps(recordings: RecordingsByTask, workers: int, steps: int, st
         waits.append(time.perf_counter() - started)
     growth = (process_memory('VmRSS') - before) / MIB
     batches.close()
+    if not waits:
+        raise UserError('--recordings: a single batch, and nothing to wait for; expected 4 or more')
     return Reading(sum(waits) / (sum(waits) + len(waits) * step_seconds), growth)
 
 

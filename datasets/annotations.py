@@ -178,6 +178,11 @@ def _check_handles(where: str, handles: list) -> None:
                         'the handle alone, so each may stand once: rename or remove the others')
 
 
+def holds_half_character(text: str) -> bool:
+    """Say whether a text that came from JSON cannot be written as UTF-8."""
+    return not text.isascii() and any(unicodedata.category(letter) == 'Cs' for letter in text)
+
+
 def _check_segments(where: str, actions: object, starts: object, ends: object) -> None:
     """Check the segments of one annotation list: types, number, order in time."""
     for key, values in zip(LIST_KEYS, (actions, starts, ends), strict=True):
@@ -186,7 +191,7 @@ def _check_segments(where: str, actions: object, starts: object, ends: object) -
     for position, label in enumerate(actions):
         if not isinstance(label, str):
             raise UserError(f'{where}: label {position} is {_short(label)}, expected a string; put it in quotes')
-        if not label.isascii() and any(unicodedata.category(letter) == 'Cs' for letter in label):
+        if holds_half_character(label):
             raise UserError(f'{where}: label {position} is {_short(label)}, which holds half a character and cannot '
                             'be written as UTF-8; rename it')
     for key, times in zip(LIST_KEYS[1:], (starts, ends), strict=True):

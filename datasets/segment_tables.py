@@ -1,6 +1,8 @@
 """Tables of segments: CSV files of start, end and label, one file per recording or one for all."""
 
 import csv
+import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -73,12 +75,14 @@ def read_tables(source: Path, options: TableOptions) -> dict[str, SegmentList]:
 
 def _read_table(path: Path, options: TableOptions) -> dict[str, list[_Row]]:
     """Return recording -> rows; a file without a column of recordings is named like its recording."""
-    lines = read_text(path).splitlines()
-    header = next((line for line in lines if line.strip()), '')
+    text = read_text(path)
+    header = next((line for line in text.splitlines() if line.strip()), '')
     delimiter = max(DELIMITERS, key=header.count)
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
     try:
-        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
+        # A cell in quotes may go over several lines; a label is one.
+        rows = [(reader.line_num, [re.sub(r'\s*\n\s*', ' ', cell.strip()) for cell in row])
+                for row in reader if any(map(str.strip, row))]
     except csv.Error as error:
         raise UserError(f'{path}: line {reader.line_num}: no CSV ({error}); close each quote, and write one within a '
                         'quoted label twice') from error

@@ -134,13 +134,12 @@ def _selection_losses(train: Mapping[str, Tensor], val: Mapping[str, Tensor], co
     Training means stand in for missing validation ones, at the final lambda: with a rising one no later epoch could
     have the lowest total. An epoch of which every step was skipped has none and is never the best.
     """
-    if val:
-        return {name: float(val[f'{key}_loss']) for name, key in (('combined', 'total'), ('alignment', 'alignment'))}
-    if not train:
+    means = {**train, **val}
+    if not means:
         return dict.fromkeys(BEST_NAMES, math.inf)
     weight = get_progress_lambda(config.NUM_EPOCHS - 1, config.NUM_EPOCHS, config.PROGRESS_LOSS)
-    alignment = float(train['alignment_loss'])
-    return {'combined': alignment + weight * float(train.get('progress_loss', 0.0)), 'alignment': alignment}
+    alignment = float(means['alignment_loss'])
+    return {'combined': alignment + weight * float(means.get('progress_loss', 0.0)), 'alignment': alignment}
 
 
 def _save_checkpoints(model: nn.Module, optimizer: torch.optim.Optimizer, state: RunState,

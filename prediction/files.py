@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.feature_files import check_headers, open_recording
+from datasets.segment_list import list_files
 from prediction.frame_progress import DIGITS, FrameProgress
 from prediction.picture import draw_prediction
 from prediction.recording import Prediction, predict
@@ -49,6 +50,7 @@ def plan_requests(run: TrainedRun, features: Path, segments: Path | None, out: P
             result that is there already.
     """
     paths = _feature_files(features)
+    kept = {path.resolve() for path in (*paths, *_segment_files(segments))}
     shapes = check_headers(paths, run.rank)
     requests = []
     for path in paths:
@@ -57,6 +59,9 @@ def plan_requests(run: TrainedRun, features: Path, segments: Path | None, out: P
         if listed is not None:
             check_segments(listed, shapes[path][0], str(path))
         requests.append(Request(path, listed, [out / f'{path.stem}{ending}' for ending in ENDINGS]))
+    if own := [output for request in requests for output in request.outputs if output.resolve() in kept]:
+        raise UserError(f'{own[0]}: would be replaced by a result, but is among the features and segments; choose '
+                        'another folder with -o')
     existing = [output for request in requests for output in request.outputs if output.exists()]
     if existing and not overwrite:
         raise UserError(f'{existing[0]}: exists; --overwrite replaces it, or choose another folder with -o')
@@ -95,10 +100,16 @@ def write_predictions(run: TrainedRun, requests: Sequence[Request], task: str | 
 def _feature_files(features: Path) -> list[Path]:
     if not features.exists():
         raise UserError(f'--features {features}: no such file or folder, expected a .npy file or a folder of them')
-    paths = sorted(features.glob('*.npy')) if features.is_dir() else [features]
+    paths = list_files(features, '.npy') if features.is_dir() else [features]
     if not paths:
         raise UserError(f'--features {features}: holds no .npy file, expected one for each recording')
     return paths
+
+
+def _segment_files(segments: Path | None) -> list[Path]:
+    if segments is None:
+        return []
+    return [path for ending in FORMATS for path in list_files(segments, ending)] if segments.is_dir() else [segments]
 
 
 def _segments_of(path: Path, features: Path, segments: Path) -> list[Segment]:
@@ -117,6 +128,14 @@ def _segments_of(path: Path, features: Path, segments: Path) -> list[Segment]:
     return read_segments(segments)
 
 
+def frames_ahead(run: TrainedRun, prediction: Prediction) -> int:
+    """Return how many frames of a recording after the current one its progress depends on, at most."""
+    if not run.max_frames or len(prediction.frames) <= run.model.lookahead:
+        return run.delay
+    lookahead, frames = run.model.lookahead, prediction.frames
+    return int((frames[lookahead:] - frames[:len(frames) - lookahead]).max())
+
+
 def _write_csv(prediction: Prediction, path: Path) -> None:
     """Write a row per frame."""
     with atomic_path(path) as temporary, temporary.open('w', newline='', encoding='utf-8') as file:
@@ -130,7 +149,8 @@ def _as_json(run: TrainedRun, request: Request, task: str | None, prediction: Pr
     frames = prediction.frames.tolist()
     return {
         'recording': request.features.stem, 'run': run.name, 'checkpoint': run.checkpoint, 'epoch': run.epoch,
-        'task': task, 'frames': len(frames), 'frames_ahead': run.delay, 'whole_recording': request.segments is None,
+        'task': task, 'frames': len(frames), 'frames_ahead': frames_ahead(run, prediction),
+        'whole_recording': request.segments is None,
         'actions': [{'label': action.name, 'frames': frames[action.start:action.end + 1],
                      'progress': [round(value, DIGITS) for value in
                                   prediction.progress[action.start:action.end + 1].tolist()]}

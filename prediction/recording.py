@@ -68,7 +68,7 @@ def predict(run: TrainedRun, features: np.ndarray | Tensor, segments: Sequence[S
         UserError: features, segments, labels or task do not fit the run.
     """
     task = run.check_task(task)
-    features = features.detach().cpu().numpy() if isinstance(features, Tensor) else np.asarray(features)
+    features = features.detach().float().cpu().numpy() if isinstance(features, Tensor) else np.asarray(features)
     run.check_shape(features.shape, name)
     check_finite(features, name)
     used = kept_frames(len(features), run.skip_rate, run.max_frames)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from datasets.annotations import holds_half_character
 from prediction.live import ActionMarker
 from utils.errors import UserError
 
@@ -57,6 +58,9 @@ def _parse_marker(content: dict, where: str) -> ActionMarker:
     if not set(content) <= {'action', 'ended'} or not isinstance(action, bool | str) or not isinstance(
             ended, str | None):
         raise UserError(f'{where}: {json.dumps(content)[:60]}, {EXPECTED}')
+    if any(isinstance(label, str) and holds_half_character(label) for label in (action, ended)):
+        raise UserError(f'{where}: {json.dumps(content)[:60]} holds half a character, which cannot be written as '
+                        'UTF-8; rename the label')
     return ActionMarker(action if isinstance(action, str) else None, action is not False, ended)
 
 
@@ -66,8 +70,11 @@ def _read_array(source: io.BufferedReader, rank: int, where: str) -> Iterator[np
         version = np.lib.format.read_magic(source)
         read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, fortran_order, dtype = read_header[version](source)
-    except (ValueError, KeyError, EOFError) as error:
-        raise UserError(f'{where}: its header cannot be read as .npy ({error}); write it with numpy.save') from error
+    except Exception as error:  # numpy raises many kinds at damaged headers
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f'{where}: its header cannot be read as .npy ({reason}); write it with numpy.save') from error
+    if any(size < 0 for size in shape):
+        raise UserError(f'{where}: its header says {shape}, expected sizes of at least 0; write it with numpy.save')
     if dtype.kind != 'f' or not dtype.isnative or fortran_order:
         raise UserError(f'{where}: {dtype}{" in Fortran order" if fortran_order else ""}, expected float16, float32 or '
                         'float64 in C order and the byte order of this machine; convert it')

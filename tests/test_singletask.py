@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -104,6 +105,44 @@ def test_going_on_trains_what_is_missing_and_leaves_the_rest(trained, capsys):
     assert without_seconds[0] == without_seconds[1]
 
 
+def test_all_earlier_runs_go_before_the_first_one_is_trained(trained, tmp_path, monkeypatch):
+    """Else a run that is interrupted and goes on would take the earlier runs of later tasks for its own."""
+    folder = tmp_path / 'output/single-task-setting' / trained.name
+    shutil.copytree(trained, folder)
+    monkeypatch.setenv('OUTPUT_PATH', str(tmp_path / 'output'))
+
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr('training.run.alignment_training_loop', stop)
+        assert singletask_train.main([*COMMAND, '--overwrite']) == 130
+    first = next(iter(tasks_of(folder)))
+    assert {path.name for path in folder.iterdir()} - {first} == {'splits.json'}
+    assert singletask_train.main([*COMMAND, '--resume']) == 0
+    for task in tasks_of(folder):
+        mtimes = [path.stat().st_mtime for path in (folder / task / 'ckpt/last.pt', folder / 'splits.json')]
+        assert mtimes[0] > mtimes[1]
+
+
+def test_a_signal_in_the_last_epoch_of_a_task_stops_before_the_next_one(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('OUTPUT_PATH', str(tmp_path / 'output'))
+    written = []
+
+    def interrupted(*args, last):
+        written.append(last)
+        if last:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr('models.alignment_training_loop._write_history', interrupted)
+        assert singletask_train.main(COMMAND) == 143
+    assert written == [False, True]
+    folder = tmp_path / 'output/single-task-setting' / trained.name
+    assert len([path for path in folder.iterdir() if path.is_dir()]) == 1
+    assert '--resume' in capsys.readouterr().err
+
+
 def refused(capsys, module, *arguments):
     capsys.readouterr()
     assert module.main([str(argument) for argument in arguments]) == 2
@@ -113,10 +152,27 @@ def refused(capsys, module, *arguments):
 
 def test_mistakes_are_named(trained, capsys):
     assert 'this run exists; --overwrite' in refused(capsys, singletask_train, *COMMAND)
-    both = [*COMMAND, '--resume', '--splits', 'x.json']
-    assert '--splits: not with --resume' in refused(capsys, singletask_train, *both)
     assert 'start the runs without --resume' in refused(capsys, singletask_train, '2', *COMMAND[1:], '--resume')
     assert 'a run for each task' in refused(capsys, eval_command, '-f', trained, '--report')
+
+
+def test_a_task_without_actions_is_left_out_where_the_head_knows_steps(trained, tmp_path, monkeypatch, capsys):
+    annotations = json.loads((trained.parents[2] / 'dset_jsons/egoprocel.json').read_text())
+    first, second, _ = annotations
+    tiny = {task: {key: values[:4] for key, values in annotations[task].items()} for task in (first, second)}
+    tiny[first]['hdl_actions'] = [['0'] * len(labels) for labels in tiny[first]['hdl_actions']]
+    (tmp_path / 'egoprocel.json').write_text(json.dumps(tiny))
+    monkeypatch.setenv('JSON_DPATH', str(tmp_path))
+    monkeypatch.setenv('OUTPUT_PATH', str(tmp_path / 'output'))
+    command = [*COMMAND, '-ep', '1', '--set', 'PROGRESS_LOSS.step_durations=true']
+    assert singletask_train.main(command) == 0
+    assert f'left out, for their training recordings hold no action: {first}' in capsys.readouterr().err
+    folder = tmp_path / 'output/single-task-setting' / trained.name
+    assert tasks_of(folder) == {second} and (folder / second / 'ckpt/last.pt').exists()
+    # A task of the split that the annotations have lost, and annotations of nothing but background:
+    (tmp_path / 'egoprocel.json').write_text(json.dumps({first: tiny[first]}))
+    assert 'but not in the dataset' in refused(capsys, singletask_train, *command, '--resume')
+    assert 'hold no action' in refused(capsys, singletask_train, *command, '--overwrite')
 
 
 def test_a_task_that_was_not_trained_yet_is_named(trained, capsys):

@@ -1,6 +1,7 @@
 """Losses per epoch: means over batches, the table losses.csv, and the curves that are drawn."""
 
 import csv
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -53,14 +54,17 @@ class ComponentMeans:
             progress_weight: lambda.
 
         Returns:
-            The terms' names -> mean; 'total_loss' = alignment + lambda * progress. A term that no batch had is 0, so
-            that the total stays the sum of what there is. Empty where no batch was counted.
+            The terms' names -> mean, those that no batch had left out; 'total_loss' = alignment + lambda * progress,
+            where what is left out counts 0. The alignment is 0, too, where no batch had it. Empty where no batch was
+            counted.
         """
-        means = {name: torch.tensor(self._sums[name] / max(self._counts[name], 1), dtype=torch.float64)
-                 for name in self._names}
-        if means:
-            progress = means.get('progress_loss', torch.zeros((), dtype=torch.float64))
-            means['total_loss'] = means['alignment_loss'] + progress_weight * progress
+        if not self._names:
+            return {}
+        means = {name: torch.tensor(self._sums[name] / self._counts[name], dtype=torch.float64)
+                 for name in self._names if self._counts[name]}
+        zero = torch.zeros((), dtype=torch.float64)
+        means.setdefault('alignment_loss', zero)
+        means['total_loss'] = means['alignment_loss'] + progress_weight * means.get('progress_loss', zero)
         return means
 
 
@@ -89,9 +93,10 @@ class History:
         return self.rows[-1]
 
     def curves(self, part: str) -> dict[str, list[float]]:
-        """Return the losses of 'train' or 'val' as lists; empty ones where there is nothing."""
-        return {f'{name}_loss': [row[f'{part}_{name}'] for row in self.rows if row[f'{part}_{name}'] is not None]
-                for name in COMPONENTS}
+        """Return the losses of 'train' or 'val' as lists, NaN in epochs that lack one; empty where all do."""
+        curves = {f'{name}_loss': [row[f'{part}_{name}'] for row in self.rows] for name in COMPONENTS}
+        return {name: [math.nan if value is None else value for value in values] if set(values) != {None} else []
+                for name, values in curves.items()}
 
     def write_csv(self, path: Path) -> None:
         """Write losses.csv; absent values are empty."""

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from easydict import EasyDict
@@ -67,7 +68,7 @@ def choose_run_splits(config: EasyDict, recordings: RecordingsByTask, arguments:
 
 
 def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, splits: Splits,
-              arguments: argparse.Namespace, processes: Processes = ALONE) -> None:
+              arguments: argparse.Namespace, processes: Processes = ALONE, stop: StopRequest | None = None) -> None:
     """Train one model on the tasks of a split.
 
     Args:
@@ -77,6 +78,7 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
         splits: of the tasks to train on.
         arguments: of the command line: resume, overwrite, dry_run.
         processes: of the run; the first one writes the files.
+        stop: asked whether to stop; None: signals do.
 
     Raises:
         UserError: any mistake in options, data or the run folder; found before the run folder is made where it can be.
@@ -86,14 +88,17 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     train_loaders = make_train_loaders(parts['train'], config.BATCH_SIZE, seed=config.SEED, **reading)
     val_loaders = make_validation_loaders(parts['val'], parts['train'], config.BATCH_SIZE, **reading)
 
+    if arguments.overwrite and config.INIT_FROM and _is_within(Path(config.INIT_FROM), run_path):
+        raise UserError(f'--init_from {config.INIT_FROM}: is the run that --overwrite replaces; give another VERSION '
+                        'or --message')
+
     first = next(iter(parts['train'].values()))[0]
     config.DATAFOLDER = str(first.path.parent)
     fill_in_sizes(config, first.width, len(splits))
     actions = list_all_actions(parts['train'], config.BACKGROUND_LABELS)
     fill_in_steps(config, actions)
-    if config.PROGRESS_LOSS.enabled and config.PROGRESS_LOSS.content_head and not any(parts['val'].values()):
-        LOGGER.info('no validation recordings to weigh a content head by: PROGRESS_LOSS.content_head is off')
-        config.PROGRESS_LOSS.content_head = False
+    if config.PROGRESS_LOSS.enabled:
+        _look_at_validation(config, parts['val'])
     seed_everything(config.SEED)
     model = build_model(config)
     if config.PROGRESS_LOSS.enabled and config.PROGRESS_LOSS.step_durations:
@@ -117,11 +122,28 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
                 sum(weight.numel() for weight in model.parameters()), processes)
     report = RunReport([recording.handle for members in parts['train'].values() for recording in members],
                        explain_unused(config, recordings, parts))
-    with stop_on_signals(StopRequest(processes.largest, announce=processes.first)) as stop:
+    with (nullcontext(stop) if stop else
+          stop_on_signals(StopRequest(processes.largest, announce=processes.first))) as stop:
         alignment_training_loop(model, train_loaders, loss_fn, run_path, config, val_loaders,
                                 device=processes.device, resume=arguments.resume, stop=stop, report=report,
                                 processes=processes)
     LOGGER.info('done; evaluate it with: python eval.py -f %s', run_path)
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    return folder.resolve() in (path.resolve(), *path.resolve().parents)
+
+
+def _look_at_validation(config: EasyDict, recordings: RecordingsByTask) -> None:
+    """Say what is done without validation recordings that tell progress, and switch off what needs them, in place."""
+    if any(map(any, list_all_actions(recordings, config.BACKGROUND_LABELS).values())):
+        return
+    if any(recordings.values()):
+        LOGGER.warning('the validation recordings hold no action: the progress of the training selects the best '
+                       'combined checkpoint, beside the alignment of the validation')
+    if config.PROGRESS_LOSS.content_head:
+        LOGGER.info('no actions in validation recordings to weigh a content head by: PROGRESS_LOSS.content_head is off')
+        config.PROGRESS_LOSS.content_head = False
 
 
 def run_training_command(argv: Sequence[str] | None, program: str, train: TrainFunction,

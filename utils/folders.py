@@ -33,8 +33,9 @@ def staged_folder(path: Path) -> Iterator[Path]:
     """Yield a new folder beside ``path``, to be filled and put in its place by :func:`replace_folder`.
 
     It is removed at the end of the block where it is still there; what killed processes left of such folders is removed
-    at the beginning.
+    at the beginning. Of a link, the folder that it leads to counts.
     """
+    path = path.resolve()
     _remove_leftovers(path)
     staged = _beside(path, 'new')
     try:
@@ -45,7 +46,11 @@ def staged_folder(path: Path) -> Iterator[Path]:
 
 
 def replace_folder(new: Path, path: Path) -> None:
-    """Rename a folder onto its place; an earlier one there is removed, or comes back if that fails."""
+    """Rename a folder onto its place; an earlier one there is removed, or comes back if that fails.
+
+    Of a link, the folder that it leads to is replaced.
+    """
+    path = path.resolve()
     if not path.exists():
         new.rename(path)
         return

@@ -76,9 +76,14 @@ def read_published(path: Path | str) -> PublishedCheckpoint:
     weights = {_own_name(name): value for name, value in content['model_state_dict'].items()}
     if not all(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f'{path}: model_state_dict holds other things than tensors; expected the weights of a model')
-    epoch, loss = content.get('epoch'), content.get('loss')
-    return PublishedCheckpoint(content['config'], int(epoch) if isinstance(epoch, int | float) else 0,
-                               float(loss) if isinstance(loss, int | float | Tensor) else math.nan, weights)
+    epoch, loss = (_number(content.get(key)) for key in ('epoch', 'loss'))
+    return PublishedCheckpoint(content['config'], int(epoch) if math.isfinite(epoch) else 0, loss, weights)
+
+
+def _number(value: object) -> float:
+    """Return a stored number, NaN where it is none."""
+    is_one = isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1)
+    return float(value) if is_one else math.nan
 
 
 def _own_name(name: str) -> str:

@@ -1,6 +1,7 @@
 """The folder of a run: where it lies and which files it holds."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +54,8 @@ def check_run_folder(path: Path, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise UserError(f'{path}: this run exists; --overwrite replaces it, or give another VERSION or --message')
-    if not path.is_dir() or (any(path.iterdir()) and not (path / 'config.json').exists()):
+    if not path.is_dir() or (any(path.iterdir()) and not (RunFolder(path).config.exists()
+                                                          or is_single_task_folder(path))):
         raise UserError(f'{path}: exists and holds no config.json, so it is no run; move it away')
 
 
@@ -69,12 +71,24 @@ def create_run_folder(path: Path, config: dict, splits: dict, *, overwrite: bool
     Raises:
         UserError: see :func:`check_run_folder`; or the folder cannot be made, and an earlier run is as it was.
     """
+    def fill(new: RunFolder) -> None:
+        new.checkpoints.mkdir()
+        write_json(new.config, config)
+        write_json(new.splits, {'splits': splits})
+
+    return _create(path, fill, overwrite=overwrite)
+
+
+def create_single_task_folder(path: Path, splits: dict, *, overwrite: bool) -> RunFolder:
+    """Make the folder of ``singletask_train.py`` with the split of all tasks; args and errors as for a run's own."""
+    return _create(path, lambda new: write_json(new.splits, {'splits': splits}), overwrite=overwrite)
+
+
+def _create(path: Path, fill: Callable[[RunFolder], None], *, overwrite: bool) -> RunFolder:
     check_run_folder(path, overwrite=overwrite)
     try:
         with staged_folder(path) as new:
-            RunFolder(new).checkpoints.mkdir()
-            write_json(RunFolder(new).config, config)
-            write_json(RunFolder(new).splits, {'splits': splits})
+            fill(RunFolder(new))
             replace_folder(new, path)
     except UserError as error:  # the user knows the folder by the name that it was to have
         raise UserError(str(error).replace(str(new), str(path))) from error

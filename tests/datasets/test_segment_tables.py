@@ -29,6 +29,12 @@ def test_spellings_of_one_table(tmp_path, text):
     assert read(tmp_path, text) == {'a': [('boil water', 0, half), ('pour', half, 4)]}
 
 
+@pytest.mark.parametrize('line_end', ['\n', '\r\n'])
+def test_a_label_in_quotes_may_go_over_lines(tmp_path, line_end):
+    text = line_end.join(['start,end,label', '0,4,"pour', '  hot\u2028water"', '4,5,"a  b"'])
+    assert read(tmp_path, text, FRAMES) == {'a': [('pour hot\u2028water', 0, 4), ('a  b', 4, 5)]}
+
+
 def test_one_table_for_all_recordings(tmp_path):
     text = 'video,start,end,action\nx.mp4,0,5,a\ny.v2,0,3,b\nx.mp4,5,6,c\n'
     assert read(tmp_path, text, FRAMES) == {'x': [('a', 0, 5), ('c', 5, 6)], 'y.v2': [('b', 0, 3)]}

@@ -181,6 +181,18 @@ def test_training_losses_select_where_there_is_no_validation(recordings, small_c
     assert (tmp_path / 'run/ckpt/best_model_combined.pt').exists()
 
 
+def test_the_progress_of_training_selects_where_validation_has_none(recordings, small_config, tmp_path):
+    for recording in recordings[:2]:
+        recording.times.update(step=['0'], start_frame=[0], end_frame=[recording.num_frames - 1])
+    run(recordings, small_config, tmp_path / 'run')
+    rows = read_rows(tmp_path / 'run/losses.csv')
+    assert {row['val_progress'] for row in rows} == {''}
+    assert all(row['val_total'] == row['val_alignment'] for row in rows)
+    combined = [float(row['val_alignment']) + 0.5 * float(row['train_progress']) for row in rows]
+    best = load_checkpoint(tmp_path / 'run/ckpt/best_model_combined.pt')
+    assert best['loss'] == pytest.approx(min(combined)) and best['epoch'] == combined.index(min(combined)) + 1
+
+
 def test_validation_repeats_itself_and_leaves_training_draws_alone(recordings, small_config):
     _, val = loaders(recordings, small_config)
     model, loss = build_model(small_config).train(), get_loss_function(small_config)

@@ -100,6 +100,31 @@ def test_results_are_kept_unless_overwritten(run_folder, recordings, capsys):
     assert call(run_folder, *command, '--overwrite') == 0 and Path('out/b.json').read_text() != 'mine'
 
 
+@pytest.mark.parametrize('segments', ['segments', 'segments/a.csv'])
+def test_a_result_never_replaces_what_was_given(run_folder, recordings, capsys, segments):
+    features = 'features' if segments == 'segments' else 'features/a.npy'
+    before = Path('segments/a.csv').read_text()
+    command = ['--features', features, '--segments', segments, '--task', 'tea', '-o', 'segments', '--overwrite']
+    assert 'segments/a.csv: would be replaced by a result' in refused(capsys, run_folder, *command)
+    assert Path('segments/a.csv').read_text() == before
+
+
+def test_hidden_files_beside_the_features_are_none(run_folder, recordings):
+    Path('features/._a.npy').write_text('what some systems leave')
+    assert call(run_folder, '--features', 'features') == 0
+    assert len(os.listdir('predictions')) == 6
+
+
+def test_the_frames_ahead_are_those_of_the_recording(make_run, save_run, make_features, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = save_run(make_run('--tstack', '--max_frames', '20'), tmp_path / 'V1')
+    np.save('a.npy', make_features(65))
+    assert call(folder, '--features', 'a.npy') == 0
+    # Of 65 frames the numbers floor(65 i / 20) are looked at: seven on are 22 or 23 frames later.
+    assert json.loads(Path('predictions/a.json').read_text())['frames_ahead'] == 23
+    assert 'sees 23 frames ahead' in capsys.readouterr().out
+
+
 def break_features(change):
     features = np.load('features/b.npy')
     np.save('features/b.npy', change(features))
@@ -180,9 +205,11 @@ def test_a_malformed_stream_ends_in_one_line(run_folder, recordings, capsys, mon
     assert expected in refused(capsys, run_folder, '--stream')
 
 
-def test_a_terminal_is_not_waited_for(run_folder, recordings, capsys, monkeypatch):
-    monkeypatch.setattr(sys, 'stdin', SimpleNamespace(isatty=lambda: True))
-    assert '--stream: standard input is a terminal' in refused(capsys, run_folder, '--stream')
+@pytest.mark.parametrize(('stdin', 'expected'), [(SimpleNamespace(isatty=lambda: True), 'a terminal'),
+                                                 (None, 'closed')])
+def test_input_that_never_comes_is_not_waited_for(run_folder, recordings, capsys, monkeypatch, stdin, expected):
+    monkeypatch.setattr(sys, 'stdin', stdin)
+    assert f'--stream: standard input is {expected}, expected frames' in refused(capsys, run_folder, '--stream')
 
 
 def test_rows_arrive_frame_by_frame_and_a_reader_may_leave(make_run, save_run, make_features, tmp_path):

@@ -27,6 +27,7 @@ def test_labels_may_be_left_out(tmp_path):
     ('a.txt', '', 'ends in .csv or .json'), ('a.json', '{"start": 1}', 'dict at the top'),
     ('a.json', '[[1, 2]', 'not valid JSON'), ('a.json', '[[1]]', "segment 0 is '[1]', expected start, end"),
     ('a.json', '[{"start": 1, "end": 2, "lable": "x"}]', 'segment 0 is'), ('a.json', '[[1, 2, 3]]', "label is '3'"),
+    ('a.json', '[[1, 2, "boil\\ud800"]]', 'holds half a character'),
     ('a.csv', '0,4\n1.5,4\n', "segment 1: start is '1.5', expected a whole number of feature frames"),
     ('a.csv', '0,-4', "end is '-4'"), ('a.json', '[[true, 2]]', 'start is'), ('a.csv', '0,4,a,b', 'expected start'),
     ('a.csv', '7', 'expected start, end'), ('a.csv', '0,4,"a\n4,9,b', 'not valid CSV (unexpected end of data)')])

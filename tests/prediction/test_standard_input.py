@@ -75,6 +75,10 @@ def test_each_item_is_there_before_the_next_one_is_read():
     (npy(np.ones((3, 4)))[:-8], 'item 1: frame 2 of 3 is cut off after 24 bytes, expected 32'),
     (npy(np.ones((3, 4)))[:40], 'item 1: its header cannot be read as .npy'),
     (b'\x93nonsense', 'header cannot be read'),
+    (npy(np.ones(3)).replace(b'(3,)', b'(3,]'), 'header cannot be read'),
+    (npy(np.ones(3)).replace(b'(3,)', b'-3,)'), 'header cannot be read'),
+    (npy(np.ones((3, 4))).replace(b'(3, 4)', b'(3,-4)'), 'its header says (3, -4)'),
+    (b'{"action": "boil\\ud800"}', 'holds half a character'),
     (npy(np.ones((3, 4), int)), 'item 1: int64, expected float16'),
     (npy(np.asfortranarray(np.ones((3, 4)))), 'item 1: float64 in Fortran order'),
     (npy(np.ones(3, '>f4')), 'byte order of this machine')])

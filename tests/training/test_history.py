@@ -1,6 +1,7 @@
 """Means over batches, and the table of losses."""
 
 import csv
+import math
 
 import pytest
 import torch
@@ -24,17 +25,18 @@ def as_floats(means):
     ([terms(1.0, 0.2), terms(3.0, 0.4)], (2.0, 0.3)),
     ([terms(1.0, 0.2), terms(None, 0.4), terms(3.0, None)], (2.0, 0.3)),  # absent terms are no zeros
     ([terms(None, 0.2), terms(None, 0.6)], (0.0, 0.4)),
-    ([terms(2.0, None)], (2.0, 0.0))])
+    ([terms(2.0, None)], (2.0, None))])
 def test_means_count_a_term_where_it_is(batches, expected):
     means = ComponentMeans()
     for batch in batches:
         means.add(batch)
     result = means.means(0.5)
     alignment, progress = expected
-    assert as_floats(result) == pytest.approx({'alignment_loss': alignment, 'progress_loss': progress,
-                                               'total_loss': alignment + 0.5 * progress})
+    with_progress = {} if progress is None else {'progress_loss': progress}
+    assert as_floats(result) == pytest.approx({'alignment_loss': alignment, **with_progress,
+                                               'total_loss': alignment + 0.5 * (progress or 0.0)})
     assert all(value.ndim == 0 for value in result.values())
-    assert result['total_loss'] == result['alignment_loss'] + 0.5 * result['progress_loss']
+    assert result['total_loss'] == result['alignment_loss'] + 0.5 * result.get('progress_loss', 0.0)
 
 
 def test_without_progress_the_total_is_the_alignment():
@@ -86,6 +88,11 @@ def test_absent_values_are_empty(tmp_path):
                                                                     'val_alignment', 'val_progress'}
     assert history.curves('train') == {'total_loss': [1.0], 'alignment_loss': [1.0], 'progress_loss': []}
     assert history.curves('val') == {'total_loss': [], 'alignment_loss': [], 'progress_loss': []}
+
+
+def test_a_curve_has_a_gap_where_an_epoch_lacks_a_loss(history):
+    history.add(3, 0.5, {'alignment_loss': torch.tensor(1.0), 'total_loss': torch.tensor(1.0)}, {}, 1.0)
+    assert history.curves('train')['progress_loss'] == pytest.approx([0.4, 0.4, math.nan], nan_ok=True)
 
 
 def test_curves_have_the_keys_of_the_plan(history):

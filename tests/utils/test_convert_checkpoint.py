@@ -157,8 +157,9 @@ def test_evaluation_reads_the_run_and_its_split(place, dataset, capsys):
     assert 'epoch-20.pt (epoch 7)' in capsys.readouterr().out and Path(RUN, 'EVAL/epoch-20/ogpe.csv').exists()
 
 
-def test_a_split_drawn_anew_is_warned_of(place, capsys):
-    save(NETWORKS['naive'](), place / 'old.pt', epoch=None, loss='none')
+@pytest.mark.parametrize(('epoch', 'loss'), [(None, 'none'), (math.nan, torch.ones(2))])
+def test_a_split_drawn_anew_is_warned_of(place, capsys, epoch, loss):
+    save(NETWORKS['naive'](), place / 'old.pt', epoch=epoch, loss=loss)
     assert main(['old.pt', '--run', RUN]) == 0
     assert 'test recordings may be among those that the old run was trained on' in capsys.readouterr().err
     stored = load_checkpoint(Path(RUN, 'ckpt/best_model.pt'))

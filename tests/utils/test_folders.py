@@ -1,5 +1,9 @@
 """Folders are made or say why not; a staged folder takes its place whole, or all is as before."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from utils.errors import UserError
@@ -42,8 +46,24 @@ def test_the_earlier_folder_comes_back_where_the_new_one_cannot_be_put_in_place(
 
 
 def test_what_a_killed_process_was_making_goes_and_no_more(tmp_path):
-    for name in ('.run.123.new', '.run.123.old', '.run2.123.new', '.run.x.new', 'run.123.new'):
+    with subprocess.Popen([sys.executable, '-c', '']) as process:
+        killed = process.pid
+    living = os.getppid()
+    kept = [f'.run.{living}.new', '.run.x.new', f'.run2.{killed}.new', f'run.{killed}.new']
+    for name in (f'.run.{killed}.new', f'.run.{killed}.old', *kept):
         (tmp_path / name / 'inside').mkdir(parents=True)
     with staged_folder(tmp_path / 'run'):
         pass
-    assert names(tmp_path) == ['.run.x.new', '.run2.123.new', 'run.123.new']
+    assert names(tmp_path) == sorted(kept)
+
+
+def test_the_folder_that_a_link_leads_to_is_replaced(tmp_path):
+    (tmp_path / 'disk/run').mkdir(parents=True)
+    (tmp_path / 'disk/run/file').write_text('first')
+    (tmp_path / 'run').symlink_to(tmp_path / 'disk/run')
+    with staged_folder(tmp_path / 'run') as staged:
+        assert staged.parent == tmp_path / 'disk'
+        (staged / 'file').write_text('second')
+        replace_folder(staged, tmp_path / 'run')
+    assert names(tmp_path) == ['disk', 'run'] and names(tmp_path / 'disk') == ['run']
+    assert (tmp_path / 'run').is_symlink() and (tmp_path / 'run/file').read_text() == 'second'
