@@ -4,6 +4,7 @@ import argparse
 import copy
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from easydict import EasyDict
@@ -14,7 +15,7 @@ from datasets.json_dataset import RecordingsByTask
 from datasets.splits import Splits, load_run_splits
 from training.distributed import ALONE, Processes
 from training.interrupt import StopRequest, stop_on_signals
-from training.run import choose_run_splits, has_begun, run_training_command, train_run
+from training.run import check_init_from, choose_run_splits, has_begun, run_training_command, train_run
 from utils.errors import UserError
 from utils.logging import get_logger
 from utils.run_folder import SINGLE_TASK, RunFolder, check_run_folder, create_single_task_folder
@@ -43,10 +44,15 @@ def train(config: EasyDict, arguments: argparse.Namespace, processes: Processes 
         raise UserError(f'--resume: {folder.splits} does not exist; start the runs without --resume')
     if processes.first and not arguments.resume:
         check_run_folder(folder.path, overwrite=arguments.overwrite)
+    check_init_from(config, folder.path, arguments)
     recordings = load_dataset(config)
-    splits = _trainable(config, recordings, choose_run_splits(config, recordings, arguments, folder.splits))
-    if processes.first and not (arguments.resume or arguments.dry_run):
+    splits = choose_run_splits(config, recordings, arguments, folder.splits,
+                               partial(_trainable, config, recordings))
+    split_recordings(recordings, splits)  # looks whether all of them are there
+
+    def begin() -> None:
         create_single_task_folder(folder.path, splits, overwrite=arguments.overwrite)
+
     with stop_on_signals(StopRequest(processes.largest, announce=processes.first)) as stop:
         for number, task in enumerate(splits, 1):
             stop.check()
@@ -55,18 +61,16 @@ def train(config: EasyDict, arguments: argparse.Namespace, processes: Processes 
             # A run that was killed before its first whole epoch begins again.
             options = argparse.Namespace(**{**vars(arguments), 'resume': begun,
                                             'overwrite': arguments.resume and not begun})
+            # The first task replaces the earlier runs, once nothing is wrong with it.
+            before_writing = {'before_writing': begin} if number == 1 and not arguments.resume else {}
             train_run(copy.deepcopy(config), folder.path / task, RecordingsByTask({task: recordings[task]}),
-                      {task: splits[task]}, options, processes, stop)
+                      {task: splits[task]}, options, processes, stop, **before_writing)
     if not arguments.dry_run:
         LOGGER.info('all tasks done; evaluate them together with: python eval.py -f %s', folder.path)
 
 
 def _trainable(config: EasyDict, recordings: RecordingsByTask, splits: Splits) -> Splits:
-    """Return the split without the tasks that a head of steps could learn nothing from.
-
-    Raises:
-        UserError: a recording of the split is not in the dataset.
-    """
+    """Return the split without the tasks that a head of steps could learn nothing from."""
     training = split_recordings(recordings, splits)['train']
     if not (config.PROGRESS_LOSS.enabled and config.PROGRESS_LOSS.step_durations):
         return splits

@@ -12,6 +12,7 @@ from easydict import EasyDict
 from configs.generic_config import CONFIG
 from configs.validation import SAFE_NAME, check_key, check_value, flatten
 from utils.errors import UserError
+from utils.text import unique_keys
 
 DATASET_FLAGS = {
     'egoprocel': ('--egoprocel', '--ego'), 'cmu': ('--cmu',), 'egtea': ('--egtea',),
@@ -183,7 +184,7 @@ def _read_config_file(path: Path) -> dict[str, Any]:
     """Read a JSON config file as checked, dotted settings."""
     defaults = flatten(CONFIG)
     try:
-        content = json.loads(path.read_text(encoding='utf-8-sig'))
+        content = json.loads(path.read_text(encoding='utf-8-sig'), object_pairs_hook=unique_keys(f'--config {path}'))
     except OSError as error:
         raise UserError(f'--config {path}: cannot be read ({error.strerror}); expected a JSON file') from error
     except (ValueError, RecursionError) as error:

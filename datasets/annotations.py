@@ -16,6 +16,7 @@ from pathlib import Path
 from datasets.view_matching import match_lists_to_handles, opening_key
 from utils.errors import UserError, name_some
 from utils.logging import get_logger
+from utils.text import is_writable, unique_keys
 
 LOGGER = get_logger(__name__)
 
@@ -89,7 +90,7 @@ def load_annotations(path: Path, report: Callable[[UserError], None] = _stop) ->
 
 def _read_json(path: Path) -> object:
     try:
-        return json.loads(path.read_text(encoding='utf-8-sig'), object_pairs_hook=lambda pairs: _unique(path, pairs))
+        return json.loads(path.read_text(encoding='utf-8-sig'), object_pairs_hook=unique_keys(str(path)))
     except OSError as error:
         raise UserError(f'{path}: cannot be read ({error.strerror}); expected the annotation file of the dataset: '
                         'set JSON_DPATH to its folder') from error
@@ -99,16 +100,6 @@ def _read_json(path: Path) -> object:
     except (ValueError, RecursionError) as error:
         raise UserError(f'{path}: not valid JSON ({" ".join(str(error).split())}); write it anew as UTF-8 text'
                         ) from error
-
-
-def _unique(path: Path, pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Build a JSON object; json would let the second of two tasks with one name silently win."""
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f'{path}: {_short(twice)} stands twice in one object; expected once: rename or remove one')
-    return content
 
 
 def _found(value: object) -> str:
@@ -178,11 +169,6 @@ def _check_handles(where: str, handles: list) -> None:
                         'the handle alone, so each may stand once: rename or remove the others')
 
 
-def holds_half_character(text: str) -> bool:
-    """Say whether a text that came from JSON cannot be written as UTF-8."""
-    return not text.isascii() and any(unicodedata.category(letter) == 'Cs' for letter in text)
-
-
 def _check_segments(where: str, actions: object, starts: object, ends: object) -> None:
     """Check the segments of one annotation list: types, number, order in time."""
     for key, values in zip(LIST_KEYS, (actions, starts, ends), strict=True):
@@ -191,7 +177,7 @@ def _check_segments(where: str, actions: object, starts: object, ends: object) -
     for position, label in enumerate(actions):
         if not isinstance(label, str):
             raise UserError(f'{where}: label {position} is {_short(label)}, expected a string; put it in quotes')
-        if holds_half_character(label):
+        if not is_writable(label):
             raise UserError(f'{where}: label {position} is {_short(label)}, which holds half a character and cannot '
                             'be written as UTF-8; rename it')
     for key, times in zip(LIST_KEYS[1:], (starts, ends), strict=True):

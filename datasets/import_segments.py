@@ -236,6 +236,7 @@ def import_dataset(arguments: argparse.Namespace) -> tuple[list[ImportedRecordin
     paths.check(arguments.name, [arguments.source, features], overwrite=arguments.overwrite)
     rate, sources, parts = feature_rate(arguments), read_source(arguments), read_bundle_parts(arguments)
     bundled = [name for names in (parts or {}).values() for name in names]
+    _warn_of_numbers(sources)
     unlabelled = [name for name in bundled if name not in sources]
     refuse_or_skip(f'{arguments.source}: the bundles name {name_some(unlabelled)}, of which there are no labels',
                    unlabelled, arguments.skip_missing)
@@ -246,6 +247,15 @@ def import_dataset(arguments: argparse.Namespace) -> tuple[list[ImportedRecordin
     splits = _choose_splits(parts, tasks, arguments.val_share)
     write_dataset(paths, recordings, splits, sample_rate=arguments.sample_rate)
     return recordings, splits, parts is not None
+
+
+def _warn_of_numbers(sources: Mapping[str, SegmentList]) -> None:
+    """Warn where labels are numbers of classes, of which 0 may be an action."""
+    labels = {label for segments in sources.values() for label in segments.labels}
+    zero = CONFIG.BACKGROUND_LABELS[0]
+    if zero in labels and len(labels) > 1 and all(label.isdecimal() for label in labels):
+        LOGGER.warning('all labels are numbers, and %s counts as background; if it is an action, give it another name '
+                       '(in mapping.txt, or in the table)', zero)
 
 
 def _choose_splits(parts: Mapping[str, Sequence[str]] | None, tasks: Mapping[str, str], val_share: float) -> Splits:

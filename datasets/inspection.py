@@ -134,7 +134,7 @@ def inspect_dataset(annotations: Path, folder: Path, *, frames: bool = False, ta
             except UserError as error:
                 found.problems.append(str(error))
     if not found.problems and not any(view.actions for view in found.tasks.values()):
-        found.problems.append('no task has an action that can be trained on')
+        found.notes.append('no task has an action: alignment can be trained, a progress head cannot')
     for view in found.tasks.values():
         found.notes += _notes_on_task(view)
     return found

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
+from datasets.annotations import MAX_TIME
 from datasets.segment_list import SegmentList, list_files, read_text
 from utils.errors import UserError
 
@@ -153,6 +154,8 @@ def _read_row(where: str, line: int, cells: Sequence[str], columns: Mapping[str,
             raise UserError(f'{where}: {column} is {text[:60]!r}, expected a number of '
                             f'{"seconds" if options.seconds else "frames (--unit seconds takes fractions)"}')
         times.append(_parse_time(text))
+        if times[-1] > MAX_TIME:
+            raise UserError(f'{where}: {column} is {text[:60]!r}, expected at most 2^53')
     start, end = times[0], times[1] + int(options.inclusive_ends)
     if start < 0 or end < start:
         raise UserError(f'{where}: from {cells[columns["start"]]} to {cells[columns["end"]]}, expected a start of at '
@@ -165,6 +168,8 @@ def _read_row(where: str, line: int, cells: Sequence[str], columns: Mapping[str,
 def _in_order(path: Path, name: str, rows: Sequence[_Row], options: TableOptions) -> SegmentList:
     """Sort the segments of a recording by time and refuse or cut overlaps."""
     ordered = sorted(rows, key=lambda row: (row.start, row.end))
+    if options.trim_overlaps:  # a moment without duration is no reason to cut what goes on
+        ordered = [row for row in ordered if row.end > row.start]
     ends = [row.end for row in ordered]
     for position, (row, following) in enumerate(zip(ordered, ordered[1:], strict=False)):
         if row.end > following.start and not options.trim_overlaps:

@@ -8,6 +8,7 @@ from pathlib import Path
 from utils.errors import UserError
 from utils.logging import get_logger
 from utils.run_folder import read_json
+from utils.text import unique_keys
 
 LOGGER = get_logger(__name__)
 PARTS = ('train', 'val', 'test')
@@ -85,7 +86,7 @@ def read_splits(path: Path) -> Mapping:
         UserError: the file cannot be read, or there is nothing of the name.
     """
     try:
-        content = json.loads(path.read_text(encoding='utf-8-sig'))
+        content = json.loads(path.read_text(encoding='utf-8-sig'), object_pairs_hook=unique_keys(f'--splits {path}'))
     except OSError as error:
         raise UserError(f'--splits {path}: cannot be read ({error.strerror}); expected a JSON file') from error
     except (ValueError, RecursionError) as error:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from datasets.annotations import holds_half_character
 from utils.errors import UserError
+from utils.text import is_writable
 
 FORMATS = {'.csv': 'lines "start,end[,label]"', '.json': 'a list of [start, end] or [start, end, label]'}
 
@@ -83,7 +83,7 @@ def _read_segment(where: str, row: object) -> Segment:
                             'least 0; convert seconds or camera frames to them')
     if len(row) == 3 and not isinstance(row[2], str | None):
         raise UserError(f'{where}: label is {str(row[2])[:60]!r}, expected text; put it in quotes')
-    if len(row) == 3 and row[2] is not None and holds_half_character(row[2]):
+    if len(row) == 3 and row[2] is not None and not is_writable(row[2]):
         raise UserError(f'{where}: label {row[2][:60]!r} holds half a character and cannot be written as UTF-8; rename '
                         'it')
     return Segment(*row)

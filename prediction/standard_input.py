@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from datasets.annotations import holds_half_character
 from prediction.live import ActionMarker
 from utils.errors import UserError
+from utils.text import is_writable
 
 NPY_FIRST_BYTE = b'\x93'  # no text begins with it
 MAX_FRAME_BYTES = 2**30  # a damaged header may ask for more than there is memory
@@ -58,7 +58,7 @@ def _parse_marker(content: dict, where: str) -> ActionMarker:
     if not set(content) <= {'action', 'ended'} or not isinstance(action, bool | str) or not isinstance(
             ended, str | None):
         raise UserError(f'{where}: {json.dumps(content)[:60]}, {EXPECTED}')
-    if any(isinstance(label, str) and holds_half_character(label) for label in (action, ended)):
+    if any(isinstance(label, str) and not is_writable(label) for label in (action, ended)):
         raise UserError(f'{where}: {json.dumps(content)[:60]} holds half a character, which cannot be written as '
                         'UTF-8; rename the label')
     return ActionMarker(action if isinstance(action, str) else None, action is not False, ended)

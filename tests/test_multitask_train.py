@@ -89,7 +89,7 @@ def test_a_resumed_frozen_run_ends_like_an_uninterrupted_one(tiny, monkeypatch):
 @pytest.mark.parametrize(('options', 'expected'), [
     (['--tcc', '--tstack', '--mcn', '--init_from', 'nowhere'], '--init_from nowhere: No checkpoints found in nowhere'),
     (['--tcc', '--tstack', '--mcn', '--init_from', f'{RUNS}/V2___tcc_tiny/ckpt', '--overwrite'],
-     'is the run that --overwrite replaces'),
+     'V2___tcc_tiny, which --overwrite replaces'),
     (['--tcc', '--tstack', '--mcn', '--init_from', 'data'], '--init_from data: No checkpoints found in data'),
     (['--tcc', '--tstack', '--mcn', '-od', '5'], 'has shape'),
     (['--tcc', '--tstack', '--mcn', '--set', 'CAUSAL=true'], 'CAUSAL is False there'),

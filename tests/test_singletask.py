@@ -117,12 +117,28 @@ def test_all_earlier_runs_go_before_the_first_one_is_trained(trained, tmp_path, 
     with monkeypatch.context() as patched:
         patched.setattr('training.run.alignment_training_loop', stop)
         assert singletask_train.main([*COMMAND, '--overwrite']) == 130
-    first = next(iter(tasks_of(folder)))
-    assert {path.name for path in folder.iterdir()} - {first} == {'splits.json'}
+    assert len(list(folder.iterdir())) == 2  # the split, and the run that was about to begin
     assert singletask_train.main([*COMMAND, '--resume']) == 0
     for task in tasks_of(folder):
         mtimes = [path.stat().st_mtime for path in (folder / task / 'ckpt/last.pt', folder / 'splits.json')]
         assert mtimes[0] > mtimes[1]
+
+
+@pytest.mark.parametrize('options', [
+    ['--init_from', 'make_tea'], ['--init_from', '/nowhere'],
+    ['--set', 'BASEARCH.NAIVE_ARCH.input_dimensions=7']])
+def test_a_mistake_leaves_the_earlier_runs(trained, tmp_path, monkeypatch, capsys, options):
+    folder = tmp_path / 'output/single-task-setting' / trained.name
+    shutil.copytree(trained, folder)
+    monkeypatch.setenv('OUTPUT_PATH', str(tmp_path / 'output'))
+    before = {path.relative_to(folder): path.read_bytes() for path in folder.rglob('*.pt')}
+    options = [option if option != 'make_tea' else folder / 'make_tea' for option in options]
+    refused(capsys, singletask_train, *COMMAND, *options, '--overwrite')
+    assert {path.relative_to(folder): path.read_bytes() for path in folder.rglob('*.pt')} == before and len(before) > 8
+    # Nor is there a new folder that would stand in the way of the next attempt.
+    mistake = ['--set', 'BASEARCH.NAIVE_ARCH.input_dimensions=7']
+    refused(capsys, singletask_train, 'new', *COMMAND[1:], *options, *mistake)
+    assert [path.name for path in folder.parent.iterdir()] == [trained.name]
 
 
 def test_a_signal_in_the_last_epoch_of_a_task_stops_before_the_next_one(trained, tmp_path, monkeypatch, capsys):
@@ -169,6 +185,12 @@ def test_a_task_without_actions_is_left_out_where_the_head_knows_steps(trained, 
     assert f'left out, for their training recordings hold no action: {first}' in capsys.readouterr().err
     folder = tmp_path / 'output/single-task-setting' / trained.name
     assert tasks_of(folder) == {second} and (folder / second / 'ckpt/last.pt').exists()
+    # The split of the first call is that of the run, and may be given again:
+    splits = {task: {'train': annotated['handles'][:3], 'val': [], 'test': annotated['handles'][3:]}
+              for task, annotated in tiny.items()}
+    (tmp_path / 'own.json').write_text(json.dumps({'splits': splits}))
+    assert singletask_train.main([*command, '--splits', str(tmp_path / 'own.json'), '--overwrite']) == 0
+    assert singletask_train.main([*command, '--splits', str(tmp_path / 'own.json'), '--resume']) == 0
     # A task of the split that the annotations have lost, and annotations of nothing but background:
     (tmp_path / 'egoprocel.json').write_text(json.dumps({first: tiny[first]}))
     assert 'but not in the dataset' in refused(capsys, singletask_train, *command, '--resume')

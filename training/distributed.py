@@ -4,8 +4,10 @@ Started by torchrun, every process holds the whole model and takes other batches
 a step is the one that a single process would take over all of their batches.
 """
 
+import gc
 import os
 import random
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -136,14 +138,21 @@ def join_processes(device: str) -> Iterator[Processes]:
     try:
         dist.init_process_group('nccl' if own.type == 'cuda' else 'gloo')
         yield Processes(rank, count, int(os.environ['LOCAL_WORLD_SIZE']), own)
-    except StoppedError:  # all processes stop after the same step
-        dist.destroy_process_group()
+    except StoppedError as stop:  # all processes stop after the same step
+        traceback.clear_frames(stop.__traceback__)  # they hold the wrapped model
+        _leave()
         raise
     except RuntimeError as error:
         if not (isinstance(error, dist.DistError) or any(part in str(error).lower() for part in LOST)):
             raise
         raise UserError(f'process {rank} of {count}: another one is gone ({str(error).splitlines()[0]:.120}); its own '
                         'message, above or below, tells why; go on with --resume') from error
+    _leave()
+
+
+def _leave() -> None:
+    """Leave the group of processes; gloo may abort one in which a wrapped model outlives the group."""
+    gc.collect()
     dist.destroy_process_group()
 
 

@@ -51,24 +51,44 @@ def check_start(run_path: Path, arguments: argparse.Namespace) -> None:
                         'without --resume')
 
 
-def choose_run_splits(config: EasyDict, recordings: RecordingsByTask, arguments: argparse.Namespace,
-                      stored: Path) -> Splits:
+def check_init_from(config: EasyDict, run_path: Path, arguments: argparse.Namespace) -> None:
+    """Refuse to start from what is about to be replaced.
+
+    Raises:
+        UserError: INIT_FROM lies in the folder that --overwrite replaces.
+    """
+    source, replaced = Path(config.INIT_FROM or '').resolve(), run_path.resolve()
+    if arguments.overwrite and config.INIT_FROM and replaced in (source, *source.parents):
+        raise UserError(f'--init_from {config.INIT_FROM}: lies in {run_path}, which --overwrite replaces; give another '
+                        'VERSION or --message')
+
+
+def choose_run_splits(config: EasyDict, recordings: RecordingsByTask, arguments: argparse.Namespace, stored: Path,
+                      trainable: Callable[[Splits], Splits] = lambda splits: splits) -> Splits:
     """Return the split of a run: the one ``stored`` where it goes on, else that of --splits or of the shares.
+
+    Args:
+        config: of the run.
+        recordings: the dataset.
+        arguments: of the command line: resume, splits.
+        stored: file of the split that the run keeps.
+        trainable: leaves out what is not trained on.
 
     Raises:
         UserError: the split does not fit the dataset, or is not the one of the run that goes on.
     """
     if not arguments.resume:
-        return choose_splits(config, recordings, arguments.splits)
+        return trainable(choose_splits(config, recordings, arguments.splits))
     kept = load_run_splits(stored)
-    if arguments.splits and choose_splits(config, recordings, arguments.splits) != kept:
+    if arguments.splits and trainable(choose_splits(config, recordings, arguments.splits)) != kept:
         raise UserError(f'--splits {arguments.splits}: another split than that of the run, {stored}, which --resume '
                         'keeps; leave --splits out')
     return kept
 
 
 def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, splits: Splits,
-              arguments: argparse.Namespace, processes: Processes = ALONE, stop: StopRequest | None = None) -> None:
+              arguments: argparse.Namespace, processes: Processes = ALONE, stop: StopRequest | None = None,
+              before_writing: Callable[[], object] = lambda: None) -> None:
     """Train one model on the tasks of a split.
 
     Args:
@@ -79,6 +99,7 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
         arguments: of the command line: resume, overwrite, dry_run.
         processes: of the run; the first one writes the files.
         stop: asked whether to stop; None: signals do.
+        before_writing: called by the process that writes, when all is checked and the run folder is about to be made.
 
     Raises:
         UserError: any mistake in options, data or the run folder; found before the run folder is made where it can be.
@@ -88,9 +109,7 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     train_loaders = make_train_loaders(parts['train'], config.BATCH_SIZE, seed=config.SEED, **reading)
     val_loaders = make_validation_loaders(parts['val'], parts['train'], config.BATCH_SIZE, **reading)
 
-    if arguments.overwrite and config.INIT_FROM and _is_within(Path(config.INIT_FROM), run_path):
-        raise UserError(f'--init_from {config.INIT_FROM}: is the run that --overwrite replaces; give another VERSION '
-                        'or --message')
+    check_init_from(config, run_path, arguments)
 
     first = next(iter(parts['train'].values()))[0]
     config.DATAFOLDER = str(first.path.parent)
@@ -115,6 +134,7 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
 
     if processes.first:
         if not arguments.resume:
+            before_writing()
             create_run_folder(run_path, to_plain(config), splits, overwrite=arguments.overwrite)
         log_to_file(RunFolder(run_path).log)
     LOGGER.info('%s: %d train, %d val, %d test recordings of %d task%s; %d parameters; on %s', config.EXPERIMENTNAME,
@@ -128,10 +148,6 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
                                 device=processes.device, resume=arguments.resume, stop=stop, report=report,
                                 processes=processes)
     LOGGER.info('done; evaluate it with: python eval.py -f %s', run_path)
-
-
-def _is_within(path: Path, folder: Path) -> bool:
-    return folder.resolve() in (path.resolve(), *path.resolve().parents)
 
 
 def _look_at_validation(config: EasyDict, recordings: RecordingsByTask) -> None:

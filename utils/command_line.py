@@ -42,6 +42,8 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
+        if device.type == 'meta':
+            raise RuntimeError('it computes nothing')
     except (RuntimeError, AssertionError) as error:
         raise UserError(f'--device {name}: not available here ({str(error).splitlines()[0]}); use auto or cpu'
                         ) from error

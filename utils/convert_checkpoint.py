@@ -78,9 +78,16 @@ def build_converted(config: EasyDict, published: PublishedCheckpoint, path: Path
     """Return the network of a published checkpoint with its weights.
 
     Raises:
-        UserError: the weights are of another network than ``config`` describes.
+        UserError: the weights are of another network than ``config`` describes, or not finite.
     """
-    model = build_model(config)
+    if broken := [name for name, value in published.weights.items() if not torch.isfinite(value).all()]:
+        raise UserError(f'{path}: {broken[0]} holds NaN or infinity, expected finite weights; choose another '
+                        'checkpoint of the run')
+    try:
+        model = build_model(config)
+    except ValueError as error:
+        raise UserError(f'{path}: its weights are not those of a published network ({error}); it is damaged: choose '
+                        'another checkpoint of the run') from error
     weights = dict(published.weights)
     own = {name: value for name, value in model.state_dict().items() if name.startswith(DROP_NETWORK)}
     if {name: value.shape for name, value in own.items()} != {

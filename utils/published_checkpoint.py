@@ -82,8 +82,10 @@ def read_published(path: Path | str) -> PublishedCheckpoint:
 
 def _number(value: object) -> float:
     """Return a stored number, NaN where it is none."""
-    is_one = isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1)
-    return float(value) if is_one else math.nan
+    try:
+        return float(value) if isinstance(value, int | float | Tensor) else math.nan
+    except (ValueError, RuntimeError, OverflowError):  # several numbers, a complex one, or one too large
+        return math.nan
 
 
 def _own_name(name: str) -> str:
@@ -153,7 +155,7 @@ def _describe_naive(config: EasyDict, linear: list[Tensor]) -> None:
 def _stack(weights: Mapping[str, Tensor], prefix: str) -> list[Tensor]:
     """Return the weight matrices of a Sequential in order."""
     numbered = [(int(match[1]), weight) for name, weight in weights.items()
-                if (match := re.fullmatch(rf'{re.escape(prefix)}\.(\d+)\.weight', name))]
+                if (match := re.fullmatch(rf'{re.escape(prefix)}\.(\d+)\.weight', name)) and weight.ndim > 1]
     return [weight for _, weight in sorted(numbered, key=lambda pair: pair[0])]
 
 

@@ -49,9 +49,9 @@ def test_comments_beside_and_above_are_read():
 
 
 @pytest.mark.parametrize(('key', 'words'), [
-    ('NUM_EPOCHS', 'a whole number of at least 1'), ('LEARNING_RATE', 'a number above 0'), ('DEBUG', 'true or false'),
-    ('ARCHITECTURE.num_heads', 'a whole number of at least 1, or null'), ('VERSION', 'text or a whole number'),
-    ('PROGRESS_LOSS.head_learning_rate', 'a number above 0, or null')])
+    ('NUM_EPOCHS', 'a whole number of at least 1'), ('CLIP_GRAD_NORM', 'a number above 0'), ('DEBUG', 'true or false'),
+    ('ARCHITECTURE.num_heads', 'a whole number from 1 to 2^20, or null'), ('VERSION', 'text or a whole number'),
+    ('PROGRESS_LOSS.head_learning_rate', 'a number above 0, at most 1e6, or null')])
 def test_what_a_setting_takes(key, words):
     assert describe.accepted(key, flatten(CONFIG)[key]) == words
 

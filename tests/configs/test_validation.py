@@ -31,7 +31,7 @@ def test_tables_name_settings_that_exist():
 
 
 def test_flatten():
-    assert flatten({'A': {'b': {'c': 1}, 'd': [2]}, 'E': None, 'F': {}}) == {'A.b.c': 1, 'A.d': [2], 'E': None}
+    assert flatten({'A': {'b': {'c': 1}, 'd': [2]}, 'E': None, 'F': {}}) == {'A.b.c': 1, 'A.d': [2], 'E': None, 'F': {}}
 
 
 @pytest.mark.parametrize(('key', 'value', 'expected'), [
@@ -66,13 +66,16 @@ def test_accepted(key, value, expected):
     ('BASEARCH.ARCHITECTURE', 'resnet', 'one of temporal_'),
     ('PROGRESS_LOSS.sampling', 'random', 'one of segment, prefix, dense'), ('PROGRESS_LOSS.loss_type', 'l3', 'l1, l2'),
     ('PROGRESS_LOSS.dropout', 1.0, r'expected a number in \[0, 1\)'), ('PROGRESS_LOSS.dropout', -0.1, r'\[0, 1\)'),
-    ('PROGRESS_LOSS.dropout', math.nan, 'dropout is nan'), ('PROGRESS_LOSS.projection_dim', 0, 'at least 1'),
+    ('PROGRESS_LOSS.dropout', math.nan, 'dropout is nan'), ('PROGRESS_LOSS.projection_dim', 0, r'from 1 to 2\^20'),
+    ('OUTPUT_DIMENSIONALITY', 10**30, r'from 1 to 2\^20'), ('LEARNING_RATE', 1e300, 'at most 1e6'),
+    ('BASEARCH.NAIVE_ARCH.layers', [10**30], r'numbers from 1 to 2\^20'), ('TIME_SCALE', 1e-320, 'from 1e-6'),
+    ('BACKGROUND_LABELS', ['a\ud800'], 'without half characters'), ('BATCH_SIZE', {}, r'\{\} \(dict\), expected int'),
     ('PROGRESS_LOSS.step_coefficient', -1.0, 'at least 0'), ('PROGRESS_LOSS.steps', 'tea', r'\(str\), expected list'),
     ('PROGRESS_LOSS.step_durations', 1, r'\(int\), expected bool'), ('CAUSAL', 'yes', r'\(str\), expected bool'),
     ('LEARNING_RATE_SCHEDULE', 'linear', 'one of constant, cosine'), ('WEIGHT_DECAY', -0.1, 'at least 0'),
     ('AUGMENTATION.scale', -0.1, 'at least 0'), ('AUGMENTATION.shift', math.inf, 'is inf'),
     ('LEARNING_RATE', 10**400, 'LEARNING_RATE is inf'), ('SEED', 2**62 + 1, r'from 0 to 2\^62'),
-    ('ARCHITECTURE.num_heads', 0, 'at least 1'), ('DATASET_NAME', 3, r'\(int\), expected str')])
+    ('ARCHITECTURE.num_heads', 0, r'from 1 to 2\^20'), ('DATASET_NAME', 3, r'\(int\), expected str')])
 def test_refused(key, value, message):
     with pytest.raises(UserError, match=message) as caught:
         check(key, value)

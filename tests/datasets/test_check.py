@@ -123,15 +123,20 @@ def spoil(handle, value=np.nan):
     (lambda: Path('data/mine/features/a.npy').write_bytes(b'x'), 'a.npy: cannot be read'),
     (lambda: Path('jsons/mine.json').write_text('{'), 'mine.json: not valid JSON'),
     (lambda: write({'tea': {'a': [('pour', 0, 5), ('stir', 4, 7)]}}, {'a': 7}), 'before the end 5 of the one before'),
-    (lambda: write({'tea': {'a': [('0', 0, 7)]}}, {'a': 7}), 'no task has an action that can be trained on'),
     (lambda: write({'tea': {'a': []}}, {'a': 7}), "TIME_SCALE 'auto' finds no rate")],
-    ids=['missing', 'nan', 'width', 'rank', 'unreadable', 'json', 'overlap', 'background-only', 'unannotated'])
+    ids=['missing', 'nan', 'width', 'rank', 'unreadable', 'json', 'overlap', 'unannotated'])
 def test_what_is_wrong_is_said_and_gives_status_1(mine, capsys, damage, message):
     damage()
     status, text, log = run(capsys, '-o', 'mine.png')
     assert (status, log) == (1, '')
     assert message in text and text.index('wrong:') < text.index(message)
     assert 'This dataset cannot be trained on as it is.' in text
+
+
+def test_without_actions_alignment_can_be_trained(mine, capsys):
+    write({'tea': {'a': [('0', 0, 7)], 'b': [('0', 0, 10)]}}, {'a': 7, 'b': 10})
+    status, text, _ = run(capsys)
+    assert status == 0 and 'no task has an action: alignment can be trained, a progress head cannot' in text
 
 
 def test_all_mistakes_are_said_at_once_and_the_rest_is_still_counted(mine, capsys):

@@ -157,7 +157,7 @@ def test_evaluation_reads_the_run_and_its_split(place, dataset, capsys):
     assert 'epoch-20.pt (epoch 7)' in capsys.readouterr().out and Path(RUN, 'EVAL/epoch-20/ogpe.csv').exists()
 
 
-@pytest.mark.parametrize(('epoch', 'loss'), [(None, 'none'), (math.nan, torch.ones(2))])
+@pytest.mark.parametrize(('epoch', 'loss'), [(None, 'none'), (math.nan, torch.ones(2)), (10**400, torch.tensor(1j))])
 def test_a_split_drawn_anew_is_warned_of(place, capsys, epoch, loss):
     save(NETWORKS['naive'](), place / 'old.pt', epoch=epoch, loss=loss)
     assert main(['old.pt', '--run', RUN]) == 0
