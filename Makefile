@@ -21,6 +21,8 @@ demo: $(DEMO)/.evaluated
 	@echo "predicted vs. true:     $(DEMO_RUN)/EVAL/best_model_combined/progress_*.png"
 	@echo "error by length:        $(DEMO_RUN)/EVAL/best_model_combined/mae_by_length.png"
 	@echo "losses per epoch:       $(DEMO_RUN)/losses.csv"
+	@echo
+	@echo "to train and evaluate on it: export DATASET_PATH=$(DEMO)/data JSON_DPATH=$(DEMO)/dset_jsons OUTPUT_PATH=$(DEMO)/output"
 
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest  # the tests compute little: more threads would wait for each other

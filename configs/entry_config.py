@@ -21,6 +21,12 @@ DATASET_FLAGS = {
 LOSS_FLAGS = {name: (f'--{name.lower()}', f'--{name.upper()}') for name in CONFIG.LOSS_TYPE}
 ARCHITECTURE_FLAGS = {'temporal_stacking': ('--temporal_stacking', '--tstack'), 'naive': ('--naive',),
                       'resnet50': ('--resnet50', '--rnet50'), 'identity': ('--identity',)}
+CHOICE_HELP = {
+    'tcc': 'temporal cycle consistency', 'GTCC': 'generalised temporal cycle consistency',
+    'LAV': 'soft dynamic time warping', 'VAVA': 'optimal transport that keeps the order',
+    'temporal_stacking': 'convolutions over time', 'naive': 'a perceptron, frame by frame',
+    'resnet50': 'convolutions over frames (T, C, H, W)', 'identity': 'the features themselves',
+}
 # Settings of GTCC that were published for a dataset, where they are not the defaults.
 LONG_ACTIVITY_GTCC = {'GTCC_PARAMS.delta': 0.2}
 # Recordings of one short action each: few modes to align with, half a sequence as window, nothing to drop.
@@ -40,6 +46,8 @@ SWITCHES = {
     'detect_anomaly': 'DETECT_ANOMALY', 'freeze_encoder': 'FREEZE_ENCODER',
     'condition_on_step': 'PROGRESS_LOSS.condition_on_step', 'amp': 'AMP',
 }
+# Options of the progress head, of no use without it.
+HEAD_OPTIONS = ('progress_loss', 'progress_sampling', 'progress_lambda', 'progress_curriculum', 'progress_pooling')
 OFF_SWITCHES = {'no_tensorboard': 'TENSORBOARD'}  # and those that switch one off
 Layer = tuple[str, dict[str, Any]]  # where settings come from, and the settings by their dotted keys
 
@@ -92,7 +100,7 @@ def _add_choices(parser: argparse.ArgumentParser, title: str, target: str,
     """Add flags of which one may be given; its name lands in ``target``."""
     group = parser.add_argument_group(title).add_mutually_exclusive_group()
     for name, spellings in flags.items():
-        group.add_argument(*spellings, action='store_const', const=name, dest=target)
+        group.add_argument(*spellings, action='store_const', const=name, dest=target, help=CHOICE_HELP.get(name))
     return group
 
 
@@ -121,13 +129,14 @@ def _add_progress(parser: argparse.ArgumentParser) -> None:
     """Add the options of the progress loss."""
     group = parser.add_argument_group('progress head')
     group.add_argument('--progress', action='store_true', default=None, help='train a progress head')
-    group.add_argument('--progress_loss', choices=['l1', 'l2'])
-    group.add_argument('--progress_sampling', choices=['segment', 'prefix', 'dense'])
+    group.add_argument('--progress_loss', choices=['l1', 'l2'], help='error of the predicted progress')
+    group.add_argument('--progress_sampling', choices=['segment', 'prefix', 'dense'],
+                       help='what the head is trained on: a stretch of an action, its beginning, or all of it')
     weight = group.add_mutually_exclusive_group()
     weight.add_argument('--progress_lambda', type=float, metavar='X', help='constant weight')
     weight.add_argument('--progress_curriculum', type=float, nargs=2, metavar=('START', 'END'),
                         help='weight that rises over the epochs')
-    group.add_argument('--progress_pooling', choices=['gru', 'mean'])
+    group.add_argument('--progress_pooling', choices=['gru', 'mean'], help='how the head reads an action')
     group.add_argument('--condition_on_step', action='store_true', default=None,
                        help='give the step label to a head with PROGRESS_LOSS.step_durations')
 
@@ -148,6 +157,9 @@ def build_config(arguments: argparse.Namespace) -> EasyDict:
     for _, values in settings_in_order(arguments):
         apply_settings(config, values)
     _check_choices(config)
+    if not config.PROGRESS_LOSS.enabled and (idle := [f'--{option}' for option in HEAD_OPTIONS
+                                                      if getattr(arguments, option) is not None]):
+        raise UserError(f'{idle[0]}: there is no progress head to take it; give --progress, too')
     config.EXPERIMENTNAME = experiment_name(config, arguments.message)
     return config
 

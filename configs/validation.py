@@ -138,7 +138,7 @@ def check_value(key: str, value: object, default: object, source: str) -> object
     if isinstance(value, int) and not isinstance(value, bool) and int not in kinds and float in kinds:
         value = float(value) if abs(value) <= sys.float_info.max else math.inf
     if type(value) not in kinds:
-        expected = ' or '.join(kind.__name__ for kind in kinds)
+        expected = ' or '.join('true or false' if kind is bool else kind.__name__ for kind in kinds)
         raise UserError(f'{source}: {key} is {value!r} ({type(value).__name__}), expected {expected}')
     if key in CHECKS:
         accepts, expected = CHECKS[key]

@@ -368,6 +368,7 @@ def _log_task(annotated: TaskAnnotations, times: Sequence[dict], min_segment_len
     lengths = [end - start + 1 for recording in times
                for label, start, end in zip(recording['step'], recording['start_frame'], recording['end_frame'],
                                             strict=True) if label not in background]
-    LOGGER.info('task %s: %d recordings, %d actions, %d of them shorter than %d frames; %d more hold no frame and '
-                'are dropped', annotated.task, len(times), len(lengths),
-                sum(length < min_segment_len for length in lengths), min_segment_len, total - len(lengths))
+    short, dropped = sum(length < min_segment_len for length in lengths), total - len(lengths)
+    LOGGER.info('task %s: %d recordings, %d actions%s%s', annotated.task, len(times), len(lengths),
+                f', {short} of them shorter than {min_segment_len} frames' * (short > 0),
+                f'; {dropped} more hold no frame and are dropped' * (dropped > 0))

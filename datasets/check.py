@@ -80,6 +80,8 @@ def look_at_splits(found: Inspection, path: Path) -> Splits:
     except UserError as error:
         found.problems.append(str(error))
         return {}
+    if not any(parts['val'] for parts in splits.values()):
+        found.notes.append('no recording validates: training picks its checkpoints by the training loss')
     for task, parts in splits.items():
         seen = {part: {action.name for recording in found.tasks[task].recordings if recording.handle in parts[part]
                        for action in recording.actions} for part in PARTS}

@@ -8,7 +8,10 @@ from datasets.feature_files import small_enough_to_check
 from datasets.json_dataset import RecordingsByTask, load_recordings
 from datasets.splits import PARTS, Splits, load_splits, make_splits
 from utils.errors import UserError
+from utils.logging import get_logger
 from utils.tensorops import Action, list_actions
+
+LOGGER = get_logger(__name__)
 
 
 def reads_frames(config: Mapping) -> bool:
@@ -45,7 +48,13 @@ def choose_splits(config: Mapping, recordings: RecordingsByTask, path: Path | No
         UserError: see :func:`datasets.splits.load_splits`.
     """
     handles = {task: [recording.handle for recording in members] for task, members in recordings.items()}
-    return load_splits(path, handles) if path else make_splits(handles, config.TRAIN_SPLIT, config.SEED)
+    if path:
+        return load_splits(path, handles)
+    annotations = dataset_paths(config.DATASET_NAME, 'frames' if reads_frames(config) else 'features').annotations
+    written = annotations.with_name(f'{annotations.stem}.splits.json')
+    LOGGER.info('no --splits: a split is drawn by TRAIN_SPLIT and SEED%s',
+                f'; one that was written with the dataset is {written}' if written.exists() else '')
+    return make_splits(handles, config.TRAIN_SPLIT, config.SEED)
 
 
 def split_recordings(recordings: RecordingsByTask, splits: Splits) -> dict[str, RecordingsByTask]:

@@ -167,7 +167,7 @@ def bundled_splits(parts: Mapping[str, Sequence[str]], tasks: Mapping[str, str],
     Args:
         parts: part -> recordings.
         tasks: recording -> task, of the recordings that are imported.
-        val_share: share of a task's training recordings that validate instead.
+        val_share: share of a task's training recordings that validate instead, one at least unless 0.
 
     Returns:
         task -> part -> recordings; a task without training recordings is left out, with a warning.
@@ -179,7 +179,9 @@ def bundled_splits(parts: Mapping[str, Sequence[str]], tasks: Mapping[str, str],
             LOGGER.warning('task %s has no training recordings in this split, which leaves it out', task)
             continue
         if val_share:
-            drawn = make_splits({task: members['train']}, (1 - val_share, val_share, 0), CONFIG.SEED)[task]
+            # One at least, where one is left to train with.
+            share = max(val_share, min(0.5, 1 / len(members['train'])))
+            drawn = make_splits({task: members['train']}, (1 - share, share, 0), CONFIG.SEED)[task]
             members = {**members, 'train': drawn['train'], 'val': sorted([*members['val'], *drawn['val']])}
         splits[task] = members
     return splits

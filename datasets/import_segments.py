@@ -271,8 +271,17 @@ def _choose_splits(parts: Mapping[str, Sequence[str]] | None, tasks: Mapping[str
     return splits
 
 
-def print_summary(name: str, recordings: Sequence[ImportedRecording], splits: Splits, bundled: bool) -> None:
-    """Say what was written and what to do with it; see :func:`import_dataset`."""
+def print_summary(name: str, recordings: Sequence[ImportedRecording], splits: Splits, bundled: bool, *,
+                  told_tasks: bool) -> None:
+    """Say what was written and what to do with it.
+
+    Args:
+        name: of the dataset.
+        recordings: from :func:`import_dataset`.
+        splits: the same.
+        bundled: the same.
+        told_tasks: whether an option said what the tasks are.
+    """
     paths = OutputPaths(name)
     for task, count in Counter(recording.task for recording in recordings).items():
         labels = [label for recording in recordings if recording.task == task for label in recording.segments['labels']]
@@ -282,7 +291,9 @@ def print_summary(name: str, recordings: Sequence[ImportedRecording], splits: Sp
               f'{len(labels) - len(actions)} background segments')
     if not any(parts['val'] for parts in splits.values()):
         print('No recording validates, so training picks its checkpoints by the training loss'
-              + ('; --val_share 0.1 sets some aside.' if bundled else '.'))
+              + ('; --val_share 0.2 --overwrite sets some aside.' if bundled else '.'))
+    if not told_tasks:
+        print('All recordings are one task; --task_regex tells tasks apart by the names of the recordings.')
     print(f'Wrote {paths.features}, {paths.annotations} and {paths.splits}. Look at it, and train on it:\n\n'
           f'python -m datasets.check {name} --splits {shlex.quote(str(paths.splits))} -o {name}.png\n'
           f'python multitask_train.py 1 --dataset {name} --splits {shlex.quote(str(paths.splits))} '
@@ -294,7 +305,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     def command() -> None:
         arguments = build_parser().parse_args(argv)
         set_up_logging()
-        print_summary(arguments.name, *import_dataset(arguments))
+        print_summary(arguments.name, *import_dataset(arguments),
+                      told_tasks=bool(arguments.task or arguments.task_regex))
 
     return run_command(command)
 

@@ -1,5 +1,6 @@
 """The folder of a run: where it lies and which files it holds."""
 
+import difflib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -105,7 +106,10 @@ def open_run_folder(path: Path) -> RunFolder:
         UserError: no such folder, or no run in it.
     """
     if not path.is_dir():
-        raise UserError(f'-f {path}: no such folder; expected the run folder that training printed')
+        names = [other.name for other in path.parent.iterdir() if other.is_dir()] if path.parent.is_dir() else []
+        nearest = difflib.get_close_matches(path.name, names, n=1)
+        raise UserError(f'-f {path}: no such folder; expected the run folder that training printed'
+                        + (f', perhaps {path.with_name(nearest[0])}' if nearest else ''))
     if not RunFolder(path).checkpoints.is_dir():
         raise UserError(f'-f {path}: holds no ckpt/ with checkpoints; expected a run folder of a finished epoch')
     return RunFolder(path)

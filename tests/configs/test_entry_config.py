@@ -16,6 +16,7 @@ RECOMMENDED = PLAN.with_name('progress_recommended.json')
 CHOICES = ['1', '--gtcc', '--ego', '--tstack']
 STEPS = ['--set', 'PROGRESS_LOSS.step_durations=true']
 DENSE = ['--progress_sampling', 'dense']
+HEAD = {'PROGRESS_LOSS.enabled': True}
 
 
 def parse(*argv):
@@ -73,6 +74,14 @@ def test_published_spellings_of_the_choices(spellings, key, value):
         assert flatten(parse('1', spelling, *others))[key] == value
 
 
+@pytest.mark.parametrize('option', [
+    ['--progress_loss', 'l2'], ['--progress_sampling', 'dense'], ['--progress_lambda', '0'],
+    ['--progress_curriculum', '0', '1'], ['--progress_pooling', 'gru']])
+def test_options_of_the_head_want_a_head(option):
+    with pytest.raises(UserError, match=f'^{option[0]}: there is no progress head to take it; give --progress, too$'):
+        parse(*CHOICES, *option)
+
+
 @pytest.mark.parametrize(('options', 'expected'), [
     (['-lr', '0.01'], {'LEARNING_RATE': 0.01}), (['--learning_rate', '1'], {'LEARNING_RATE': 1.0}),
     (['-bs', '4'], {'BATCH_SIZE': 4}), (['--batch_size', '4'], {'BATCH_SIZE': 4}),
@@ -80,16 +89,18 @@ def test_published_spellings_of_the_choices(spellings, key, value):
     (['-od', '64'], {'OUTPUT_DIMENSIONALITY': 64}), (['--output_dimensions', '64'], {'OUTPUT_DIMENSIONALITY': 64}),
     (['--mcn'], {'ARCHITECTURE.MCN': True}), (['--debug'], {'DEBUG': True}), (['--seed', '7'], {'SEED': 7}),
     (['--device', 'cuda:1'], {'DEVICE': 'cuda:1'}), (['--workers', '2'], {'WORKERS': 2}),
-    (['--progress'], {'PROGRESS_LOSS.enabled': True}), (['--progress_loss', 'l2'], {'PROGRESS_LOSS.loss_type': 'l2'}),
-    (['--progress_sampling', 'dense'], {'PROGRESS_LOSS.sampling': 'dense'}),
-    (['--progress_pooling', 'mean'], {'PROGRESS_LOSS.use_gru': False}), (['--progress_pooling', 'gru'], {}),
-    (['--progress_lambda', '2'], {'PROGRESS_LOSS.coefficient': 2.0}),
-    (['--progress_curriculum', '0.1', '0.9'], {'PROGRESS_LOSS.lambda_curriculum.enabled': True,
-                                               'PROGRESS_LOSS.lambda_curriculum.start': 0.1,
-                                               'PROGRESS_LOSS.lambda_curriculum.end': 0.9}),
+    (['--progress'], HEAD), (['--progress', '--progress_loss', 'l2'], {**HEAD, 'PROGRESS_LOSS.loss_type': 'l2'}),
+    (['--progress', '--progress_sampling', 'dense'], {**HEAD, 'PROGRESS_LOSS.sampling': 'dense'}),
+    (['--progress', '--progress_pooling', 'mean'], {**HEAD, 'PROGRESS_LOSS.use_gru': False}),
+    (['--progress', '--progress_pooling', 'gru'], HEAD),
+    (['--progress', '--progress_lambda', '2'], {**HEAD, 'PROGRESS_LOSS.coefficient': 2.0}),
+    (['--progress', '--progress_curriculum', '0.1', '0.9'],
+     {**HEAD, 'PROGRESS_LOSS.lambda_curriculum.enabled': True, 'PROGRESS_LOSS.lambda_curriculum.start': 0.1,
+      'PROGRESS_LOSS.lambda_curriculum.end': 0.9}),
+    (['--amp'], {'AMP': True}), (['--max_frames', '90'], {'MAX_FRAMES': 90}),
     (['--set', 'TIME_SCALE=7.5', '--set', 'VERSION=b'], {'TIME_SCALE': 7.5, 'VERSION': 'b',
                                                          'EXPERIMENTNAME': 'Vb___GTCC_egoprocel'}),
-    ([*STEPS, *DENSE], {'PROGRESS_LOSS.step_durations': True, 'PROGRESS_LOSS.sampling': 'dense'}),  # for another run
+    (['--set', 'PROGRESS_LOSS.hidden_dim=3'], {'PROGRESS_LOSS.hidden_dim': 3}),  # as of a file for several runs
     (['--progress', *STEPS, *DENSE, '--condition_on_step'],
      {'PROGRESS_LOSS.enabled': True, 'PROGRESS_LOSS.step_durations': True, 'PROGRESS_LOSS.sampling': 'dense',
       'PROGRESS_LOSS.condition_on_step': True}),

@@ -40,8 +40,9 @@ def test_every_kind_of_source_is_named():
     (['--coin', '--set', 'GTCC_PARAMS.gamma=0.8'], 'GTCC_PARAMS.delta', 'preset of coin'),
     (['--coin', '-ep', '3', '--set', 'NUM_EPOCHS=4'], 'NUM_EPOCHS', '--set NUM_EPOCHS=4'),
     (['--coin', '--set', 'EXPERIMENTNAME=mine'], 'EXPERIMENTNAME', '--set EXPERIMENTNAME=mine'),
-    (['--coin', '--progress_pooling', 'gru'], 'PROGRESS_LOSS.use_gru', '--progress_pooling'),
-    (['--coin', '--progress_lambda', '1'], 'PROGRESS_LOSS.lambda_curriculum.enabled', '--progress_lambda')])
+    (['--coin', '--progress', '--progress_pooling', 'gru'], 'PROGRESS_LOSS.use_gru', '--progress_pooling'),
+    (['--coin', '--progress', '--progress_lambda', '1'], 'PROGRESS_LOSS.lambda_curriculum.enabled',
+     '--progress_lambda')])
 def test_the_last_source_of_a_setting_counts(options, key, source):
     assert sources('--gtcc', *options)[key] == source
 

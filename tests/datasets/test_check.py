@@ -79,7 +79,8 @@ def test_lists_that_outnumber_handles_are_matched_and_named(mine, capsys):
 
 def test_splits_are_counted_and_their_unseen_labels_named(mine, capsys):
     Path('s.json').write_text('{"splits": {"tea": {"train": ["a"], "val": [], "test": ["b"]}}}')
-    assert row(run(capsys, '--splits', 's.json')[1], 'tea')[2] == '1/0/1'
+    status, text, _ = run(capsys, '--splits', 's.json')
+    assert row(text, 'tea')[2] == '1/0/1' and 'no recording validates' in text
     write({'tea': {'a': [('pour', 0, 7)], 'b': SEGMENTS['b']}}, {'a': 7, 'b': 10})
     status, text, _ = run(capsys, '--splits', 's.json')
     assert status == 0 and 'labels of test recordings that no training recording has: stir' in text

@@ -174,10 +174,22 @@ def test_background_labels_of_the_dataset(source):
     assert segments('mine', 'P01_cam01_P01_tea') == [('0', 0, 6), ('pour', 6, 12), ('0', 12, 13)]
 
 
-def test_part_of_the_training_recordings_validates(source):
-    assert run_import('--val_share', '0.3') == 0
+@pytest.mark.parametrize(('share', 'counts'), [('0.3', [4, 2, 2]), ('0.01', [5, 1, 2]), ('0', [6, 0, 2])])
+def test_part_of_the_training_recordings_validates(source, capsys, share, counts):
+    assert run_import('--val_share', share) == 0
     split = json.loads(Path('jsons/mine.splits.json').read_text())['splits']['mine']
-    assert [len(split[part]) for part in ('train', 'val', 'test')] == [4, 2, 2] and split['test'] == TEST
+    assert [len(split[part]) for part in ('train', 'val', 'test')] == counts and split['test'] == TEST
+    shown = capsys.readouterr().out
+    assert ('--val_share 0.2 --overwrite sets some aside' in shown) == (share == '0')
+    assert 'All recordings are one task; --task_regex tells tasks apart' in shown
+
+
+def test_labels_that_are_numbers_are_warned_of(source, capsys):
+    for path in (source / 'groundTruth').iterdir():
+        path.write_text(''.join(f'{len(label) % 3}\n' for label in path.read_text().split()))
+    (source / 'mapping.txt').unlink(missing_ok=True)
+    assert run_import() == 0
+    assert 'all labels are numbers, and 0 counts as background' in capsys.readouterr().err
 
 
 def test_without_bundles_the_split_is_drawn(source):

@@ -119,6 +119,12 @@ def test_opening_wants_a_run_with_checkpoints(tmp_path):
             open_run_folder(tmp_path / name)
 
 
+def test_the_nearest_run_is_named(tmp_path):
+    make_run(tmp_path / 'V1___GTCC_tea.progress')
+    with pytest.raises(UserError, match=r'printed, perhaps .*/V1___GTCC_tea\.progress$'):
+        open_run_folder(tmp_path / 'V1___GTCC_tea.progres')
+
+
 @pytest.mark.parametrize(('content', 'message'), [(None, 'missing from the run folder'), (b'{"a": ', 'cannot be read'),
                                                   (b'\xff\xfe', 'cannot be read'), (b'[' * 10**5, 'cannot be read')])
 def test_damaged_settings_are_a_users_mistake(tmp_path, content, message):
