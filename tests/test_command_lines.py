@@ -14,6 +14,7 @@ import torch
 
 import eval as eval_command
 import multitask_train
+from datasets.demo import DemoSettings, write_demo
 from datasets.from_config import list_all_actions, load_dataset, split_recordings
 from models.step_durations import StepDurations
 from utils.ckpt_save import load_model
@@ -44,6 +45,14 @@ def demo(tmp_path_factory):
     written = run(root, '-m', 'datasets.demo', root, '--name', 'egoprocel', '--seed', '3')
     assert written.returncode == 0, written.stderr
     assert 'synthetic' in written.stdout
+    return root
+
+
+@pytest.fixture(scope='module')
+def small_demo(tmp_path_factory):
+    """The same with few recordings, for what takes long."""
+    root = tmp_path_factory.mktemp('small')
+    write_demo(root, 'egoprocel', settings=DemoSettings(people=5, repetitions=1))
     return root
 
 
@@ -153,12 +162,12 @@ def test_what_the_head_knows_of_steps_comes_from_the_training_recordings_alone(d
     (['--gtcc', '--naive', '--progress'], 'GTCC'),
     (['--gtcc', '--resnet', '--progress', '--progress_sampling', 'prefix'], 'GTCC')],
     ids=['tcc-tstack', 'lav-tstack', 'vava-naive', 'gtcc-naive', 'gtcc-resnet50'])
-def test_other_losses_and_encoders_train_and_evaluate(demo, options, name):
+def test_other_losses_and_encoders_train_and_evaluate(small_demo, options, name):
     message = options[1].strip('-')
-    trained = run(demo, *TRAIN, *options, '-ep', '1', '-m', message)
+    trained = run(small_demo, *TRAIN, *options, '-ep', '1', '-m', message)
     assert trained.returncode == 0, trained.stderr
-    folder = demo / f'output/multi-task-setting/V1___{name}_egoprocel.{message}'
-    evaluated = run(demo, 'eval.py', '-f', folder)
+    folder = small_demo / f'output/multi-task-setting/V1___{name}_egoprocel.{message}'
+    evaluated = run(small_demo, 'eval.py', '-f', folder)
     assert evaluated.returncode == 0, evaluated.stderr
     has_head = '--progress' in options
     assert (folder / 'EVAL/best_model_combined/action_progress.csv').exists() == has_head

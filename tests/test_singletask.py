@@ -116,9 +116,9 @@ def test_all_earlier_runs_go_before_the_first_one_is_trained(trained, tmp_path, 
 
     with monkeypatch.context() as patched:
         patched.setattr('training.run.alignment_training_loop', stop)
-        assert singletask_train.main([*COMMAND, '--overwrite']) == 130
+        assert singletask_train.main([*COMMAND, '-ep', '1', '--overwrite']) == 130
     assert len(list(folder.iterdir())) == 2  # the split, and the run that was about to begin
-    assert singletask_train.main([*COMMAND, '--resume']) == 0
+    assert singletask_train.main([*COMMAND, '-ep', '1', '--resume']) == 0
     for task in tasks_of(folder):
         mtimes = [path.stat().st_mtime for path in (folder / task / 'ckpt/last.pt', folder / 'splits.json')]
         assert mtimes[0] > mtimes[1]

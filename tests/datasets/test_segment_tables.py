@@ -74,7 +74,7 @@ def test_inclusive_ends_and_trimmed_overlaps(tmp_path):
     ('start,end,label\n0,2,', SECONDS, 'line 2: the label is empty'),
     ('start,end,label\n0,1,"pour\n1,2,stir\n2,3,serve', SECONDS, 'no CSV (unexpected end of data); close each quote'),
     ('start,end,label\n0,1,"pour" tea', SECONDS, 'line 2: no CSV'),
-    ('0,1e3000000,a', SECONDS, "end is '1e3000000', expected at most 2^53"),
+    ('0,1e9999,a', SECONDS, "end is '1e9999', expected at most 2^53"),
     ('start,end,label\n0,1,"' + 10**5 * 'pour\n', SECONDS, 'no CSV (field larger'),
     ('start,end,label\n0,2', SECONDS, 'line 2: 2 cells, expected at least 3'),
     ('start,end,label\n0,5,a\n4,6,b', SECONDS, 'line 2 (a) ends after the start of line 3 (b)'),
