@@ -112,6 +112,8 @@ def test_amp_rounds_in_training_alone_and_repeats_its_numbers(tiny):
     for version, amp in (('2', ['--amp']), ('3', ['--amp']), ('4', [])):
         assert multitask_train.main([version, *SMALL, *options, *amp]) == 0
     rounded, again, exact = (load_checkpoint(f'{RUNS}/V{version}___GTCC_tiny/ckpt/last.pt') for version in '234')
+    logs = [(tiny / RUNS / f'V{version}___GTCC_tiny/train.log').read_text() for version in '234']
+    assert [', in bf16' in log for log in logs] == [True, True, False]
     assert without_seconds(rounded) == without_seconds(again)
     assert same(rounded, again) == set(rounded['model_state_dict'])
     assert [run['config']['AMP'] for run in (rounded, exact)] == [True, False]

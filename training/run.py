@@ -137,9 +137,9 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
             before_writing()
             create_run_folder(run_path, to_plain(config), splits, overwrite=arguments.overwrite)
         log_to_file(RunFolder(run_path).log)
-    LOGGER.info('%s: %d train, %d val, %d test recordings of %d task%s; %d parameters; on %s', config.EXPERIMENTNAME,
+    LOGGER.info('%s: %d train, %d val, %d test recordings of %d task%s; %d parameters; on %s%s', config.EXPERIMENTNAME,
                 *count_recordings(parts), len(splits), 's' * (len(splits) > 1),
-                sum(weight.numel() for weight in model.parameters()), processes)
+                sum(weight.numel() for weight in model.parameters()), processes, ', in bf16' * config.AMP)
     report = RunReport([recording.handle for members in parts['train'].values() for recording in members],
                        explain_unused(config, recordings, parts))
     with (nullcontext(stop) if stop else
