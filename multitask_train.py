@@ -10,7 +10,7 @@ from easydict import EasyDict
 from configs.paths import environment_path
 from datasets.from_config import load_dataset
 from training.distributed import ALONE, Processes
-from training.run import check_start, choose_run_splits, run_training_command, train_run
+from training.run import check_init_from, check_start, choose_run_splits, run_training_command, train_run
 from utils.run_folder import MULTI_TASK, RunFolder
 
 
@@ -24,6 +24,7 @@ def train(config: EasyDict, arguments: argparse.Namespace, processes: Processes 
     run_path = run_folder_of(config)
     if processes.first or arguments.resume:
         check_start(run_path, arguments)
+    check_init_from(config, run_path, arguments)
     recordings = load_dataset(config)
     splits = choose_run_splits(config, recordings, arguments, RunFolder(run_path).splits)
     train_run(config, run_path, recordings, splits, arguments, processes)

@@ -62,19 +62,18 @@ def train(config: EasyDict, arguments: argparse.Namespace, processes: Processes 
             options = argparse.Namespace(**{**vars(arguments), 'resume': begun,
                                             'overwrite': arguments.resume and not begun})
             # The first task replaces the earlier runs, once nothing is wrong with it.
-            before_writing = {'before_writing': begin} if number == 1 and not arguments.resume else {}
             train_run(copy.deepcopy(config), folder.path / task, RecordingsByTask({task: recordings[task]}),
-                      {task: splits[task]}, options, processes, stop, **before_writing)
+                      {task: splits[task]}, options, processes, stop,
+                      before_writing=begin if number == 1 and not arguments.resume else None)
     if not arguments.dry_run:
         LOGGER.info('all tasks done; evaluate them together with: python eval.py -f %s', folder.path)
 
 
 def _trainable(config: EasyDict, recordings: RecordingsByTask, splits: Splits) -> Splits:
     """Return the split without the tasks that a head of steps could learn nothing from."""
-    training = split_recordings(recordings, splits)['train']
     if not (config.PROGRESS_LOSS.enabled and config.PROGRESS_LOSS.step_durations):
         return splits
-    actions = list_all_actions(training, config.BACKGROUND_LABELS)
+    actions = list_all_actions(split_recordings(recordings, splits)['train'], config.BACKGROUND_LABELS)
     idle = [task for task in splits if not any(actions[task])]
     if not idle or len(idle) == len(splits):  # the first run tells what is wrong with all of them
         return splits

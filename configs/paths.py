@@ -27,6 +27,11 @@ class DatasetPaths:
     annotations: Path
     task_suffix: str = ''
 
+    @property
+    def splits(self) -> Path:
+        """The split that may have been written with the dataset."""
+        return self.annotations.with_name(f'{self.annotations.stem}.splits.json')
+
 
 def check_new_name(name: str, source: str) -> None:
     """Refuse what cannot name a dataset that is to be written.

@@ -23,13 +23,12 @@ def _choice(*names: str | None) -> Check:
     return (lambda value: value in names), 'one of ' + ', '.join(str(name) for name in names)
 
 
-LARGEST_WIDTH = 2**20  # of a layer, and heads: more is a slip, and no memory holds it
-LARGEST_RATE = 1e6
-WIDTH: Check = (lambda value: 1 <= value <= LARGEST_WIDTH), 'a number from 1 to 2^20'
-RATE: Check = (lambda value: 0 < value <= LARGEST_RATE), 'a number above 0, at most 1e6'
+LARGEST_SIZE = 2**20  # of layers, kernels, heads, mixtures: more is a slip, and no memory holds it
+SIZE: Check = (lambda value: 1 <= value <= LARGEST_SIZE), 'a number from 1 to 2^20'
+BOUNDED: Check = (lambda value: 0 < value <= 1e6), 'a number above 0, at most 1e6'
 POSITIVE: Check = (lambda value: value > 0), 'a number above 0'
 SHARE: Check = (lambda value: 0 < value <= 1), 'a number in (0, 1]'
-WIDTHS: Check = (lambda value: bool(value) and all(type(width) is int and 1 <= width <= LARGEST_WIDTH
+SIZES: Check = (lambda value: bool(value) and all(type(width) is int and 1 <= width <= LARGEST_SIZE
                                                         for width in value)), \
     'a list of whole numbers from 1 to 2^20'
 
@@ -55,34 +54,34 @@ CHECKS: dict[str, Check] = {
                           'a list of strings without half characters'),
     'SKIP_RATE': _at_least(1), 'MAX_FRAMES': _at_least(2), 'CHECK_VALUES_GB': _at_least(0), 'WORKERS': _at_least(0),
     'SEED': ((lambda value: 0 <= value <= LARGEST_SEED), 'a whole number from 0 to 2^62'),
-    'OUTPUT_DIMENSIONALITY': WIDTH, 'INIT_FROM': (bool, 'the folder of a run'),
+    'OUTPUT_DIMENSIONALITY': SIZE, 'INIT_FROM': (bool, 'the folder of a run'),
     'BASEARCH.ARCHITECTURE': _choice('temporal_stacking', 'naive', 'resnet50', 'identity'),
-    'BASEARCH.Resnet50_ARCH.temporal_depth': WIDTH, 'BASEARCH.Resnet50_ARCH.in_size': WIDTH,
-    'BASEARCH.TEMPORAL_STACKING_ARCH.temporal_depth': WIDTH,
-    'BASEARCH.TEMPORAL_STACKING_ARCH.conv_num_channels': WIDTH,
-    'BASEARCH.TEMPORAL_STACKING_ARCH.input_dimensions': WIDTH,
-    'BASEARCH.NAIVE_ARCH.layers': WIDTHS, 'BASEARCH.NAIVE_ARCH.input_dimensions': WIDTH,
-    'BASEARCH.IDENTITY_ARCH.input_dimensions': WIDTH,
-    'ARCHITECTURE.num_heads': WIDTH, 'ARCHITECTURE.attn_layers': WIDTHS, 'ARCHITECTURE.drop_layers': WIDTHS,
+    'BASEARCH.Resnet50_ARCH.temporal_depth': SIZE, 'BASEARCH.Resnet50_ARCH.in_size': SIZE,
+    'BASEARCH.TEMPORAL_STACKING_ARCH.temporal_depth': SIZE,
+    'BASEARCH.TEMPORAL_STACKING_ARCH.conv_num_channels': SIZE,
+    'BASEARCH.TEMPORAL_STACKING_ARCH.input_dimensions': SIZE,
+    'BASEARCH.NAIVE_ARCH.layers': SIZES, 'BASEARCH.NAIVE_ARCH.input_dimensions': SIZE,
+    'BASEARCH.IDENTITY_ARCH.input_dimensions': SIZE,
+    'ARCHITECTURE.num_heads': SIZE, 'ARCHITECTURE.attn_layers': SIZES, 'ARCHITECTURE.drop_layers': SIZES,
     'TCC_ORIGINAL_PARAMS.softmax_temp': POSITIVE, 'TCC_ORIGINAL_PARAMS.alignment_variance': _at_least(0),
-    'GTCC_PARAMS.n_components': WIDTH, 'GTCC_PARAMS.delta': SHARE, 'GTCC_PARAMS.gamma': SHARE,
+    'GTCC_PARAMS.n_components': SIZE, 'GTCC_PARAMS.delta': SHARE, 'GTCC_PARAMS.gamma': SHARE,
     'GTCC_PARAMS.softmax_temp': POSITIVE, 'GTCC_PARAMS.alignment_variance': _at_least(0),
     'GTCC_PARAMS.max_gmm_iters': _at_least(1), 'GTCC_PARAMS.max_comparisons': _at_least(1),
     'LAV_PARAMS.min_temp': POSITIVE, 'LAV_PARAMS.cr_coefficient': _at_least(0),
     'VAVA_PARAMS.maxIter': _at_least(2), 'VAVA_PARAMS.lambda1': _at_least(0), 'VAVA_PARAMS.lambda2': POSITIVE,
-    'VAVA_PARAMS.gamma': _at_least(0), 'VAVA_PARAMS.zeta': POSITIVE, 'VAVA_PARAMS.delta': RATE,
+    'VAVA_PARAMS.gamma': _at_least(0), 'VAVA_PARAMS.zeta': POSITIVE, 'VAVA_PARAMS.delta': BOUNDED,
     'PROGRESS_LOSS.coefficient': _at_least(0), 'PROGRESS_LOSS.loss_type': _choice('l1', 'l2'),
-    'PROGRESS_LOSS.min_segment_len': _at_least(1), 'PROGRESS_LOSS.hidden_dim': WIDTH,
+    'PROGRESS_LOSS.min_segment_len': _at_least(1), 'PROGRESS_LOSS.hidden_dim': SIZE,
     'PROGRESS_LOSS.lambda_curriculum.start': _at_least(0), 'PROGRESS_LOSS.lambda_curriculum.end': _at_least(0),
     'PROGRESS_LOSS.samples_per_video': _at_least(1),
     'PROGRESS_LOSS.sampling': _choice('segment', 'prefix', 'dense'),
-    'PROGRESS_LOSS.head_learning_rate': RATE, 'PROGRESS_LOSS.step_coefficient': _at_least(0),
-    'PROGRESS_LOSS.projection_dim': WIDTH,
+    'PROGRESS_LOSS.head_learning_rate': BOUNDED, 'PROGRESS_LOSS.step_coefficient': _at_least(0),
+    'PROGRESS_LOSS.projection_dim': SIZE,
     'PROGRESS_LOSS.dropout': ((lambda value: 0 <= value < 1), 'a number in [0, 1)'),
     'LEARNING_RATE_SCHEDULE': _choice('constant', 'cosine'), 'WEIGHT_DECAY': _at_least(0),
     'AUGMENTATION.scale': _at_least(0), 'AUGMENTATION.shift': _at_least(0), 'AUGMENTATION.noise': _at_least(0),
     'AUGMENTATION.time_warp': _at_least(0),
-    'BATCH_SIZE': _at_least(1), 'LEARNING_RATE': RATE, 'NUM_EPOCHS': _at_least(1),
+    'BATCH_SIZE': _at_least(1), 'LEARNING_RATE': BOUNDED, 'NUM_EPOCHS': _at_least(1),
     'CLIP_GRAD_NORM': POSITIVE, 'HEAD_CLIP_GRAD_NORM': POSITIVE, 'MAX_SKIPPED_STEPS': _at_least(0),
     'EVAL_PLOTFOLDER': ((lambda value: bool(SAFE_NAME.fullmatch(value))),
                         'the name of a folder: letters, digits, ".", "_" and "-", 100 at most'),

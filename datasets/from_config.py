@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from configs.paths import dataset_paths
+from configs.paths import DatasetPaths, dataset_paths
 from datasets.feature_files import small_enough_to_check
 from datasets.json_dataset import RecordingsByTask, load_recordings
 from datasets.splits import PARTS, Splits, load_splits, make_splits
@@ -19,6 +19,10 @@ def reads_frames(config: Mapping) -> bool:
     return config.BASEARCH.ARCHITECTURE == 'resnet50'
 
 
+def _paths_of(config: Mapping) -> DatasetPaths:
+    return dataset_paths(config.DATASET_NAME, 'frames' if reads_frames(config) else 'features')
+
+
 def load_dataset(config: Mapping) -> RecordingsByTask:
     """Index the dataset that a configuration names, under the paths of the environment.
 
@@ -28,7 +32,7 @@ def load_dataset(config: Mapping) -> RecordingsByTask:
     Raises:
         UserError: anything wrong with paths, annotations or files.
     """
-    paths = dataset_paths(config.DATASET_NAME, 'frames' if reads_frames(config) else 'features')
+    paths = _paths_of(config)
     return load_recordings(
         paths.annotations, paths.recordings, frames=reads_frames(config), task_suffix=paths.task_suffix,
         time_scale=config.TIME_SCALE, min_segment_len=config.PROGRESS_LOSS.min_segment_len,
@@ -50,8 +54,7 @@ def choose_splits(config: Mapping, recordings: RecordingsByTask, path: Path | No
     handles = {task: [recording.handle for recording in members] for task, members in recordings.items()}
     if path:
         return load_splits(path, handles)
-    annotations = dataset_paths(config.DATASET_NAME, 'frames' if reads_frames(config) else 'features').annotations
-    written = annotations.with_name(f'{annotations.stem}.splits.json')
+    written = _paths_of(config).splits
     LOGGER.info('no --splits: a split is drawn by TRAIN_SPLIT and SEED%s',
                 f'; one that was written with the dataset is {written}' if written.exists() else '')
     return make_splits(handles, config.TRAIN_SPLIT, config.SEED)

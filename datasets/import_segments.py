@@ -235,8 +235,8 @@ def import_dataset(arguments: argparse.Namespace) -> tuple[list[ImportedRecordin
     paths = OutputPaths(arguments.name)
     paths.check(arguments.name, [arguments.source, features], overwrite=arguments.overwrite)
     rate, sources, parts = feature_rate(arguments), read_source(arguments), read_bundle_parts(arguments)
-    bundled = [name for names in (parts or {}).values() for name in names]
     _warn_of_numbers(sources)
+    bundled = [name for names in (parts or {}).values() for name in names]
     unlabelled = [name for name in bundled if name not in sources]
     refuse_or_skip(f'{arguments.source}: the bundles name {name_some(unlabelled)}, of which there are no labels',
                    unlabelled, arguments.skip_missing)

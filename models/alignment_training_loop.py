@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from datasets.json_dataset import merge_loaders
 from training.distributed import ALONE, Processes, SharedValidation
 from training.epoch import SkippedSteps, run_training_epoch, run_validation_epoch
-from training.history import History
+from training.history import History, total_of
 from training.interrupt import StopRequest
 from training.report import RunReport
 from training.resume import LAST_NAME, RunState, random_states, resume_run
@@ -138,8 +138,7 @@ def _selection_losses(train: Mapping[str, Tensor], val: Mapping[str, Tensor], co
     if not means:
         return dict.fromkeys(BEST_NAMES, math.inf)
     weight = get_progress_lambda(config.NUM_EPOCHS - 1, config.NUM_EPOCHS, config.PROGRESS_LOSS)
-    alignment = float(means['alignment_loss'])
-    return {'combined': alignment + weight * float(means.get('progress_loss', 0.0)), 'alignment': alignment}
+    return {'combined': float(total_of(means, weight)), 'alignment': float(means['alignment_loss'])}
 
 
 def _save_checkpoints(model: nn.Module, optimizer: torch.optim.Optimizer, state: RunState,

@@ -20,8 +20,7 @@ ENCODERS = {
     'identity': (IdentityEncoder, 'IDENTITY_ARCH', 'input_dimensions'),
 }
 LEGACY_LAYOUT = 'legacy_attention_layout'
-STEP_OPTIONS = ('steps', 'projection_dim', 'dropout', 'content_correction', 'condition_on_step',
-                'content_head')
+STEP_OPTIONS = ('steps', 'projection_dim', 'dropout', 'content_correction', 'condition_on_step', 'content_head')
 
 
 def fill_in_sizes(config: Mapping, width: int, num_tasks: int) -> None:

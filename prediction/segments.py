@@ -81,10 +81,11 @@ def _read_segment(where: str, row: object) -> Segment:
         if isinstance(time, bool) or not isinstance(time, int) or time < 0:
             raise UserError(f'{where}: {name} is {str(time)[:60]!r}, expected a whole number of feature frames, at '
                             'least 0; convert seconds or camera frames to them')
-    if len(row) == 3 and not isinstance(row[2], str | None):
-        raise UserError(f'{where}: label is {str(row[2])[:60]!r}, expected text; put it in quotes')
-    if len(row) == 3 and row[2] is not None and not is_writable(row[2]):
-        raise UserError(f'{where}: label {row[2][:60]!r} holds half a character and cannot be written as UTF-8; rename '
+    label = row[2] if len(row) == 3 else None
+    if not isinstance(label, str | None):
+        raise UserError(f'{where}: label is {str(label)[:60]!r}, expected text; put it in quotes')
+    if label is not None and not is_writable(label):
+        raise UserError(f'{where}: label {label[:60]!r} holds half a character and cannot be written as UTF-8; rename '
                         'it')
     return Segment(*row)
 

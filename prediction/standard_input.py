@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from prediction.live import ActionMarker
-from utils.errors import UserError
+from utils.errors import UserError, first_line
 from utils.text import is_writable
 
 NPY_FIRST_BYTE = b'\x93'  # no text begins with it
@@ -71,8 +71,8 @@ def _read_array(source: io.BufferedReader, rank: int, where: str) -> Iterator[np
         read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, fortran_order, dtype = read_header[version](source)
     except Exception as error:  # numpy raises many kinds at damaged headers
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f'{where}: its header cannot be read as .npy ({reason}); write it with numpy.save') from error
+        raise UserError(f'{where}: its header cannot be read as .npy ({first_line(error)}); write it with numpy.save'
+                        ) from error
     if any(size < 0 for size in shape):
         raise UserError(f'{where}: its header says {shape}, expected sizes of at least 0; write it with numpy.save')
     if dtype.kind != 'f' or not dtype.isnative or fortran_order:

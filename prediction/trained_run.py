@@ -108,7 +108,7 @@ class TrainedRun:
                 raise UserError(f'--task: none given, but the head is told the step (condition_on_step), which belongs '
                                 f'to a task; give one of {", ".join(self.tasks)}')
             self.warn_once('task', 'no --task: the head takes the steps of every task for possible, and the recording '
-                                    f'for one of average pace; known are {", ".join(self.tasks)}')
+                                   f'for one of average pace; known are {", ".join(self.tasks)}')
         return task
 
     def check_label(self, task: str | None, label: str | None, where: str) -> None:
@@ -130,7 +130,7 @@ class TrainedRun:
                             f'give each action one of {", ".join(known)}')
         if label is not None and label not in known:
             self.warn_once(f'label {label}', f'{where}: the head does not know the label {label!r}: its action says '
-                                              f'nothing of the pace; known are {", ".join(known)}')
+                                             f'nothing of the pace; known are {", ".join(known)}')
 
     def warn_once(self, subject: str, message: str) -> None:
         """Log a warning, unless there was one of this subject."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from utils.errors import UserError
+from utils.errors import UserError, first_line
 
 AUTOGRAD_FOUND = 'returned nan values'  # in the message of autograd's anomaly mode
 
@@ -31,7 +31,7 @@ def anomaly_detection(module: nn.Module, where: str) -> Iterator[None]:
     except RuntimeError as error:
         if AUTOGRAD_FOUND not in str(error):
             raise
-        raise UserError(f'--detect_anomaly: {str(error).splitlines()[0]} (gradient, in the step on {where}); the '
+        raise UserError(f'--detect_anomaly: {first_line(error)} (gradient, in the step on {where}); the '
                         'traceback above, of its forward call, shows the place') from error
     finally:
         for hook in hooks:

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from datasets.json_dataset import Batch, make_loader, read_ahead
 from utils.command_line import choose_device, seed_everything
-from utils.errors import StoppedError, UserError
+from utils.errors import StoppedError, UserError, first_line
 from utils.loss_entry import LossTerms
 
 SEED_STEP = 7_919  # between the seeds of two processes
@@ -145,7 +145,7 @@ def join_processes(device: str) -> Iterator[Processes]:
     except RuntimeError as error:
         if not (isinstance(error, dist.DistError) or any(part in str(error).lower() for part in LOST)):
             raise
-        raise UserError(f'process {rank} of {count}: another one is gone ({str(error).splitlines()[0]:.120}); its own '
+        raise UserError(f'process {rank} of {count}: another one is gone ({first_line(error):.120}); its own '
                         'message, above or below, tells why; go on with --resume') from error
     _leave()
 

@@ -13,7 +13,7 @@ from models.step_progress_head import CONTENT_WEIGHTS
 from training.anomaly import anomaly_detection
 from training.augmentation import augment_batch
 from training.distributed import ALONE, Processes, SharedValidation
-from training.history import ComponentMeans
+from training.history import ComponentMeans, total_of
 from training.interrupt import StopRequest
 from training.report import RunReport
 from training.step import LossModule, MeanNorms, clip_limits, schedule_learning_rate, training_step
@@ -171,5 +171,5 @@ def choose_content_weight(model: nn.Module, means: Mapping[str, Tensor], progres
         best = min(at_weights, key=lambda weight: float(at_weights[weight]))
         model.progress_head.content_weight.fill_(best)
         result['progress_loss'] = at_weights[best]
-        result['total_loss'] = means['alignment_loss'] + progress_weight * at_weights[best]
+        result['total_loss'] = total_of(result, progress_weight)
     return result

@@ -17,6 +17,11 @@ COLUMNS = ('epoch', 'lambda', 'train_total', 'train_alignment', 'train_progress'
 COMPONENTS = ('total', 'alignment', 'progress')
 
 
+def total_of(means: Mapping[str, Tensor], progress_weight: float) -> Tensor:
+    """Return alignment + lambda * progress of means, where progress that is left out counts 0."""
+    return means['alignment_loss'] + progress_weight * means.get('progress_loss', 0.0)
+
+
 class ComponentMeans:
     """Mean of each loss term over the batches that have it; an absent term never counts as 0."""
 
@@ -62,9 +67,8 @@ class ComponentMeans:
             return {}
         means = {name: torch.tensor(self._sums[name] / self._counts[name], dtype=torch.float64)
                  for name in self._names if self._counts[name]}
-        zero = torch.zeros((), dtype=torch.float64)
-        means.setdefault('alignment_loss', zero)
-        means['total_loss'] = means['alignment_loss'] + progress_weight * means.get('progress_loss', zero)
+        means.setdefault('alignment_loss', torch.zeros((), dtype=torch.float64))
+        means['total_loss'] = total_of(means, progress_weight)
         return means
 
 

@@ -88,7 +88,7 @@ def choose_run_splits(config: EasyDict, recordings: RecordingsByTask, arguments:
 
 def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, splits: Splits,
               arguments: argparse.Namespace, processes: Processes = ALONE, stop: StopRequest | None = None,
-              before_writing: Callable[[], object] = lambda: None) -> None:
+              before_writing: Callable[[], object] | None = None) -> None:
     """Train one model on the tasks of a split.
 
     Args:
@@ -108,8 +108,6 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     parts, reading = split_recordings(recordings, splits), reading_options(config, recordings)
     train_loaders = make_train_loaders(parts['train'], config.BATCH_SIZE, seed=config.SEED, **reading)
     val_loaders = make_validation_loaders(parts['val'], parts['train'], config.BATCH_SIZE, **reading)
-
-    check_init_from(config, run_path, arguments)
 
     first = next(iter(parts['train'].values()))[0]
     config.DATAFOLDER = str(first.path.parent)
@@ -134,7 +132,8 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
 
     if processes.first:
         if not arguments.resume:
-            before_writing()
+            if before_writing:
+                before_writing()
             create_run_folder(run_path, to_plain(config), splits, overwrite=arguments.overwrite)
         log_to_file(RunFolder(run_path).log)
     LOGGER.info('%s: %d train, %d val, %d test recordings of %d task%s; %d parameters; on %s%s', config.EXPERIMENTNAME,

@@ -29,13 +29,12 @@ class LossModule(nn.Module):
 
         An empty batch, that of a process for which none was left, gives zeros attached to a weight; they count nothing.
         """
-        weight = next(weight for weight in self.model.parameters() if weight.requires_grad)
         if not videos:
-            zero = weight.sum() * 0
+            zero = next(weight for weight in self.model.parameters() if weight.requires_grad).sum() * 0
             return LossTerms({'alignment_loss': zero, 'total_loss': zero}, [])
         if not (self.amp and self.training):
             return self.loss_fn(self.model(videos), epoch, times=times)
-        with torch.autocast(weight.device.type, torch.bfloat16):
+        with torch.autocast(next(self.model.parameters()).device.type, torch.bfloat16):
             outputs = self.model(videos)
         return self.loss_fn(_in_float32(outputs), epoch, times=times)
 

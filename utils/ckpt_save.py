@@ -48,16 +48,20 @@ def ckpt_save(model_t: nn.Module, optimizer_t: torch.optim.Optimizer, epoch_t: i
             name from before is left as it was.
     """
     state = model_t.state_dict()
-    for name, value in state.items():
-        if not torch.isfinite(value).all():
-            raise UserError(f'{filename}: not saved, {name} holds NaN or infinity after epoch {epoch_t}; lower '
-                            '--learning_rate, or look with --debug; earlier checkpoints are intact')
+    if name := first_not_finite(state):
+        raise UserError(f'{filename}: not saved, {name} holds NaN or infinity after epoch {epoch_t}; lower '
+                        '--learning_rate, or look with --debug; earlier checkpoints are intact')
     # By way of memory: torch.save turns a full disk into a RuntimeError, write_bytes leaves it an OSError.
     buffer = io.BytesIO()
     torch.save({'config': to_plain(config), 'epoch': int(epoch_t), 'loss': float(loss_t),
                 'model_state_dict': dict(state), 'optimizer_state_dict': optimizer_t.state_dict(), **more}, buffer)
     with atomic_path(filename) as temporary:
         temporary.write_bytes(buffer.getbuffer())
+
+
+def first_not_finite(weights: Mapping[str, Tensor]) -> str | None:
+    """Return the name of the first tensor that holds NaN or infinity; None where there is none."""
+    return next((name for name, value in weights.items() if not torch.isfinite(value).all()), None)
 
 
 def to_plain(config: object) -> object:

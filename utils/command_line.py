@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from utils.errors import StoppedError, UserError
+from utils.errors import StoppedError, UserError, first_line
 
 USER_ERROR_STATUS, INTERRUPT_STATUS = 2, 130
 
@@ -45,7 +45,7 @@ def choose_device(name: str) -> torch.device:
         if device.type == 'meta':
             raise RuntimeError('it computes nothing')
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f'--device {name}: not available here ({str(error).splitlines()[0]}); use auto or cpu'
+        raise UserError(f'--device {name}: not available here ({first_line(error)}); use auto or cpu'
                         ) from error
     return device
 

@@ -15,7 +15,7 @@ from torch import nn
 from configs.entry_config import OneLineParser
 from datasets.from_config import choose_splits, load_dataset
 from models.build import build_model, check_input_width
-from utils.ckpt_save import BEST_NAMES, EPOCH_NAME, OLD_BEST_NAME, ckpt_save, to_plain
+from utils.ckpt_save import BEST_NAMES, EPOCH_NAME, OLD_BEST_NAME, ckpt_save, first_not_finite, to_plain
 from utils.command_line import run_command
 from utils.errors import UserError
 from utils.logging import get_logger, set_up_logging
@@ -80,8 +80,8 @@ def build_converted(config: EasyDict, published: PublishedCheckpoint, path: Path
     Raises:
         UserError: the weights are of another network than ``config`` describes, or not finite.
     """
-    if broken := [name for name, value in published.weights.items() if not torch.isfinite(value).all()]:
-        raise UserError(f'{path}: {broken[0]} holds NaN or infinity, expected finite weights; choose another '
+    if broken := first_not_finite(published.weights):
+        raise UserError(f'{path}: {broken} holds NaN or infinity, expected finite weights; choose another '
                         'checkpoint of the run')
     try:
         model = build_model(config)

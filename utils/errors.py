@@ -29,6 +29,11 @@ class StoppedError(Exception):
         return 128 + self.signum
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its kind where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def name_some(names: Sequence[str], limit: int = 5) -> str:
     """Name the first few of many things in a message."""
     more = f' and {len(names) - limit} more' if len(names) > limit else ''

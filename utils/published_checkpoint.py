@@ -21,7 +21,7 @@ from configs.generic_config import CONFIG
 from configs.validation import check_value, flatten
 from models.build import LEGACY_LAYOUT
 from utils.ckpt_save import DAMAGE, what_is_refused
-from utils.errors import UserError
+from utils.errors import UserError, first_line
 from utils.logging import get_logger
 
 LOGGER = get_logger(__name__)
@@ -65,9 +65,8 @@ def read_published(path: Path | str) -> PublishedCheckpoint:
         raise UserError(f'{path}: refused, it {what_is_refused(error)}; expected tensors, plain values and an '
                         'EasyDict: use a checkpoint that the published GTCC code wrote') from error
     except DAMAGE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f'{path}: cannot be read as a checkpoint ({reason}); it may be truncated: choose another '
-                        'one of the run') from error
+        raise UserError(f'{path}: cannot be read as a checkpoint ({first_line(error)}); it may be truncated: choose '
+                        'another one of the run') from error
     missing = [key for key in ('config', 'model_state_dict')
                if not isinstance(content, dict) or not isinstance(content.get(key), dict)]
     if missing:
