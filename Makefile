@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
-SOURCES := $(filter-out tests/% docs/%,$(wildcard *.py */*.py))
+SOURCES := $(filter-out tests/% docs/%,$(wildcard *.py */*.py */*/*.py))
 
 DEMO := demo
 DEMO_RUN := $(DEMO)/output/multi-task-setting/V1___GTCC_demo.progress
@@ -37,27 +37,27 @@ docs-check: $(INSTALLED)  # runs every command of the documents
 	OMP_NUM_THREADS=1 $(RUN) docs/check_commands.py
 
 bench: $(INSTALLED)
-	$(RUN) -m benchmarks.losses
-	$(RUN) -m benchmarks.training_step
-	$(RUN) -m benchmarks.training_step --length 2000 --repeats 3
-	$(RUN) -m benchmarks.mixture_fit
-	$(RUN) -m benchmarks.scale
+	$(RUN) -m benchmarks.speed.losses
+	$(RUN) -m benchmarks.speed.training_step
+	$(RUN) -m benchmarks.speed.training_step --length 2000 --repeats 3
+	$(RUN) -m benchmarks.studies.mixture_fit
+	$(RUN) -m benchmarks.speed.scale
 
 bench-training: $(INSTALLED)
-	$(RUN) -m benchmarks.stress --threads 1
-	$(RUN) -m benchmarks.alignment_quality --threads 1
+	$(RUN) -m benchmarks.reliability.stress --threads 1
+	$(RUN) -m benchmarks.studies.alignment_quality --threads 1
 
 study: $(INSTALLED)
-	$(RUN) -m benchmarks.progress_study --study heads
-	$(RUN) -m benchmarks.progress_study --study alignment
+	$(RUN) -m benchmarks.studies.progress_study --study heads
+	$(RUN) -m benchmarks.studies.progress_study --study alignment
 
 $(INSTALLED): requirements.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-$(DEMO)/.written: $(INSTALLED) datasets/demo.py
-	$(RUN) -m datasets.demo $(DEMO) --name demo --seed 0 --overwrite
+$(DEMO)/.written: $(INSTALLED) tools/demo.py
+	$(RUN) -m tools.demo $(DEMO) --name demo --seed 0 --overwrite
 	touch $@
 
 # A run that holds an epoch and was never finished goes on.

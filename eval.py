@@ -6,16 +6,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from configs.entry_config import OneLineParser
 from evaluation.evaluate import Evaluation, evaluate_checkpoint
-from evaluation.gather import evaluate_single_tasks
 from evaluation.progress_metrics import PROGRESS_TABLE
 from evaluation.report import write_report
-from evaluation.tables import MEAN, Row, format_table
-from utils.command_line import choose_device, run_command
+from evaluation.single_tasks import evaluate_single_tasks
+from utils.command_line import OneLineParser, choose_device, run_command
 from utils.errors import UserError
 from utils.logging import set_up_logging
 from utils.run_folder import RunFolder, is_single_task_folder, open_run_folder
+from utils.tables import MEAN, Row, format_table
 
 CHECKPOINT_TYPES = ('combined', 'alignment')
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from easydict import EasyDict
 
 from configs.paths import environment_path
-from datasets.from_config import load_dataset
+from recordings.from_config import load_dataset
 from training.distributed import ALONE, Processes
 from training.run import check_init_from, check_start, choose_run_splits, run_training_command, train_run
 from utils.run_folder import MULTI_TASK, RunFolder

@@ -7,12 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from configs.entry_config import OneLineParser
 from prediction import TrainedRun, load_run, stream
 from prediction.files import frames_ahead, plan_requests, write_predictions
 from prediction.frame_progress import FrameProgress
 from prediction.standard_input import NAME, read_items
-from utils.command_line import run_command
+from utils.command_line import OneLineParser, run_command
 from utils.errors import UserError
 from utils.logging import get_logger, set_up_logging
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from easydict import EasyDict
 
 from configs.paths import environment_path
-from datasets.from_config import list_all_actions, load_dataset, split_recordings
-from datasets.json_dataset import RecordingsByTask
-from datasets.splits import Splits, load_run_splits
+from recordings.from_config import list_all_actions, load_dataset, split_recordings
+from recordings.json_dataset import RecordingsByTask
+from recordings.splits import Splits, load_run_splits
 from training.distributed import ALONE, Processes
 from training.interrupt import StopRequest, stop_on_signals
 from training.run import check_init_from, choose_run_splits, has_begun, run_training_command, train_run

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from configs import generic_config
-from configs.entry_config import OFF_SWITCHES, SWITCHES, VALUE_FLAGS, OneLineParser
+from configs.entry_config import OFF_SWITCHES, SWITCHES, VALUE_FLAGS
 from configs.generic_config import CONFIG
 from configs.validation import CHECKS, FURTHER_TYPES, OPTIONAL_TYPES, flatten
-from utils.atomic_write import atomic_path
-from utils.command_line import run_command
+from utils.command_line import OneLineParser, run_command
+from utils.files import atomic_path
 
 COMMAND = 'python -m configs.describe -o docs/configuration.md'
 HEAD = f"""# Configuration

@@ -5,14 +5,15 @@ import copy
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from easydict import EasyDict
 
 from configs.generic_config import CONFIG
 from configs.validation import SAFE_NAME, check_key, check_value, flatten
+from utils.command_line import OneLineParser
 from utils.errors import UserError
-from utils.text import unique_keys
+from utils.files import unique_keys
 
 DATASET_FLAGS = {
     'egoprocel': ('--egoprocel', '--ego'), 'cmu': ('--cmu',), 'egtea': ('--egtea',),
@@ -50,18 +51,6 @@ SWITCHES = {
 HEAD_OPTIONS = ('progress_loss', 'progress_sampling', 'progress_lambda', 'progress_curriculum', 'progress_pooling')
 OFF_SWITCHES = {'no_tensorboard': 'TENSORBOARD'}  # and those that switch one off
 Layer = tuple[str, dict[str, Any]]  # where settings come from, and the settings by their dotted keys
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, raised rather than printed."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise the message as a user's mistake.
-
-        Raises:
-            UserError: always.
-        """
-        raise UserError(f'{message}; {self.prog} --help lists the options')
 
 
 def training_parser(prog: str) -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ from utils.errors import UserError, name_some
 DEFAULTS = {'DATASET_PATH': './data', 'OUTPUT_PATH': './output', 'JSON_DPATH': './dset_jsons'}
 # Datasets that are a part of another one: name -> (dataset that holds it, suffix of its tasks).
 PARTS_OF_DATASETS = {'cmu': ('egoprocel', '.cmu'), 'egtea': ('egoprocel', '.egtea')}
-DEMO_HINT = "'python -m datasets.demo demo' writes a demo dataset and says how to set the variables"
+DEMO_HINT = "'python -m tools.demo demo' writes a demo dataset and says how to set the variables"
 
 
 @dataclass(frozen=True)

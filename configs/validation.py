@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from utils.errors import UserError
-from utils.text import is_writable
+from utils.files import is_writable
 
 LARGEST_SEED = 2**62  # what is added to keep draws apart has to fit into 63 bits with it
 Check = tuple[Callable[[Any], bool], str]

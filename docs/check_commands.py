@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 NOT_COPIED = ('.*', '__pycache__', 'demo', 'data', 'output', 'dset_jsons')
-WRITE_DEMO = ('-m', 'datasets.demo', 'demo', '--people', '6', '--repetitions', '1')  # a small one
+WRITE_DEMO = ('-m', 'tools.demo', 'demo', '--people', '6', '--repetitions', '1')  # a small one
 VARIABLES = {'DATASET_PATH': 'demo/data', 'JSON_DPATH': 'demo/dset_jsons', 'OUTPUT_PATH': 'demo/output'}
 RUN = 'bash'
 SHOWN_LINES = 15  # of a failed block's output

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from datasets.durations import ActionDurations, actions_before
+from models.heads.durations import ActionDurations, actions_before
 from utils.tensorops import Action, get_cumulative_distance
 
 # Columns of action_progress.csv, in order; the ones in LABEL_FREE are not told the step.

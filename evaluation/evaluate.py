@@ -11,9 +11,6 @@ from easydict import EasyDict
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from datasets.from_config import load_dataset, reading_options, split_recordings
-from datasets.json_dataset import Recording, RecordingDataset, to_device
-from datasets.splits import load_run_splits
 from evaluation.alignment_metrics import (
     coefficient_of_variation,
     enclosed_area_error,
@@ -26,14 +23,16 @@ from evaluation.baselines import ProgressBaselines
 from evaluation.phase_metrics import frame_labels, majority_accuracy, phase_classification, phase_progression
 from evaluation.pictures import draw_alignments, draw_error_by_length, draw_progress
 from evaluation.progress_metrics import PROGRESS_TABLE, ActionCurves, action_progress_row, errors_by_step, skill
-from evaluation.tables import Row, with_mean_row, write_table
 from models.build import check_input_width
-from utils.atomic_write import remove_leftovers
+from recordings.from_config import load_dataset, reading_options, split_recordings
+from recordings.json_dataset import Recording, RecordingDataset, to_device
+from recordings.splits import load_run_splits
 from utils.ckpt_save import find_checkpoint, load_model
 from utils.errors import UserError
-from utils.folders import make_folder
+from utils.files import make_folder, remove_leftovers
 from utils.logging import get_logger
 from utils.run_folder import RunFolder
+from utils.tables import Row, with_mean_row, write_table
 from utils.tensorops import Action, action_progress, get_trueprogress, list_actions
 
 LOGGER = get_logger(__name__)

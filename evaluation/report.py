@@ -17,11 +17,11 @@ from evaluation.evaluate import Evaluation
 from evaluation.glossary import best_places, meaning_of
 from evaluation.html_parts import Cell, code, details, heading, paragraph, picture, section, table
 from evaluation.progress_metrics import PROGRESS_TABLE
-from evaluation.tables import DIGITS, Row, show_value
-from utils.atomic_write import atomic_path
 from utils.ckpt_save import to_plain
+from utils.files import atomic_path
 from utils.plotter import DUAL_LOSS_PICTURE
 from utils.run_folder import RunFolder
+from utils.tables import DIGITS, Row, show_value
 
 REPORT_NAME = 'report.html'
 TEMPLATE = Path(__file__).with_name('report.html')

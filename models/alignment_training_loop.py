@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from datasets.json_dataset import merge_loaders
+from recordings.json_dataset import merge_loaders
 from training.distributed import ALONE, Processes, SharedValidation
 from training.epoch import SkippedSteps, run_training_epoch, run_validation_epoch
 from training.history import History, total_of
@@ -21,8 +21,8 @@ from training.report import RunReport
 from training.resume import LAST_NAME, RunState, random_states, resume_run
 from training.step import LossModule, MeanNorms, build_optimizer
 from training.tensorboard import TensorBoardCurves
-from utils.atomic_write import remove_leftovers
 from utils.ckpt_save import BEST_NAMES, ckpt_save, to_plain
+from utils.files import remove_leftovers
 from utils.logging import get_logger
 from utils.loss_entry import LossTerms, get_progress_lambda
 from utils.plotter import plot_dual_losses, plot_epoch_losses

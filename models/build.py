@@ -115,7 +115,7 @@ def build_model(config: Mapping) -> nn.Module:
     }
     if not config.ARCHITECTURE.MCN:
         return SingleEncoderModel(encoder, encoder_params, config.OUTPUT_DIMENSIONALITY, **shared)
-    # utils.convert_checkpoint alone writes the key of the layout: it is no setting, so that no new model can have it.
+    # tools.convert_checkpoint alone writes the key of the layout: it is no setting, so that no new model can have it.
     return MultiProngAttDropoutModel(encoder, encoder_params, config.OUTPUT_DIMENSIONALITY,
                                      config.ARCHITECTURE.num_heads, attn_layers=config.ARCHITECTURE.attn_layers,
                                      legacy_attention_layout=config.ARCHITECTURE.get(LEGACY_LAYOUT, False) is True,

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from models.encoders import DROP_LAYERS, DropNetwork, Encoder, linear_stack, require_positive, split_like
+from models.heads.recurrent import ProgressHead
+from models.heads.steps import StepProgressHead
 from models.initialisation import initialise_
-from models.progress_head import ProgressHead
-from models.step_progress_head import StepProgressHead
 
 __all__ = ['HeadModel', 'MultiProngAttDropoutModel', 'ProgressHead', 'SingleEncoderModel']
 

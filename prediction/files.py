@@ -5,16 +5,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.feature_files import check_headers, open_recording
-from datasets.segment_list import list_files
 from prediction.frame_progress import DIGITS, FrameProgress
 from prediction.picture import draw_prediction
 from prediction.recording import Prediction, predict
 from prediction.segments import FORMATS, Segment, check_segments, read_segments
 from prediction.trained_run import TrainedRun
-from utils.atomic_write import atomic_path, write_json
+from recordings.feature_files import check_headers, open_recording
+from recordings.segment_list import list_files
 from utils.errors import UserError
-from utils.folders import make_folder
+from utils.files import atomic_path, make_folder, write_json
 
 ENDINGS = ('.csv', '.json', '.png')
 

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.feature_files import FRAME_RANK, check_finite
-from datasets.json_dataset import to_device
-from datasets.kept_frames import follow_frames, kept_frames, select_frames
 from prediction.frame_progress import FrameProgress
 from prediction.segments import Segment, check_segments
 from prediction.trained_run import TrainedRun
+from recordings.feature_files import FRAME_RANK, check_finite
+from recordings.json_dataset import to_device
+from recordings.kept_frames import follow_frames, kept_frames, select_frames
 from utils.logging import get_logger
 from utils.tensorops import Action, list_actions
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from utils.errors import UserError
-from utils.text import is_writable
+from utils.files import is_writable
 
 FORMATS = {'.csv': 'lines "start,end[,label]"', '.json': 'a list of [start, end] or [start, end, label]'}
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from prediction.live import ActionMarker
 from utils.errors import UserError, first_line
-from utils.text import is_writable
+from utils.files import is_writable
 
 NPY_FIRST_BYTE = b'\x93'  # no text begins with it
 MAX_FRAME_BYTES = 2**30  # a damaged header may ask for more than there is memory

@@ -8,11 +8,11 @@ import torch
 from easydict import EasyDict
 from torch import nn
 
-from datasets.feature_files import AXES
-from datasets.splits import load_run_splits
 from models.build import input_width
-from models.progress_head import ProgressHead
-from models.step_progress_head import StepProgressHead
+from models.heads.recurrent import ProgressHead
+from models.heads.steps import StepProgressHead
+from recordings.feature_files import AXES
+from recordings.splits import load_run_splits
 from utils.ckpt_save import find_checkpoint, load_model
 from utils.command_line import choose_device
 from utils.errors import UserError

@@ -14,12 +14,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks import losses as losses_command
-from benchmarks import progress_study, slow_definitions
-from benchmarks import scale as scale_command
-from benchmarks import stream as stream_command
-from benchmarks import training_step as training_step_command
-from benchmarks.measure import (
+from benchmarks.speed import losses as losses_command
+from benchmarks.speed import scale as scale_command
+from benchmarks.speed import slow_definitions
+from benchmarks.speed import stream as stream_command
+from benchmarks.speed import training_step as training_step_command
+from benchmarks.speed.measure import (
     Measurement,
     format_table,
     growth_exponent,
@@ -27,12 +27,13 @@ from benchmarks.measure import (
     short,
     time_and_memory,
 )
-from benchmarks.training_step import StepBenchmark, random_annotations, verdict
+from benchmarks.speed.training_step import StepBenchmark, random_annotations, verdict
+from benchmarks.studies import progress_study
 from configs.entry_config import parse_training_arguments
-from datasets.demo import DemoSettings, write_demo
 from losses import GTCC_loss, LAV_loss, TCC_loss, VAVA_loss
 from losses.gaussian_mixture import fit_gaussian_mixture
 from prediction import ActionMarker, ProgressStream
+from tools.demo import DemoSettings, write_demo
 from utils.command_line import seed_everything
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -156,10 +157,10 @@ def run(*command):
 
 
 def test_losses_command_prints_a_table():
-    result = run('benchmarks.losses', '--lengths', '8', '--losses', 'TCC', '--threads', '1', '--repeats', '1')
+    result = run('benchmarks.speed.losses', '--lengths', '8', '--losses', 'TCC', '--threads', '1', '--repeats', '1')
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
-    assert lines[0].startswith('`python -m benchmarks.losses --lengths 8 ') and '1 thread,' in lines[2]
+    assert lines[0].startswith('`python -m benchmarks.speed.losses --lengths 8 ') and '1 thread,' in lines[2]
     header, _, *rows = [line for line in lines if line.startswith('|')]
     assert [row.split('|')[1].strip() for row in rows] == ['8'] and 'slow / fast: memory' in header
     assert lines[-1] == 'Growth: not fitted; slow: not fitted.'

@@ -14,9 +14,9 @@ import torch
 
 import eval as eval_command
 import multitask_train
-from datasets.demo import DemoSettings, write_demo
-from datasets.from_config import list_all_actions, load_dataset, split_recordings
-from models.step_durations import StepDurations
+from models.heads.step_durations import StepDurations
+from recordings.from_config import list_all_actions, load_dataset, split_recordings
+from tools.demo import DemoSettings, write_demo
 from utils.ckpt_save import load_model
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,7 +42,7 @@ def read_rows(path):
 def demo(tmp_path_factory):
     """The demo dataset under the name egoprocel."""
     root = tmp_path_factory.mktemp('demo')
-    written = run(root, '-m', 'datasets.demo', root, '--name', 'egoprocel', '--seed', '3')
+    written = run(root, '-m', 'tools.demo', root, '--name', 'egoprocel', '--seed', '3')
     assert written.returncode == 0, written.stderr
     assert 'synthetic' in written.stdout
     return root
@@ -251,7 +251,7 @@ def test_damaged_data_ends_in_one_line_before_anything_is_written(broken, capsys
 def test_a_variable_that_points_nowhere_is_named(broken, capsys, monkeypatch, variable):
     monkeypatch.setenv(variable, str(broken / 'nowhere'))
     message = refused(capsys, multitask_train, '1', '--tcc', '--ego', '--tstack')
-    assert f'{variable}={broken / "nowhere"}' in message and 'python -m datasets.demo' in message
+    assert f'{variable}={broken / "nowhere"}' in message and 'python -m tools.demo' in message
 
 
 @pytest.mark.parametrize(('options', 'expected'), [

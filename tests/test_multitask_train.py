@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 import multitask_train
-from datasets.demo import DemoSettings, write_demo
+from tools.demo import DemoSettings, write_demo
 from utils.ckpt_save import find_checkpoint, load_checkpoint
 
 RUNS = 'output/multi-task-setting'

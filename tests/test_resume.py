@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import multitask_train
-from datasets.demo import DemoSettings, write_demo
+from tools.demo import DemoSettings, write_demo
 from training.epoch import training_step
 from utils.ckpt_save import load_checkpoint
 

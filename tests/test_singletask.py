@@ -10,8 +10,8 @@ import pytest
 
 import eval as eval_command
 import singletask_train
-from datasets.demo import write_demo
 from evaluation.progress_metrics import skill
+from tools.demo import write_demo
 from utils.ckpt_save import load_checkpoint
 
 COMMAND = ['1', '--tcc', '--naive', '--ego', '--progress', '--progress_sampling', 'dense', '-ep', '2', '-lr', '1e-3']

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import multitask_train
-from datasets.demo import DemoSettings, write_demo
 from tests.launch import run_processes
+from tools.demo import DemoSettings, write_demo
 from utils.ckpt_save import load_checkpoint, load_model
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from datasets.json_dataset import Batch, RecordingDataset, collate, to_device
+from recordings.json_dataset import Batch, RecordingDataset, collate, to_device
 from training.augmentation import augment_batch
 from training.step import LossModule, build_optimizer, clip_limits, training_step
 from utils.errors import UserError

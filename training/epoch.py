@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from datasets.json_dataset import Batch, read_ahead, to_device
-from models.step_progress_head import CONTENT_WEIGHTS
+from models.heads.steps import CONTENT_WEIGHTS
+from recordings.json_dataset import Batch, read_ahead, to_device
 from training.anomaly import anomaly_detection
 from training.augmentation import augment_batch
 from training.distributed import ALONE, Processes, SharedValidation

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from utils.atomic_write import atomic_path
+from utils.files import atomic_path
 from utils.loss_entry import LossTerms
 
 COLUMNS = ('epoch', 'lambda', 'train_total', 'train_alignment', 'train_progress', 'val_total', 'val_alignment',

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from datasets.json_dataset import Batch
+from recordings.json_dataset import Batch
 from utils.errors import name_some
 from utils.logging import get_logger
 from utils.loss_entry import LossTerms

@@ -10,12 +10,18 @@ from easydict import EasyDict
 
 from configs.entry_config import parse_training_arguments
 from configs.sources import describe_config
-from datasets.from_config import choose_splits, count_recordings, list_all_actions, reading_options, split_recordings
-from datasets.json_dataset import RecordingsByTask, make_train_loaders, make_validation_loaders
-from datasets.splits import Splits, load_run_splits
-from datasets.unused import explain_unused
 from models.alignment_training_loop import alignment_training_loop
 from models.build import build_model, fill_in_sizes, fill_in_steps
+from recordings.from_config import (
+    choose_splits,
+    count_recordings,
+    explain_unused,
+    list_all_actions,
+    reading_options,
+    split_recordings,
+)
+from recordings.json_dataset import RecordingsByTask, make_train_loaders, make_validation_loaders
+from recordings.splits import Splits, load_run_splits
 from training.distributed import ALONE, Processes, join_processes
 from training.dry_run import dry_run
 from training.interrupt import StopRequest, command_to_go_on, stop_on_signals

@@ -16,8 +16,8 @@ from configs.validation import check_stored_settings, flatten
 from models.build import LEGACY_LAYOUT, build_model
 from models.encoders import StackingEncoder
 from models.model_multiprong import HEAD_PREFIX
-from utils.atomic_write import atomic_path
 from utils.errors import UserError
+from utils.files import atomic_path
 from utils.logging import get_logger
 from utils.run_folder import RunFolder
 
@@ -84,7 +84,7 @@ def load_checkpoint(path: Path | str, device: torch.device | str = 'cpu') -> dic
     except pickle.UnpicklingError as error:
         raise UserError(f'{path}: refused, it {what_is_refused(error)}; expected tensors and plain values: use '
                         'a checkpoint that this project wrote, or convert one of the published GTCC code: python -m '
-                        'utils.convert_checkpoint') from error
+                        'tools.convert_checkpoint') from error
     except DAMAGE as error:
         reason = str(error).splitlines()[:1] or [type(error).__name__]
         raise UserError(f'{path}: cannot be read as a checkpoint ({reason[0]}); it may be truncated: choose another '

@@ -1,14 +1,28 @@
 """What every command line does around its work: errors in one line, exit status, log, device, seed."""
 
+import argparse
 import random
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 import torch
 
 from utils.errors import StoppedError, UserError, first_line
 
 USER_ERROR_STATUS, INTERRUPT_STATUS = 2, 130
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, raised rather than printed."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the message as a user's mistake.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(f'{message}; {self.prog} --help lists the options')
 
 
 def run_command(command: Callable[[], None]) -> int:

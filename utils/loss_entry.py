@@ -10,8 +10,8 @@ from torch import Tensor
 
 from configs.generic_config import CONFIG
 from losses import GTCC_loss, LAV_loss, TCC_loss, VAVA_loss
-from models.progress_head import ProgressHead
-from models.step_progress_head import CONTENT_WEIGHTS, StepProgressHead
+from models.heads.recurrent import ProgressHead
+from models.heads.steps import CONTENT_WEIGHTS, StepProgressHead
 from utils.errors import UserError
 from utils.tensorops import (
     list_actions,
@@ -30,7 +30,7 @@ class SampledSegment(NamedTuple):
     Attributes:
         embeddings: (n, D).
         target: progress at its last frame (), or, where sampling is 'dense', at every frame (n,).
-        context: what the head wants to know of the action, see :meth:`models.progress_head.ProgressHead.contexts`.
+        context: what the head wants to know of the action, see :meth:`models.heads.recurrent.ProgressHead.contexts`.
     """
 
     embeddings: Tensor

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from utils.atomic_write import atomic_path
+from utils.files import atomic_path
 
 Curves = Mapping[str, Sequence[float]]
 NOTHING_TO_DRAW = 'no recordings'

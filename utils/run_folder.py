@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.atomic_write import write_json
 from utils.errors import UserError
-from utils.folders import replace_folder, staged_folder
+from utils.files import replace_folder, staged_folder, write_json
 
 MULTI_TASK, SINGLE_TASK = 'multi-task-setting', 'single-task-setting'
 

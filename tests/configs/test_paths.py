@@ -44,7 +44,7 @@ def test_what_is_missing_is_named_with_its_variable(data, dataset, kind, variabl
     message = str(caught.value)
     assert message.startswith(f'{variable}={data / Path(missing).parts[0]} (set): {data / missing} does not exist')
     assert ('there are the datasets egoprocel: choose one' in message) == (variable == 'JSON_DPATH')
-    assert 'python -m datasets.demo demo' in message and '\n' not in message
+    assert 'python -m tools.demo demo' in message and '\n' not in message
 
 
 @pytest.mark.parametrize(('variable', 'default'), [('DATASET_PATH', 'data'), ('JSON_DPATH', 'dset_jsons')])

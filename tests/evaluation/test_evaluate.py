@@ -9,11 +9,11 @@ from matplotlib.image import imread
 
 import eval as eval_command
 import multitask_train
-from datasets.demo import DemoSettings, write_demo
 from evaluation import evaluate
 from evaluation.evaluate import EmbeddedTask, alignment_rows, evaluate_checkpoint
 from evaluation.glossary import COLUMNS as MEANINGS
-from models.progress_head import ProgressHead
+from models.heads.recurrent import ProgressHead
+from tools.demo import DemoSettings, write_demo
 from utils.run_folder import MULTI_TASK, RunFolder
 from utils.tensorops import Action
 

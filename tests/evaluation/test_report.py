@@ -13,10 +13,10 @@ from easydict import EasyDict
 from configs.generic_config import CONFIG
 from evaluation.evaluate import Evaluation
 from evaluation.report import SECTIONS, write_report
-from evaluation.tables import with_mean_row
 from utils.ckpt_save import to_plain
 from utils.plotter import DUAL_LOSS_PICTURE, new_figure, save_figure
 from utils.run_folder import RunFolder
+from utils.tables import with_mean_row
 
 VOID = {'meta', 'link', 'img', 'wbr'}
 HOSTILE = '<b onload="x">&$title'

@@ -11,9 +11,9 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from datasets.json_dataset import Recording, make_train_loaders, make_validation_loaders
 from models.alignment_training_loop import alignment_training_loop, run_validation_epoch
 from models.build import build_model, fill_in_sizes, fill_in_steps
+from recordings.json_dataset import Recording, make_train_loaders, make_validation_loaders
 from training.tensorboard import FOLDER
 from utils.ckpt_save import load_checkpoint
 from utils.command_line import seed_everything

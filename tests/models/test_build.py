@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from models.build import build_model, fill_in_sizes, fill_in_steps, input_width
-from models.progress_head import ProgressHead
-from models.step_progress_head import StepProgressHead
+from models.heads.recurrent import ProgressHead
+from models.heads.steps import StepProgressHead
 from utils.errors import UserError
 from utils.tensorops import Action, list_actions
 

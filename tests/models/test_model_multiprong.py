@@ -2,10 +2,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models import progress_head
 from models.encoders import NaiveEncoder, Resnet50Encoder, StackingEncoder
+from models.heads import recurrent as progress_head
+from models.heads.steps import StepProgressHead
 from models.model_multiprong import HeadModel, MultiProngAttDropoutModel, ProgressHead, SingleEncoderModel
-from models.step_progress_head import StepProgressHead
 
 D, E, H = 5, 8, 3
 NAIVE = (NaiveEncoder, {'layers': [6], 'output_dimensions': E, 'input_dimensions': D}, E)

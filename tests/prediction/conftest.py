@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from configs.entry_config import parse_training_arguments
-from datasets.splits import PARTS
 from models.build import build_model, fill_in_sizes, fill_in_steps
 from prediction import TrainedRun
-from utils.atomic_write import write_json
+from recordings.splits import PARTS
 from utils.ckpt_save import ckpt_save
+from utils.files import write_json
 from utils.tensorops import Action
 
 WIDTH = 6

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from configs.entry_config import parse_training_arguments
-from datasets.demo import DemoSettings, write_demo
-from datasets.from_config import list_all_actions, load_dataset, split_recordings
 from evaluation import evaluate, pictures
 from prediction import load_run, predict
+from recordings.from_config import list_all_actions, load_dataset, split_recordings
+from tools.demo import DemoSettings, write_demo
 from utils.errors import UserError
 from utils.run_folder import RunFolder, read_json
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from datasets.json_dataset import Recording, TaskBatchSampler, make_validation_loaders
 from models.build import build_model, fill_in_sizes
+from recordings.json_dataset import Recording, TaskBatchSampler, make_validation_loaders
 from tests.launch import run_processes
 from training.distributed import Processes, SharedValidation, device_of_process, join_processes
 from training.epoch import run_validation_epoch

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from datasets.json_dataset import Recording, make_train_loaders, make_validation_loaders, merge_loaders
-from models.step_progress_head import CONTENT_WEIGHTS, StepProgressHead
+from models.heads.steps import CONTENT_WEIGHTS, StepProgressHead
+from recordings.json_dataset import Recording, make_train_loaders, make_validation_loaders, merge_loaders
 from training.epoch import SkippedSteps, choose_content_weight, run_training_epoch, run_validation_epoch
 from training.step import LossModule, build_optimizer
 from utils.loss_entry import LossTerms, content_term

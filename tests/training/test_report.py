@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from datasets.json_dataset import Batch
+from recordings.json_dataset import Batch
 from training.report import RunReport, max_memory
 from utils.loss_entry import LossTerms
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from utils.errors import UserError
-from utils.folders import make_folder, replace_folder, staged_folder
+from utils.files import make_folder, replace_folder, staged_folder
 
 
 def names(folder):

@@ -6,9 +6,9 @@ import pytest
 import torch
 from easydict import EasyDict
 
+from models.heads.step_durations import ActionContext
+from models.heads.steps import CONTENT_WEIGHTS, StepProgressHead
 from models.model_multiprong import ProgressHead
-from models.step_durations import ActionContext
-from models.step_progress_head import CONTENT_WEIGHTS, StepProgressHead
 from utils import loss_entry
 from utils.errors import UserError
 from utils.loss_entry import content_term, get_loss_function, get_progress_lambda

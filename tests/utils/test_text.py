@@ -5,7 +5,7 @@ import json
 import pytest
 
 from utils.errors import UserError
-from utils.text import is_writable, unique_keys
+from utils.files import is_writable, unique_keys
 
 
 def test_half_characters_cannot_be_written():

@@ -1,0 +1,236 @@
+"""Mutated annotation files, splits and feature files for the loaders: python -m benchmarks.reliability.fuzz_loaders.
+
+Each has to end in a dataset that can be read or in a UserError of one line, never in another exception or a hang. A
+case is made of the seed and its number alone, so that one case can be run again.
+"""
+
+import argparse
+import json
+import logging
+import random
+import signal
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import numpy as np
+
+from benchmarks.reliability.mutations import mutate_json, mutate_npy
+from benchmarks.speed.measure import describe_command, format_table, positive
+from configs.generic_config import CONFIG
+from recordings.from_config import split_recordings
+from recordings.json_dataset import Recording, RecordingDataset, load_recordings
+from recordings.splits import load_splits, make_splits
+from utils.command_line import OneLineParser, run_command
+from utils.errors import UserError
+
+MOST_SECONDS = 10  # a case that takes longer counts as a hang
+MOST_SHOWN = 10
+FRAMES, WIDTH = 6, 4
+HANDLES = {'tea': ['t1', 't2', 't3'], 'tyre.views': ['v1', 'v2']}
+SHARES = (0.6, 0.0, 0.4)
+
+
+class Hang(BaseException):
+    """A case took too long; no exception of the loaders' own, so that they cannot catch it."""
+
+
+@dataclass
+class Outcome:
+    """What became of the cases of one kind.
+
+    Attributes:
+        counts: 'dataset', 'refused', 'other exception' and 'hang' -> cases.
+        slowest: seconds of the slowest case.
+        findings: a line for each case that ended otherwise than it should.
+    """
+
+    counts: Counter = field(default_factory=Counter)
+    slowest: float = 0.0
+    findings: list[str] = field(default_factory=list)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    return run_command(lambda: run_cases(parse_arguments(argv), argv))
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = OneLineParser(prog='python -m benchmarks.reliability.fuzz_loaders',
+                           description='Mutated files for the loaders.')
+    parser.add_argument('--cases', type=positive, default=10_000, help='default 10000')
+    parser.add_argument('--seed', type=int, default=0, help='default 0')
+    parser.add_argument('--first', type=int, default=0, help='number of the first case, to run one again')
+    return parser.parse_args(argv)
+
+
+def run_cases(arguments: argparse.Namespace, argv: Sequence[str] | None) -> None:
+    """Run the cases and print a table.
+
+    Raises:
+        UserError: a case ended in something else than a dataset or a UserError of one line.
+    """
+    logging.disable(logging.WARNING)
+    numbers = range(arguments.first, arguments.first + arguments.cases)
+    print(f'{describe_command("benchmarks.reliability.fuzz_loaders", argv)}\n', flush=True)
+    started = time.monotonic()
+    outcomes = fuzz(arguments.seed, numbers)
+    print(format_table([{'mutated': kind, 'cases': sum(outcome.counts.values()),
+                         **{result: outcome.counts[result]
+                            for result in ('dataset', 'refused', 'other exception', 'hang')},
+                         'slowest, ms': f'{1000 * outcome.slowest:.0f}'} for kind, outcome in outcomes.items()]))
+    print(f'\n{len(numbers)} cases in {time.monotonic() - started:.0f} s.')
+    findings = [finding for outcome in outcomes.values() for finding in outcome.findings]
+    if findings:
+        raise UserError(f'{len(findings)} cases ended otherwise, among them: ' + '; '.join(findings[:MOST_SHOWN]))
+
+
+def fuzz(seed: int, numbers: Sequence[int]) -> dict[str, Outcome]:
+    """Run cases by their numbers.
+
+    Args:
+        seed: of the mutations.
+        numbers: of the cases.
+
+    Returns:
+        What was mutated -> what became of it.
+    """
+    outcomes = {kind: Outcome() for kind in MUTATIONS}
+    with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # numpy's, on headers that it can still make sense of
+        folder = Path(name)
+        for number in numbers:
+            draw = random.Random(f'{seed}/{number}')
+            kind = draw.choice(tuple(MUTATIONS))
+            write_dataset(folder)
+            MUTATIONS[kind](folder, draw)
+            _run_case(folder, outcomes[kind], number)
+    return outcomes
+
+
+def write_dataset(folder: Path) -> None:
+    """Write a small valid dataset: a task with a list per recording, and one with a list per camera view."""
+    (folder / 'features').mkdir(exist_ok=True)
+    for handle in (handle for handles in HANDLES.values() for handle in handles):
+        _replace(folder / 'features' / f'{handle}.npy', lambda path: np.save(path, _features()))
+    _replace(folder / 'set.json', lambda path: path.write_text(json.dumps(_annotations())))
+    _replace(folder / 'splits.json', lambda path: path.write_text(json.dumps(_splits())))
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a new file rather than into the old one, which an earlier case may still have mapped."""
+    path.unlink(missing_ok=True)
+    write(path)
+
+
+def _features() -> np.ndarray:
+    return np.arange(FRAMES * WIDTH, dtype=np.float32).reshape(FRAMES, WIDTH)
+
+
+def _annotations() -> dict:
+    plain = {'handles': HANDLES['tea'], 'hdl_actions': [['boil', '0', 'pour']] * 3,
+             'hdl_start_times': [[0, 2, 3]] * 3, 'hdl_end_times': [[2, 3, 6]] * 3}
+    # Three lists of two people for two recordings, which have to be matched.
+    views = {'handles': HANDLES['tyre.views'], 'hdl_actions': [['jack'], ['jack'], ['lower']],
+             'hdl_start_times': [[0], [0], [1]], 'hdl_end_times': [[6], [6], [6]]}
+    return {'tea': plain, 'tyre.views': views}
+
+
+def _splits() -> dict:
+    return {'splits': make_splits(HANDLES, SHARES, 0)}
+
+
+def _mutate_annotations(folder: Path, draw: random.Random) -> None:
+    _replace(folder / 'set.json', lambda path: path.write_bytes(mutate_json(_annotations(), draw)))
+
+
+def _mutate_splits(folder: Path, draw: random.Random) -> None:
+    _replace(folder / 'splits.json', lambda path: path.write_bytes(mutate_json(_splits(), draw)))
+
+
+def _mutate_features(folder: Path, draw: random.Random) -> None:
+    handle = draw.choice([handle for handles in HANDLES.values() for handle in handles])
+    _replace(folder / 'features' / f'{handle}.npy', lambda path: path.write_bytes(mutate_npy(_features(), draw)))
+
+
+MUTATIONS: dict[str, Callable[[Path, random.Random], None]] = {
+    'annotations': _mutate_annotations, 'splits': _mutate_splits, 'features': _mutate_features}
+
+
+def _run_case(folder: Path, outcome: Outcome, number: int) -> None:
+    """Load the dataset of a case, read all of it, and enter what became of it."""
+    started = time.monotonic()
+    try:
+        with time_limit(MOST_SECONDS):
+            load_and_read(folder)
+        result = 'dataset'
+    except UserError as error:
+        result = 'refused'
+        if '\n' in str(error):
+            outcome.findings.append(f'case {number}: a message of several lines')
+    except Hang:
+        result = 'hang'
+        outcome.findings.append(f'case {number}: longer than {MOST_SECONDS} s')
+    except Exception as error:  # noqa: BLE001  what the loaders let through is what is looked for
+        result = 'other exception'
+        outcome.findings.append(f'case {number}: {type(error).__name__}: {" ".join(str(error).split())[:100]}')
+    outcome.counts[result] += 1
+    outcome.slowest = max(outcome.slowest, time.monotonic() - started)
+
+
+def load_and_read(folder: Path) -> None:
+    """Load a dataset with its splits and read every recording.
+
+    Raises:
+        UserError: the loaders refuse it.
+        AssertionError: they gave a dataset that is none.
+    """
+    recordings = load_recordings(folder / 'set.json', folder / 'features', background_labels=CONFIG.BACKGROUND_LABELS)
+    handles = {task: [recording.handle for recording in members] for task, members in recordings.items()}
+    splits = load_splits(folder / 'splits.json', handles)
+    for members in (members for part in split_recordings(recordings, splits).values() for members in part.values()):
+        for (features, times, task), recording in zip(RecordingDataset(members), members, strict=True):
+            assert features.shape == (recording.num_frames, recording.width) and task == recording.task
+            check_recording(recording, times, folder / 'features')
+
+
+def check_recording(recording: Recording, times: dict, folder: Path) -> None:
+    """Check that a recording lies in its folder and that its actions are in order and within its frames.
+
+    Raises:
+        AssertionError: they are not.
+    """
+    assert recording.path.resolve().parent == folder.resolve() and recording.handle
+    previous = -1
+    for label, start, end in zip(times['step'], times['start_frame'], times['end_frame'], strict=True):
+        assert isinstance(label, str) and label.encode('utf-8') is not None
+        assert previous < start <= end < recording.num_frames
+        previous = end
+
+
+@contextmanager
+def time_limit(seconds: int) -> Iterator[None]:
+    """Raise :class:`Hang` in the main thread where the block takes longer."""
+    def stop(signum: int, frame: FrameType | None) -> NoReturn:
+        raise Hang
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""The demo dataset in a temporary folder, for benchmarks that train."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from configs.entry_config import LOSS_FLAGS
+from tools.demo import write_demo
+
+NAME = 'demo'
+
+
+@contextmanager
+def demo_environment() -> Iterator[list[str]]:
+    """Write the demo dataset and point the environment to it; yields the options that choose dataset and split."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = write_demo(Path(folder), NAME)
+        os.environ.update({variable: str(path) for variable, path in paths.items()})
+        yield ['--dataset', NAME, '--splits', str(paths['JSON_DPATH'] / f'{NAME}.splits.json')]
+
+
+def loss_flag(name: str) -> str:
+    """Return the option that chooses a loss by its name in LOSS_TYPE."""
+    return LOSS_FLAGS[name][0]

@@ -1,0 +1,134 @@
+"""Time and memory of the alignment losses against their plain definitions: python -m benchmarks.speed.losses.
+
+Each case is value and gradient of a loss on two random sequences of the same length, in a process of its own. The
+plain definitions, ``benchmarks/speed/slow_definitions.py``, stand for what a direct implementation costs; they run at
+the lengths where they can.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from benchmarks.speed import slow_definitions
+from benchmarks.speed.measure import (
+    Measurement,
+    describe_command,
+    describe_machine,
+    format_table,
+    growth_exponent,
+    in_fresh_process,
+    positive,
+    short,
+    time_and_memory,
+)
+from losses import GTCC_loss, LAV_loss, TCC_loss, VAVA_loss
+from utils.command_line import OneLineParser, run_command
+
+WIDTH = 128  # of an embedding
+# Distances between frames then spread by twice the temperature 0.1: a softmax over N frames counts about N / 7 of them.
+SCALE = 0.2
+WARM_UP_LENGTH = 8
+LENGTHS = [128, 512, 1024, 2048, 8192]
+LOSSES: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
+    'TCC': (TCC_loss, slow_definitions.tcc),
+    'GTCC': (GTCC_loss, slow_definitions.gtcc),
+    'LAV': (LAV_loss, slow_definitions.lav),
+    'VAVA': (VAVA_loss, slow_definitions.vava),
+}
+LONGEST_SLOW = 2048
+LAV_TENSORS = 5.5  # of (N, N, E) that the slow LAV holds at once
+
+
+def measure_loss(name: str, slow: bool, length: int, threads: int, repeats: int) -> Measurement:
+    """Measure value and gradient of a loss in this process.
+
+    Args:
+        name: key of ``LOSSES``.
+        slow: whether to take the plain definition.
+        length: frames of both sequences.
+        threads: of torch.
+        repeats: timed runs.
+    """
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    loss = LOSSES[name][slow]
+    _value_and_gradient(loss, name, *_random_inputs(WARM_UP_LENGTH))  # loads libraries, compiles
+    inputs = _random_inputs(length)
+    return time_and_memory(lambda: _value_and_gradient(loss, name, *inputs), repeats)
+
+
+def _random_inputs(length: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Return two sequences (T, E) and their drop vectors (E + 1,)."""
+    sequences = [(SCALE * torch.randn(length, WIDTH)).requires_grad_() for _ in range(2)]
+    return sequences, [(SCALE * torch.randn(WIDTH + 1)).requires_grad_() for _ in range(2)]
+
+
+def _value_and_gradient(loss: Callable[..., Tensor], name: str, sequences: list[Tensor],
+                        dropouts: list[Tensor]) -> None:
+    """Run a loss with its defaults forward and backward, from no gradient."""
+    for leaf in (*sequences, *dropouts):
+        leaf.grad = None
+    value = loss(sequences, dropouts=dropouts) if name == 'GTCC' else loss(sequences)
+    value.backward()
+
+
+def slow_is_feasible(name: str, length: int) -> bool:
+    """Tell whether the plain definition ends in reasonable time, and takes no more than half of the memory."""
+    tensors = LAV_TENSORS * length ** 2 * WIDTH * 4 if name == 'LAV' else 0
+    return length <= LONGEST_SLOW and tensors < os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2
+
+
+def compare_loss(name: str, lengths: Sequence[int], threads: int, repeats: int) -> str:
+    """Measure a loss and its plain definition over lengths, and return a table with the growth beneath it."""
+    fast, slow, rows = {}, {}, []
+    for length in lengths:
+        fast[length] = in_fresh_process(measure_loss, name, False, length, threads, repeats)
+        if slow_is_feasible(name, length):
+            slow[length] = in_fresh_process(measure_loss, name, True, length, threads, repeats)
+        rows.append(_row(length, fast[length], slow.get(length)))
+    return f'### {name}\n\n{format_table(rows)}\n\nGrowth: {_growth(fast)}; slow: {_growth(slow)}.'
+
+
+def _row(length: int, fast: Measurement | None, slow: Measurement | None) -> dict[str, str]:
+    """Return a row of the table, with dashes for what was not measured."""
+    row = {'frames': str(length)}
+    for title, measured in (('', fast), ('slow: ', slow)):
+        seconds, peak = measured or (None, None)
+        row |= {f'{title}seconds': short(seconds), f'{title}peak MiB': short(peak)}
+    ratios = [slow.seconds / fast.seconds, slow.peak_mib / max(fast.peak_mib, 1)] if fast and slow else [None, None]
+    return row | {'slow / fast: time': short(ratios[0]), 'slow / fast: memory': short(ratios[1])}
+
+
+def _growth(results: dict[int, Measurement | None]) -> str:
+    """Describe how time and memory grow over the longer lengths."""
+    measured = {length: result for length, result in results.items() if result}
+    if len(measured) < 2:
+        return 'not fitted'
+    exponents = [growth_exponent(list(measured), [result[place] for result in measured.values()]) for place in (0, 1)]
+    return f'time ~ T^{short(exponents[0])}, memory ~ T^{short(exponents[1])}'
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    def command() -> None:
+        parser = OneLineParser(prog='python -m benchmarks.speed.losses', description='Time and memory of the losses.')
+        parser.add_argument('--lengths', type=positive, nargs='+', default=LENGTHS, help='frames of both sequences')
+        parser.add_argument('--losses', choices=list(LOSSES), nargs='+', default=list(LOSSES))
+        parser.add_argument('--threads', type=positive, default=2, help='default 2')
+        parser.add_argument('--repeats', type=positive, default=5, help='timed runs of each case, default 5')
+        arguments = parser.parse_args(argv)
+        print(f'{describe_command("benchmarks.speed.losses", argv)}\n\n{describe_machine(arguments.threads)}.\n\n'
+              f'Value and gradient on two sequences (T, {WIDTH}); memory is what the process took beyond what it held '
+              'before. Slow: the plain definitions.', flush=True)
+        for name in arguments.losses:
+            table = compare_loss(name, sorted(set(arguments.lengths)), arguments.threads, arguments.repeats)
+            print(f'\n{table}', flush=True)
+
+    return run_command(command)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""Evaluation of single-task runs together, as if they were one run."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from evaluation.evaluate import NOTHING_TO_TEST, Evaluation, evaluate_checkpoint, finish_tables, results_folder
+from recordings.splits import load_run_splits
+from utils.errors import UserError
+from utils.logging import get_logger
+from utils.run_folder import RunFolder, open_run_folder
+from utils.tables import Row, write_table
+
+LOGGER = get_logger(__name__)
+
+
+def evaluate_single_tasks(folder: RunFolder, checkpoint_type: str, device: torch.device) -> Evaluation:
+    """Evaluate the runs of ``singletask_train.py``, each on its own task.
+
+    Args:
+        folder: holds a run for each task.
+        checkpoint_type: 'combined' or 'alignment'.
+        device: where to compute.
+
+    Returns:
+        The tables of all tasks, which are also written to ``FOLDER/EVAL/<checkpoint>/<metric>.csv``; pictures and
+        tables of single tasks lie in the runs.
+
+    Raises:
+        UserError: see :func:`evaluation.evaluate.evaluate_checkpoint`; a task has no run yet, or none has test
+            recordings.
+    """
+    splits = load_run_splits(folder.splits)
+    tested = [task for task, parts in splits.items() if parts['test']]
+    if not tested:
+        raise UserError(f'{folder.splits}: {NOTHING_TO_TEST}')
+    if left_out := sorted(set(splits) - set(tested)):
+        LOGGER.warning('left out, for they have no test recordings: %s', ', '.join(left_out))
+    runs = [open_run_folder(folder.path / task) for task in tested]
+    return gather([evaluate_checkpoint(run, checkpoint_type, device) for run in runs], folder.path)
+
+
+def gather(evaluations: Sequence[Evaluation], folder: Path) -> Evaluation:
+    """Put the tables of several runs together and write them under ``folder``."""
+    rows: dict[str, list[Row]] = defaultdict(list)
+    for evaluation in evaluations:
+        for name, table in evaluation.tables.items():
+            rows[name] += table[:-1]  # all but MEAN
+    tables = finish_tables(rows)
+    first = evaluations[0]
+    target = results_folder(folder, first.config, first.checkpoint)
+    for name, table in tables.items():
+        write_table(table, target / f'{name}.csv')
+    epochs = ', '.join(str(evaluation.epoch) for evaluation in evaluations)
+    steps = {task: errors for evaluation in evaluations for task, errors in evaluation.steps.items()}
+    return Evaluation(first.checkpoint, epochs, first.lookahead, target, tables, steps, first.config)

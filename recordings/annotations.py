@@ -1,0 +1,191 @@
+"""Annotation files: read and checked.
+
+A file holds, per task, handles and half-open segments in annotation frames (usually the camera's). ``recordings.rates``
+converts them to feature frames, ``recordings.assignment`` gives each recording its list.
+"""
+
+import json
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from utils.errors import UserError
+from utils.files import is_writable, unique_keys
+from utils.logging import get_logger
+
+LOGGER = get_logger(__name__)
+
+LIST_KEYS = ('hdl_actions', 'hdl_start_times', 'hdl_end_times')
+FORMAT = '{"handles": [...], "hdl_actions": [[...]], "hdl_start_times": [[...]], "hdl_end_times": [[...]]}'
+MAX_NAME_BYTES = 200  # file systems end at 255, suffixes included
+MAX_TIME = 2**53  # lists are matched to recordings in floating point
+
+
+@dataclass(frozen=True)
+class TaskAnnotations:
+    """Annotations of one task as the file holds them.
+
+    Attributes:
+        task: what is done in the recordings.
+        handles: their names, unique over the whole file.
+        actions: labels per annotation list; the lists may outnumber the handles.
+        starts: first annotation frame of each segment.
+        ends: annotation frame after each segment's last one.
+    """
+
+    task: str
+    handles: list[str]
+    actions: list[list[str]]
+    starts: list[list[int]]
+    ends: list[list[int]]
+
+
+def _stop(mistake: UserError) -> None:
+    raise mistake
+
+
+def load_annotations(path: Path, report: Callable[[UserError], None] = _stop) -> dict[str, TaskAnnotations]:
+    """Read an annotation file and check all of it.
+
+    Args:
+        path: JSON of ``{task: {"handles", "hdl_actions", "hdl_start_times", "hdl_end_times"}}``.
+        report: takes each mistake in a task, which is left out then; by default the first one is raised.
+
+    Returns:
+        task -> annotations, in the file's order.
+
+    Raises:
+        UserError: the file cannot be read, or anything in it is not as described; one line that names file, task and
+            recording.
+    """
+    content = _read_json(path)
+    if not isinstance(content, dict) or not content:
+        raise UserError(f'{path}: {_found(content)} at the top, expected an object {{task: {FORMAT}}} with at least '
+                        'one task')
+    tasks, seen = {}, {}
+    for task, fields in content.items():
+        try:
+            check_name(f'{path}: task {short(task)}', task, 'folder')
+            annotated = _check_task(f'{path}: task {task!r}', task, fields, report)
+            for handle in annotated.handles if annotated else ():
+                if handle in seen:
+                    raise UserError(f'{path}: task {task!r}: handle {handle!r} also stands in task {seen[handle]!r}; '
+                                    'the feature file is named by the handle alone, so each may stand once: rename one')
+                seen[handle] = task
+        except UserError as mistake:
+            report(mistake)
+            continue
+        if annotated:
+            tasks[task] = annotated
+    return tasks
+
+
+def _read_json(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding='utf-8-sig'), object_pairs_hook=unique_keys(str(path)))
+    except OSError as error:
+        raise UserError(f'{path}: cannot be read ({error.strerror}); expected the annotation file of the dataset: '
+                        'set JSON_DPATH to its folder') from error
+    except json.JSONDecodeError as error:
+        raise UserError(f'{path}: not valid JSON at line {error.lineno}, column {error.colno} ({error.msg}); it may '
+                        'be cut off: write it anew') from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f'{path}: not valid JSON ({" ".join(str(error).split())}); write it anew as UTF-8 text'
+                        ) from error
+
+
+def _found(value: object) -> str:
+    """Name a JSON value's type in JSON's words."""
+    if isinstance(value, dict | list) and not value:
+        return 'nothing'
+    names = {dict: 'an object', list: 'a list', str: 'a string', bool: 'true or false', type(None): 'null'}
+    return names.get(type(value), 'a number')
+
+
+def short(value: object) -> str:
+    """Quote a value in a message, on one line and of bounded length."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + '...'
+
+
+def check_name(where: str, name: object, use: str) -> None:
+    """Refuse what cannot name a file or folder, or would leave the folder it belongs to."""
+    expected = f'expected the name of a {use}: 1 to {MAX_NAME_BYTES} bytes, without a slash, backslash or control'
+    if not isinstance(name, str) or not name.strip():
+        raise UserError(f'{where}: {short(name)} is no name, {expected} character; rename it')
+    outside = name in ('.', '..') or '/' in name or '\\' in name
+    unprintable = any(unicodedata.category(letter) in ('Cc', 'Cs', 'Zl', 'Zp') for letter in name)
+    if outside or unprintable or len(name.encode('utf-8', 'replace')) > MAX_NAME_BYTES:
+        raise UserError(f'{where}: {short(name)} cannot name a {use}, {expected} character; rename it')
+
+
+def _check_task(where: str, task: str, fields: object, report: Callable[[UserError], None]) -> TaskAnnotations | None:
+    """Check the fields of one task against each other; None where mistakes in its lists were reported."""
+    if not isinstance(fields, dict):
+        raise UserError(f'{where}: {_found(fields)}, expected an object {FORMAT}')
+    for key in ('handles', *LIST_KEYS):
+        if key not in fields:
+            raise UserError(f'{where}: "{key}" is missing, expected {FORMAT}; add it')
+        if not isinstance(fields[key], list):
+            raise UserError(f'{where}: "{key}" is {_found(fields[key])}, expected a list; write {FORMAT}')
+    handles, (actions, starts, ends) = fields['handles'], (fields[key] for key in LIST_KEYS)
+    _check_handles(where, handles)
+    counts = {len(lists) for lists in (actions, starts, ends)}
+    if len(counts) > 1:
+        found = ', '.join(f'{len(fields[key])} in "{key}"' for key in LIST_KEYS)
+        raise UserError(f'{where}: {found}; expected lists of equal number, one per recording: add the missing ones')
+    if len(actions) < len(handles):
+        raise UserError(f'{where}: {len(actions)} annotation lists for {len(handles)} handles; expected one list per '
+                        'handle, in the order of the handles: add the missing ones (an empty list for a recording '
+                        'without annotation)')
+    sound = True
+    for index, segments in enumerate(zip(actions, starts, ends, strict=True)):
+        # where lists outnumber handles their positions do not tell whose they are
+        owner = f'handle {handles[index]!r}' if len(actions) == len(handles) else f'annotation list {index}'
+        try:
+            _check_segments(f'{where}: {owner}', *segments)
+        except UserError as mistake:
+            report(mistake)
+            sound = False
+    return TaskAnnotations(task, handles, actions, starts, ends) if sound else None
+
+
+def _check_handles(where: str, handles: list) -> None:
+    if not handles:
+        raise UserError(f'{where}: "handles" is empty, expected at least one recording; name some or remove the task')
+    for index, handle in enumerate(handles):
+        check_name(f'{where}: handle {index}', handle, 'file')
+    if len(set(handles)) < len(handles):
+        twice = next(handle for handle in handles if handles.count(handle) > 1)
+        raise UserError(f'{where}: handle {twice!r} stands {handles.count(twice)} times; the feature file is named by '
+                        'the handle alone, so each may stand once: rename or remove the others')
+
+
+def _check_segments(where: str, actions: object, starts: object, ends: object) -> None:
+    """Check the segments of one annotation list: types, number, order in time."""
+    for key, values in zip(LIST_KEYS, (actions, starts, ends), strict=True):
+        if not isinstance(values, list):
+            raise UserError(f'{where}: {_found(values)} in "{key}", expected a list with one entry per segment')
+    for position, label in enumerate(actions):
+        if not isinstance(label, str):
+            raise UserError(f'{where}: label {position} is {short(label)}, expected a string; put it in quotes')
+        if not is_writable(label):
+            raise UserError(f'{where}: label {position} is {short(label)}, which holds half a character and cannot '
+                            'be written as UTF-8; rename it')
+    for key, times in zip(LIST_KEYS[1:], (starts, ends), strict=True):
+        for position, time in enumerate(times):
+            if isinstance(time, bool) or not isinstance(time, int) or not 0 <= time <= MAX_TIME:
+                raise UserError(f'{where}: "{key}" {position} is {short(time)}, expected a whole number of frames, '
+                                'at least 0 and at most 2^53')
+    if not len(actions) == len(starts) == len(ends):
+        raise UserError(f'{where}: {len(actions)} labels, {len(starts)} start times and {len(ends)} end times; '
+                        'expected as many of each')
+    for position, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        previous = ends[position - 1] if position else 0
+        if start > end:
+            raise UserError(f'{where}: segment {position} runs backwards, from {start} to {end}; expected its end '
+                            'not to be before its start')
+        if start < previous:
+            raise UserError(f'{where}: segment {position} runs backwards: it starts at {start}, before the end '
+                            f'{previous} of the one before; expected segments in order that do not overlap')

@@ -1,0 +1,90 @@
+"""Which annotation list belongs to which recording, and the times of every recording at the feature rate."""
+
+from collections.abc import Mapping, Sequence
+
+from recordings.annotations import TaskAnnotations, short
+from recordings.rates import scale_number, task_rates, times_at_feature_rate
+from recordings.view_matching import match_lists_to_handles, opening_key
+from utils.errors import UserError
+from utils.logging import get_logger
+
+LOGGER = get_logger(__name__)
+
+
+def annotate_recordings(
+    annotations: Mapping[str, TaskAnnotations], num_frames: Mapping[str, int], *, time_scale: str | float = 'auto',
+    min_segment_len: int = 3, background_labels: Sequence[str],
+) -> dict[str, list[dict]]:
+    """Give each recording its annotation at the feature rate.
+
+    A task with more annotation lists than handles has them matched by order and length; where that fails the task is
+    left out. Either is told in a warning.
+
+    Args:
+        annotations: see :func:`load_annotations`.
+        num_frames: handle -> T, feature frames of the recording.
+        time_scale: 'auto', one rate per recording; 'median', the task's median rate; or annotation frames per feature
+            frame, > 0.
+        min_segment_len: actions shorter than this many feature frames are counted in the log.
+        background_labels: labels of segments that are no action.
+
+    Returns:
+        task -> ``times`` dicts in the order of the task's handles; tasks left out are absent.
+
+    Raises:
+        UserError: ``time_scale`` is none of these, a task has no rate, or no task remains.
+    """
+    if time_scale not in ('auto', 'median'):
+        scale_number(time_scale)
+    annotated_times = {}
+    for task, annotated in annotations.items():
+        lengths = [int(num_frames[handle]) for handle in annotated.handles]
+        paired = one_list_per_handle(annotated, lengths, time_scale)
+        if paired is None:
+            continue
+        rates = task_rates(paired, lengths, time_scale)
+        recordings = zip(paired.actions, paired.starts, paired.ends, lengths, rates, paired.handles, strict=True)
+        times = [times_at_feature_rate(actions, starts, ends, num_frames=frames, rate=rate, name=handle)[0]
+                 for actions, starts, ends, frames, rate, handle in recordings]
+        _log_task(paired, times, min_segment_len, background_labels)
+        annotated_times[task] = times
+    if not annotated_times:
+        raise UserError(f'no task remains of {short(", ".join(annotations))}: every one has more annotation lists '
+                        'than handles, and they cannot be matched; write one list per handle, in the order of the '
+                        'handles')
+    return annotated_times
+
+
+def one_list_per_handle(annotated: TaskAnnotations, lengths: Sequence[int],
+                        time_scale: str | float) -> TaskAnnotations | None:
+    """Match lists to handles where there are more of them; None where they do not fit."""
+    lists, handles = len(annotated.actions), len(annotated.handles)
+    if lists == handles:
+        return annotated
+    keys = [opening_key(*opening) for opening in zip(annotated.actions, annotated.starts, strict=True)]
+    rate = None if isinstance(time_scale, str) else float(1 / scale_number(time_scale))
+    match = match_lists_to_handles([max(ends, default=0) for ends in annotated.ends], lengths, keys, rate=rate)
+    advice = 'to be sure, write one list per handle, in the order of the handles'
+    if match is None:
+        LOGGER.warning('task %s is left out: %d annotation lists for %d handles, and no single assignment in order '
+                       'fits the lengths of the recordings within 2 %% at %s; %s', annotated.task, lists, handles,
+                       'one rate' if rate is None else f'TIME_SCALE {time_scale}', advice)
+        return None
+    LOGGER.warning('task %s: %d annotation lists for %d handles; each recording takes the list that fits in order and '
+                   'in length (all within 2 %% or 1.5 frames); %s', annotated.task, lists, handles, advice)
+    return TaskAnnotations(annotated.task, annotated.handles, *(
+        [values[index] for index in match] for values in (annotated.actions, annotated.starts, annotated.ends)))
+
+
+def _log_task(annotated: TaskAnnotations, times: Sequence[dict], min_segment_len: int,
+              background_labels: Sequence[str]) -> None:
+    """Tell what is left of a task's actions at the feature rate."""
+    background = set(background_labels)
+    total = sum(label not in background for actions in annotated.actions for label in actions)
+    lengths = [end - start + 1 for recording in times
+               for label, start, end in zip(recording['step'], recording['start_frame'], recording['end_frame'],
+                                            strict=True) if label not in background]
+    short, dropped = sum(length < min_segment_len for length in lengths), total - len(lengths)
+    LOGGER.info('task %s: %d recordings, %d actions%s%s', annotated.task, len(times), len(lengths),
+                f', {short} of them shorter than {min_segment_len} frames' * (short > 0),
+                f'; {dropped} more hold no frame and are dropped' * (dropped > 0))

@@ -1,0 +1,130 @@
+"""Configuration -> the recordings of a run, by task and part of the split."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from configs.paths import DatasetPaths, dataset_paths
+from recordings.feature_files import small_enough_to_check
+from recordings.json_dataset import RecordingsByTask, load_recordings
+from recordings.splits import PARTS, Splits, load_splits, make_splits
+from utils.errors import UserError
+from utils.logging import get_logger
+from utils.tensorops import Action, list_actions
+
+LOGGER = get_logger(__name__)
+
+
+def reads_frames(config: Mapping) -> bool:
+    """Say whether the configuration's encoder takes frames (T, C, H, W) rather than features (T, D)."""
+    return config.BASEARCH.ARCHITECTURE == 'resnet50'
+
+
+def _paths_of(config: Mapping) -> DatasetPaths:
+    return dataset_paths(config.DATASET_NAME, 'frames' if reads_frames(config) else 'features')
+
+
+def load_dataset(config: Mapping) -> RecordingsByTask:
+    """Index the dataset that a configuration names, under the paths of the environment.
+
+    Args:
+        config: a CONFIG.
+
+    Raises:
+        UserError: anything wrong with paths, annotations or files.
+    """
+    paths = _paths_of(config)
+    return load_recordings(
+        paths.annotations, paths.recordings, frames=reads_frames(config), task_suffix=paths.task_suffix,
+        time_scale=config.TIME_SCALE, min_segment_len=config.PROGRESS_LOSS.min_segment_len,
+        background_labels=config.BACKGROUND_LABELS, values_limit_gb=config.CHECK_VALUES_GB,
+        skip_rate=config.SKIP_RATE, max_frames=config.get('MAX_FRAMES'))  # the first runs store none
+
+
+def choose_splits(config: Mapping, recordings: RecordingsByTask, path: Path | None) -> Splits:
+    """Return the split of ``--splits``, or a seeded one of the configured shares.
+
+    Args:
+        config: a CONFIG.
+        recordings: task -> recordings.
+        path: file given with ``--splits``, if any.
+
+    Raises:
+        UserError: see :func:`recordings.splits.load_splits`.
+    """
+    handles = {task: [recording.handle for recording in members] for task, members in recordings.items()}
+    if path:
+        return load_splits(path, handles)
+    written = _paths_of(config).splits
+    LOGGER.info('no --splits: a split is drawn by TRAIN_SPLIT and SEED%s',
+                f'; one that was written with the dataset is {written}' if written.exists() else '')
+    return make_splits(handles, config.TRAIN_SPLIT, config.SEED)
+
+
+def split_recordings(recordings: RecordingsByTask, splits: Splits) -> dict[str, RecordingsByTask]:
+    """Sort recordings by part: part -> task -> recordings, in the order of the split.
+
+    Raises:
+        UserError: a recording of the split is not in the dataset any more, or not in that task.
+    """
+    by_handle = {recording.handle: recording for members in recordings.values() for recording in members}
+    for task, parts in splits.items():
+        for handle in (handle for part in PARTS for handle in parts[part]):
+            # The task, too: it names files, and only those of the dataset were checked for that.
+            if handle not in by_handle or by_handle[handle].task != task:
+                raise UserError(f'recording {handle!r:.60} of task {task!r:.60} is in the split, but not in the '
+                                'dataset at DATASET_PATH and JSON_DPATH; point them at the dataset of the run')
+    return {part: RecordingsByTask({task: [by_handle[handle] for handle in parts[part]]
+                                    for task, parts in splits.items()}) for part in PARTS}
+
+
+def reading_options(config: Mapping, recordings: RecordingsByTask) -> dict[str, bool | int]:
+    """Return how a configuration's recordings are read: arguments of ``RecordingDataset``."""
+    paths = [recording.path for members in recordings.values() for recording in members]
+    return {'frames': reads_frames(config), 'skip_rate': config.SKIP_RATE,
+            'max_frames': config.get('MAX_FRAMES'), 'lazy': config.LAZY_LOAD,
+            'values_checked': small_enough_to_check(paths, config.CHECK_VALUES_GB)}
+
+
+def count_recordings(parts: Mapping[str, RecordingsByTask]) -> Sequence[int]:
+    """Return the number of train, validation and test recordings."""
+    return [sum(len(members) for members in parts[part].values()) for part in PARTS]
+
+
+def list_all_actions(recordings: RecordingsByTask, background: Sequence[str]) -> dict[str, list[list[Action]]]:
+    """Return task -> actions of each of its recordings."""
+    return {task: [list_actions(recording.times, recording.num_frames, background) for recording in members]
+            for task, members in recordings.items()}
+
+
+def explain_unused(config: Mapping, recordings: RecordingsByTask,
+                   parts: Mapping[str, RecordingsByTask]) -> dict[str, list[str]]:
+    """Say which recordings take no part, or not in all, of a training run.
+
+    Args:
+        config: a CONFIG.
+        recordings: what ``load_dataset`` returned.
+        parts: what ``split_recordings`` returned.
+
+    Returns:
+        Why -> their handles, for the reasons that there are.
+    """
+    progress = config.PROGRESS_LOSS
+    shortest = progress.min_segment_len if progress.sampling == 'segment' else 1
+    in_split = {recording.handle for part in parts.values() for members in part.values() for recording in members}
+    silent = {recording.handle for members in parts['train'].values() for recording in members if not any(
+        action.length >= shortest
+        for action in list_actions(recording.times, recording.num_frames, config.BACKGROUND_LABELS))}
+    alone = {recording.handle for members in parts['train'].values() for recording in members
+             if min(len(members), config.BATCH_SIZE) == 1}
+    idle = alone & silent if progress.enabled else alone
+    reasons = {
+        'never used, left out with their task: its annotation lists cannot be matched to its handles':
+            recordings.left_out,
+        'never used, in no part of the split': [
+            recording.handle for members in recordings.values() for recording in members
+            if recording.handle not in in_split],
+        'never used, nothing to be aligned with' + ' and no action' * progress.enabled: sorted(idle),
+        f'without an action of {shortest} frames or more, aligned but without part in the progress loss':
+            sorted(silent - idle) if progress.enabled else [],
+    }
+    return {reason: handles for reason, handles in reasons.items() if handles}

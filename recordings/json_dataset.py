@@ -1,0 +1,306 @@
+"""From annotation file and features to recordings, torch datasets and batches of one task."""
+
+import random
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
+
+from recordings.annotations import load_annotations
+from recordings.assignment import annotate_recordings
+from recordings.feature_files import (
+    FEATURE_RANK,
+    FRAME_RANK,
+    check_finite,
+    check_headers,
+    open_recording,
+    small_enough_to_check,
+)
+from recordings.kept_frames import SelectedFrames, follow_frames, kept_frames, select_frames
+from utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording of a dataset.
+
+    Attributes:
+        task: what is done in it.
+        handle: its name.
+        path: its ``.npy`` file.
+        num_frames: T, of the frames that are used.
+        width: D of features, C of frames.
+        times: 'step', 'start_frame', 'end_frame' (both ends inclusive, at the feature rate), 'name' and 'task'.
+    """
+
+    task: str
+    handle: str
+    path: Path
+    num_frames: int
+    width: int
+    times: dict
+
+
+class RecordingsByTask(dict[str, list[Recording]]):
+    """Task -> recordings.
+
+    Attributes:
+        left_out: handles of the tasks that are left out because their annotations cannot be told apart.
+    """
+
+    def __init__(self, recordings: Mapping[str, list[Recording]], left_out: Sequence[str] = ()) -> None:
+        super().__init__(recordings)
+        self.left_out = list(left_out)
+
+
+class Batch(NamedTuple):
+    """Recordings of one task: their features (T_i, D) or memory-mapped frames, and their ``times``."""
+
+    videos: list
+    times: list[dict]
+    task: str
+
+
+def to_device(videos: list, device: torch.device | str) -> list:
+    """Move features to a device; memory-mapped frames stay, for the encoder reads them in chunks."""
+    return [video.to(device, non_blocking=True) if isinstance(video, Tensor) else video for video in videos]
+
+
+def load_recordings(
+    annotations: Path, folder: Path, *, frames: bool = False, task_suffix: str = '', time_scale: str | float = 'auto',
+    min_segment_len: int = 3, background_labels: Sequence[str], values_limit_gb: float = 4.0, skip_rate: int = 1,
+    max_frames: int | None = None,
+) -> RecordingsByTask:
+    """Index a dataset: read the annotations, check every file, bring times to the feature rate.
+
+    Args:
+        annotations: the dataset's JSON file.
+        folder: folder of ``<handle>.npy`` files.
+        frames: True for ``(T, C, H, W)`` files, False for ``(T, D)``.
+        task_suffix: keeps the tasks whose name ends with it.
+        time_scale: see ``recordings.annotations``.
+        min_segment_len: actions shorter than this many frames are counted in the log.
+        background_labels: labels of segments that are no action.
+        values_limit_gb: values are checked for being finite while all files together are smaller.
+        skip_rate: keep every n-th feature frame.
+        max_frames: of a recording that are used, evenly chosen; None: all.
+
+    Returns:
+        task -> recordings, in the order of the annotation file.
+
+    Raises:
+        UserError: anything wrong with the annotations or a file.
+    """
+    tasks = {task: annotated for task, annotated in load_annotations(annotations).items()
+             if task.endswith(task_suffix)}
+    if not tasks:
+        raise UserError(f'{annotations}: no task ends with {task_suffix!r}; expected at least one')
+    paths = {handle: folder / f'{handle}.npy' for annotated in tasks.values() for handle in annotated.handles}
+    rank = FRAME_RANK if frames else FEATURE_RANK
+    shapes = check_headers(paths.values(), rank)
+    lengths = {handle: shapes[path][0] for handle, path in paths.items()}
+    all_times = annotate_recordings(tasks, lengths, time_scale=time_scale, min_segment_len=min_segment_len,
+                                    background_labels=background_labels)
+    recordings = {task: [_index(task, times, paths[times['name']], shapes[paths[times['name']]], skip_rate, max_frames)
+                         for times in task_times] for task, task_times in all_times.items()}
+    used = [recording.path for members in recordings.values() for recording in members]
+    if small_enough_to_check(used, values_limit_gb):
+        for path in used:
+            check_finite(open_recording(path, rank), path)
+    return RecordingsByTask(recordings, [handle for task, annotated in tasks.items() if task not in recordings
+                                         for handle in annotated.handles])
+
+
+def _index(task: str, times: dict, path: Path, shape: tuple[int, ...], skip_rate: int,
+           max_frames: int | None) -> Recording:
+    """Return a recording with the times of the frames that are used."""
+    used = kept_frames(shape[0], skip_rate, max_frames)
+    return Recording(task, times['name'], path, len(used), shape[1], {**follow_frames(times, used), 'task': task})
+
+
+class RecordingDataset(Dataset):
+    """Recordings with their features, read when asked for.
+
+    Args:
+        recordings: what to read.
+        frames: True for ``(T, C, H, W)`` files, which stay memory-mapped; False for ``(T, D)`` ones.
+        skip_rate: keep every n-th frame.
+        max_frames: of a recording that are used, evenly chosen; None: all.
+        lazy: False keeps every recording in memory once read.
+        values_checked: True where the values were found finite already.
+    """
+
+    def __init__(self, recordings: Sequence[Recording], *, frames: bool = False, skip_rate: int = 1,
+                 max_frames: int | None = None, lazy: bool = True, values_checked: bool = True) -> None:
+        self.recordings = list(recordings)
+        self._frames, self._skip_rate, self._max_frames, self._lazy = frames, skip_rate, max_frames, lazy
+        self._unchecked = set() if values_checked else {recording.path for recording in self.recordings}
+        self._kept: dict[Path, Tensor | np.ndarray | SelectedFrames] = {}
+
+    def __len__(self) -> int:
+        return len(self.recordings)
+
+    def __getitem__(self, index: int) -> tuple[Tensor | np.ndarray | SelectedFrames, dict, str]:
+        recording = self.recordings[index]
+        features = self._kept[recording.path] if recording.path in self._kept else self._read(recording.path)
+        if not self._lazy:
+            self._kept[recording.path] = features
+        return features, recording.times, recording.task
+
+    def _read(self, path: Path) -> Tensor | np.ndarray | SelectedFrames:
+        array = open_recording(path, FRAME_RANK if self._frames else FEATURE_RANK)
+        if path in self._unchecked:
+            check_finite(array, path)
+            self._unchecked.discard(path)
+        kept = select_frames(array, kept_frames(len(array), self._skip_rate, self._max_frames))
+        return kept if self._frames else torch.from_numpy(np.array(kept, dtype=np.float32))
+
+
+def collate(samples: Sequence[tuple]) -> Batch:
+    """Put recordings of one task into a batch; nothing is padded. Without any the batch is empty, of task ''."""
+    return Batch([features for features, _, _ in samples], [times for _, times, _ in samples],
+                 samples[0][2] if samples else '')
+
+
+class TaskBatchSampler(Sampler[list[int]]):
+    """Batches of one task each, tasks shuffled together; each epoch has its own order.
+
+    A batch short of recordings is filled with others of its task; a task with one recording gives batches of one.
+    Several processes share the batches out, each as many: where none is left for one, its last batch is empty.
+
+    Args:
+        tasks: the indices of each task's recordings.
+        batch_size: recordings in a batch.
+        seed: of the order; the same seed and epoch give the same batches.
+        rank: number of this process.
+        processes: how many there are.
+    """
+
+    def __init__(self, tasks: Sequence[Sequence[int]], batch_size: int, *, seed: int, rank: int = 0,
+                 processes: int = 1) -> None:
+        self._tasks, self._batch_size, self._seed = [list(task) for task in tasks], batch_size, seed
+        self._rank, self._processes = rank, processes
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return -(-sum(-(-len(task) // self._batch_size) for task in self._tasks) // self._processes)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        draw = random.Random(f'{self._seed}/{self.epoch}')
+        batches = [batch for task in self._tasks for batch in self._batches_of(task, draw)]
+        draw.shuffle(batches)
+        own = batches[self._rank::self._processes]
+        yield from own + [[]] * (len(self) - len(own))
+
+    def _batches_of(self, task: list[int], draw: random.Random) -> list[list[int]]:
+        order = draw.sample(task, len(task))
+        batches = [order[start:start + self._batch_size] for start in range(0, len(order), self._batch_size)]
+        missing = self._batch_size - len(batches[-1])
+        others = order[:-len(batches[-1])]
+        batches[-1] += draw.sample(others, min(missing, len(others)))
+        return batches
+
+
+def make_loader(dataset: Dataset, batches: Sampler[list[int]] | list[list[int]], workers: int = 0) -> DataLoader:
+    """Return a loader of the given batches that draws nothing from torch's global generator."""
+    return DataLoader(dataset, batch_sampler=batches, collate_fn=collate, num_workers=workers,
+                      persistent_workers=workers > 0, generator=torch.Generator().manual_seed(0),
+                      worker_init_fn=_ignore_interrupts)
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Leave Ctrl-C, which reaches every process of a terminal, to the one that trains."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def make_train_loaders(recordings: Mapping[str, Sequence[Recording]], batch_size: int, *, seed: int,
+                       **reading: bool | int) -> dict[str, DataLoader]:
+    """Return one shuffled loader per task.
+
+    Args:
+        recordings: task -> its training recordings.
+        batch_size: recordings in a batch.
+        seed: of the order.
+        **reading: passed to :class:`RecordingDataset`.
+    """
+    loaders = {}
+    for task, members in recordings.items():
+        sampler = TaskBatchSampler([range(len(members))], batch_size, seed=seed)
+        loaders[task] = make_loader(RecordingDataset(members, **reading), sampler)
+    return loaders
+
+
+def make_validation_loaders(val: Mapping[str, Sequence[Recording]], train: Mapping[str, Sequence[Recording]],
+                            batch_size: int, **reading: bool | int) -> dict[str, DataLoader]:
+    """Return one loader per task with validation recordings, in a fixed order.
+
+    A batch short of recordings is filled with the task's first ones, and a lone validation recording is paired with
+    the task's first training recording. What fills a batch brings no times, so that it takes part in the alignment
+    and is not counted in the progress loss.
+
+    Args:
+        val: task -> its validation recordings.
+        train: task -> its training recordings.
+        batch_size: recordings in a batch.
+        **reading: passed to :class:`RecordingDataset`.
+    """
+    size = max(batch_size, 2)  # one recording alone could not be aligned
+    loaders = {}
+    for task, members in val.items():
+        if not members:
+            continue
+        fillers = [_without_times(recording) for recording in [*members, *train[task]][:size]]
+        batches = [list(range(start, min(start + size, len(members)))) for start in range(0, len(members), size)]
+        present = {members[index].handle for index in batches[-1]}
+        spare = [len(members) + position for position, filler in enumerate(fillers) if filler.handle not in present]
+        batches[-1] += spare[:size - len(batches[-1])]
+        loaders[task] = make_loader(RecordingDataset([*members, *fillers], **reading), batches)
+    return loaders
+
+
+def _without_times(recording: Recording) -> Recording:
+    times = {**recording.times, 'step': [], 'start_frame': [], 'end_frame': []}
+    return Recording(recording.task, recording.handle, recording.path, recording.num_frames, recording.width, times)
+
+
+def merge_loaders(loaders: Mapping[str, DataLoader], batch_size: int, *, seed: int, workers: int = 0, rank: int = 0,
+                  processes: int = 1) -> DataLoader:
+    """Return one loader over the recordings of all tasks; ``loader.batch_sampler.epoch`` sets the epoch's order.
+
+    Args:
+        loaders: task -> loader, of which the dataset is taken.
+        batch_size: recordings in a batch.
+        seed: of the order.
+        workers: loader processes.
+        rank: number of this process of the run.
+        processes: how many processes share the batches out.
+    """
+    datasets = [loader.dataset for loader in loaders.values()]
+    ends = np.cumsum([len(dataset) for dataset in datasets]).tolist()
+    tasks = [range(end - len(dataset), end) for end, dataset in zip(ends, datasets, strict=True)]
+    sampler = TaskBatchSampler(tasks, batch_size, seed=seed, rank=rank, processes=processes)
+    return make_loader(ConcatDataset(datasets), sampler, workers)
+
+
+def read_ahead(loader: DataLoader) -> Iterator[Batch]:
+    """Yield the loader's batches, the next one being read in a thread while the caller computes."""
+    if loader.num_workers:
+        try:
+            yield from loader
+        except UserError as error:
+            # Raised in a worker it comes wrapped in that worker's traceback, of which it is the last line.
+            raise UserError(str(error).rpartition('UserError: ')[2].strip()) from error
+        return
+    iterator = iter(loader)
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        upcoming = reader.submit(next, iterator, None)
+        while (batch := upcoming.result()) is not None:
+            upcoming = reader.submit(next, iterator, None)
+            yield batch

@@ -1,0 +1,76 @@
+"""Which frames of a recording are used, and annotations and memory-mapped frames that follow."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+
+import numpy as np
+
+from recordings.feature_files import FRAME_RANK
+
+
+def kept_frames(num_frames: int, skip_rate: int = 1, max_frames: int | None = None) -> Sequence[int]:
+    """Return the numbers of the frames that are used, in order.
+
+    Args:
+        num_frames: T of the file.
+        skip_rate: every n-th frame is used, from the first on.
+        max_frames: where that leaves n frames, more than so many: these evenly, the i-th is number floor(i n / max) of
+            them. None: all.
+    """
+    every = range(0, num_frames, skip_rate)
+    if max_frames is None or len(every) <= max_frames:
+        return every
+    return [every[index * len(every) // max_frames] for index in range(max_frames)]
+
+
+def follow_frames(times: dict, frames: Sequence[int]) -> dict:
+    """Bring times to the frames that are used; segments that hold none of them are dropped.
+
+    Args:
+        times: 'step', 'start_frame', 'end_frame' (both ends inclusive, in frames of the file) and 'name'.
+        frames: see :func:`kept_frames`.
+
+    Returns:
+        The same keys, in used frames.
+    """
+    segments = [(step, bisect_left(frames, start), bisect_right(frames, end) - 1) for step, start, end
+                in zip(times['step'], times['start_frame'], times['end_frame'], strict=True)]
+    kept = [segment for segment in segments if segment[1] <= segment[2]]
+    return {'step': [step for step, _, _ in kept], 'start_frame': [start for _, start, _ in kept],
+            'end_frame': [end for _, _, end in kept], 'name': times['name']}
+
+
+def skip_frames(times: dict, skip_rate: int) -> dict:
+    """Bring times to features of which every n-th frame is kept; segments that hold none are dropped."""
+    return follow_frames(times, range(0, max(times['end_frame'], default=0) + 1, skip_rate))
+
+
+class SelectedFrames:
+    """Some frames of a memory-mapped recording as if they were all; what is not asked for is not read.
+
+    Args:
+        array: (T, C, H, W).
+        frames: numbers of the frames.
+    """
+
+    def __init__(self, array: np.ndarray, frames: Sequence[int]) -> None:
+        self._array, self._frames = array, np.asarray(frames)
+        self.shape, self.ndim, self.dtype = (len(frames), *array.shape[1:]), array.ndim, array.dtype
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index: int | slice) -> np.ndarray:
+        return self._array[self._frames[index]]
+
+
+def select_frames(array: np.ndarray, frames: Sequence[int]) -> np.ndarray | SelectedFrames:
+    """Return the frames of a recording that are used; of a memory-mapped (T, C, H, W) none is read.
+
+    Args:
+        array: (T, D) or (T, C, H, W).
+        frames: from :func:`kept_frames`.
+    """
+    if isinstance(frames, range):
+        return array[frames.start:frames.stop:frames.step]
+    return SelectedFrames(array, frames) if array.ndim == FRAME_RANK else array[frames]

@@ -1,0 +1,131 @@
+"""Train, validation and test recordings of each task."""
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from utils.errors import UserError
+from utils.files import unique_keys
+from utils.logging import get_logger
+from utils.run_folder import read_json
+
+LOGGER = get_logger(__name__)
+PARTS = ('train', 'val', 'test')
+Splits = dict[str, dict[str, list[str]]]
+
+
+def make_splits(handles: Mapping[str, Sequence[str]], shares: Sequence[float], seed: int) -> Splits:
+    """Split the recordings of each task at random.
+
+    Args:
+        handles: task -> handles of its recordings.
+        shares: train, val and test shares; they sum to 1.
+        seed: of the draw; a task's split does not depend on the other tasks.
+
+    Returns:
+        task -> part -> handles. Each task has at least one training recording, and at least one test recording
+        where it has two recordings or more and the test share is above 0.
+    """
+    splits = {}
+    for task, names in handles.items():
+        shuffled = sorted(names)
+        random.Random(f'{seed}/{task}').shuffle(shuffled)
+        total = len(shuffled)
+        test = min(total - 1, max(1, round(shares[2] * total))) if shares[2] > 0 else 0
+        val = min(total - 1 - test, round(shares[1] * total))
+        splits[task] = {'train': sorted(shuffled[test + val:]), 'val': sorted(shuffled[test:test + val]),
+                        'test': sorted(shuffled[:test])}
+    return splits
+
+
+def load_splits(path: Path, handles: Mapping[str, Sequence[str]]) -> Splits:
+    """Read a split file and check it against the recordings there are.
+
+    Args:
+        path: JSON ``{"splits": {task: {"train": [...], "val": [...], "test": [...]}}}``.
+        handles: task -> handles of its recordings.
+
+    Returns:
+        task -> part -> handles, for the tasks that both know. Recordings the file leaves out are not used.
+
+    Raises:
+        UserError: the file cannot be read, has another shape, names an unknown recording, names one twice, or
+            leaves a task without training recordings.
+    """
+    splits = {}
+    for task, parts in read_splits(path).items():
+        if task not in handles:
+            LOGGER.warning('--splits %s: task %s is not among the loaded ones; its split is not used', path, task)
+            continue
+        splits[task] = _check_task(path, task, parts, handles[task])
+    for task in handles:
+        if task not in splits:
+            LOGGER.warning('--splits %s: does not name task %s, which is left out', path, task)
+    if not splits:
+        raise UserError(f'--splits {path}: names none of the tasks {", ".join(handles)}; expected at least one')
+    return splits
+
+
+def load_run_splits(path: Path) -> Splits:
+    """Read the split in force that a run keeps.
+
+    Raises:
+        UserError: the file cannot be read or has another shape.
+    """
+    splits = _under_splits(read_json(path), str(path))
+    for task, parts in splits.items():
+        _check_parts(f'{path}: task {task!r:.60}', parts)
+    return splits
+
+
+def read_splits(path: Path) -> Mapping:
+    """Return what stands under "splits" of a split file, unchecked.
+
+    Raises:
+        UserError: the file cannot be read, or there is nothing of the name.
+    """
+    try:
+        content = json.loads(path.read_text(encoding='utf-8-sig'), object_pairs_hook=unique_keys(f'--splits {path}'))
+    except OSError as error:
+        raise UserError(f'--splits {path}: cannot be read ({error.strerror}); expected a JSON file') from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f'--splits {path}: not valid JSON ({error}); write it anew') from error
+    return _under_splits(content, f'--splits {path}')
+
+
+def _under_splits(content: object, source: str) -> Mapping:
+    splits = content.get('splits') if isinstance(content, dict) else None
+    if not isinstance(splits, dict):
+        raise UserError(f'{source}: no object under "splits"; expected '
+                        '{"splits": {task: {"train": [...], "val": [...], "test": [...]}}}')
+    return splits
+
+
+def _check_parts(where: str, parts: object) -> None:
+    """Refuse what is no split of one task."""
+    if not isinstance(parts, dict) or set(parts) != set(PARTS):
+        found = sorted(parts) if isinstance(parts, dict) else parts
+        raise UserError(f'{where}: found {found!r:.60}, expected the three lists train, val and test')
+    for part in PARTS:
+        if not isinstance(parts[part], list) or not all(isinstance(handle, str) for handle in parts[part]):
+            raise UserError(f'{where}: {part} is no list of handles')
+
+
+def _check_task(path: Path, task: str, parts: object, handles: Sequence[str]) -> dict[str, list[str]]:
+    """Check the split of one task against its recordings."""
+    where = f'--splits {path}: task {task}'
+    _check_parts(where, parts)
+    seen: set[str] = set()
+    for part in PARTS:
+        for handle in parts[part]:
+            if handle not in handles:
+                raise UserError(f'{where}: {part} names {handle!r:.60}, which the annotations do not; take it out')
+            if handle in seen:
+                raise UserError(f'{where}: {handle!r} stands in the split twice; keep one')
+            seen.add(handle)
+    if not parts['train']:
+        raise UserError(f'{where}: no training recordings; expected at least one')
+    if unused := len(handles) - len(seen):
+        LOGGER.warning('%s: %d of %d recordings are in no part and not used', where, unused, len(handles))
+    return {part: list(parts[part]) for part in PARTS}

@@ -1,0 +1,260 @@
+"""Recordings, batches of one task, validation pairs, and reading ahead."""
+
+import json
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from torch._utils import ExceptionWrapper
+
+from recordings.json_dataset import (
+    Recording,
+    RecordingDataset,
+    TaskBatchSampler,
+    load_recordings,
+    make_train_loaders,
+    make_validation_loaders,
+    merge_loaders,
+    read_ahead,
+)
+from utils.errors import UserError
+
+WIDTH = 3
+
+
+def make_recordings(folder, task, count, frames=False):
+    """Recordings whose values tell task and index apart."""
+    recordings = []
+    for index in range(count):
+        handle, length = f'{task}{index}', 4 + index
+        shape = (length, WIDTH, 2, 2) if frames else (length, WIDTH)
+        np.save(folder / f'{handle}.npy', np.full(shape, index, np.float16))
+        times = {'step': ['pour'], 'start_frame': [0], 'end_frame': [length - 1], 'name': handle}
+        recordings.append(Recording(task, handle, folder / f'{handle}.npy', length, WIDTH, times))
+    return recordings
+
+
+@pytest.fixture
+def tasks(tmp_path):
+    return {task: make_recordings(tmp_path, task, count) for task, count in (('tea', 5), ('pie', 1), ('egg', 4))}
+
+
+def handles(batches):
+    return [[times['name'] for times in batch.times] for batch in batches]
+
+
+def epoch_of(tasks, batch_size=2, seed=0, epoch=0):
+    loader = merge_loaders(make_train_loaders(tasks, batch_size, seed=seed), batch_size, seed=seed)
+    loader.batch_sampler.epoch = epoch
+    return list(loader)
+
+
+@pytest.mark.parametrize('batch_size', [1, 2, 3, 8])
+def test_an_epoch_shows_every_recording_in_batches_of_one_task(tasks, batch_size):
+    batches = epoch_of(tasks, batch_size)
+    assert len(batches) == sum(-(-len(members) // batch_size) for members in tasks.values())
+    shown = Counter(handle for batch in handles(batches) for handle in batch)
+    assert set(shown) == {recording.handle for members in tasks.values() for recording in members}
+    for batch, names in zip(batches, handles(batches), strict=True):
+        assert all(name.startswith(batch.task) for name in names)
+        assert len(names) == len(set(names)) == min(batch_size, len(tasks[batch.task]))
+        for video, times in zip(batch.videos, batch.times, strict=True):
+            assert video.dtype == torch.float32 and video.shape == (times['end_frame'][0] + 1, WIDTH)
+            assert torch.all(video == int(times['name'][3:]))
+    repeats = {task: sum(shown[recording.handle] - 1 for recording in members) for task, members in tasks.items()}
+    assert all(repeats[task] == (-len(members) % batch_size if len(members) > batch_size else 0)
+               for task, members in tasks.items())
+
+
+def test_order_depends_on_seed_and_epoch_alone(tasks):
+    first = handles(epoch_of(tasks, epoch=3))
+    torch.manual_seed(5)
+    random.seed(5)
+    assert handles(epoch_of(tasks, epoch=3)) == first
+    assert handles(epoch_of(tasks, epoch=4)) != first and handles(epoch_of(tasks, seed=1, epoch=3)) != first
+
+
+def test_tasks_are_shuffled_together():
+    sampler = TaskBatchSampler([range(20), range(20, 40)], 2, seed=0)
+    order = [batch[0] // 20 for batch in sampler]
+    assert len(order) == len(sampler) == 20
+    assert sum(here != after for here, after in zip(order, order[1:], strict=False)) > 4
+
+
+def test_every_recording_is_filled_in_equally_often():
+    sampler, filled = TaskBatchSampler([range(3)], 2, seed=0), Counter()
+    for sampler.epoch in range(300):
+        filled.update(Counter(index for batch in sampler for index in batch) - Counter(range(3)))
+    assert set(filled) == {0, 1, 2} and min(filled.values()) > 70
+
+
+def validation_batches(folder, val_count, train_count, batch_size):
+    recordings = make_recordings(folder, 'tea', val_count + train_count)
+    loaders = make_validation_loaders({'tea': recordings[:val_count], 'pie': []},
+                                      {'tea': recordings[val_count:], 'pie': []}, batch_size)
+    assert set(loaders) == {'tea'}, 'a task without validation recordings has no loader'
+    batches = list(loaders['tea'])
+    assert handles(batches) == handles(loaders['tea']), 'the order is fixed'
+    return [[(int(times['name'][3:]), bool(times['step'])) for times in batch.times] for batch in batches]
+
+
+@pytest.mark.parametrize(('val', 'train', 'batch_size', 'expected'), [
+    (1, 3, 2, [[(0, True), (1, False)]]),
+    (1, 3, 1, [[(0, True), (1, False)]]),
+    (1, 3, 4, [[(0, True), (1, False), (2, False), (3, False)]]),
+    (1, 1, 4, [[(0, True), (1, False)]]),
+    (2, 1, 2, [[(0, True), (1, True)]]),
+    (3, 1, 2, [[(0, True), (1, True)], [(2, True), (0, False)]]),
+    (3, 1, 1, [[(0, True), (1, True)], [(2, True), (0, False)]]),
+    (2, 2, 3, [[(0, True), (1, True), (2, False)]]),
+    (4, 1, 3, [[(0, True), (1, True), (2, True)], [(3, True), (0, False), (1, False)]])])
+def test_validation_recordings_count_once_and_have_company(tmp_path, val, train, batch_size, expected):
+    assert validation_batches(tmp_path, val, train, batch_size) == expected
+
+
+def test_company_has_features_but_no_times(tmp_path):
+    recordings = make_recordings(tmp_path, 'tea', 2)
+    batch, = make_validation_loaders({'tea': recordings[:1]}, {'tea': recordings[1:]}, 2)['tea']
+    assert torch.all(batch.videos[1] == 1) and len(batch.videos[1]) == recordings[1].num_frames
+    assert batch.times[1] == {'step': [], 'start_frame': [], 'end_frame': [], 'name': 'tea1'}
+    assert recordings[1].times['step'] == ['pour'], 'the training recording keeps its own'
+
+
+@pytest.fixture
+def dataset_files(tmp_path):
+    """Write an annotation file and features, and return them; segments are half-open and start at 1."""
+    def write(ends_by_task, length=40, frames=False):
+        content, draw = {}, np.random.default_rng(0)
+        for task, all_ends in ends_by_task.items():
+            names = [f'{task}-{index}' for index in range(len(all_ends))]
+            content[task] = {
+                'handles': names, 'hdl_actions': [[f's{i}' for i in range(len(ends))] for ends in all_ends],
+                'hdl_start_times': [[1, *ends[:-1]] for ends in all_ends], 'hdl_end_times': all_ends}
+            for name in names:
+                np.save(tmp_path / f'{name}.npy', draw.normal(size=(length, 4, 2, 2) if frames else (length, 4)))
+        (tmp_path / 'set.json').write_text(json.dumps(content))
+        return tmp_path / 'set.json', tmp_path
+    return write
+
+
+@pytest.mark.parametrize('skip_rate', [1, 2, 3, 7, 50])
+def test_times_follow_the_frames_that_are_kept(dataset_files, skip_rate):
+    ends = [4, 5, 7, 16, 17, 29, 40]
+    options = {'time_scale': 1, 'background_labels': ['0'], 'skip_rate': skip_rate}
+    recording, = load_recordings(*dataset_files({'tea': [ends]}), **options)['tea']
+    labels = [None, *(f's{i}' for i, (start, end) in enumerate(zip([1, *ends], ends, strict=False))
+                      for _ in range(start, end))]
+    kept = labels[::skip_rate]
+    features = RecordingDataset([recording], skip_rate=skip_rate)[0][0]
+    np.testing.assert_allclose(features, np.load(recording.path)[::skip_rate], rtol=1e-6)
+    assert recording.num_frames == len(features) == len(kept)
+    told = [None] * len(kept)
+    times = recording.times
+    for step, start, end in zip(times['step'], times['start_frame'], times['end_frame'], strict=True):
+        assert start <= end
+        told[start:end + 1] = [step] * (end - start + 1)
+    assert told == kept
+
+
+def test_load_recordings_keeps_order_tasks_and_shapes(dataset_files):
+    files = dataset_files({'Pie.cmu': [[40], [20, 40]], 'Tea.egtea': [[40]]})
+    recordings = load_recordings(*files, background_labels=['0'], task_suffix='.cmu')
+    assert [(task, [recording.handle for recording in members]) for task, members in recordings.items()] == [
+        ('Pie.cmu', ['Pie.cmu-0', 'Pie.cmu-1'])]
+    assert {(recording.num_frames, recording.width) for recording in recordings['Pie.cmu']} == {(40, 4)}
+    with pytest.raises(UserError, match="no task ends with '.coin'"):
+        load_recordings(*files, background_labels=['0'], task_suffix='.coin')
+
+
+@pytest.mark.parametrize('frames', [False, True])
+def test_a_nan_is_found_at_the_start_or_when_first_read(dataset_files, frames):
+    annotations, folder = dataset_files({'tea': [[40], [40]]}, frames=frames)
+    values = np.load(folder / 'tea-1.npy')
+    values[11] = np.nan
+    np.save(folder / 'tea-1.npy', values)
+    options = {'background_labels': ['0'], 'frames': frames}
+    with pytest.raises(UserError, match='frame 11 holds NaN') as at_start:
+        load_recordings(annotations, folder, **options)
+    members = load_recordings(annotations, folder, values_limit_gb=0, **options)['tea']
+    dataset = RecordingDataset(members, frames=frames, values_checked=False)
+    assert len(dataset[0][0]) == 40
+    for _ in range(2):
+        with pytest.raises(UserError) as when_read:
+            dataset[1]
+        assert str(when_read.value) == str(at_start.value)
+
+
+@pytest.mark.parametrize('skip_rate', [1, 3])
+def test_frames_stay_memory_mapped(tmp_path, skip_rate):
+    recordings = make_recordings(tmp_path, 'tea', 2, frames=True)
+    loader = make_train_loaders({'tea': recordings}, 2, seed=0, frames=True, skip_rate=skip_rate)['tea']
+    batch, = read_ahead(loader)
+    for video, times in zip(batch.videos, batch.times, strict=True):
+        assert isinstance(video, np.memmap) and video.dtype == np.float16
+        assert video.shape == (-(-(times['end_frame'][0] + 1) // skip_rate), WIDTH, 2, 2)
+
+
+@pytest.mark.parametrize('lazy', [True, False])
+def test_lazy_datasets_read_each_time_and_others_once(tmp_path, monkeypatch, lazy):
+    from recordings import json_dataset
+    reads = []
+    original = json_dataset.open_recording
+    monkeypatch.setattr(json_dataset, 'open_recording', lambda *file: reads.append(file) or original(*file))
+    dataset = RecordingDataset(make_recordings(tmp_path, 'tea', 2), lazy=lazy)
+    first, second = ([dataset[index][0] for index in (0, 1)] for _ in range(2))
+    assert len(reads) == (4 if lazy else 2)
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_reading_ahead_changes_nothing(tasks, workers):
+    merged = merge_loaders(make_train_loaders(tasks, 2, seed=0), 2, seed=0, workers=workers)
+    for merged.batch_sampler.epoch in range(2):
+        expected, found = epoch_of(tasks, epoch=merged.batch_sampler.epoch), list(read_ahead(merged))
+        assert handles(found) == handles(expected)
+        assert all(torch.equal(one, other) for left, right in zip(found, expected, strict=True)
+                   for one, other in zip(left.videos, right.videos, strict=True))
+
+
+class BrokenWorkers:
+    """A loader with worker processes, one of which fails; true ones take seconds to end after that."""
+
+    num_workers = 1
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+    def __iter__(self):
+        try:
+            yield self.dataset[0]
+        except UserError:
+            ExceptionWrapper(where='in DataLoader worker process 0').reraise()
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_reading_ahead_passes_errors_on_as_they_are(tasks, workers):
+    path = tasks['tea'][0].path
+    path.unlink()
+    loader = make_train_loaders(tasks, 2, seed=0)['tea']
+    with pytest.raises(UserError) as error:
+        list(read_ahead(BrokenWorkers(loader.dataset) if workers else loader))
+    assert str(error.value).startswith(f'{path}: no such file') and '\n' not in str(error.value)
+
+
+def test_reading_ahead_may_be_broken_off(tasks):
+    batches = read_ahead(merge_loaders(make_train_loaders(tasks, 2, seed=0), 2, seed=0))
+    next(batches)
+    batches.close()
+    assert list(batches) == []
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_loaders_draw_nothing_from_global_generators(tasks, workers):
+    loader = merge_loaders(make_train_loaders(tasks, 2, seed=0), 2, seed=0, workers=workers)
+    validation = make_validation_loaders(tasks, tasks, 2)['tea']
+    states = torch.random.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    list(read_ahead(loader)), list(validation)
+    assert torch.equal(torch.random.get_rng_state(), states[0])
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == states[1:]

@@ -1,0 +1,72 @@
+"""Frames that are used, and annotations that follow them exactly, by values computed by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from models.encoders import Resnet50Encoder
+from recordings.json_dataset import Recording, RecordingDataset
+from recordings.kept_frames import SelectedFrames, follow_frames, kept_frames, skip_frames
+
+
+def annotated(*segments):
+    return {'step': [step for step, _, _ in segments], 'start_frame': [start for _, start, _ in segments],
+            'end_frame': [end for _, _, end in segments], 'name': 'rec'}
+
+
+@pytest.mark.parametrize(('num_frames', 'skip_rate', 'max_frames', 'expected'), [
+    (10, 1, 4, [0, 2, 5, 7]), (10, 1, 10, list(range(10))), (10, 1, None, list(range(10))), (10, 3, None, [0, 3, 6, 9]),
+    (10, 3, 2, [0, 6]), (9, 1, 3, [0, 3, 6]), (11, 2, 4, [0, 2, 6, 8]), (3, 1, 100, [0, 1, 2]), (1, 1, 2, [0])])
+def test_so_many_frames_evenly(num_frames, skip_rate, max_frames, expected):
+    assert list(kept_frames(num_frames, skip_rate, max_frames)) == expected
+
+
+def test_times_follow_the_frames():
+    times = annotated(('a', 0, 1), ('b', 2, 4), ('c', 5, 6), ('d', 8, 9))
+    # Used are frames 0, 2, 5, 7: a holds the first, b the second, c the third, none is in d, and 7 is in no action.
+    assert follow_frames(times, [0, 2, 5, 7]) == annotated(('a', 0, 0), ('b', 1, 1), ('c', 2, 2))
+    assert follow_frames(annotated(('a', 0, 9)), [0, 2, 5, 7]) == annotated(('a', 0, 3))
+    assert follow_frames(annotated(('a', 1, 1), ('b', 3, 7)), [0, 2, 5, 7]) == annotated(('b', 2, 3))
+
+
+@pytest.mark.parametrize(('num_frames', 'max_frames'), [(57, 20), (100, 99), (40, 7), (41, 2)])
+def test_every_used_frame_keeps_its_label(num_frames, max_frames):
+    bounds = [0, 3, 4, 9, 21, num_frames]
+    times = annotated(*((str(index), start, end - 1) for index, (start, end)
+                        in enumerate(zip(bounds, bounds[1:], strict=False))))
+    labels = [step for step, start, end in zip(*list(times.values())[:3], strict=True) for _ in range(start, end + 1)]
+    frames = kept_frames(num_frames, 1, max_frames)
+    followed = follow_frames(times, frames)
+    found = [step for step, start, end in zip(*list(followed.values())[:3], strict=True) for _ in range(start, end + 1)]
+    assert found == [labels[frame] for frame in frames] and len(frames) == max_frames
+
+
+def test_every_nth_frame_is_the_same_thing():
+    times = annotated(('a', 0, 1), ('b', 2, 4), ('c', 5, 5), ('d', 6, 11))
+    assert skip_frames(times, 3) == follow_frames(times, kept_frames(12, 3)) == annotated(
+        ('a', 0, 0), ('b', 1, 1), ('d', 2, 3))
+    assert skip_frames(annotated(), 3) == annotated()
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Features of 10 frames and frames of 10, each full of its number."""
+    for name, shape in (('features', (10, 2)), ('frames', (10, 3, 2, 2))):
+        np.save(tmp_path / f'{name}.npy', np.arange(10, dtype=np.float32).reshape(10, *[1] * (len(shape) - 1))
+                * np.ones(shape, np.float32))
+    return {name: Recording('tea', name, tmp_path / f'{name}.npy', 4, 2, annotated()) for name in
+            ('features', 'frames')}
+
+
+def test_features_are_those_of_the_used_frames(written):
+    features, _, _ = RecordingDataset([written['features']], max_frames=4)[0]
+    assert features.dtype == torch.float32 and features.tolist() == [[frame, frame] for frame in (0, 2, 5, 7)]
+
+
+def test_frames_are_selected_without_being_read(written):
+    frames, _, _ = RecordingDataset([written['frames']], frames=True, max_frames=4)[0]
+    assert isinstance(frames, SelectedFrames) and (len(frames), frames.shape, frames.ndim) == (4, (4, 3, 2, 2), 4)
+    assert frames[1:3][:, 0, 0, 0].tolist() == [2, 5]
+    encoder = Resnet50Encoder(2, in_size=3, output_dimensions=4, chunk_frames=3)
+    whole = torch.from_numpy(np.load(written['frames'].path)[[0, 2, 5, 7]])
+    torch.testing.assert_close(encoder([frames])['outputs'][0], encoder([whole])['outputs'][0])

@@ -1,0 +1,96 @@
+"""A file is whole or not there, whatever ends the writing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from utils.errors import UserError
+from utils.files import atomic_path, remove_leftovers, write_json
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_file_appears_when_the_block_ends(tmp_path):
+    path = tmp_path / 'table.csv'
+    with atomic_path(str(path)) as temporary:
+        temporary.write_text('new')
+        assert not path.exists() and temporary.parent == tmp_path and temporary.suffix == '.csv'
+    assert path.read_text() == 'new'
+    assert [file.name for file in tmp_path.iterdir()] == ['table.csv']
+
+
+@pytest.mark.parametrize(('raised', 'expected', 'message'), [
+    (OSError(28, 'No space left on device'), UserError, 'table.csv: cannot be written .No space left on device.; free'),
+    (ZeroDivisionError('defect'), ZeroDivisionError, 'defect'), (KeyboardInterrupt(), KeyboardInterrupt, None)])
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, raised, expected, message):
+    path = tmp_path / 'table.csv'
+    path.write_text('old')
+    with pytest.raises(expected, match=message), atomic_path(path) as temporary:
+        temporary.write_text('half')
+        raise raised
+    assert path.read_text() == 'old'
+    assert [file.name for file in tmp_path.iterdir()] == ['table.csv']
+
+
+def test_a_missing_folder_is_a_users_mistake(tmp_path):
+    with pytest.raises(UserError, match='cannot be written .No such file or directory.; .* another place'):
+        write_json(tmp_path / 'nowhere/config.json', {})
+
+
+def test_json_is_readable(tmp_path):
+    content = {'task': ['Café', 1, None, 0.5]}
+    write_json(tmp_path / 'config.json', content)
+    text = (tmp_path / 'config.json').read_text(encoding='utf-8')
+    assert json.loads(text) == content and 'Café' in text and text.endswith('}\n')
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    dead = subprocess.Popen(['true'])
+    dead.wait()
+    kept = {'last.pt', '.hidden', '.p01.12.npy', f'.last.{os.getppid()}.partial.pt'}  # the last is being written
+    left = {f'.last.{dead.pid}.partial.pt', f'.no ending.{dead.pid}.partial', f'.config.{os.getpid()}.partial.json',
+            f'.losses.{10**30}.partial.csv'}
+    for name in kept | left:
+        (tmp_path / name).write_text('')
+    remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def test_a_folder_without_leftovers_needs_not_be_there(tmp_path):
+    remove_leftovers(tmp_path / 'nowhere')
+
+
+def test_a_killed_process_leaves_the_old_file_and_what_is_removed(tmp_path):
+    path = tmp_path / 'last.pt'
+    path.write_text('old')
+    code = ('import os, signal, sys; from utils.files import atomic_path\n'
+            'with atomic_path(sys.argv[1]) as temporary:\n'
+            '    temporary.write_text("half"); os.kill(os.getpid(), signal.SIGKILL)')
+    killed = subprocess.run([sys.executable, '-c', code, path], cwd=ROOT, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    assert path.read_text() == 'old' and len(list(tmp_path.iterdir())) == 2
+    remove_leftovers(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ['last.pt']
+
+
+@pytest.mark.parametrize('name', ['a file/table.csv', 'x' * 300 + '.csv'])
+def test_where_nothing_can_be_removed_either_the_mistake_is_still_one_line(tmp_path, name):
+    (tmp_path / 'a file').write_text('')
+    with pytest.raises(UserError, match='csv: cannot be written'):
+        write_json(tmp_path / name, {})
+
+
+def test_file_and_name_are_brought_to_the_disk_in_that_order(tmp_path, monkeypatch):
+    synced = []
+
+    def note(descriptor):
+        synced.append((os.path.basename(os.readlink(f'/proc/self/fd/{descriptor}')), (tmp_path / 'a.json').exists()))
+
+    monkeypatch.setattr(os, 'fsync', note)
+    write_json(tmp_path / 'a.json', {})
+    assert synced == [(f'.a.{os.getpid()}.partial.json', False), (tmp_path.name, True)]

@@ -1,0 +1,134 @@
+"""Checkpoints of the published GTCC code as a run folder: python -m tools.convert_checkpoint OLD.pt --run RUN.
+
+The dataset has to be at hand under $DATASET_PATH and $JSON_DPATH, as for evaluation, which comes next.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from easydict import EasyDict
+from torch import nn
+
+from models.build import build_model, check_input_width
+from recordings.from_config import choose_splits, load_dataset
+from tools.published_checkpoint import PublishedCheckpoint, configuration_of, read_published
+from utils.ckpt_save import BEST_NAMES, EPOCH_NAME, OLD_BEST_NAME, ckpt_save, first_not_finite, to_plain
+from utils.command_line import OneLineParser, run_command
+from utils.errors import UserError
+from utils.logging import get_logger, set_up_logging
+from utils.run_folder import check_run_folder, create_run_folder
+
+LOGGER = get_logger('convert_checkpoint')
+DROP_NETWORK = 'dropout.'
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = OneLineParser(prog='python -m tools.convert_checkpoint',
+                           description='Write checkpoints of the published GTCC code as a run that eval.py reads.')
+    parser.add_argument('checkpoints', type=Path, nargs='+', metavar='OLD.pt', help='of one model')
+    parser.add_argument('--run', type=Path, required=True, help='run folder to write')
+    parser.add_argument('--dataset', metavar='NAME', help='dataset of the old run; default: the stored name')
+    parser.add_argument('--splits', type=Path, metavar='FILE',
+                        help='JSON with train, val and test handles per task, as in the old run')
+    parser.add_argument('--overwrite', action='store_true', help='replace an existing run folder')
+    return parser.parse_args(argv)
+
+
+def convert(arguments: argparse.Namespace) -> None:
+    """Read, check and write.
+
+    Raises:
+        UserError: a checkpoint cannot be read or is of another network, or the dataset does not fit.
+    """
+    check_run_folder(arguments.run, overwrite=arguments.overwrite)
+    names = own_names(arguments.checkpoints)
+    published = [read_published(path) for path in arguments.checkpoints]
+    config = configuration_of(published[0], arguments.checkpoints[0])
+    config.update(EXPERIMENTNAME=arguments.run.resolve().name,
+                  DATASET_NAME=arguments.dataset or config.DATASET_NAME)
+    models = [build_converted(config, old, path)
+              for old, path in zip(published, arguments.checkpoints, strict=True)]
+    splits = _choose_splits(config, arguments.splits)
+    folder = create_run_folder(arguments.run, to_plain(config), splits, overwrite=arguments.overwrite)
+    for name, model, old in zip(names, models, published, strict=True):
+        ckpt_save(model, torch.optim.Adam(model.parameters()), old.epoch, old.loss, folder.checkpoints / name, config)
+    LOGGER.info('wrote %s; evaluate it with: python eval.py -f %s', ', '.join(names), arguments.run)
+
+
+def own_names(paths: Sequence[Path]) -> list[str]:
+    """Return the names that the checkpoints get: their own where evaluation knows them, else best_model.pt.
+
+    Raises:
+        UserError: two would get the same.
+    """
+    known = (*BEST_NAMES.values(), OLD_BEST_NAME)
+    names = [path.name if path.name in known or EPOCH_NAME.fullmatch(path.name) else OLD_BEST_NAME for path in paths]
+    if len(set(names)) < len(names):
+        raise UserError(f'{", ".join(map(str, paths))}: two would be {max(names, key=names.count)}, expected names of '
+                        'their own such as epoch-10.pt; rename them or convert them one by one')
+    return names
+
+
+def build_converted(config: EasyDict, published: PublishedCheckpoint, path: Path) -> nn.Module:
+    """Return the network of a published checkpoint with its weights.
+
+    Raises:
+        UserError: the weights are of another network than ``config`` describes, or not finite.
+    """
+    if broken := first_not_finite(published.weights):
+        raise UserError(f'{path}: {broken} holds NaN or infinity, expected finite weights; choose another '
+                        'checkpoint of the run')
+    try:
+        model = build_model(config)
+    except ValueError as error:
+        raise UserError(f'{path}: its weights are not those of a published network ({error}); it is damaged: choose '
+                        'another checkpoint of the run') from error
+    weights = dict(published.weights)
+    own = {name: value for name, value in model.state_dict().items() if name.startswith(DROP_NETWORK)}
+    if {name: value.shape for name, value in own.items()} != {
+            name: value.shape for name, value in weights.items() if name.startswith(DROP_NETWORK)}:
+        # Only GTCC's training asks the drop network, which some published encoders have too narrow by one.
+        LOGGER.warning('%s: the drop network is not taken over, for it does not fit the loss or the width; evaluation '
+                       'does not use it', path)
+        weights = {**{name: value for name, value in weights.items() if not name.startswith(DROP_NETWORK)}, **own}
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = ' '.join(str(error).split())[:300]
+        raise UserError(f'{path}: its weights are not those of a published network ({reason}); convert checkpoints of '
+                        'one model, of --tstack or --naive, with or without --mcn') from error
+    return model
+
+
+def _choose_splits(config: EasyDict, path: Path | None) -> dict:
+    """Return the split in force, after a look at the dataset.
+
+    Raises:
+        UserError: there is no dataset, or not one of this width or split.
+    """
+    if config.DATASET_NAME is None:
+        raise UserError('--dataset: none given and none stored; give the name of the dataset of the old run')
+    recordings = load_dataset(config)
+    check_input_width(config, next(iter(recordings.values()))[0].width)
+    if path is None:
+        LOGGER.warning('no --splits: the split is drawn anew, and test recordings may be among those that the old run '
+                       'was trained on; give its split for numbers that mean something')
+    return choose_splits(config, recordings, path)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    def command() -> None:
+        arguments = parse_arguments(argv)
+        set_up_logging()
+        convert(arguments)
+
+    return run_command(command)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,240 @@
+"""A small synthetic dataset in the project's format: python -m tools.demo OUT --name NAME --seed N.
+
+People with a pace and a style perform the steps of each task in varying order. The features tell which step is done and
+how far it is, but progress not linearly: the phase of a step turns in planes that all steps share, each step from an
+angle of its own.
+"""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from configs.paths import check_new_name
+from utils.command_line import OneLineParser, run_command
+from utils.errors import UserError
+from utils.files import atomic_path, write_json
+
+BACKGROUND = '0'
+TASKS = {
+    'make_tea': ['boil_water', 'warm_pot', 'add_leaves', 'pour_water', 'steep', 'serve'],
+    'change_tyre': ['loosen_nuts', 'jack_up', 'remove_wheel', 'mount_wheel', 'tighten_nuts', 'lower_car'],
+    'dress_wound': ['wash_hands', 'clean_wound', 'dry_wound', 'apply_ointment', 'place_pad', 'wrap_bandage'],
+}
+PARTS_OF_PEOPLE = {'train': 0.7, 'val': 0.1, 'test': 0.2}
+TURN = 1.5 * np.pi  # angle from a step's first frame to its last; a full circle would end where it begins
+PHASE_PLANES = 3
+FRAME_SHAPE = (8, 3, 3)  # C, H, W of the frames
+# Least and most of each setting: amplitudes that float16 frames hold, durations that stay small on a disk.
+LIMITS = {'people': (4, 1000), 'repetitions': (1, 1000), 'width': (2 * PHASE_PLANES, 4096), 'noise': (0, 10),
+          'phase': (0, 10), 'style': (0, 10), 'pace': (0, 1), 'variation': (0, 1)}
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """Size and difficulty of the demo dataset; ``LIMITS`` holds the range of each.
+
+    Attributes:
+        people: who perform every task; the last ones are kept for validation and test.
+        repetitions: recordings of each person and task.
+        width: D of the features.
+        noise: deviation of the noise of a feature.
+        phase: amplitude of the within-step phase.
+        style: deviation of a person's constant offset, and of the gain of each feature.
+        pace: deviation of the log of a person's pace.
+        variation: deviation of the log of a single action's duration.
+    """
+
+    people: int = 10
+    repetitions: int = 2
+    width: int = 48
+    noise: float = 0.2
+    phase: float = 1.0
+    style: float = 0.2
+    pace: float = 0.45
+    variation: float = 0.3
+
+
+class _World:
+    """What all recordings share: appearance and duration of the steps, style and pace of the people."""
+
+    def __init__(self, settings: DemoSettings, rng: np.random.Generator) -> None:
+        self.settings = settings
+        steps = [step for task in TASKS.values() for step in task]
+        directions = np.linalg.qr(rng.normal(size=(settings.width, settings.width)))[0]
+        self.planes = directions[:2 * PHASE_PLANES].reshape(PHASE_PLANES, 2, settings.width)
+        looks = rng.normal(size=(len(steps) + 1, settings.width)) / 2
+        self.looks = dict(zip([BACKGROUND, *steps], looks, strict=True))
+        self.angles = {step: rng.uniform(0, 2 * np.pi, PHASE_PLANES) for step in steps}
+        # Spread evenly on a log scale, so that every task has quick and slow steps.
+        self.durations = {step: base for task in TASKS.values()
+                          for step, base in zip(task, rng.permutation(np.geomspace(7, 45, len(task))), strict=True)}
+        self.paces = np.exp(_mirrored(settings.people, rng) * settings.pace)
+        self.offsets = rng.normal(size=(settings.people, settings.width)) * settings.style
+        self.gains = 1 + rng.normal(size=(settings.people, settings.width)) * settings.style / 2
+        self.to_frames = rng.normal(size=(settings.width, int(np.prod(FRAME_SHAPE)))) / np.sqrt(settings.width)
+
+    def features(self, segments: Sequence[tuple[str, int, int]], person: int, rng: np.random.Generator) -> np.ndarray:
+        """Return the features (T, D) of touching segments (label, start, end)."""
+        clean = np.concatenate([self._segment(label, end - start) for label, start, end in segments])
+        noisy = clean + rng.normal(size=clean.shape) * self.settings.noise
+        return (noisy * self.gains[person] + self.offsets[person]).astype(np.float32)
+
+    def _segment(self, label: str, frames: int) -> np.ndarray:
+        look = np.tile(self.looks[label], (frames, 1))
+        if label == BACKGROUND:
+            return look
+        progress = np.arange(1, frames + 1) / frames
+        angles = self.angles[label] + TURN * progress[:, None]  # (frames, planes)
+        circle = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+        return look + self.settings.phase * np.einsum('fpc,pcd->fd', circle, self.planes)
+
+
+def _mirrored(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw numbers of deviation 1 in pairs (x, -x): the two people of the test shall not both be quick."""
+    half = rng.uniform(0.5, 1.5, size=(count + 1) // 2)
+    return np.stack([half, -half], axis=1).ravel()[:count] / np.sqrt(np.mean(half**2))
+
+
+def _draw_segments(world: _World, task: str, person: int, rng: np.random.Generator) -> list[tuple[str, int, int]]:
+    """Draw the steps of a recording, some swapped, skipped or repeated, with background in between."""
+    steps = list(TASKS[task])
+    for position in range(len(steps) - 1):
+        if rng.random() < 0.25:
+            steps[position:position + 2] = steps[position + 1], steps[position]
+    labels = [step for step in steps for _ in range(int(rng.choice([0, 1, 2], p=[0.1, 0.75, 0.15])))]
+    labels = labels or steps[:1]  # a recording in which every step was skipped would be empty
+    segments, end = [], 0
+    for label in [BACKGROUND, *(label for step in labels for label in (step, BACKGROUND))]:
+        if label == BACKGROUND:
+            frames = int(rng.integers(2, 12)) if rng.random() < 0.6 else 0
+        else:
+            pace = world.paces[person] * np.exp(rng.normal() * world.settings.variation)
+            frames = max(2, round(world.durations[label] * pace))
+        if frames:
+            segments.append((label, end, end + frames))
+            end += frames
+    return segments
+
+
+def write_demo(out: Path, name: str = 'demo', seed: int = 0, settings: DemoSettings | None = None, *,
+               overwrite: bool = False) -> dict[str, Path]:
+    """Write the demo dataset: features, frames, annotations, and a split that keeps test people out of training.
+
+    Args:
+        out: folder that takes ``data/`` and ``dset_jsons/``.
+        name: name of the dataset.
+        seed: of every draw, >= 0.
+        settings: size and difficulty.
+        overwrite: replace a dataset of that name.
+
+    Returns:
+        Environment variable -> folder that it has to name.
+
+    Raises:
+        UserError: the dataset exists and ``overwrite`` is off, the name, the seed or a setting is out of range, or
+            ``out`` cannot be written to.
+    """
+    settings = settings or DemoSettings()
+    _check(name, seed, settings)
+    paths = {'DATASET_PATH': out / 'data', 'JSON_DPATH': out / 'dset_jsons', 'OUTPUT_PATH': out / 'output'}
+    annotation_path = paths['JSON_DPATH'] / f'{name}.json'
+    if annotation_path.exists() and not overwrite:
+        raise UserError(f'{annotation_path}: this dataset exists; --overwrite replaces it, or choose another --name')
+    _make_folders(out, annotation_path, [paths['DATASET_PATH'] / name / kind for kind in ('features', 'frames')])
+    world = _World(settings, np.random.default_rng([seed, 0]))
+    annotations, splits = {}, {}
+    for number, task in enumerate(TASKS):
+        annotations[task], splits[task] = _write_task(world, task, paths['DATASET_PATH'] / name,
+                                                      np.random.default_rng([seed, 1 + number]))
+    write_json(paths['JSON_DPATH'] / f'{name}.splits.json', {'splits': splits})
+    write_json(annotation_path, annotations)
+    return paths
+
+
+def _check(name: str, seed: int, settings: DemoSettings) -> None:
+    """Refuse what cannot be written, before an earlier dataset is touched."""
+    check_new_name(name, '--name')
+    if seed < 0:
+        raise UserError(f'--seed {seed}: expected 0 or more')
+    for field in fields(settings):
+        value, (least, most) = getattr(settings, field.name), LIMITS[field.name]
+        if not least <= value <= most:  # in this form it refuses NaN, too
+            raise UserError(f'--{field.name} {value}: expected {least} to {most}')
+
+
+def _make_folders(out: Path, annotation_path: Path, folders: Sequence[Path]) -> None:
+    """Make room for the dataset; an earlier one of the name is no dataset from here on."""
+    try:
+        # The annotations go first and are written last: without them a dataset cut short is not taken for whole.
+        annotation_path.unlink(missing_ok=True)
+        for folder in (*folders, annotation_path.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'{error.filename}: cannot be written ({error.strerror}); expected a folder in place of '
+                        f'OUT = {out}: choose another') from error
+
+
+def _write_task(world: _World, task: str, folder: Path, rng: np.random.Generator) -> tuple[dict, dict]:
+    """Write the recordings of a task; return its annotations and its split."""
+    keys = ('handles', 'hdl_actions', 'hdl_start_times', 'hdl_end_times')
+    annotations: dict[str, list] = {key: [] for key in keys}
+    split: dict[str, list[str]] = {part: [] for part in PARTS_OF_PEOPLE}
+    for person in range(world.settings.people):
+        for repetition in range(world.settings.repetitions):
+            handle = f'p{person:02d}_{task}_{repetition + 1}'
+            segments = _draw_segments(world, task, person, rng)
+            features = world.features(segments, person, rng)
+            frames = (features @ world.to_frames).reshape(-1, *FRAME_SHAPE).astype(np.float16)
+            for kind, array in (('features', features), ('frames', frames)):
+                with atomic_path(folder / kind / f'{handle}.npy') as temporary:
+                    np.save(temporary, array)
+            # As in real annotations, the last end is T in some recordings and T - 1 in others.
+            ends = [end for _, _, end in segments[:-1]] + [len(features) - (repetition % 2)]
+            for key, value in zip(keys, (handle, [label for label, _, _ in segments],
+                                         [start for _, start, _ in segments], ends), strict=True):
+                annotations[key].append(value)
+            split[_part_of(person, world.settings.people)].append(handle)
+    return annotations, split
+
+
+def _part_of(person: int, people: int) -> str:
+    """Return the part that a person's recordings belong to."""
+    test = max(1, round(PARTS_OF_PEOPLE['test'] * people))
+    val = max(1, round(PARTS_OF_PEOPLE['val'] * people))
+    if person >= people - test:
+        return 'test'
+    return 'val' if person >= people - test - val else 'train'
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    parser = OneLineParser(prog='python -m tools.demo', description='Write a synthetic demo dataset.')
+    parser.add_argument('out', type=Path, metavar='OUT', help='folder to write to')
+    parser.add_argument('--name', default='demo', help='name of the dataset; egoprocel makes --ego find it')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--overwrite', action='store_true', help='replace a dataset of that name')
+    for field in fields(DemoSettings):
+        parser.add_argument(f'--{field.name}', type=field.type, default=field.default,
+                            help=f'{LIMITS[field.name][0]} to {LIMITS[field.name][1]}, default {field.default}')
+
+    def command() -> None:
+        arguments = parser.parse_args(argv)
+        settings = DemoSettings(**{field.name: getattr(arguments, field.name) for field in fields(DemoSettings)})
+        paths = write_demo(arguments.out, arguments.name, arguments.seed, settings, overwrite=arguments.overwrite)
+        print(f'Wrote the dataset {arguments.name}: synthetic recordings of {settings.people} people and '
+              f'{len(TASKS)} tasks, test people unseen in training. To use it:\n')
+        for variable, path in paths.items():
+            print(f'export {variable}={shlex.quote(str(path.resolve()))}')
+        splits = paths['JSON_DPATH'].resolve() / f'{arguments.name}.splits.json'
+        print(f'\nand give its split to training: --dataset {shlex.quote(arguments.name)} --splits '
+              f'{shlex.quote(str(splits))}')
+
+    return run_command(command)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

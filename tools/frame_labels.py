@@ -1,0 +1,127 @@
+"""Frame-wise label files and what comes with them: the text files of MS-TCN, Breakfast, GTEA and 50Salads.
+
+``groundTruth/<recording>.txt`` holds one label per frame, ``mapping.txt`` an index and a label per line, and
+``splits/<part>.split<n>.bundle`` the names of the recordings of a part.
+"""
+
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+from itertools import accumulate, groupby
+from pathlib import Path
+
+from recordings.segment_list import SegmentList, list_files, read_text
+from recordings.splits import PARTS
+from utils.errors import UserError, name_some
+
+LABEL_FOLDER, MAPPING_FILE = 'groundTruth', 'mapping.txt'
+BUNDLE = re.compile(rf'({"|".join(PARTS)})\.split(\d+)\.bundle')
+
+
+def read_label_folder(folder: Path, mapping: Mapping[str, str] | None) -> dict[str, SegmentList]:
+    """Read all label files of a folder.
+
+    Args:
+        folder: of ``<recording>.txt`` files.
+        mapping: index -> label, see :func:`read_mapping`; None takes every label.
+
+    Returns:
+        Recording -> its segments, in annotation frames; runs of one label are one segment.
+
+    Raises:
+        UserError: there is no such file, or one is empty, holds an empty line, or a label that the mapping lacks.
+    """
+    paths = list_files(folder, '.txt')
+    if not paths:
+        raise UserError(f'{folder}: holds no .txt file, expected one per recording with one label per frame')
+    return {path.stem: read_label_file(path, mapping) for path in paths}
+
+
+def read_label_file(path: Path, mapping: Mapping[str, str] | None = None) -> SegmentList:
+    """Read one file of one label per frame; see :func:`read_label_folder`."""
+    labels = [line.strip() for line in read_text(path).splitlines()]
+    while labels and not labels[-1]:
+        labels.pop()
+    if not labels:
+        raise UserError(f'{path}: is empty, expected one label per frame')
+    if '' in labels:
+        raise UserError(f'{path}: line {labels.index("") + 1} is empty, expected one label per frame; write the label '
+                        'of the background there')
+    if mapping is not None:
+        labels = _known_labels(path, labels, mapping)
+    runs = [(label, len(list(run))) for label, run in groupby(labels)]
+    bounds = [Fraction(bound) for bound in accumulate((length for _, length in runs), initial=0)]
+    return SegmentList(str(path), [label for label, _ in runs], bounds[:-1], bounds[1:], len(labels))
+
+
+def _known_labels(path: Path, labels: list[str], mapping: Mapping[str, str]) -> list[str]:
+    """Return labels as the mapping spells them; a file may hold their indices instead."""
+    names = set(mapping.values())
+    if not names.issuperset(labels) and set(mapping).issuperset(labels):
+        return [mapping[label] for label in labels]
+    for number, label in enumerate(labels, 1):
+        if label not in names:
+            raise UserError(f'{path}: line {number} is {label[:60]!r}, which {MAPPING_FILE} does not list; add it '
+                            'there, or correct the line')
+    return labels
+
+
+def read_mapping(path: Path) -> dict[str, str]:
+    """Read the list of labels: a line holds an index and a label.
+
+    Returns:
+        index, as text -> label.
+
+    Raises:
+        UserError: a line is not of that form, or an index or a label stands twice.
+    """
+    mapping: dict[str, str] = {}
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        if not line.strip():
+            continue
+        index, *label = line.split(maxsplit=1)
+        if not index.isdecimal() or not label:
+            raise UserError(f"{path}: line {number} is {line.strip()[:60]!r}, expected an index and a label, as in "
+                            "'3 pour_milk'")
+        name = label[0].strip()
+        if index in mapping or name in mapping.values():
+            raise UserError(f'{path}: line {number} repeats the index or the label of an earlier line: '
+                            f'{line.strip()[:60]!r}; remove one')
+        mapping[index] = name
+    return mapping
+
+
+def read_bundles(folder: Path, number: int | None) -> tuple[int, dict[str, list[str]]]:
+    """Read the bundles of one split.
+
+    Args:
+        folder: of ``train.split1.bundle``, ``test.split1.bundle`` and their like; ``val`` may be among them.
+        number: of the split; None takes the lowest there is.
+
+    Returns:
+        The number of the split; part -> recordings, of the parts that have a bundle.
+
+    Raises:
+        UserError: no such split, no train bundle, or a recording stands in it twice.
+    """
+    found: dict[int, dict[str, Path]] = {}
+    for path in list_files(folder, '.bundle'):
+        if match := BUNDLE.fullmatch(path.name):
+            found.setdefault(int(match[2]), {})[match[1]] = path
+    chosen = min(found, default=None) if number is None else number
+    if chosen not in found or 'train' not in found[chosen]:
+        there = name_some([path.name for _, paths in sorted(found.items()) for path in paths.values()]) or 'no bundle'
+        raise UserError(f'{folder}: found {there}, expected train.split{chosen or 1}.bundle and '
+                        f'test.split{chosen or 1}.bundle; choose another --split')
+    parts: dict[str, list[str]] = {}
+    seen: dict[str, str] = {}
+    for part, path in sorted(found[chosen].items(), key=lambda item: PARTS.index(item[0])):
+        lines = [line.strip().replace('\\', '/') for line in read_text(path).splitlines()]
+        # a line is a file name, in some data sets with its folder
+        parts[part] = [line.rsplit('/', 1)[-1].removesuffix('.txt') for line in lines if line]
+        for name in parts[part]:
+            if name in seen:
+                raise UserError(f'{path}: {name!r} stands in {seen[name]}, too; expected each recording once: remove '
+                                'one')
+            seen[name] = path.name
+    return chosen, parts
