@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from recordings.json_dataset import merge_loaders
-from training.distributed import ALONE, Processes, SharedValidation
+from training.distributed import SINGLE_PROCESS, SharedValidation, World
 from training.epoch import SkippedSteps, run_training_epoch, run_validation_epoch
 from training.history import History, total_of
 from training.interrupt import StopRequest
@@ -40,7 +40,7 @@ def alignment_training_loop(model: nn.Module, train_dl_dict: Mapping[str, DataLo
                             val_dl_dict: Mapping[str, DataLoader] | None = None, *,
                             device: torch.device | str = 'cpu', resume: bool = False,
                             stop: StopRequest | None = None, report: RunReport | None = None,
-                            processes: Processes = ALONE) -> History:
+                            world: World = SINGLE_PROCESS) -> History:
     """Train a model, and keep the checkpoints with the lowest total and the lowest alignment loss.
 
     Args:
@@ -54,7 +54,7 @@ def alignment_training_loop(model: nn.Module, train_dl_dict: Mapping[str, DataLo
         resume: go on from ``ckpt/last.pt``.
         stop: asked after each step, and before each epoch, whether to stop there.
         report: what is logged at the end; None: steps and memory alone.
-        processes: of the run; the first of them writes the files.
+        world: the processes of the run; the first of them writes the files.
 
     Returns:
         The losses of every epoch.
@@ -64,44 +64,44 @@ def alignment_training_loop(model: nn.Module, train_dl_dict: Mapping[str, DataLo
         StoppedError: a signal asked the run to stop; ``ckpt/last.pt`` holds the last whole epoch.
     """
     folder = RunFolder(Path(foldername))
-    if processes.first:
+    if world.first:
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
     model.to(device)
     optimizer = build_optimizer(model, CONFIG.LEARNING_RATE, CONFIG.PROGRESS_LOSS.head_learning_rate,
                                 CONFIG.WEIGHT_DECAY)
     state = RunState()
     if resume:
-        state = resume_run(folder.checkpoints / LAST_NAME, model, optimizer, CONFIG, device, processes)
-        if processes.first:
+        state = resume_run(folder.checkpoints / LAST_NAME, model, optimizer, CONFIG, device, world)
+        if world.first:
             _tidy_up(folder, state.history, done=state.epochs_done == CONFIG.NUM_EPOCHS)
     else:
-        processes.seed(CONFIG.SEED)
-    module = processes.wrap(LossModule(model, loss_fn, amp=CONFIG.AMP))
+        world.seed(CONFIG.SEED)
+    module = world.wrap(LossModule(model, loss_fn, amp=CONFIG.AMP))
     loader = merge_loaders(train_dl_dict, CONFIG.BATCH_SIZE, seed=CONFIG.SEED, workers=CONFIG.WORKERS,
-                           rank=processes.rank, processes=processes.count)
+                           rank=world.rank, processes=world.count)
     shared = SharedValidation(processes)
-    skipped = SkippedSteps(CONFIG.MAX_SKIPPED_STEPS, state.skipped_steps, processes.gather)
+    skipped = SkippedSteps(CONFIG.MAX_SKIPPED_STEPS, state.skipped_steps, world.all_gather)
     report = report or RunReport()
     report.steps = state.steps
     if not val_dl_dict:
         LOGGER.info('no validation recordings: the training losses select the best checkpoints')
-    curves = TensorBoardCurves(folder.path if CONFIG.TENSORBOARD and processes.first else None, state.epochs_done)
+    curves = TensorBoardCurves(folder.path if CONFIG.TENSORBOARD and world.first else None, state.epochs_done)
     for epoch in range(state.epochs_done, CONFIG.NUM_EPOCHS):
         if stop:
             stop.check()
         started, norms = time.monotonic(), MeanNorms()
         train = run_training_epoch(module, optimizer, loader, epoch, CONFIG, device=device, skipped=skipped,
-                                   stop=stop, report=report, processes=processes, gradient_norms=norms)
+                                   stop=stop, report=report, world=world, gradient_norms=norms)
         val = run_validation_epoch(model, val_dl_dict or {}, loss_fn, epoch, CONFIG, device=device, shared=shared)
         row = _finish_epoch(state, epoch, train, val, time.monotonic() - started, CONFIG)
         curves.add(row, {group['name']: group['lr'] for group in optimizer.param_groups}, norms.means())
         state.skipped_steps, state.steps = skipped.count, report.steps
-        random = processes.gather(random_states())
-        if processes.first:
+        random = world.all_gather(random_states())
+        if world.first:
             _save_checkpoints(model, optimizer, state, random, _selection_losses(train, val, CONFIG), folder, CONFIG)
             _write_history(state.history, folder, last=state.epochs_done == CONFIG.NUM_EPOCHS)
     curves.close()
-    report.log(skipped.count, processes.gather)
+    report.log(skipped.count, world.all_gather)
     return state.history
 
 

@@ -12,7 +12,7 @@ from models.heads.steps import CONTENT_WEIGHTS
 from recordings.json_dataset import Batch, read_ahead, to_device
 from training.anomaly import anomaly_detection
 from training.augmentation import augment_batch
-from training.distributed import ALONE, Processes, SharedValidation
+from training.distributed import SINGLE_PROCESS, SharedValidation, World
 from training.history import ComponentMeans, total_of
 from training.interrupt import StopRequest
 from training.report import RunReport
@@ -67,7 +67,7 @@ def name_recordings(batch: Batch) -> str:
 def run_training_epoch(module: LossModule, optimizer: torch.optim.Optimizer, loader: DataLoader, epoch: int,
                        config: Mapping, *, device: torch.device | str, skipped: SkippedSteps,
                        stop: StopRequest | None = None, report: RunReport | None = None,
-                       processes: Processes = ALONE, gradient_norms: MeanNorms | None = None) -> dict[str, Tensor]:
+                       world: World = SINGLE_PROCESS, gradient_norms: MeanNorms | None = None) -> dict[str, Tensor]:
     """Train on every batch once.
 
     Args:
@@ -80,7 +80,7 @@ def run_training_epoch(module: LossModule, optimizer: torch.optim.Optimizer, loa
         skipped: counter of the run.
         stop: asked after each step whether to stop there.
         report: told of each step.
-        processes: of the run.
+        world: the processes of the run.
         gradient_norms: takes the norms of each step.
 
     Returns:
@@ -94,10 +94,10 @@ def run_training_epoch(module: LossModule, optimizer: torch.optim.Optimizer, loa
     loader.batch_sampler.epoch = epoch
     schedule_learning_rate(optimizer, config.LEARNING_RATE_SCHEDULE, epoch, config.NUM_EPOCHS)
     limits = clip_limits(config)
-    share = processes.share_of_mean if processes.count > 1 else None
+    share = world.share_of_mean if world.count > 1 else None
     means = ComponentMeans()
     with tqdm(read_ahead(loader), total=len(loader), desc=f'epoch {epoch + 1}/{config.NUM_EPOCHS}', unit='batch',
-              leave=False, disable=None if processes.first else True) as batches:
+              leave=False, disable=None if world.first else True) as batches:
         for batch in batches:
             videos, times = augment_batch(to_device(batch.videos, device), batch.times, config.AUGMENTATION)
             with (anomaly_detection(module, name_recordings(batch)) if config.DETECT_ANOMALY else nullcontext()):
@@ -112,7 +112,7 @@ def run_training_epoch(module: LossModule, optimizer: torch.optim.Optimizer, loa
                 report.add(batch, terms, taken=taken)
             if stop:
                 stop.check()
-    means.merge(processes.gather)
+    means.merge(world.all_gather)
     return means.means(get_progress_lambda(epoch, config.NUM_EPOCHS, config.PROGRESS_LOSS))
 
 
@@ -138,7 +138,7 @@ def run_validation_epoch(model: nn.Module, val_dl_dict: Mapping[str, DataLoader]
         Name of the term -> mean over the batches that have it, 0-d; 'total_loss' is formed from the means. Empty
         where there is nothing to validate on.
     """
-    shared = shared or SharedValidation(ALONE)
+    shared = shared or SharedValidation(SINGLE_PROCESS)
     was_training = model.training
     model.eval()
     final_epoch = config.NUM_EPOCHS - 1
@@ -147,7 +147,7 @@ def run_validation_epoch(model: nn.Module, val_dl_dict: Mapping[str, DataLoader]
         for batch in shared.batches(val_dl_dict):
             means.add(loss_fn(model(to_device(batch.videos, device)), final_epoch, times=batch.times))
     model.train(was_training)
-    means.merge(shared.processes.gather)
+    means.merge(shared.world.all_gather)
     weight = get_progress_lambda(final_epoch, config.NUM_EPOCHS, config.PROGRESS_LOSS)
     result = choose_content_weight(model, means.means(weight), weight)
     LOGGER.debug('validation after epoch %d: %s', epoch + 1, {name: float(value) for name, value in result.items()})

@@ -39,14 +39,14 @@ class RunReport:
         if taken and terms.present:
             self._used.update(times['name'] for times in batch.times)
 
-    def log(self, skipped: int, gather: Callable[[object], list] = lambda value: [value]) -> None:
+    def log(self, skipped: int, all_gather: Callable[[object], list] = lambda value: [value]) -> None:
         """Log the report.
 
         Args:
             skipped: steps skipped.
-            gather: brings together what the processes of the run hold, in a list.
+            all_gather: brings together what the processes of the run hold, in a list.
         """
-        used, memory = set().union(*gather(self._used)), max(gather(max_memory()))
+        used, memory = set().union(*all_gather(self._used)), max(all_gather(max_memory()))
         LOGGER.log(logging.WARNING if skipped else logging.INFO,
                    '%d steps taken, %d skipped because loss or gradient was not finite', self.steps, skipped)
         for reason, handles in self._reasons(used).items():

@@ -46,7 +46,7 @@ def test_a_long_list_is_cut_and_a_run_without_steps_accuses_nobody(log):
 def test_what_another_process_used_counts(log):
     report = RunReport(['a', 'b'])
     report.add(batch('a'), TERMS, taken=True)
-    report.log(skipped=0, gather=lambda value: [value, {'b'} if isinstance(value, set) else 3 * 2**40])
+    report.log(skipped=0, all_gather=lambda value: [value, {'b'} if isinstance(value, set) else 3 * 2**40])
     assert log()[1:] == [f'max memory: {3 * 2**20} MiB of the process']
 
 
