@@ -94,6 +94,12 @@ class World:
         module.register_parameter('never_used', nn.Parameter(torch.zeros((), device=self.device)))
         return DistributedDataParallel(module, find_unused_parameters=True)
 
+    def copy_from_first(self, module: nn.Module) -> None:
+        """Give a module the weights and buffers that it has in the first process; all processes have to call it."""
+        if self.count > 1:
+            for values in module.state_dict().values():
+                dist.broadcast(values, 0)
+
     def weigh_loss(self, terms: LossTerms) -> tuple[Tensor, bool]:
         """Weigh a loss for the step of all processes; all of them have to call it.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from configs.generic_config import CONFIG
 from losses import GTCC_loss, LAV_loss, TCC_loss, VAVA_loss
 from models.heads.recurrent import ProgressHead
-from models.heads.steps import CONTENT_WEIGHTS, StepProgressHead
+from models.heads.steps import StepProgressHead
 from utils.errors import UserError
 from utils.tensorops import (
     list_actions,
@@ -21,6 +21,7 @@ from utils.tensorops import (
 )
 
 SEGMENT_REDRAWS = 3  # further draws where a segment has a single frame
+PENALTIES = {'l1': F.l1_loss, 'l2': F.mse_loss}  # PROGRESS_LOSS.loss_type
 AlignmentTerm = Callable[[Mapping, int], Tensor]
 
 
@@ -163,8 +164,7 @@ def progress_loss(outputs: Sequence[Mapping], times: Sequence[Sequence[Mapping]]
         'progress_loss', the mean over segments (of the mean over frames, where sampling is 'dense'), and how many there
         are: without one the loss is a zero attached to the graph. A head that recognises steps adds, in training,
         'step_coefficient' times the cross-entropy of the step. In validation that would choose the checkpoint: on
-        people not seen in training it rises while the error of progress still falls. A head with a content head adds,
-        in validation, what the loss is at each weight of it, under the names of :func:`content_term`.
+        people not seen in training it rises while the error of progress still falls.
 
     Raises:
         ValueError: ``times`` is missing or counts other recordings than the outputs.
@@ -184,16 +184,11 @@ def progress_loss(outputs: Sequence[Mapping], times: Sequence[Sequence[Mapping]]
         return {'progress_loss': _attached_zero(outputs) + sum(weight.sum() * 0 for output in outputs for weight
                                                                in output['progress_head'].parameters())}, 0
     head = outputs[0]['progress_head']
-    penalty = F.l1_loss if progress_config['loss_type'] == 'l1' else F.mse_loss
+    penalty = PENALTIES[progress_config['loss_type']]
     if dense:
         return _dense_losses(head, segments, penalty, progress_config['step_coefficient']), len(segments)
     return {'progress_loss': penalty(head([segment.embeddings for segment in segments]),
                                      torch.stack([segment.target for segment in segments]))}, len(segments)
-
-
-def content_term(weight: float) -> str:
-    """Return the name of the progress loss at a weight of the content head."""
-    return f'progress_loss_at_{weight:g}'
 
 
 def _dense_losses(head: ProgressHead, segments: Sequence[SampledSegment],
@@ -212,9 +207,7 @@ def _dense_losses(head: ProgressHead, segments: Sequence[SampledSegment],
         errors = [error(expert) for expert in zip(*(expert.unbind(-1) for expert in experts), strict=True)]
         recognition = _step_loss(log_posteriors, head.durations.positions(contexts))
         return {'progress_loss': torch.stack(errors).mean() + step_coefficient * recognition}
-    weights = CONTENT_WEIGHTS if head.content is not None else ()
-    return {'progress_loss': error([head.blend(expert) for expert in experts]),
-            **{content_term(weight): error([head.blend(expert, weight) for expert in experts]) for weight in weights}}
+    return {'progress_loss': error([head.blend(expert) for expert in experts])}
 
 
 def _step_loss(log_posteriors: Sequence[Tensor], positions: Tensor) -> Tensor:

@@ -7,12 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from models.heads.base import ProgressHeadBase
 from utils.tensorops import Action
 
 READOUT_WIDTH = 32
 
 
-class ProgressHead(nn.Module):
+class ProgressHead(ProgressHeadBase):
     """Predicts progress in [0, 1] at a segment's last frame from the embeddings up to it.
 
     Args:
@@ -25,8 +26,8 @@ class ProgressHead(nn.Module):
 
     def __init__(self, input_dim: int = 128, hidden_dim: int = 64, use_gru: bool = True, *,
                  normalize_embeddings: bool = True) -> None:
-        super().__init__()
-        self.input_dim, self.use_gru, self.normalize_embeddings = input_dim, use_gru, normalize_embeddings
+        super().__init__(input_dim, normalize_embeddings=normalize_embeddings)
+        self.use_gru = use_gru
         readout = [nn.Linear(hidden_dim, READOUT_WIDTH), nn.ReLU(), nn.Linear(READOUT_WIDTH, 1), nn.Sigmoid()]
         if use_gru:
             self.gru = nn.GRU(input_dim, hidden_dim, batch_first=True)

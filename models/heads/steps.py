@@ -7,12 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.heads.base import EmbeddedRecording, Penalty
 from models.heads.recurrent import ProgressHead
 from models.heads.step_durations import ActionContext, StepDurations
-from utils.tensorops import Action
+from utils.tensorops import Action, action_progress
 
 SMALLEST_PROGRESS = 1e-3  # of the curves, before their logit is taken
-CONTENT_WEIGHTS = tuple(tenth / 10 for tenth in range(11))  # that validation chooses from
+CONTENT_WEIGHTS = tuple(tenth / 10 for tenth in range(11))  # to choose from
 
 
 class SteppedState(NamedTuple):
@@ -37,8 +38,8 @@ class StepProgressHead(ProgressHead):
 
         progress(t) = (1 - w) sigmoid(...) + w z(t).
 
-    Both learn from the truth, each by itself; only recordings that neither has seen can tell ``w``, so that
-    validation sets it (``training.epoch``). It begins at 0.
+    Both learn from the truth, each by itself; only recordings that neither has seen can tell ``w``: :meth:`calibrate`
+    sets it. It starts at 0.
 
     A segment has to begin with its action's first frame.
 
@@ -62,6 +63,7 @@ class StepProgressHead(ProgressHead):
                  content_correction: bool = True, condition_on_step: bool = False,
                  content_head: bool = False) -> None:
         super().__init__(input_dim, hidden_dim, normalize_embeddings=normalize_embeddings)
+        self.calibrates = content_head
         self.durations = StepDurations(steps)
         self.content_correction, self.condition_on_step = content_correction, condition_on_step
         self.dropout = nn.Dropout(dropout)
@@ -74,6 +76,30 @@ class StepProgressHead(ProgressHead):
         self.content = (ProgressHead(input_dim, hidden_dim, normalize_embeddings=normalize_embeddings)
                         if content_head else None)
         self.register_buffer('content_weight', torch.zeros(()) if content_head else None)
+
+    @torch.no_grad()
+    def calibrate(self, recordings: Sequence[EmbeddedRecording], penalty: Penalty = F.l1_loss) -> None:
+        """Set ``content_weight`` to the candidate of the lowest error, the smallest of equal ones.
+
+        Args:
+            recordings: held out from training; their actions count equally. Without an action nothing changes.
+            penalty: error of predictions against targets.
+        """
+        if self.content is None:
+            return
+        sums = dict.fromkeys(CONTENT_WEIGHTS, 0.0)
+        was_training = self.training
+        self.eval()
+        for task, _, embeddings, actions, _ in (recording for recording in recordings if recording.actions):
+            experts, _ = self.forward_experts([embeddings[action.start:action.end + 1] for action in actions],
+                                              self.contexts(task, actions))
+            truths = [action_progress(action, len(embeddings)).to(embeddings) for action in actions]
+            for weight in sums:
+                sums[weight] += sum(float(penalty(self.blend(expert, weight), truth))
+                                    for expert, truth in zip(experts, truths, strict=True))
+        self.train(was_training)
+        if any(recording.actions for recording in recordings):
+            self.content_weight.fill_(min(sums, key=sums.get))
 
     def context(self, task: str | None, actions: Sequence[Action], action: Action) -> ActionContext:
         """Describe one of a recording's actions by what is known when it begins."""

@@ -150,7 +150,7 @@ def test_shared_validation_has_the_means_of_one_process(recordings, config):
     expected = run_validation_epoch(Doubled(), loaders, drawing_loss, 0, config)['total_loss'].item()
     parts = []
 
-    class Recorded(Processes):
+    class Recorded(World):
         def all_gather(self, value):
             parts.append(value)
             return [value]
