@@ -46,6 +46,11 @@ with join_processes('cpu') as world:
     assert not world.weigh_loss(terms)[1]  # both skip the step
     module(*batch((20, 25)), 0)  # and the next one is none the worse
     assert world.all_gather(world.rank) == [0, 1] and world.largest(3 * world.rank) == 3
+    head = torch.nn.BatchNorm1d(2)  # has weights and buffers of several types
+    for values in head.state_dict().values():
+        values.fill_(world.rank + 3)
+    world.copy_from_first(head)
+    assert all((values == 3).all() for values in head.state_dict().values())
     if world.first:
         torch.save(gradients, sys.argv[1])
 '''

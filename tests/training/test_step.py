@@ -1,4 +1,4 @@
-"""One optimizer step: two groups, two clips, nothing done if a number is not finite, and where that number came from."""
+"""One optimizer step: two groups, two clips, nothing done if a number is not finite, and the place of that number."""
 
 import math
 import random
@@ -168,9 +168,9 @@ def test_a_gradient_that_is_not_finite_takes_no_step():
     def loss_fn(output, epoch, times):
         return LossTerms({'total_loss': (model.progress_head.weight * 0).sum().sqrt()}, [])  # 0, of infinite slope
 
-    terms, taken, _ = training_step(LossModule(model, loss_fn), build_optimizer(model, 0.1), [torch.ones(5, WIDTH)], [], 0,
-                                 LIMITS)
-    assert terms['total_loss'] == 0 and not taken
+    result = training_step(LossModule(model, loss_fn), build_optimizer(model, 0.1), [torch.ones(5, WIDTH)], [], 0,
+                           LIMITS)
+    assert result.terms['total_loss'] == 0 and not result.taken
     assert all(torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True))
 
 
