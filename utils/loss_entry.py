@@ -165,15 +165,7 @@ def progress_loss(outputs: Sequence[Mapping], times: Sequence[Sequence[Mapping]]
         return {'progress_loss': _attached_zero(outputs) + sum(weight.sum() * 0 for output in outputs for weight
                                                                in output['progress_head'].parameters())}, 0
     head, penalty = outputs[0]['progress_head'], PENALTIES[progress_config['loss_type']]
-    losses = {'progress_loss': sum(head.loss(segments, penalty).values())}
-    if not head.training and head.calibrates:  # until the training loop calls head.calibrate
-        losses |= {content_term(weight): error for weight, error in head.errors_by_weight(segments, penalty).items()}
-    return losses, len(segments)
-
-
-def content_term(weight: float) -> str:
-    """Return the name of the progress loss at a weight of the content head."""
-    return f'progress_loss_at_{weight:g}'
+    return {'progress_loss': sum(head.loss(segments, penalty).values())}, len(segments)
 
 
 def _sample_actions(embeddings: Tensor, recording: Mapping, progress_config: Mapping,
