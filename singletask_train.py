@@ -71,7 +71,7 @@ def train(config: EasyDict, arguments: argparse.Namespace, processes: Processes 
 
 def _trainable(config: EasyDict, recordings: RecordingsByTask, splits: Splits) -> Splits:
     """Return the split without the tasks that a head of steps could learn nothing from."""
-    if not (config.PROGRESS_LOSS.enabled and config.PROGRESS_LOSS.step_durations):
+    if not (config.PROGRESS_LOSS.enabled and config.PROGRESS_LOSS.head == 'steps'):
         return splits
     actions = list_all_actions(split_recordings(recordings, splits)['train'], config.BACKGROUND_LABELS)
     idle = [task for task in splits if not any(actions[task])]

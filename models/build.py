@@ -70,7 +70,7 @@ def check_input_width(config: Mapping, width: int) -> None:
 
 
 def fill_in_steps(config: Mapping, actions: Mapping[str, Sequence[Sequence[Action]]]) -> None:
-    """Write the steps that a head with ``step_durations`` knows into the configuration.
+    """Write the steps that the head 'steps' knows into the configuration.
 
     Args:
         config: a CONFIG, changed in place.
@@ -79,12 +79,12 @@ def fill_in_steps(config: Mapping, actions: Mapping[str, Sequence[Sequence[Actio
     Raises:
         UserError: there is such a head, but no action.
     """
-    if not config.PROGRESS_LOSS.step_durations:
+    if config.PROGRESS_LOSS.head != 'steps':
         return
     config.PROGRESS_LOSS.steps = sorted({(task, action.name) for task, recordings in actions.items()
                                          for recording in recordings for action in recording})
     if config.PROGRESS_LOSS.enabled and not config.PROGRESS_LOSS.steps:
-        raise UserError('PROGRESS_LOSS.step_durations: the training recordings hold no action, expected at least one '
+        raise UserError('PROGRESS_LOSS.head: the training recordings hold no action, expected at least one '
                         'to learn steps from; check the annotations and BACKGROUND_LABELS, or leave --progress out')
 
 
@@ -102,8 +102,7 @@ def build_model(config: Mapping) -> nn.Module:
     if encoder is StackingEncoder:
         encoder_params['causal'] = config.CAUSAL
     progress = config.PROGRESS_LOSS
-    # A run of an earlier version lacks the options that came after it, and is built without them.
-    step_options = {key: progress[key] for key in STEP_OPTIONS if key in progress} if progress.step_durations else None
+    step_options = {key: progress[key] for key in STEP_OPTIONS} if progress.head == 'steps' else None
     shared = {
         'dropping': config.LOSS_TYPE.GTCC,  # drop vectors are GTCC's
         'drop_layers': config.ARCHITECTURE.drop_layers,

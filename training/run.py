@@ -8,8 +8,7 @@ from pathlib import Path
 
 from easydict import EasyDict
 
-from configs.entry_config import parse_training_arguments
-from configs.sources import describe_config
+from configs.entry_config import describe_config, parse_training_arguments
 from models.alignment_training_loop import alignment_training_loop
 from models.build import build_model, fill_in_sizes, fill_in_steps
 from recordings.from_config import (
@@ -124,7 +123,7 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
         _look_at_validation(config, parts['val'])
     seed_everything(config.SEED)
     model = build_model(config)
-    if config.PROGRESS_LOSS.enabled and config.PROGRESS_LOSS.step_durations:
+    if config.PROGRESS_LOSS.enabled and config.PROGRESS_LOSS.head == 'steps':
         model.progress_head.durations.fit(actions)
     if config.INIT_FROM and not arguments.resume:
         LOGGER.info('encoder and heads start from %s', load_encoder_weights(model, config.INIT_FROM))

@@ -14,7 +14,7 @@ from utils.errors import UserError
 PLAN = Path(__file__).resolve().parents[2] / 'configs/progress_plan.json'
 RECOMMENDED = PLAN.with_name('progress_recommended.json')
 CHOICES = ['1', '--gtcc', '--ego', '--tstack']
-STEPS = ['--set', 'PROGRESS_LOSS.step_durations=true']
+STEPS = ['--set', 'PROGRESS_LOSS.head=steps']
 DENSE = ['--progress_sampling', 'dense']
 HEAD = {'PROGRESS_LOSS.enabled': True}
 
@@ -102,7 +102,7 @@ def test_options_of_the_head_want_a_head(option):
                                                          'EXPERIMENTNAME': 'Vb___GTCC_egoprocel'}),
     (['--set', 'PROGRESS_LOSS.hidden_dim=3'], {'PROGRESS_LOSS.hidden_dim': 3}),  # as of a file for several runs
     (['--progress', *STEPS, *DENSE, '--condition_on_step'],
-     {'PROGRESS_LOSS.enabled': True, 'PROGRESS_LOSS.step_durations': True, 'PROGRESS_LOSS.sampling': 'dense',
+     {'PROGRESS_LOSS.enabled': True, 'PROGRESS_LOSS.head': 'steps', 'PROGRESS_LOSS.sampling': 'dense',
       'PROGRESS_LOSS.condition_on_step': True}),
     (['--init_from', 'runs/1'], {'INIT_FROM': 'runs/1'}),
     (['--progress', '--freeze_encoder'], {'PROGRESS_LOSS.enabled': True, 'FREEZE_ENCODER': True}),
@@ -166,7 +166,7 @@ def test_example_of_the_plan(config_file):
 def test_the_recommended_preset_is_causal_and_knows_steps():
     config = parse(*CHOICES, '--config', RECOMMENDED)
     settings = config.PROGRESS_LOSS
-    assert config.CAUSAL and settings.enabled and settings.step_durations and settings.sampling == 'dense'
+    assert config.CAUSAL and settings.enabled and settings.head == 'steps' and settings.sampling == 'dense'
     assert not settings.condition_on_step and settings.steps is None
     assert parse(*CHOICES, '--config', RECOMMENDED, '--condition_on_step').PROGRESS_LOSS == {
         **settings, 'condition_on_step': True}
@@ -190,35 +190,36 @@ def test_name_of_the_run_folder(options, name):
 
 @pytest.mark.parametrize(('argv', 'expected'), [
     ([], 'required: VERSION'),
-    (['1', '--ego', '--tstack'], 'alignment loss: none chosen, expected one of --tcc --lav --vava --gtcc'),
-    (['1', '--gtcc', '--ego'], 'encoder: none chosen, expected one of --tstack --naive --resnet50'),
-    (['1', '--gtcc', '--tstack'], 'dataset: none chosen, expected --dataset NAME or one of --egoprocel --cmu'),
+    (['1', '--ego', '--tstack'], 'LOSS_TYPE: no alignment loss chosen, expected one; set LOSS_TYPE.GTCC (--gtcc), '),
+    (['1', '--gtcc', '--ego'], 'no encoder chosen, expected one; set BASEARCH.ARCHITECTURE (--temporal_stacking, '),
+    (['1', '--gtcc', '--tstack'], 'no dataset chosen, expected one; set DATASET_NAME (--egoprocel, --cmu'),
     ([*CHOICES, '--tcc'], 'not allowed with'), ([*CHOICES, '--coin'], 'not allowed with'),
     ([*CHOICES, '--naive'], 'not allowed with'), ([*CHOICES, '--dataset', 'x'], 'not allowed with'),
     ([*CHOICES, '--progress_lambda', '1', '--progress_curriculum', '0', '1'], 'not allowed with'),
-    ([*CHOICES, '--set', 'LOSS_TYPE.tcc=true'], 'alignment loss: GTCC and tcc chosen, expected one of'),
+    ([*CHOICES, '--set', 'LOSS_TYPE.tcc=true'], 'LOSS_TYPE: GTCC and tcc chosen, expected one; set'),
     (['../1', *CHOICES[1:]], "run folder name 'V../1___GTCC_egoprocel'"), ([*CHOICES, '-m', 'a/b'], 'run folder name'),
     ([*CHOICES, '-m', 'x' * 100], '100 at most'),
-    (['1', '--gtcc', '--tstack', '--dataset', '../x'], "--dataset '../x': expected a name of letters"),
+    (['1', '--gtcc', '--tstack', '--dataset', '../x'], "--dataset: DATASET_NAME is '../x', expected a name of letters"),
     ([*CHOICES, '--set', 'PROGRES_LOSS.hiden_dim=3'], "the nearest is 'PROGRESS_LOSS.hidden_dim'"),
     ([*CHOICES, '--set', 'learning_rate=3'], "the nearest is 'LEARNING_RATE'"),
     ([*CHOICES, '--set', 'PROGRESS_LOSS=3'], 'PROGRESS_LOSS is a section, not a setting'),
     ([*CHOICES, '--set', 'NUM_EPOCHS'], '--set NUM_EPOCHS: expected KEY=VALUE'),
-    ([*CHOICES, '--set', 'NUM_EPOCHS=many'], "--set NUM_EPOCHS=many: NUM_EPOCHS is 'many' (str), expected int"),
-    ([*CHOICES, '-ep', '2.5'], "invalid int value: '2.5'"), ([*CHOICES, '-ep', '0'], 'NUM_EPOCHS is 0, expected'),
+    ([*CHOICES, '--set', 'NUM_EPOCHS=many'], "--set NUM_EPOCHS=many: NUM_EPOCHS is 'many' (str), expected a whole"),
+    ([*CHOICES, '-ep', '2.5'], "invalid int value: '2.5'"),
+    ([*CHOICES, '-ep', '0'], '--epochs: NUM_EPOCHS is 0, expected a whole number of at least 1'),
     ([*CHOICES, '-lr', '-1'], 'LEARNING_RATE is -1.0, expected a number above 0'),
     ([*CHOICES, '-lr', 'nan'], 'LEARNING_RATE is nan'), ([*CHOICES, '-lr', 'inf'], 'LEARNING_RATE is inf'),
-    ([*CHOICES, *STEPS], "PROGRESS_LOSS.step_durations: sampling is 'segment' and use_gru True, expected 'dense' and"),
+    ([*CHOICES, *STEPS], "PROGRESS_LOSS.head is 'steps': sampling is 'segment' and use_gru True, expected 'dense' and"),
     ([*CHOICES, *STEPS, '--progress_sampling', 'prefix'], "sampling is 'prefix' and use_gru True, expected 'dense'"),
     ([*CHOICES, *STEPS, *DENSE, '--progress_pooling', 'mean'], "sampling is 'dense' and use_gru False, expected"),
-    ([*CHOICES, '--config', RECOMMENDED, *DENSE[:1], 'segment'], 'give --progress_sampling dense, or set step_dur'),
-    ([*CHOICES, '--condition_on_step'], 'condition_on_step: the head knows no steps; set PROGRESS_LOSS.step_dur'),
-    ([*CHOICES, '--set', 'PROGRESS_LOSS.content_head=true'], 'content_head: stands beside a head that knows durations'),
+    ([*CHOICES, '--config', RECOMMENDED, *DENSE[:1], 'segment'], 'set PROGRESS_LOSS.sampling (--progress_sampling)'),
+    ([*CHOICES, '--condition_on_step'], 'condition_on_step: the head knows no steps; set PROGRESS_LOSS.head to steps'),
+    ([*CHOICES, '--set', 'PROGRESS_LOSS.content_head=true'], 'content_head: the head knows no steps'),
     ([*CHOICES, '--config', PLAN, '--condition_on_step'], 'condition_on_step: the head knows no steps'),
-    ([*CHOICES, *STEPS, *DENSE, '--condition_on_step'], 'there is no head to give the label to; give --progress, too'),
+    ([*CHOICES, *STEPS, *DENSE, '--condition_on_step'], 'the label; set PROGRESS_LOSS.enabled (--progress)'),
     ([*CHOICES, '--config', RECOMMENDED, '--condition_on_step', '--set', 'PROGRESS_LOSS.enabled=false'], 'no head'),
-    ([*CHOICES, '--freeze_encoder'], '--freeze_encoder: nothing is left to train; give --progress, too'),
-    (['1', '--gtcc', '--ego', '--identity'], '--identity: nothing is left to train; give --mcn or --progress, too'),
+    ([*CHOICES, '--freeze_encoder'], 'nothing is left to train; set PROGRESS_LOSS.enabled (--progress)'),
+    (['1', '--gtcc', '--ego', '--identity'], 'set ARCHITECTURE.MCN (--mcn) or PROGRESS_LOSS.enabled (--progress)'),
     ([*CHOICES, '--identity'], 'not allowed with'),
     ([*CHOICES, '--init_from', ''], "INIT_FROM is '', expected the folder of a run"),
     ([*CHOICES, '--progress_loss', 'l3'], 'invalid choice'), ([*CHOICES, '--re'], 'ambiguous option'),

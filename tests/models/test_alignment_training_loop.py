@@ -224,7 +224,7 @@ def recommended_settings(config):
     config.AUGMENTATION.update(scale=0.1, shift=0.2, noise=0.1)
     config.BASEARCH.ARCHITECTURE = 'temporal_stacking'
     config.BASEARCH.TEMPORAL_STACKING_ARCH.conv_num_channels = 8
-    config.PROGRESS_LOSS.update(sampling='dense', step_durations=True, hidden_dim=6)
+    config.PROGRESS_LOSS.update(sampling='dense', head='steps', hidden_dim=6)
     fill_in_sizes(config, WIDTH, 1)
     fill_in_steps(config, {'task': [[Action('cut', 5, 24)]]})
 

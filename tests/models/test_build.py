@@ -28,7 +28,7 @@ def causal_config(config):
     config.BASEARCH.TEMPORAL_STACKING_ARCH.conv_num_channels = 16
     config.OUTPUT_DIMENSIONALITY = 8
     config.ARCHITECTURE.update(attn_layers=[6], drop_layers=[6])
-    config.PROGRESS_LOSS.update(enabled=True, sampling='dense', step_durations=True, hidden_dim=7)
+    config.PROGRESS_LOSS.update(enabled=True, sampling='dense', head='steps', hidden_dim=7)
     return config
 
 
@@ -38,7 +38,7 @@ def built(config):
     fill_in_sizes(config, D, 2)
     fill_in_steps(config, TRAINING)
     model = build_model(config).eval()
-    if config.PROGRESS_LOSS.step_durations:
+    if config.PROGRESS_LOSS.head == 'steps':
         model.progress_head.durations.fit(TRAINING)
     torch.nn.init.normal_(model.progress_head.fc[-2].weight)
     return model
@@ -61,13 +61,13 @@ def test_steps_come_from_the_training_recordings(causal_config):
 
 
 def test_steps_are_filled_in_for_a_head_that_knows_them_alone(causal_config):
-    causal_config.PROGRESS_LOSS.step_durations = False
+    causal_config.PROGRESS_LOSS.head = 'gru'
     fill_in_steps(causal_config, TRAINING)
     assert causal_config.PROGRESS_LOSS.steps is None
 
 
 def test_training_recordings_without_an_action_are_a_users_mistake(causal_config):
-    with pytest.raises(UserError, match='step_durations: the training recordings hold no action.*BACKGROUND_LABELS'):
+    with pytest.raises(UserError, match='PROGRESS_LOSS.head: the training .* hold no action.*BACKGROUND_LABELS'):
         fill_in_steps(causal_config, {'tea': [[], []], 'pie': []})
     causal_config.PROGRESS_LOSS.enabled = False
     fill_in_steps(causal_config, {'tea': [[]]})
@@ -105,7 +105,7 @@ def test_step_options_reach_the_head(causal_config, mcn):
     assert isinstance(head, StepProgressHead) and head.durations.steps == STEPS
     assert (head.projection.out_features, head.gru.hidden_size, head.dropout.p) == (3, 7, 0.4)
     assert (head.content_correction, head.condition_on_step, head.normalize_embeddings) == (False, True, False)
-    causal_config.PROGRESS_LOSS.step_durations = False
+    causal_config.PROGRESS_LOSS.head = 'gru'
     assert type(build_model(causal_config).progress_head) is ProgressHead
 
 
@@ -134,10 +134,10 @@ def known_until(progress, frame):
 
 @pytest.mark.parametrize('frame', [13, 34, 44, 61])
 @pytest.mark.parametrize('mcn', [True, False])
-@pytest.mark.parametrize('step_durations', [True, False])
-def test_future_frames_change_no_prediction_up_to_then(causal_config, mcn, step_durations, frame):
+@pytest.mark.parametrize('head', ['gru', 'steps'])
+def test_future_frames_change_no_prediction_up_to_then(causal_config, mcn, head, frame):
     causal_config.ARCHITECTURE.MCN = mcn
-    causal_config.PROGRESS_LOSS.step_durations = step_durations
+    causal_config.PROGRESS_LOSS.head = head
     model, features = built(causal_config), torch.randn(80, D)
     changed = features.clone()
     changed[frame:] = 50 * torch.randn(80 - frame, D)

@@ -18,7 +18,7 @@ SETTINGS = ['ARCHITECTURE.drop_layers=[4]', 'ARCHITECTURE.attn_layers=[8]', 'BAS
 # Recordings of two paces, so that the pace of completed actions counts.
 TRAINING = {'tea': [[Action('boil', 0, 9 * pace), Action('pour', 9 * pace + 1, 14 * pace)] for pace in (1, 2, 4)],
             'tyre': [[Action('jack', 0, 20)]]}
-STEP_HEAD = ('--progress_sampling', 'dense', '--set', 'PROGRESS_LOSS.step_durations=true')
+STEP_HEAD = ('--progress_sampling', 'dense', '--set', 'PROGRESS_LOSS.head=steps')
 
 
 def untrained(*options, width=WIDTH, training=TRAINING):
@@ -29,7 +29,7 @@ def untrained(*options, width=WIDTH, training=TRAINING):
     fill_in_steps(config, training)
     torch.manual_seed(1)
     model = build_model(config)
-    if config.PROGRESS_LOSS.step_durations:
+    if config.PROGRESS_LOSS.head == 'steps':
         model.progress_head.durations.fit(training)
     for weight in model.progress_head.fc[-2].parameters():
         torch.nn.init.normal_(weight)  # the step head's correction starts at zero
