@@ -57,6 +57,11 @@ class PublishedDataset:
     presets: Mapping[str, object] = field(default_factory=dict)
     part_of: tuple[str, str] | None = None
 
+    @property
+    def help(self) -> str:
+        """What it is, if it is part of another dataset."""
+        return f'tasks of {self.part_of[0]} whose names end in {self.part_of[1]}' if self.part_of else ''
+
 
 LOSSES = {
     'GTCC': Loss(

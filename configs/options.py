@@ -53,7 +53,9 @@ def training_parser(prog: str) -> argparse.ArgumentParser:
         added = set(CHOICES)
         for setting in settings:
             for option in setting.options:
-                if not option.one_of:
+                if not option.name.startswith('-'):
+                    parser.add_argument(option.destination, metavar=option.name, help=setting.help)
+                elif not option.one_of:
                     _add_option(group, setting, option)
                 elif option.one_of not in added:
                     _add_group(group, option.one_of)
@@ -74,9 +76,6 @@ def _add_option(group: argparse._ActionsContainer, setting: Setting, option: Opt
     """Add an option; what follows it lands in ``option.destination``, None if it is not given."""
     text = (option.help or setting.help).replace('%', '%%')
     kind, typed = setting.kind, {'dest': option.destination}
-    if not option.flags[0].startswith('-'):
-        group.add_argument(option.destination, metavar=option.name, help=text)
-        return
     if option.takes:
         typed.update(nargs=len(option.takes), type=float, metavar=option.metavar)
     elif option.value is not None or (kind.types == (bool,) and not option.words):

@@ -49,7 +49,8 @@ def _loss_switches() -> Iterator[Setting]:
 
 
 def _dataset_options() -> tuple[Option, ...]:
-    published = (Option(dataset.flags, name, value=name, one_of='dataset') for name, dataset in DATASETS.items())
+    published = (Option(dataset.flags, dataset.help or f'{name}.json under $JSON_DPATH', value=name, one_of='dataset')
+                 for name, dataset in DATASETS.items())
     return (*published, *option('--dataset', help='any NAME with NAME.json under $JSON_DPATH', metavar='NAME',
                                 one_of='dataset'))
 
