@@ -10,6 +10,7 @@ from pathlib import Path
 from easydict import EasyDict
 
 from configs.paths import environment_path
+from models.build import head_class
 from recordings.from_config import list_all_actions, load_dataset, split_recordings
 from recordings.json_dataset import RecordingsByTask
 from recordings.splits import Splits, load_run_splits
@@ -70,8 +71,8 @@ def train(config: EasyDict, arguments: argparse.Namespace, processes: Processes 
 
 
 def _trainable(config: EasyDict, recordings: RecordingsByTask, splits: Splits) -> Splits:
-    """Return the split without the tasks that a head of steps could learn nothing from."""
-    if not (config.PROGRESS_LOSS.enabled and config.PROGRESS_LOSS.head == 'steps'):
+    """Return the split without the tasks whose progress head could not be built: there is no action to learn from."""
+    if not (config.PROGRESS_LOSS.enabled and head_class(config).NEEDS_ACTIONS):
         return splits
     actions = list_all_actions(split_recordings(recordings, splits)['train'], config.BACKGROUND_LABELS)
     idle = [task for task in splits if not any(actions[task])]

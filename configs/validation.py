@@ -104,24 +104,11 @@ def check_consistency(config: EasyDict) -> None:
         raise UserError(f'BASEARCH.ARCHITECTURE: no encoder chosen, expected one{SET}BASEARCH.ARCHITECTURE')
     if config.DATASET_NAME is None:
         raise UserError(f'DATASET_NAME: no dataset chosen, expected one{SET}DATASET_NAME')
-    _check_step_head(config.PROGRESS_LOSS)
+    if config.PROGRESS_LOSS.condition_on_step and not config.PROGRESS_LOSS.enabled:
+        raise UserError('PROGRESS_LOSS.condition_on_step: there is no head that could take the label'
+                        f'{SET}PROGRESS_LOSS.enabled')
     if config.BASEARCH.ARCHITECTURE == 'identity' and not (config.ARCHITECTURE.MCN or config.PROGRESS_LOSS.enabled):
         raise UserError('BASEARCH.ARCHITECTURE is identity: nothing is left to train'
                         f'{SET}ARCHITECTURE.MCN or PROGRESS_LOSS.enabled')
     if config.FREEZE_ENCODER and not config.PROGRESS_LOSS.enabled:
         raise UserError(f'FREEZE_ENCODER: nothing is left to train{SET}PROGRESS_LOSS.enabled')
-
-
-def _check_step_head(progress: EasyDict) -> None:
-    """Refuse settings of the progress head that contradict each other."""
-    knows_steps = progress.head == 'steps'
-    if knows_steps and (progress.sampling != 'dense' or not progress.use_gru):
-        raise UserError(f"PROGRESS_LOSS.head is 'steps': sampling is {progress.sampling!r} and use_gru "
-                        f"{progress.use_gru}, expected 'dense' and True: the head counts from an action's first frame"
-                        f'{SET}PROGRESS_LOSS.sampling and PROGRESS_LOSS.use_gru so, or PROGRESS_LOSS.head to gru')
-    for key in ('content_head', 'condition_on_step'):
-        if progress[key] and not knows_steps:
-            raise UserError(f'PROGRESS_LOSS.{key}: the head knows no steps{SET}PROGRESS_LOSS.head to steps')
-    if progress.condition_on_step and not progress.enabled:
-        raise UserError('PROGRESS_LOSS.condition_on_step: there is no head that could take the label'
-                        f'{SET}PROGRESS_LOSS.enabled')

@@ -10,7 +10,7 @@ from easydict import EasyDict
 
 from configs.entry_config import describe_config, parse_training_arguments
 from models.alignment_training_loop import alignment_training_loop
-from models.build import build_model, fill_in_sizes, fill_in_steps
+from models.build import build_model, check_head, fill_in_head, fill_in_sizes
 from recordings.from_config import (
     choose_splits,
     count_recordings,
@@ -118,13 +118,13 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     config.DATAFOLDER = str(first.path.parent)
     fill_in_sizes(config, first.width, len(splits))
     actions = list_all_actions(parts['train'], config.BACKGROUND_LABELS)
-    fill_in_steps(config, actions)
+    fill_in_head(config, actions, list_all_actions(parts['val'], config.BACKGROUND_LABELS))
     if config.PROGRESS_LOSS.enabled:
-        _look_at_validation(config, parts['val'])
+        _warn_without_validation_actions(config, parts['val'])
     seed_everything(config.SEED)
     model = build_model(config)
-    if config.PROGRESS_LOSS.enabled and config.PROGRESS_LOSS.head == 'steps':
-        model.progress_head.durations.fit(actions)
+    if config.PROGRESS_LOSS.enabled:
+        model.progress_head.fit_actions(actions)
     if config.INIT_FROM and not arguments.resume:
         LOGGER.info('encoder and heads start from %s', load_encoder_weights(model, config.INIT_FROM))
     if config.FREEZE_ENCODER:
@@ -154,16 +154,11 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     LOGGER.info('done; evaluate it with: python eval.py -f %s', run_path)
 
 
-def _look_at_validation(config: EasyDict, recordings: RecordingsByTask) -> None:
-    """Say what is done without validation recordings that tell progress, and switch off what needs them, in place."""
-    if any(map(any, list_all_actions(recordings, config.BACKGROUND_LABELS).values())):
-        return
-    if any(recordings.values()):
+def _warn_without_validation_actions(config: EasyDict, recordings: RecordingsByTask) -> None:
+    """Warn if there are validation recordings, but none with an action to measure progress on."""
+    if any(recordings.values()) and not any(map(any, list_all_actions(recordings, config.BACKGROUND_LABELS).values())):
         LOGGER.warning('the validation recordings hold no action: the progress of the training selects the best '
-                       'combined checkpoint, beside the alignment of the validation')
-    if config.PROGRESS_LOSS.content_head:
-        LOGGER.info('no actions in validation recordings to weigh a content head by: PROGRESS_LOSS.content_head is off')
-        config.PROGRESS_LOSS.content_head = False
+                       'combined checkpoint, together with the alignment of the validation')
 
 
 def run_training_command(argv: Sequence[str] | None, program: str, train: TrainFunction,
@@ -178,6 +173,7 @@ def run_training_command(argv: Sequence[str] | None, program: str, train: TrainF
     """
     def command() -> None:
         config, arguments = parse_training_arguments(argv, program)
+        check_head(config)
         set_up_logging(config.DEBUG)
         if arguments.print_config:
             print(describe_config(config, arguments))

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from models.alignment_training_loop import alignment_training_loop, run_validation_epoch
-from models.build import build_model, fill_in_sizes, fill_in_steps
+from models.build import build_model, fill_in_head, fill_in_sizes
 from recordings.json_dataset import Recording, make_train_loaders, make_validation_loaders
 from training.tensorboard import FOLDER
 from utils.ckpt_save import load_checkpoint
@@ -226,7 +226,7 @@ def recommended_settings(config):
     config.BASEARCH.TEMPORAL_STACKING_ARCH.conv_num_channels = 8
     config.PROGRESS_LOSS.update(sampling='dense', head='steps', hidden_dim=6)
     fill_in_sizes(config, WIDTH, 1)
-    fill_in_steps(config, {'task': [[Action('cut', 5, 24)]]})
+    fill_in_head(config, {'task': [[Action('cut', 5, 24)]]}, {})
 
 
 @pytest.mark.parametrize('change', [lambda config: None, recommended_settings], ids=['defaults', 'recommended'])
