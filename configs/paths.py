@@ -4,12 +4,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.validation import SAFE_NAME
+from configs.choices import DATASETS
+from configs.setting import SAFE_NAME
 from utils.errors import UserError, name_some
 
 DEFAULTS = {'DATASET_PATH': './data', 'OUTPUT_PATH': './output', 'JSON_DPATH': './dset_jsons'}
-# Datasets that are a part of another one: name -> (dataset that holds it, suffix of its tasks).
-PARTS_OF_DATASETS = {'cmu': ('egoprocel', '.cmu'), 'egtea': ('egoprocel', '.egtea')}
+# Datasets that are part of another one: name -> (dataset that contains it, suffix of its tasks).
+PARTS_OF_DATASETS = {name: dataset.part_of for name, dataset in DATASETS.items() if dataset.part_of}
 DEMO_HINT = "'python -m tools.demo demo' writes a demo dataset and says how to set the variables"
 
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from functools import partial
+from pkgutil import resolve_name
 
 from torch import nn
 
-from configs.encoders import ENCODER_ENTRIES
+from configs.choices import ENCODERS, HEADS
 from configs.generic_config import CONFIG
-from models.encoders import ENCODERS, Encoder
-from models.heads import HEADS
+from models.encoders import Encoder
 from models.heads.base import ActionsByTask, ProgressHeadBase
 from models.model_multiprong import MultiProngAttDropoutModel, SingleEncoderModel
 from utils.errors import UserError
@@ -20,12 +20,12 @@ LEGACY_LAYOUT = 'legacy_attention_layout'
 
 def encoder_class(config: Mapping) -> type[Encoder]:
     """Return the class of a configuration's encoder."""
-    return ENCODERS[config.BASEARCH.ARCHITECTURE]
+    return resolve_name(ENCODERS[config.BASEARCH.ARCHITECTURE].cls)
 
 
 def head_class(config: Mapping) -> type[ProgressHeadBase]:
     """Return the class of a configuration's progress head."""
-    return HEADS[config.PROGRESS_LOSS.head]
+    return resolve_name(HEADS[config.PROGRESS_LOSS.head].cls)
 
 
 def reads_frames(config: Mapping) -> bool:
@@ -44,7 +44,7 @@ def fill_in_sizes(config: Mapping, width: int, num_tasks: int) -> None:
     Raises:
         UserError: the configuration asks for another width than the files have.
     """
-    entry = ENCODER_ENTRIES[config.BASEARCH.ARCHITECTURE]
+    entry = ENCODERS[config.BASEARCH.ARCHITECTURE]
     settings = config.BASEARCH[entry.section]
     if settings[entry.input_key] not in (None, width):
         raise UserError(f'{entry.input_setting} is {settings[entry.input_key]}, but the files are {width} wide; leave '
@@ -61,7 +61,7 @@ def fill_in_sizes(config: Mapping, width: int, num_tasks: int) -> None:
 
 def input_width(config: Mapping) -> int:
     """Return the width of the input that a configuration's encoder takes."""
-    entry = ENCODER_ENTRIES[config.BASEARCH.ARCHITECTURE]
+    entry = ENCODERS[config.BASEARCH.ARCHITECTURE]
     return config.BASEARCH[entry.section][entry.input_key]
 
 
@@ -88,8 +88,8 @@ def check_model(config: Mapping) -> None:
             one of the head's own.
     """
     if encoder_class(config).keeps_features and not (config.ARCHITECTURE.MCN or config.PROGRESS_LOSS.enabled):
-        raise UserError(f'{ENCODER_ENTRIES[config.BASEARCH.ARCHITECTURE].flags[0]}: nothing is left to train; give '
-                        '--mcn or --progress, too')
+        raise UserError(f'BASEARCH.ARCHITECTURE is {config.BASEARCH.ARCHITECTURE}: nothing is left to train; set '
+                        'ARCHITECTURE.MCN (--mcn) or PROGRESS_LOSS.enabled (--progress)')
     _check_head(config.PROGRESS_LOSS, head_class(config))
 
 
@@ -99,10 +99,11 @@ def _check_head(settings: Mapping, head: type[ProgressHeadBase]) -> None:
         raise UserError(f'PROGRESS_LOSS.sampling is {settings.sampling!r}, expected {" or ".join(head.SAMPLINGS)} with '
                         f'PROGRESS_LOSS.head {settings.head!r}; give --progress_sampling {head.SAMPLINGS[0]}, or '
                         'choose another head')
-    options = {option for known in HEADS.values() for option in known.OPTIONS}
+    heads = {name: resolve_name(choice.cls) for name, choice in HEADS.items()}
+    options = {option for known in heads.values() for option in known.OPTIONS}
     for option in sorted(options - set(head.OPTIONS)):
         if settings[option] != CONFIG.PROGRESS_LOSS[option]:
-            others = ' or '.join(repr(name) for name, other in HEADS.items() if option in other.OPTIONS)
+            others = ' or '.join(repr(name) for name, other in heads.items() if option in other.OPTIONS)
             raise UserError(f'PROGRESS_LOSS.{option} is {settings[option]!r}, but it has no effect with '
                             f'PROGRESS_LOSS.head {settings.head!r}; set PROGRESS_LOSS.head to {others}, or leave it '
                             'out')
@@ -132,14 +133,13 @@ def build_model(config: Mapping) -> nn.Module:
         The multi-head cross-task network with ARCHITECTURE.MCN, else the single-encoder model.
     """
     encoder = encoder_class(config)
-    encoder_params = {**config.BASEARCH[ENCODER_ENTRIES[config.BASEARCH.ARCHITECTURE].section],
+    encoder_params = {**config.BASEARCH[ENCODERS[config.BASEARCH.ARCHITECTURE].section],
                       'output_dimensions': config.OUTPUT_DIMENSIONALITY}
     if encoder.has_causal_form:
         encoder_params['causal'] = config.CAUSAL
     progress = config.PROGRESS_LOSS
     head = head_class(config)
-    # A run of an earlier version lacks the options that came after it, and is built without them.
-    head_options = {option: progress[option] for option in head.OPTIONS if option in progress}
+    head_options = {option: progress[option] for option in head.OPTIONS}
     shared = {
         'dropping': config.LOSS_TYPE.GTCC,  # drop vectors are GTCC's
         'drop_layers': config.ARCHITECTURE.drop_layers,

@@ -57,7 +57,7 @@ class TrainedRun:
     @property
     def max_frames(self) -> int | None:
         """Frames of a whole recording that count at most; None: all."""
-        return self.config.get('MAX_FRAMES')  # the first runs store none
+        return self.config.MAX_FRAMES
 
     @property
     def delay(self) -> int:

@@ -33,7 +33,7 @@ def load_dataset(config: Mapping, *, frames: bool = False) -> RecordingsByTask:
         paths.annotations, paths.recordings, frames=frames, task_suffix=paths.task_suffix,
         time_scale=config.TIME_SCALE, min_segment_len=config.PROGRESS_LOSS.min_segment_len,
         background_labels=config.BACKGROUND_LABELS, values_limit_gb=config.CHECK_VALUES_GB,
-        skip_rate=config.SKIP_RATE, max_frames=config.get('MAX_FRAMES'))  # the first runs store none
+        skip_rate=config.SKIP_RATE, max_frames=config.MAX_FRAMES)
 
 
 def choose_splits(config: Mapping, recordings: RecordingsByTask, path: Path | None, *, frames: bool = False) -> Splits:
@@ -84,7 +84,7 @@ def reading_options(config: Mapping, recordings: RecordingsByTask, *, frames: bo
     """
     paths = [recording.path for members in recordings.values() for recording in members]
     return {'frames': frames, 'skip_rate': config.SKIP_RATE,
-            'max_frames': config.get('MAX_FRAMES'), 'lazy': config.LAZY_LOAD,
+            'max_frames': config.MAX_FRAMES, 'lazy': config.LAZY_LOAD,
             'values_checked': small_enough_to_check(paths, config.CHECK_VALUES_GB)}
 
 

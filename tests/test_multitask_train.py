@@ -97,8 +97,8 @@ def test_a_resumed_frozen_run_ends_like_an_uninterrupted_one(tiny, monkeypatch):
     (['--gtcc', '--tstack', '--mcn'], 'only one of the two has dropout'),
     (['--tcc', '--naive', '--mcn'], 'only one of the two has base_model'),
     (['--tcc', '--identity', '--mcn'], 'only one of the two has base_model'),
-    (['--tcc', '--tstack', '--mcn', '--freeze_encoder'], 'nothing is left to train; give --progress'),
-    (['--tcc', '--identity'], 'nothing is left to train; give --mcn or --progress')])
+    (['--tcc', '--tstack', '--mcn', '--freeze_encoder'], 'nothing is left to train; set PROGRESS_LOSS.enabled'),
+    (['--tcc', '--identity'], 'nothing is left to train; set ARCHITECTURE.MCN (--mcn) or')])
 def test_a_start_that_does_not_fit_ends_in_one_line_before_there_is_a_run_folder(tiny, capsys, options, expected):
     start = [] if '--init_from' in options else ['--init_from', f'{RUNS}/V1___tcc_tiny']
     assert multitask_train.main(['2', *SMALL, *start, *options, '-ep', '1']) == 2

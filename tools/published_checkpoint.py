@@ -18,7 +18,7 @@ from easydict import EasyDict
 from torch import Tensor
 
 from configs.generic_config import CONFIG
-from configs.validation import check_value, flatten
+from configs.validation import check_key, check_value, flatten
 from models.build import LEGACY_LAYOUT
 from utils.ckpt_save import DAMAGE, what_is_refused
 from utils.errors import UserError, first_line
@@ -124,12 +124,10 @@ def configuration_of(published: PublishedCheckpoint, path: Path | str) -> EasyDi
 
 def _take_over(stored: Mapping, config: EasyDict) -> None:
     """Take over the settings that mean the same here, where their values are sound."""
-    defaults = flatten(CONFIG)
     for key, value in flatten({key: stored[key] for key in KEPT_SECTIONS if key in stored}).items():
         try:
-            if key not in defaults:
-                raise UserError('there is no such setting')
-            value = check_value(key, value, defaults[key], 'stored')
+            check_key(key, 'stored')
+            value = check_value(key, value, 'stored')
         except UserError as error:
             LOGGER.info('setting %s of the published run is not taken over: %s', key, error)
             continue

@@ -74,6 +74,6 @@ def augment_batch(videos: Sequence, times: Sequence[Mapping], settings: Mapping)
     changed = []
     for video, annotation in zip(videos, times, strict=True):
         if isinstance(video, Tensor) and video.ndim == 2:
-            video, annotation = warp_time(augment_features(video, **looks), annotation, settings.get('time_warp', 0.0))
+            video, annotation = warp_time(augment_features(video, **looks), annotation, settings['time_warp'])
         changed.append((video, annotation))
     return [video for video, _ in changed], [annotation for _, annotation in changed]

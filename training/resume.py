@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from configs.generic_config import CONFIG
+from configs.stored import changed_settings
 from configs.validation import flatten
 from training.distributed import SINGLE_PROCESS, World
 from training.history import History
@@ -19,8 +19,6 @@ from utils.logging import get_logger
 
 LOGGER = get_logger(__name__)
 LAST_NAME = 'last.pt'
-# Settings that may differ when a run goes on: they do not change what is computed.
-FREE_SETTINGS = ('DEVICE', 'WORKERS', 'DEBUG', 'TENSORBOARD', 'DETECT_ANOMALY', 'DATAFOLDER', 'LAZY_LOAD')
 
 
 @dataclass
@@ -85,10 +83,10 @@ def resume_run(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, c
         UserError: the file cannot be read, or was written under other settings.
     """
     checkpoint = load_checkpoint(path, device)
-    _check_same_settings(path, checkpoint['config'], to_plain(config))
+    _check_same_settings(path, to_plain(checkpoint['config']), to_plain(config))
     model.load_state_dict(checkpoint['model_state_dict'])
     optimizer.load_state_dict(checkpoint['optimizer_state_dict'])
-    states = [checkpoint, *checkpoint.get('other_processes', [])]  # the first versions had one process
+    states = [checkpoint, *checkpoint['other_processes']]
     if len(states) != world.count:
         LOGGER.warning('--resume: trained by %d processes so far, by %d from here: a step has other batches',
                        len(states), world.count)
@@ -97,13 +95,11 @@ def resume_run(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, c
     else:
         world.seed(config.SEED + checkpoint['epoch'])
     return RunState(checkpoint['epoch'], checkpoint['best'], History(checkpoint['history']),
-                    checkpoint['skipped_steps'], checkpoint.get('steps', 0))  # the first versions did not count them
+                    checkpoint['skipped_steps'], checkpoint['steps'])
 
 
 def _check_same_settings(path: Path, stored: Mapping, given: Mapping) -> None:
-    """Refuse to go on under settings that would change what is computed; one that is new since then had its default."""
-    stored, given = ({**flatten(to_plain(CONFIG)), **flatten(settings)} for settings in (stored, given))
-    for key in sorted(set(stored) | set(given)):
-        if key not in FREE_SETTINGS and stored.get(key) != given.get(key):
-            raise UserError(f'--resume: {key} is {given.get(key)!r}, but {path} was written with {stored.get(key)!r}; '
-                            'give the options of the first call')
+    """Refuse to go on under settings that would change what is computed."""
+    for key in changed_settings(stored, given)[:1]:
+        raise UserError(f'--resume: {key} is {flatten(given).get(key)!r}, but {path} was written with '
+                        f'{flatten(stored).get(key)!r}; give the options of the first call')

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from easydict import EasyDict
 
-from configs.entry_config import parse_training_arguments
-from configs.sources import describe_config
+from configs.entry_config import describe_config, parse_training_arguments
 from models.alignment_training_loop import alignment_training_loop
 from models.build import build_model, check_model, fill_in_head, fill_in_sizes, reads_frames
 from recordings.from_config import (

@@ -11,8 +11,7 @@ import torch
 from easydict import EasyDict
 from torch import Tensor, nn
 
-from configs.generic_config import CONFIG
-from configs.validation import check_stored_settings, flatten
+from configs.stored import complete_config
 from models.build import LEGACY_LAYOUT, build_model
 from models.model_multiprong import HEAD_PREFIX
 from utils.errors import UserError
@@ -73,10 +72,11 @@ def to_plain(config: object) -> object:
 
 
 def load_checkpoint(path: Path | str, device: torch.device | str = 'cpu') -> dict:
-    """Read a checkpoint with ``weights_only=True``: nothing in it is run.
+    """Read a checkpoint with ``weights_only=True``, so that nothing in it is run, and complete its configuration.
 
     Raises:
-        UserError: the file cannot be read, would run code, or lacks a key or has another thing there.
+        UserError: the file cannot be read, would run code, lacks a key or has a value of another type, or a stored
+            setting is out of range.
     """
     try:
         content = torch.load(path, map_location=device, weights_only=True)
@@ -95,6 +95,7 @@ def load_checkpoint(path: Path | str, device: torch.device | str = 'cpu') -> dic
         if not isinstance(content[key], kind):
             raise UserError(f'{path}: no checkpoint of a run, {key} is a {type(content[key]).__name__}, expected a '
                             f'{kind.__name__}')
+    content['config'] = complete_config(content['config'], f'{path}: its configuration')
     return content
 
 
@@ -138,12 +139,11 @@ def load_model(path: Path | str, device: torch.device | str = 'cpu') -> tuple[nn
         The model in eval mode on ``device``, its configuration, and the checkpoint.
 
     Raises:
-        UserError: see :func:`load_checkpoint`; or a stored setting is out of range, or the weights do not fit.
+        UserError: see :func:`load_checkpoint`; or the weights do not fit.
     """
     checkpoint = load_checkpoint(path, device)
-    check_stored_settings(checkpoint['config'], flatten(CONFIG), f'{path}: its configuration')
+    config = checkpoint['config']
     try:
-        config = EasyDict(checkpoint['config'])
         model = build_model(config)
         model.load_state_dict(checkpoint['model_state_dict'])
     except (RuntimeError, KeyError, AttributeError, TypeError, ValueError) as error:
@@ -192,10 +192,10 @@ def _misfit(model: nn.Module, checkpoint: Mapping) -> str | None:
         if shape != weight.shape:
             return f'{name} has shape {shape and tuple(shape)} there, {tuple(weight.shape)} here'
     # The weights of a causal encoder have the shapes of a centred one's, but would read other frames.
-    causal = checkpoint['config'].get('CAUSAL', False)
+    causal = checkpoint['config'].CAUSAL
     if model.base_model.has_causal_form and causal != (model.lookahead == 0):
         return f'CAUSAL is {causal} there'
-    if checkpoint['config'].get('ARCHITECTURE', {}).get(LEGACY_LAYOUT):
+    if checkpoint['config'].ARCHITECTURE.get(LEGACY_LAYOUT):
         return 'its attention, of the published code, reads frames mixed'
     return None
 

@@ -1,14 +1,16 @@
 """Alignment loss + progress loss -> one dictionary, with the schedule of their weight."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pkgutil import resolve_name
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from configs.choices import LOSSES
 from configs.generic_config import CONFIG
-from losses import GTCC_loss, LAV_loss, TCC_loss, VAVA_loss
 from utils.errors import UserError
 from utils.tensorops import (
     SampledSegment,
@@ -103,17 +105,28 @@ def get_loss_function(config_obj: Mapping, num_epochs: int | None = None) -> Cal
 
 def _alignment_terms(config_obj: Mapping) -> dict[str, AlignmentTerm]:
     """Return the active alignment losses, each a function of a model output and the epoch."""
-    known: dict[str, AlignmentTerm] = {
-        'tcc': lambda output, epoch: TCC_loss(output['outputs'], **config_obj.TCC_ORIGINAL_PARAMS),
-        'GTCC': lambda output, epoch: GTCC_loss(output['outputs'], dropouts=output.get('dropouts'), epoch=epoch,
-                                                **config_obj.GTCC_PARAMS),
-        'LAV': lambda output, epoch: LAV_loss(output['outputs'], **config_obj.LAV_PARAMS),
-        'VAVA': lambda output, epoch: VAVA_loss(output['outputs'], global_step=epoch, **config_obj.VAVA_PARAMS),
-    }
     active = [name for name, chosen in config_obj.LOSS_TYPE.items() if chosen]
-    if unknown := set(active) - set(known):
-        raise UserError(f'LOSS_TYPE: {", ".join(sorted(unknown))} is not there; expected {", ".join(known)}')
-    return {name: known[name] for name in active}
+    if unknown := set(active) - set(LOSSES):
+        raise UserError(f'LOSS_TYPE: {", ".join(sorted(unknown))} is unknown, expected {", ".join(LOSSES)}')
+    return {name: _alignment_term(LOSSES[name].function, getattr(config_obj, LOSSES[name].section, {}))
+            for name in active}
+
+
+def _alignment_term(address: str, settings: Mapping) -> AlignmentTerm:
+    """Return a loss as a function of a model output and the epoch.
+
+    Args:
+        address: 'module:name' of the loss.
+        settings: keywords that it takes.
+    """
+    loss = resolve_name(address)
+    accepted = inspect.signature(loss).parameters
+
+    def term(output: Mapping, epoch: int) -> Tensor:
+        batch = {'dropouts': output.get('dropouts'), 'epoch': epoch, 'global_step': epoch}
+        return loss(output['outputs'], **{name: batch[name] for name in batch if name in accepted}, **settings)
+
+    return term
 
 
 def _alignment_losses(terms: Mapping[str, AlignmentTerm], outputs: Sequence[Mapping],

@@ -16,7 +16,8 @@ from torch import nn
 
 from benchmarks.speed.demo_data import demo_environment, loss_flag
 from benchmarks.speed.measure import describe_command, describe_machine, format_table, positive
-from configs.entry_config import LOSS_FLAGS, parse_training_arguments
+from configs.choices import LOSSES
+from configs.entry_config import parse_training_arguments
 from configs.generic_config import CONFIG
 from models.build import build_model, fill_in_sizes
 from recordings.from_config import choose_splits, load_dataset, reading_options, split_recordings
@@ -36,7 +37,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = OneLineParser(prog='python -m benchmarks.reliability.stress',
                            description='Training steps at a high learning rate.')
-    parser.add_argument('--losses', nargs='+', choices=LOSS_FLAGS, default=list(LOSS_FLAGS))
+    parser.add_argument('--losses', nargs='+', choices=LOSSES, default=list(LOSSES))
     parser.add_argument('--steps', type=positive, default=2000)
     parser.add_argument('--factor', type=float, default=10, help='times the default learning rate')
     parser.add_argument('--threads', type=positive, default=2, help='default 2')

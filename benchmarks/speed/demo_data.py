@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from configs.entry_config import LOSS_FLAGS
+from configs.choices import LOSSES
 from tools.demo import write_demo
 
 NAME = 'demo'
@@ -23,4 +23,4 @@ def demo_environment() -> Iterator[list[str]]:
 
 def loss_flag(name: str) -> str:
     """Return the option that chooses a loss by its name in LOSS_TYPE."""
-    return LOSS_FLAGS[name][0]
+    return LOSSES[name].flags[0]

@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.speed.measure import MIB, describe_command, describe_machine, format_table, in_fresh_process, positive
 from benchmarks.speed.training_step import StepBenchmark
-from configs.entry_config import LOSS_FLAGS
+from configs.choices import LOSSES
 from configs.generic_config import CONFIG
 from recordings.json_dataset import RecordingsByTask, load_recordings, make_train_loaders, merge_loaders, read_ahead
 from utils.command_line import OneLineParser, run_command
@@ -71,7 +71,7 @@ def measure(arguments: argparse.Namespace, argv: Sequence[str] | None) -> None:
     print(f'\nLargest loader process: {largest / MIB:.0f} MiB.\n\nA training step on a pair of recordings, '
           f'StackingEncoder, {HEADS} heads, progress head; most memory of its process, MiB:\n', flush=True)
     print(format_table([{'frames': length, **{loss.upper(): step_memory(loss, length, arguments.width)
-                                              for loss in LOSS_FLAGS}} for length in arguments.lengths]))
+                                              for loss in LOSSES}} for length in arguments.lengths]))
 
 
 def index_and_read(count: int, arguments: argparse.Namespace) -> dict[str, object]:

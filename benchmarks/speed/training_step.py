@@ -15,7 +15,8 @@ import torch
 from easydict import EasyDict
 
 from benchmarks.speed.measure import MIB, describe_command, describe_machine, format_table, in_fresh_process, positive
-from configs.entry_config import LOSS_FLAGS, parse_training_arguments
+from configs.choices import LOSSES
+from configs.entry_config import parse_training_arguments
 from models.build import build_model, fill_in_sizes
 from training.step import LossModule, build_optimizer, clip_gradients, clip_limits, training_step
 from utils.command_line import OneLineParser, run_command, seed_everything
@@ -34,7 +35,7 @@ class StepBenchmark:
     """One loss: network, optimizer and a batch of random features, ready to step.
 
     Args:
-        loss: key of ``LOSS_FLAGS``.
+        loss: key of ``LOSSES``.
         length: frames of each recording.
         batch_size: recordings.
         heads: heads of the network.
@@ -42,7 +43,7 @@ class StepBenchmark:
     """
 
     def __init__(self, loss: str, length: int, batch_size: int, heads: int, width: int = INPUT_WIDTH) -> None:
-        options = ['1', LOSS_FLAGS[loss][0], '--dataset', 'random', '--tstack', '--mcn', '--progress']
+        options = ['1', LOSSES[loss].flags[0], '--dataset', 'random', '--tstack', '--mcn', '--progress']
         self.config, _ = parse_training_arguments(options, 'benchmarks.speed.training_step')
         fill_in_sizes(self.config, width, heads)
         seed_everything(self.config.SEED)
@@ -171,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
               f'StackingEncoder, {arguments.heads} heads, progress head; shares of the sum of the parts, which are '
               'forward where they do not say backward.\n', flush=True)
         rows = [in_fresh_process(measure_step, loss, arguments.length, arguments.batch_size, arguments.heads,
-                                 arguments.repeats, arguments.threads) for loss in LOSS_FLAGS]
+                                 arguments.repeats, arguments.threads) for loss in LOSSES]
         if None in rows:
             raise UserError(f'--length {arguments.length}: a step was killed, as where memory runs out; lower it')
         print(f'{format_table(rows)}\n\n{verdict(next(row for row in rows if row["loss"] == "GTCC"))}')

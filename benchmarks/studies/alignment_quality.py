@@ -15,7 +15,8 @@ import torch
 
 from benchmarks.speed.demo_data import demo_environment, loss_flag
 from benchmarks.speed.measure import describe_command, describe_machine, format_table, positive
-from configs.entry_config import LOSS_FLAGS, parse_training_arguments
+from configs.choices import LOSSES
+from configs.entry_config import parse_training_arguments
 from configs.generic_config import CONFIG
 from configs.paths import environment_path
 from evaluation.alignment_metrics import enclosed_area_error, kendalls_tau
@@ -38,7 +39,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = OneLineParser(prog='python -m benchmarks.studies.alignment_quality', description='What training does for '
                                                                                       'alignment.')
-    parser.add_argument('--losses', nargs='+', choices=LOSS_FLAGS, default=list(LOSS_FLAGS))
+    parser.add_argument('--losses', nargs='+', choices=LOSSES, default=list(LOSSES))
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--epochs', type=positive, default=15)
     parser.add_argument('--learning_rate', type=float, default=CONFIG.LEARNING_RATE)

@@ -18,7 +18,8 @@ import torch
 
 from benchmarks.speed.demo_data import demo_environment, loss_flag
 from benchmarks.speed.measure import describe_command, describe_machine, format_table, positive
-from configs.entry_config import LOSS_FLAGS, parse_training_arguments
+from configs.choices import LOSSES
+from configs.entry_config import parse_training_arguments
 from configs.paths import environment_path
 from evaluation.evaluate import evaluate_checkpoint
 from multitask_train import train
@@ -57,8 +58,8 @@ ALIGNMENT = {
     'joint': RECOMMENDED,
     'joint, detached': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.detach_embeddings=true'],
     **{loss + PRETRAINED: [*RECOMMENDED, loss_flag(loss), '--set', 'PROGRESS_LOSS.enabled=false']
-       for loss in LOSS_FLAGS},
-    **{loss + FROZEN: [*RECOMMENDED, loss_flag(loss), '--freeze_encoder'] for loss in LOSS_FLAGS},
+       for loss in LOSSES},
+    **{loss + FROZEN: [*RECOMMENDED, loss_flag(loss), '--freeze_encoder'] for loss in LOSSES},
 }
 STUDIES = {'heads': HEADS, 'alignment': ALIGNMENT}
 # Column of the study -> table and column of the evaluation.

@@ -1,4 +1,4 @@
-"""Encoders by the name that BASEARCH.ARCHITECTURE has for them; ``base.py`` is their contract."""
+"""Encoders, one file each; ``base.py`` is their contract, and ``configs/choices.py`` lists them by name."""
 
 from models.encoders.base import Encoder
 from models.encoders.identity import IdentityEncoder
@@ -6,11 +6,4 @@ from models.encoders.naive import NaiveEncoder
 from models.encoders.resnet import Resnet50Encoder
 from models.encoders.stacking import StackingEncoder
 
-__all__ = ['ENCODERS', 'Encoder', 'IdentityEncoder', 'NaiveEncoder', 'Resnet50Encoder', 'StackingEncoder']
-
-ENCODERS = {
-    'temporal_stacking': StackingEncoder,
-    'naive': NaiveEncoder,
-    'resnet50': Resnet50Encoder,
-    'identity': IdentityEncoder,
-}
+__all__ = ['Encoder', 'IdentityEncoder', 'NaiveEncoder', 'Resnet50Encoder', 'StackingEncoder']

@@ -44,7 +44,7 @@ class Encoder(nn.Module):
     """What the encoders share: outputs as a dict, and the optional drop network.
 
     A new encoder implements :meth:`embed` and, to run as a stream, :meth:`stream`; it is added to ``ENCODERS`` in
-    ``models/encoders/__init__.py`` and in ``configs/encoders.py``.
+    ``configs/choices.py``.
 
     Args:
         output_dimensions: E.

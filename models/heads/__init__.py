@@ -1,6 +1,1 @@
-"""Progress heads by the name that PROGRESS_LOSS.head has for them; ``base.py`` is their contract."""
-
-from models.heads.recurrent import ProgressHead
-from models.heads.steps import StepProgressHead
-
-HEADS = {'gru': ProgressHead, 'steps': StepProgressHead}
+"""Progress heads, one file each; ``base.py`` is their contract, and ``configs/choices.py`` lists them by name."""

@@ -37,7 +37,7 @@ class ProgressHeadBase(nn.Module):
     """Turns the embeddings of an action so far into its progress, in [0, 1].
 
     A new head implements :meth:`forward`, :meth:`forward_dense` and :meth:`step`, overrides of the rest what it needs,
-    and is added to ``HEADS`` in ``models/heads/__init__.py``. Whatever it learns outside of its parameters is a buffer,
+    and is added to ``HEADS`` in ``configs/choices.py``. Whatever it learns outside of its parameters is a buffer,
     so that the checkpoint stores it.
 
     Args:

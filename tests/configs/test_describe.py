@@ -1,65 +1,49 @@
-"""The page of settings: complete, and the same as the file in docs/."""
+"""The page of settings is the same as the file in docs/."""
 
 from pathlib import Path
 
 import pytest
 
-from configs import describe, generic_config
-from configs.generic_config import CONFIG
-from configs.validation import flatten
+from configs import describe
+from configs.setting import Kind, Setting, option
+from configs.settings import SETTINGS
 
 PAGE = Path(__file__).resolve().parents[2] / 'docs/configuration.md'
-SOURCE = '''
-CONFIG = EasyDict()
-
-############################
-## First
-CONFIG.A = 1  # what A is, >= 1
-
-# why B
-# has this default
-CONFIG.B = None
-## Second
-CONFIG.C = EasyDict({  # all of them
-    'd': [1,
-          2],  # beside its end
-    # above
-    'e': {
-        'f': 'x # no comment',  # beside
-    },
-})
-'''
 
 
-def test_the_page_in_docs_is_up_to_date():
-    assert PAGE.read_text() == describe.describe(), f'a default or its comment has changed: run {describe.COMMAND}'
+def row_of(name, page):
+    return next(line for line in page.splitlines() if line.startswith(f'| `{name}`'))
 
 
-def test_every_setting_is_there_once_and_says_what_it_does():
-    settings = [found for _, found in describe.read_settings(Path(generic_config.__file__).read_text())]
-    assert [found.key for found in settings if not found.is_section] == list(flatten(CONFIG))
-    assert [found.key for found in settings if not (found.comment or found.is_section)] == []
+def test_the_page_in_docs_is_up_to_date_and_has_every_setting_once():
+    page = describe.describe()
+    assert PAGE.read_text() == page, f'the table of settings has changed: run {describe.COMMAND}'
+    names = [line.split('`')[1] for line in page.splitlines() if line.startswith('| `')]
+    assert [name for name in names if not name.endswith('.*')] == list(SETTINGS)
 
 
-def test_comments_beside_and_above_are_read():
-    assert [(heading, *found) for heading, found in describe.read_settings(SOURCE)] == [
-        ('First', 'A', 'what A is, >= 1', False), ('First', 'B', 'why B has this default', False),
-        ('Second', 'C', 'all of them', True), ('Second', 'C.d', 'beside its end', False),
-        ('Second', 'C.e', 'above', True), ('Second', 'C.e.f', 'beside', False)]
+@pytest.mark.parametrize(('name', 'row'), [
+    ('ARCHITECTURE.num_heads', '| `ARCHITECTURE.num_heads` | `null` | a whole number from 1 to 2^20, or null | '
+                               'heads of the network; null: one per task |  |'),
+    ('WORKERS', '| `WORKERS` * | `0` | a whole number of at least 0 | loader processes that read ahead; 0 reads one '
+                'batch ahead in a thread | `--workers` |')])
+def test_the_row_of_a_setting(name, row):
+    assert row_of(name, describe.describe()) == row
 
 
-@pytest.mark.parametrize(('key', 'words'), [
-    ('NUM_EPOCHS', 'a whole number of at least 1'), ('CLIP_GRAD_NORM', 'a number above 0'), ('DEBUG', 'true or false'),
-    ('ARCHITECTURE.num_heads', 'a whole number from 1 to 2^20, or null'), ('VERSION', 'text or a whole number'),
-    ('PROGRESS_LOSS.head_learning_rate', 'a number above 0, at most 1e6, or null')])
-def test_what_a_setting_takes(key, words):
-    assert describe.accepted(key, flatten(CONFIG)[key]) == words
+def test_the_options_of_a_setting_are_those_that_set_it():
+    page = describe.describe()
+    for name, options in {'LOSS_TYPE.GTCC': '`--gtcc`', 'PROGRESS_LOSS.coefficient': '`--progress_lambda`',
+                          'PROGRESS_LOSS.lambda_curriculum.start': '`--progress_curriculum`', 'SKIP_RATE': ''}.items():
+        assert row_of(name, page).endswith(f'| {options} |')
 
 
-@pytest.mark.parametrize(('key', 'option'), [
-    ('NUM_EPOCHS', '--epochs'), ('ARCHITECTURE.MCN', '--mcn'), ('LOSS_TYPE.GTCC', '--gtcc'), ('SKIP_RATE', '')])
-def test_the_option_of_a_setting(key, option):
-    assert describe.option_of(key) == option
+def test_a_new_entry_of_the_table_is_on_the_page(monkeypatch):
+    setting = Setting('A.b', 1, Kind('x|y', (int,)), 'what b does', option('--b'))
+    monkeypatch.setattr(describe, 'TABLE', {'New': (setting,)})
+    monkeypatch.setattr(describe, 'SECTIONS', {'A': 'all of them'})
+    assert describe.describe().endswith('## New\n\n' + '\n'.join(describe.COLUMNS) + '\n| `A.*` | | | all of them | |\n'
+                                        '| `A.b` | `1` | x\\|y | what b does |  |\n')
 
 
 def test_the_command_prints_or_writes_the_page(tmp_path, capsys):

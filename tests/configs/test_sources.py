@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 import multitask_train
-from configs.entry_config import parse_training_arguments
+from configs.entry_config import config_sources, describe_config, parse_training_arguments
 from configs.generic_config import CONFIG
-from configs.sources import config_sources, describe_config
 from configs.validation import flatten
 
 PLAN = Path(__file__).resolve().parents[2] / 'configs/progress_plan.json'

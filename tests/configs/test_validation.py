@@ -4,30 +4,26 @@ import math
 
 import pytest
 
-from configs.generic_config import CONFIG
-from configs.validation import CHECKS, OPTIONAL_TYPES, check_key, check_value, flatten
+from configs.settings import SETTINGS
+from configs.validation import check_key, check_value, flatten
 from utils.errors import UserError
-
-DEFAULTS = flatten(CONFIG)
 
 
 def check(key, value):
-    return check_value(key, value, DEFAULTS[key], 'here')
+    return check_value(key, value, 'here')
 
 
-@pytest.mark.parametrize('key', DEFAULTS)
+@pytest.mark.parametrize('key', SETTINGS)
 def test_every_default_passes_its_own_check_and_no_mapping_does(key):
-    value = DEFAULTS[key]
+    value = SETTINGS[key].default
     assert check(key, value) == value
     with pytest.raises(UserError, match=f'here: {key} is '):
         check(key, {'a': 1})
 
 
-def test_tables_name_settings_that_exist():
-    assert {*CHECKS, *OPTIONAL_TYPES} <= set(DEFAULTS)
-    assert set(OPTIONAL_TYPES) == {key for key, value in DEFAULTS.items() if value is None}
-    # Every number has a range.
-    assert {key for key, value in DEFAULTS.items() if type(value) in (int, float)} <= set(CHECKS)
+def test_every_number_has_a_range():
+    numbers = [setting for setting in SETTINGS.values() if type(setting.default) in (int, float)]
+    assert numbers and all(not setting.kind.accepts(-1) for setting in numbers)
 
 
 def test_flatten():
@@ -46,21 +42,22 @@ def test_accepted(key, value, expected):
 
 
 @pytest.mark.parametrize(('key', 'value', 'message'), [
-    ('LEARNING_RATE', '1e-3', r"LEARNING_RATE is '1e-3' \(str\), expected float"),
+    ('LEARNING_RATE', '1e-3', r"LEARNING_RATE is '1e-3' \(str\), expected a number above 0"),
     ('LEARNING_RATE', 0.0, 'expected a number above 0'), ('LEARNING_RATE', math.nan, 'LEARNING_RATE is nan'),
     ('LEARNING_RATE', math.inf, 'LEARNING_RATE is inf'), ('PROGRESS_LOSS.coefficient', math.inf, 'is inf'),
-    ('BATCH_SIZE', 2.0, r'BATCH_SIZE is 2.0 \(float\), expected int'), ('BATCH_SIZE', True, r'\(bool\), expected int'),
-    ('LEARNING_RATE', True, r'\(bool\), expected float'), ('BATCH_SIZE', None, 'NoneType'),
-    ('BATCH_SIZE', 0, 'expected a number of at least 1'),
+    ('BATCH_SIZE', 2.0, r'BATCH_SIZE is 2.0 \(float\), expected a whole number of at least 1'),
+    ('BATCH_SIZE', True, r'\(bool\), expected a whole number'),
+    ('LEARNING_RATE', True, r'\(bool\), expected a number'), ('BATCH_SIZE', None, 'NoneType'),
+    ('BATCH_SIZE', 0, 'expected a whole number of at least 1'),
     ('DEBUG', 1, r'DEBUG is 1 \(int\), expected true or false'),
     ('GTCC_PARAMS.delta', 1.01, r'expected a number in \(0, 1\]'),
     ('GTCC_PARAMS.gamma', 0.0, r'expected a number in \(0, 1\]'),
     ('TIME_SCALE', 'fast', "'auto', 'median' or a number"),
     ('TIME_SCALE', 0, "'auto', 'median' or a number"), ('TIME_SCALE', math.inf, 'TIME_SCALE is inf'),
-    ('TRAIN_SPLIT', [0.5, 0.5], 'three shares'), ('TRAIN_SPLIT', [0.5, 0.4, 0.2], 'three shares'),
-    ('TRAIN_SPLIT', [0, 0.5, 0.5], 'three shares'), ('TRAIN_SPLIT', ['a', 'b', 'c'], 'three shares'),
-    ('TRAIN_SPLIT', [1.5, -0.5, 0], 'three shares'), ('BACKGROUND_LABELS', [0], 'a list of strings'),
-    ('BACKGROUND_LABELS', 'SIL', r'\(str\), expected list'),
+    ('TRAIN_SPLIT', [0.5, 0.5], 'three fractions'), ('TRAIN_SPLIT', [0.5, 0.4, 0.2], 'three fractions'),
+    ('TRAIN_SPLIT', [0, 0.5, 0.5], 'three fractions'), ('TRAIN_SPLIT', ['a', 'b', 'c'], 'three fractions'),
+    ('TRAIN_SPLIT', [1.5, -0.5, 0], 'three fractions'), ('BACKGROUND_LABELS', [0], 'a list of strings'),
+    ('BACKGROUND_LABELS', 'SIL', r'\(str\), expected a list'),
     ('BASEARCH.NAIVE_ARCH.layers', [], 'a list of whole numbers'),
     ('BASEARCH.NAIVE_ARCH.layers', [4, 0], 'a list of whole numbers'),
     ('ARCHITECTURE.attn_layers', [True], 'a list of whole numbers'),
@@ -70,15 +67,14 @@ def test_accepted(key, value, expected):
     ('PROGRESS_LOSS.dropout', math.nan, 'dropout is nan'), ('PROGRESS_LOSS.projection_dim', 0, r'from 1 to 2\^20'),
     ('OUTPUT_DIMENSIONALITY', 10**30, r'from 1 to 2\^20'), ('LEARNING_RATE', 1e300, 'at most 1e6'),
     ('BASEARCH.NAIVE_ARCH.layers', [10**30], r'numbers from 1 to 2\^20'), ('TIME_SCALE', 1e-320, 'from 1e-6'),
-    ('BACKGROUND_LABELS', ['a\ud800'], 'without half characters'), ('BATCH_SIZE', {}, r'\{\} \(dict\), expected int'),
-    ('PROGRESS_LOSS.step_coefficient', -1.0, 'at least 0'), ('PROGRESS_LOSS.steps', 'tea', r'\(str\), expected list'),
-    ('PROGRESS_LOSS.head', 'lstm', 'expected one of gru, steps'),
-    ('PROGRESS_LOSS.use_gru', 1, r'\(int\), expected true or false'),
+    ('BACKGROUND_LABELS', ['a\ud800'], 'without unpaired surrogates'), ('BATCH_SIZE', {}, r'\{\} \(dict\), expected a'),
+    ('PROGRESS_LOSS.step_coefficient', -1.0, 'at least 0'), ('PROGRESS_LOSS.steps', 'tea', r'\(str\), expected a list'),
+    ('PROGRESS_LOSS.head', 'lstm', 'one of gru, steps'), ('DATASET_NAME', '../x', 'expected a name of letters'),
     ('CAUSAL', 'yes', r'\(str\), expected true or false'),
     ('LEARNING_RATE_SCHEDULE', 'linear', 'one of constant, cosine'), ('WEIGHT_DECAY', -0.1, 'at least 0'),
     ('AUGMENTATION.scale', -0.1, 'at least 0'), ('AUGMENTATION.shift', math.inf, 'is inf'),
     ('LEARNING_RATE', 10**400, 'LEARNING_RATE is inf'), ('SEED', 2**62 + 1, r'from 0 to 2\^62'),
-    ('ARCHITECTURE.num_heads', 0, r'from 1 to 2\^20'), ('DATASET_NAME', 3, r'\(int\), expected str')])
+    ('ARCHITECTURE.num_heads', 0, r'from 1 to 2\^20'), ('DATASET_NAME', 3, r'\(int\), expected a name')])
 def test_refused(key, value, message):
     with pytest.raises(UserError, match=message) as caught:
         check(key, value)
@@ -91,5 +87,5 @@ def test_refused(key, value, message):
     ('PROGRESS_LOSS.lambda_curriculum', 'is a section, .* set one of its keys, such as PROGRESS_LOSS.lambda_')])
 def test_unknown_keys(key, message):
     with pytest.raises(UserError, match=f'^here: .*{message}'):
-        check_key(key, DEFAULTS, 'here')
-    check_key('NUM_EPOCHS', DEFAULTS, 'here')
+        check_key(key, 'here')
+    check_key('NUM_EPOCHS', 'here')

@@ -3,15 +3,15 @@
 import inspect
 import random
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 import torch
 
 import configs
-from configs.encoders import ENCODER_ENTRIES
+from configs.choices import ENCODERS
 from configs.entry_config import parse_training_arguments
 from models.build import build_model, check_model, fill_in_head, fill_in_sizes, input_width
-from models.encoders import ENCODERS
 from models.heads.recurrent import ProgressHead
 from models.heads.steps import StepProgressHead
 from utils.errors import UserError
@@ -119,16 +119,16 @@ def test_settings_that_do_not_fit_the_head_are_refused(causal_config, changes, m
 
 def test_an_encoder_without_weights_needs_something_else_to_train(causal_config):
     causal_config.BASEARCH.ARCHITECTURE, causal_config.PROGRESS_LOSS.enabled = 'identity', False
-    with pytest.raises(UserError, match='--identity: nothing is left to train; give --mcn or --progress, too'):
+    with pytest.raises(UserError, match='ARCHITECTURE is identity: nothing is left to train'):
         check_model(causal_config)
     causal_config.ARCHITECTURE.MCN = True
     check_model(causal_config)
 
 
 def test_every_encoder_has_an_entry_among_the_settings():
-    assert set(ENCODERS) == set(ENCODER_ENTRIES)
-    for name, entry in ENCODER_ENTRIES.items():
-        assert entry.input_key in inspect.signature(ENCODERS[name]).parameters
+    for entry in ENCODERS.values():
+        assert {entry.input_key, *(setting.name for setting in entry.settings)} <= set(
+            inspect.signature(resolve_name(entry.cls)).parameters)
 
 
 def test_every_preset_fits_its_head(causal_config):

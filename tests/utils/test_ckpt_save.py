@@ -203,7 +203,7 @@ def test_weights_that_do_not_fit_their_configuration_are_refused(small_config, t
     (lambda config: config.update(EVAL_PLOTFOLDER='/elsewhere'), 'EVAL_PLOTFOLDER is'),
     (lambda config: config.update(SKIP_RATE=0), 'SKIP_RATE is 0'),
     (lambda config: config.update(SKIP_RATE='2'), "SKIP_RATE is '2'"),
-    (lambda config: config.update(ARCHITECTURE=[1]), 'the weights do not fit the configuration')])
+    (lambda config: config.update(ARCHITECTURE=[1]), r'ARCHITECTURE is \[1\], expected a section with settings')])
 def test_stored_settings_are_checked_like_given_ones(small_config, tmp_path, change, message):
     wrong = copy.deepcopy(small_config)
     change(wrong)
@@ -213,9 +213,13 @@ def test_stored_settings_are_checked_like_given_ones(small_config, tmp_path, cha
     assert '\n' not in str(caught.value)
 
 
-def test_settings_of_another_version_are_let_be(small_config, tmp_path):
-    small_config.OF_ANOTHER_VERSION = {'list': [1]}
-    save(small_config, tmp_path / 'best_model_combined.pt')
+def test_a_stored_configuration_is_completed_by_the_defaults_and_keeps_unknown_keys(small_config, tmp_path):
+    stored = {**small_config, 'ANOTHER': {'list': [1]}}
+    for key in ('MAX_FRAMES', 'VAVA_PARAMS'):
+        del stored[key]
+    save(small_config, tmp_path / 'best_model_combined.pt', config=stored)
+    config = load_checkpoint(tmp_path / 'best_model_combined.pt')['config']
+    assert config == {**small_config, 'ANOTHER': {'list': [1]}}
     assert get_ckpt_for_eval(tmp_path, 'cpu')[1] == 3
 
 

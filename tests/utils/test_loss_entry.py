@@ -1,11 +1,14 @@
 """The loss of a run: its identities, its keys, what has no part in a batch, and where its gradient goes."""
 
+import functools
 import random
+from pkgutil import resolve_name
 
 import pytest
 import torch
 from easydict import EasyDict
 
+from configs.choices import LOSSES
 from models.heads.step_durations import ActionContext
 from models.heads.steps import StepProgressHead
 from models.model_multiprong import ProgressHead
@@ -233,7 +236,7 @@ def test_length_of_the_curriculum(progress_config, num_epochs, in_config, last):
 
 def test_a_term_that_is_not_there_is_refused(config):
     config.LOSS_TYPE['SoftDTW'] = True
-    with pytest.raises(UserError, match='LOSS_TYPE: SoftDTW is not there; expected tcc, GTCC, LAV, VAVA'):
+    with pytest.raises(UserError, match='LOSS_TYPE: SoftDTW is unknown, expected GTCC, tcc, LAV, VAVA'):
         get_loss_function(config)
 
 
@@ -241,14 +244,16 @@ def test_a_term_that_is_not_there_is_refused(config):
 def test_losses_get_their_parameters_epoch_and_drop_vectors(config, monkeypatch, extra):
     seen = {}
 
-    def record(name):
+    def record(name, original):
+        @functools.wraps(original)  # the signature tells what a loss is given
         def loss(sequences, **options):
             seen[name] = options
             return sequences[0].sum() * 0 + 2
         return loss
 
-    for name in ('TCC_loss', 'GTCC_loss', 'LAV_loss', 'VAVA_loss'):
-        monkeypatch.setattr(loss_entry, name, record(name))
+    for term in LOSSES.values():
+        module, name = term.function.split(':')
+        monkeypatch.setattr(f'{module}.{name}', record(name, resolve_name(term.function)))
     config.LOSS_TYPE.update(GTCC=True, tcc=True, LAV=True, VAVA=True)
     terms = get_loss_function(config)({**make_output(), **extra}, 7, times=TIMES[:2])
     assert seen == {'TCC_loss': config.TCC_ORIGINAL_PARAMS,

@@ -1,10 +1,11 @@
 """What a head has without doing anything for it."""
+from pkgutil import resolve_name
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from models.heads import HEADS
+from configs.choices import HEADS
 from models.heads.base import ProgressHeadBase
 from utils.errors import UserError
 from utils.tensorops import Action, SampledSegment
@@ -47,6 +48,7 @@ def test_a_head_without_a_filter_says_so(call):
 
 @pytest.mark.parametrize('name', HEADS)
 def test_options_are_arguments_and_settings_of_the_same_names(config, name):
-    settings = {option: config.PROGRESS_LOSS[option] for option in HEADS[name].OPTIONS}
-    head = HEADS[name](6, **{**settings, **({'steps': [('tea', 'cut')]} if 'steps' in settings else {})})
-    assert head.input_dim == 6 and set(HEADS[name].SAMPLINGS) <= {'segment', 'prefix', 'dense'}
+    kind = resolve_name(HEADS[name].cls)
+    settings = {option: config.PROGRESS_LOSS[option] for option in kind.OPTIONS}
+    head = kind(6, **{**settings, **({'steps': [('tea', 'cut')]} if 'steps' in settings else {})})
+    assert head.input_dim == 6 and set(kind.SAMPLINGS) <= {'segment', 'prefix', 'dense'}

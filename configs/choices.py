@@ -1,0 +1,153 @@
+"""What a run chooses one of: alignment losses, encoders, and datasets with published settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from configs.setting import BOUNDED, FRACTION, POSITIVE, SIZE, SIZES, Setting, at_least
+
+
+@dataclass(frozen=True)
+class Loss:
+    """An alignment loss.
+
+    Attributes:
+        flags: spellings of its option.
+        help: what it is.
+        function: where it is, 'module:name'; takes the embeddings, and 'dropouts', 'epoch' or 'global_step' if it has
+            arguments of these names.
+        section: section of CONFIG whose settings the function takes as keywords.
+        settings: the settings of the section, with names relative to it.
+    """
+
+    flags: tuple[str, ...]
+    help: str
+    function: str
+    section: str
+    settings: tuple[Setting, ...] = ()
+
+
+@dataclass(frozen=True)
+class EncoderChoice:
+    """An encoder.
+
+    Attributes:
+        flags: spellings of its option.
+        help: what it is.
+        cls: where its class is, 'module:name'.
+        section: section under CONFIG.BASEARCH whose settings its class takes as keywords.
+        settings: the settings of the section, with names relative to it.
+        input_key: the setting that is filled in from the files: D of the features or C of the frames.
+    """
+
+    flags: tuple[str, ...]
+    help: str
+    cls: str
+    section: str
+    settings: tuple[Setting, ...]
+    input_key: str = 'input_dimensions'
+
+    @property
+    def input_setting(self) -> str:
+        """Dotted name of the setting that is filled in from the files."""
+        return f'BASEARCH.{self.section}.{self.input_key}'
+
+
+@dataclass(frozen=True)
+class HeadChoice:
+    """A progress head.
+
+    Attributes:
+        help: what it is.
+        cls: where its class is, 'module:name'.
+    """
+
+    help: str
+    cls: str
+
+
+@dataclass(frozen=True)
+class PublishedDataset:
+    """A dataset with an option of its own.
+
+    Attributes:
+        flags: spellings of its option.
+        presets: dotted names of settings -> values published for the dataset, which replace the defaults.
+        part_of: name of the dataset that contains it, and suffix of its tasks; None if it has files of its own.
+    """
+
+    flags: tuple[str, ...]
+    presets: Mapping[str, object] = field(default_factory=dict)
+    part_of: tuple[str, str] | None = None
+
+    @property
+    def help(self) -> str:
+        """What it is, if it is part of another dataset."""
+        return f'tasks of {self.part_of[0]} whose names end in {self.part_of[1]}' if self.part_of else ''
+
+
+LOSSES = {
+    'GTCC': Loss(
+        ('--gtcc', '--GTCC'), 'cycle consistency with several modes; frames may be dropped', 'losses.gtcc:GTCC_loss',
+        'GTCC_PARAMS', (
+            Setting('n_components', 15, SIZE, 'K, Gaussians in a mixture'),
+            # A narrow window ignores a frame that finds the wrong step, so it helps only if steps keep their order.
+            Setting('delta', 1.0, FRACTION, 'window of the cycle back as a fraction of the sequence; a narrow one, '
+                    'such as the published 0.2, suits recordings whose steps keep one order'),
+            Setting('gamma', 0.95, FRACTION, 'floor of the drop weight falls as gamma^(epoch + 1); 1 drops nothing'),
+            Setting('softmax_temp', 0.1, POSITIVE, 'temperature of the soft nearest neighbor'),
+            Setting('alignment_variance', 0.0, at_least(0.0), 'weight of log sigma'),
+            Setting('max_gmm_iters', 20, at_least(1), 'iterations of expectation maximization'),
+            Setting('max_comparisons', 20, at_least(1), 'frames sampled per pair'))),
+    'tcc': Loss(
+        ('--tcc', '--TCC'), 'cycle consistency', 'losses.tcc:TCC_loss', 'TCC_ORIGINAL_PARAMS', (
+            Setting('softmax_temp', 0.1, POSITIVE, 'temperature of the soft nearest neighbor'),
+            Setting('alignment_variance', 0.001, at_least(0.0), 'weight of log variance'))),
+    'LAV': Loss(
+        ('--lav', '--LAV'), 'soft dynamic time warping', 'losses.lav:LAV_loss', 'LAV_PARAMS', (
+            Setting('min_temp', 0.1, POSITIVE, 'smoothing of soft-DTW in squared distances'),
+            Setting('cr_coefficient', 1.0, at_least(0.0), 'weight of the contrastive term'))),
+    'VAVA': Loss(
+        ('--vava', '--VAVA'), 'optimal transport that keeps the order', 'losses.vava:VAVA_loss', 'VAVA_PARAMS', (
+            Setting('maxIter', 20, at_least(2), 'largest number of Sinkhorn iterations'),
+            Setting('lambda1', 1.0, at_least(0.0), 'weight of the inverse difference moment'),
+            Setting('lambda2', 0.1, POSITIVE, 'weight of the divergence from the prior'),
+            Setting('gamma', 100.0, at_least(0.0), 'weight of the contrastive terms'),
+            Setting('zeta', 0.5, POSITIVE, 'cost of the virtual frame, a squared distance'),
+            Setting('delta', 0.6, BOUNDED, 'std of the prior in frames'))),
+}
+
+FEATURE_DIM = Setting('input_dimensions', None, SIZE, 'D, dimension of a feature; null: read from the files')
+ENCODERS = {
+    'temporal_stacking': EncoderChoice(
+        ('--tstack', '--temporal_stacking'), 'convolutions over time', 'models.encoders.stacking:StackingEncoder',
+        'TEMPORAL_STACKING_ARCH', (
+            Setting('temporal_depth', 2, SIZE, 'kernel of the first convolution, frames'),
+            Setting('conv_num_channels', 256, SIZE, 'channels of the first convolution'), FEATURE_DIM)),
+    'naive': EncoderChoice(
+        ('--naive',), 'a perceptron, frame by frame', 'models.encoders.naive:NaiveEncoder', 'NAIVE_ARCH', (
+            Setting('layers', [1024, 512, 512, 256], SIZES, 'dimensions of the hidden layers'), FEATURE_DIM)),
+    'resnet50': EncoderChoice(
+        ('--resnet50', '--rnet50'), 'convolutions over frames (T, C, H, W)', 'models.encoders.resnet:Resnet50Encoder',
+        'Resnet50_ARCH', (
+            Setting('temporal_depth', 2, SIZE, 'frames in a window, which ends with the current frame'),
+            Setting('in_size', None, SIZE, 'C, channels of a frame; null: read from the files')), 'in_size'),
+    'identity': EncoderChoice(('--identity',), 'the features themselves', 'models.encoders.identity:IdentityEncoder',
+                              'IDENTITY_ARCH', (FEATURE_DIM,)),
+}
+
+HEADS = {
+    'gru': HeadChoice("the plan's head", 'models.heads.recurrent:ProgressHead'),
+    'steps': HeadChoice('recognizes the step and knows how long it lasts', 'models.heads.steps:StepProgressHead'),
+}
+
+LONG_ACTIVITY = {'GTCC_PARAMS.delta': 0.2}
+# Recordings of one short action each: few modes to align with, half a sequence as window, nothing to drop.
+SHORT_ACTION = {'GTCC_PARAMS.n_components': 5, 'GTCC_PARAMS.delta': 0.5, 'GTCC_PARAMS.gamma': 1.0}
+DATASETS = {
+    'egoprocel': PublishedDataset(('--egoprocel', '--ego'), LONG_ACTIVITY),
+    'cmu': PublishedDataset(('--cmu',), LONG_ACTIVITY, part_of=('egoprocel', '.cmu')),
+    'egtea': PublishedDataset(('--egtea',), LONG_ACTIVITY, part_of=('egoprocel', '.egtea')),
+    'penn-action': PublishedDataset(('--penn_action', '--penn'), SHORT_ACTION),
+    'pouring': PublishedDataset(('--pouring', '--pour'), SHORT_ACTION),
+    'coin': PublishedDataset(('--coin',), SHORT_ACTION),
+}

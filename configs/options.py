@@ -1,0 +1,131 @@
+"""The parser of the training command lines, and the settings behind each option: derived from the table."""
+
+import argparse
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from configs.setting import Option, Setting
+from configs.settings import SETTINGS, TABLE
+from configs.validation import SET
+from utils.command_line import OneLineParser
+
+# Options of which a run needs one; the help begins with them.
+CHOICES = ('alignment loss', 'encoder', 'dataset')
+Layer = tuple[str, dict[str, Any]]  # where settings come from, and the settings by their dotted names
+
+
+def all_options() -> Iterator[tuple[Setting, Option]]:
+    """Yield the options of the table, each with its setting."""
+    for setting in SETTINGS.values():
+        for option in setting.options:
+            yield setting, option
+
+
+def option_names(key: str) -> list[str]:
+    """Return the names of the options that set a setting to a value of the user's choice."""
+    return [option.name for setting, option in all_options() if key in (setting.name, *option.takes)]
+
+
+def name_options(message: str) -> str:
+    """Add the options to the settings that a message ends with: '; set KEY' -> '; set KEY (--option)'."""
+    found, advice = message.rpartition(SET)[::2]
+    if not found:
+        return message
+
+    def with_options(key: re.Match) -> str:
+        names = option_names(key[0])
+        return f'{key[0]} ({", ".join(names)})' if names else key[0]
+
+    return found + SET + re.sub(r'\b[A-Z][A-Z_]+(?:\.\w+)*', with_options, advice)
+
+
+def training_parser(prog: str) -> argparse.ArgumentParser:
+    """Return the parser of ``multitask_train.py`` and the like."""
+    parser = OneLineParser(prog=prog, description='Train alignment and, with --progress, a progress head. '
+                                                  'Data and results are in $DATASET_PATH, $JSON_DPATH and '
+                                                  '$OUTPUT_PATH.')
+    for title in CHOICES:
+        _add_group(parser.add_argument_group(f'{title} (one of)'), title)
+    for heading, settings in TABLE.items():
+        group = parser.add_argument_group(heading.lower())
+        added = set(CHOICES)
+        for setting in settings:
+            for option in setting.options:
+                if not option.name.startswith('-'):
+                    parser.add_argument(option.destination, metavar=option.name, help=setting.help)
+                elif not option.one_of:
+                    _add_option(group, setting, option)
+                elif option.one_of not in added:
+                    _add_group(group, option.one_of)
+                    added.add(option.one_of)
+    _add_run_options(parser.add_argument_group('run'))
+    return parser
+
+
+def _add_group(group: argparse._ArgumentGroup, title: str) -> None:
+    """Add the options that exclude each other under a title."""
+    exclusive = group.add_mutually_exclusive_group()
+    for setting, option in all_options():
+        if option.one_of == title:
+            _add_option(exclusive, setting, option)
+
+
+def _add_option(group: argparse._ActionsContainer, setting: Setting, option: Option) -> None:
+    """Add an option; what follows it lands in ``option.destination``, None if it is not given."""
+    text = (option.help or setting.help).replace('%', '%%')
+    kind, typed = setting.kind, {'dest': option.destination}
+    if option.takes:
+        typed.update(nargs=len(option.takes), type=float, metavar=option.metavar)
+    elif option.value is not None or (kind.types == (bool,) and not option.words):
+        typed.update(action='store_const', const=True)
+    else:
+        choices = list(option.words) or kind.choices or None
+        typed.update(type=kind.types[0] if kind.types[0] in (int, float) else str, choices=choices,
+                     metavar=option.metavar)
+        if setting.default is not None and not option.words:
+            text += f' (default: {setting.default})'
+    group.add_argument(*option.flags, help=text, **typed)
+
+
+def _add_run_options(group: argparse._ArgumentGroup) -> None:
+    """Add the options that are not settings."""
+    group.add_argument('-m', '--message', help='suffix of the run folder')
+    group.add_argument('--config', type=Path, metavar='FILE', help='JSON with any part of the configuration')
+    group.add_argument('--set', action='append', default=[], metavar='KEY=VALUE', dest='assignments',
+                       help='one setting by its dotted name, see docs/configuration.md; repeatable')
+    group.add_argument('--splits', type=Path, metavar='FILE', help='JSON with train, val and test handles per task')
+    existing = group.add_mutually_exclusive_group()
+    existing.add_argument('--resume', action='store_true', help='continue a run from its ckpt/last.pt')
+    existing.add_argument('--overwrite', action='store_true', help='replace an existing run folder')
+    look = group.add_mutually_exclusive_group()
+    look.add_argument('--print_config', action='store_true', help='print every setting with its source, and stop')
+    look.add_argument('--dry_run', action='store_true', help='load, build, train one step on the largest batch, print '
+                                                            'sizes, time and memory, and stop; writes nothing')
+
+
+def given_options(arguments: argparse.Namespace) -> Iterator[Layer]:
+    """Yield each option of the table that was given, with the settings behind it, unchecked.
+
+    Args:
+        arguments: what :func:`training_parser` returned.
+    """
+    for setting, option in all_options():
+        given = getattr(arguments, option.destination)
+        if given is not None:
+            yield option.name, _settings_behind(setting, option, given)
+
+
+def _settings_behind(setting: Setting, option: Option, given: object) -> dict[str, Any]:
+    """Return the settings that an option sets, by their dotted names."""
+    settings = dict(option.also)
+    if option.takes:
+        settings.update(zip(option.takes, given, strict=True))
+    if option.words:
+        settings[setting.name] = option.words[given]
+    elif option.value is not None:
+        settings[setting.name] = option.value
+    else:
+        settings[setting.name] = not setting.default if setting.kind.types == (bool,) else given
+    return settings

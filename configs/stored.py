@@ -1,0 +1,41 @@
+"""The configuration that a run stored: checked, and completed by the defaults."""
+
+import copy
+from collections.abc import Mapping
+
+from easydict import EasyDict
+
+from configs.generic_config import CONFIG, apply_settings
+from configs.settings import SETTINGS
+from configs.validation import check_value, flatten
+from utils.errors import UserError
+
+
+def complete_config(stored: Mapping, source: str) -> EasyDict:
+    """Merge a stored configuration over the defaults.
+
+    Args:
+        stored: a CONFIG as a run stored it. Keys that are not settings are kept: a converted checkpoint has one.
+        source: the file, for messages.
+
+    Returns:
+        A configuration with every setting.
+
+    Raises:
+        UserError: a value of the wrong type or out of range, or a section that is not one.
+    """
+    config = copy.deepcopy(CONFIG)
+    for key, value in flatten(stored).items():
+        if key in SETTINGS:
+            value = check_value(key, value, source)
+        elif inside := next((name for name in SETTINGS if name.startswith(f'{key}.')), None):
+            raise UserError(f'{source}: {key} is {value!r:.60}, expected a section with settings such as {inside}')
+        apply_settings(config, {key: value})
+    return config
+
+
+def changed_settings(config: Mapping, other: Mapping) -> list[str]:
+    """Return the names of the settings that differ between two configurations and change what is computed."""
+    first, second = flatten(config), flatten(other)
+    return [key for key in sorted({*first, *second}) if first.get(key) != second.get(key)
+            and (key not in SETTINGS or SETTINGS[key].changes_numbers)]
