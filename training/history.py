@@ -59,9 +59,9 @@ class ComponentMeans:
             progress_weight: lambda.
 
         Returns:
-            Name of the term -> mean, without terms that no batch had; 'total_loss' = alignment + lambda * progress, where
-            a missing progress loss counts as 0. The alignment loss is 0 if no batch had it. Empty if no batch was
-            counted.
+            Name of the term -> mean, without terms that no batch had; 'total_loss' = alignment + lambda * progress,
+            where a missing progress loss counts as 0. The alignment loss is 0 if no batch had it. Empty if no batch
+            was counted.
         """
         if not self._names:
             return {}
