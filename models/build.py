@@ -1,26 +1,36 @@
 """Configuration -> model: the one place that knows both, for training and for loading."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 
 from torch import nn
 
+from configs.encoders import ENCODER_ENTRIES
 from configs.generic_config import CONFIG
-from models.encoders import IdentityEncoder, NaiveEncoder, Resnet50Encoder, StackingEncoder
+from models.encoders import ENCODERS, Encoder
+from models.heads import HEADS
+from models.heads.base import ActionsByTask, ProgressHeadBase
 from models.model_multiprong import MultiProngAttDropoutModel, SingleEncoderModel
 from utils.errors import UserError
 from utils.logging import get_logger
-from utils.tensorops import Action
 
 LOGGER = get_logger(__name__)
-# Name of the encoder -> its class, its section under CONFIG.BASEARCH, and the name of its input width there.
-ENCODERS = {
-    'temporal_stacking': (StackingEncoder, 'TEMPORAL_STACKING_ARCH', 'input_dimensions'),
-    'naive': (NaiveEncoder, 'NAIVE_ARCH', 'input_dimensions'),
-    'resnet50': (Resnet50Encoder, 'Resnet50_ARCH', 'in_size'),
-    'identity': (IdentityEncoder, 'IDENTITY_ARCH', 'input_dimensions'),
-}
 LEGACY_LAYOUT = 'legacy_attention_layout'
-STEP_OPTIONS = ('steps', 'projection_dim', 'dropout', 'content_correction', 'condition_on_step', 'content_head')
+
+
+def encoder_class(config: Mapping) -> type[Encoder]:
+    """Return the class of a configuration's encoder."""
+    return ENCODERS[config.BASEARCH.ARCHITECTURE]
+
+
+def head_class(config: Mapping) -> type[ProgressHeadBase]:
+    """Return the class of a configuration's progress head."""
+    return HEADS[config.PROGRESS_LOSS.head]
+
+
+def reads_frames(config: Mapping) -> bool:
+    """Return True if the configuration's encoder takes frames (T, C, H, W), False if features (T, D)."""
+    return encoder_class(config).input_axes == 'TCHW'
 
 
 def fill_in_sizes(config: Mapping, width: int, num_tasks: int) -> None:
@@ -34,15 +44,16 @@ def fill_in_sizes(config: Mapping, width: int, num_tasks: int) -> None:
     Raises:
         UserError: the configuration asks for another width than the files have.
     """
-    _, section, key = ENCODERS[config.BASEARCH.ARCHITECTURE]
-    if config.BASEARCH[section][key] not in (None, width):
-        raise UserError(f'BASEARCH.{section}.{key} is {config.BASEARCH[section][key]}, but the files are '
-                        f'{width} wide; leave it out, or extract the features anew')
-    config.BASEARCH[section][key] = width
-    if config.BASEARCH.ARCHITECTURE == 'identity':
+    entry = ENCODER_ENTRIES[config.BASEARCH.ARCHITECTURE]
+    settings = config.BASEARCH[entry.section]
+    if settings[entry.input_key] not in (None, width):
+        raise UserError(f'{entry.input_setting} is {settings[entry.input_key]}, but the files are {width} wide; leave '
+                        'it out, or extract the features anew')
+    settings[entry.input_key] = width
+    if encoder_class(config).keeps_features:
         if config.OUTPUT_DIMENSIONALITY not in (width, CONFIG.OUTPUT_DIMENSIONALITY):
-            LOGGER.warning('--identity: embeddings are the features, of %d dimensions; OUTPUT_DIMENSIONALITY %d is not '
-                           'used', width, config.OUTPUT_DIMENSIONALITY)
+            LOGGER.warning('%s: embeddings are the features, of %d dimensions; OUTPUT_DIMENSIONALITY %d is not used',
+                           entry.flags[0], width, config.OUTPUT_DIMENSIONALITY)
         config.OUTPUT_DIMENSIONALITY = width
     if config.ARCHITECTURE.num_heads is None:
         config.ARCHITECTURE.num_heads = num_tasks
@@ -50,8 +61,8 @@ def fill_in_sizes(config: Mapping, width: int, num_tasks: int) -> None:
 
 def input_width(config: Mapping) -> int:
     """Return the width of the input that a configuration's encoder takes."""
-    _, section, width = ENCODERS[config.BASEARCH.ARCHITECTURE]
-    return config.BASEARCH[section][width]
+    entry = ENCODER_ENTRIES[config.BASEARCH.ARCHITECTURE]
+    return config.BASEARCH[entry.section][entry.input_key]
 
 
 def check_input_width(config: Mapping, width: int) -> None:
@@ -69,23 +80,46 @@ def check_input_width(config: Mapping, width: int) -> None:
                         f'{input_width(config)}; point DATASET_PATH to the features that the run was trained on')
 
 
-def fill_in_steps(config: Mapping, actions: Mapping[str, Sequence[Sequence[Action]]]) -> None:
-    """Write the steps that a head with ``step_durations`` knows into the configuration.
-
-    Args:
-        config: a CONFIG, changed in place.
-        actions: task -> actions of each of its training recordings.
+def check_model(config: Mapping) -> None:
+    """Refuse settings of encoder and progress head that contradict each other, before data are read.
 
     Raises:
-        UserError: there is such a head, but no action.
+        UserError: there is nothing to train, the head cannot learn from the configured sampling, or a setting is not
+            one of the head's own.
     """
-    if not config.PROGRESS_LOSS.step_durations:
-        return
-    config.PROGRESS_LOSS.steps = sorted({(task, action.name) for task, recordings in actions.items()
-                                         for recording in recordings for action in recording})
-    if config.PROGRESS_LOSS.enabled and not config.PROGRESS_LOSS.steps:
-        raise UserError('PROGRESS_LOSS.step_durations: the training recordings hold no action, expected at least one '
-                        'to learn steps from; check the annotations and BACKGROUND_LABELS, or leave --progress out')
+    if encoder_class(config).keeps_features and not (config.ARCHITECTURE.MCN or config.PROGRESS_LOSS.enabled):
+        raise UserError(f'{ENCODER_ENTRIES[config.BASEARCH.ARCHITECTURE].flags[0]}: nothing is left to train; give '
+                        '--mcn or --progress, too')
+    _check_head(config.PROGRESS_LOSS, head_class(config))
+
+
+def _check_head(settings: Mapping, head: type[ProgressHeadBase]) -> None:
+    """Refuse a sampling that the head cannot learn from, and settings of other heads."""
+    if settings.sampling not in head.SAMPLINGS:
+        raise UserError(f'PROGRESS_LOSS.sampling is {settings.sampling!r}, expected {" or ".join(head.SAMPLINGS)} with '
+                        f'PROGRESS_LOSS.head {settings.head!r}; give --progress_sampling {head.SAMPLINGS[0]}, or '
+                        'choose another head')
+    options = {option for known in HEADS.values() for option in known.OPTIONS}
+    for option in sorted(options - set(head.OPTIONS)):
+        if settings[option] != CONFIG.PROGRESS_LOSS[option]:
+            others = ' or '.join(repr(name) for name, other in HEADS.items() if option in other.OPTIONS)
+            raise UserError(f'PROGRESS_LOSS.{option} is {settings[option]!r}, but it has no effect with '
+                            f'PROGRESS_LOSS.head {settings.head!r}; set PROGRESS_LOSS.head to {others}, or leave it '
+                            'out')
+
+
+def fill_in_head(config: Mapping, training: ActionsByTask, validation: ActionsByTask) -> None:
+    """Write what the annotations decide into the settings of the progress head, in place.
+
+    Args:
+        config: a CONFIG.
+        training: actions of the training recordings.
+        validation: actions of the validation recordings.
+
+    Raises:
+        UserError: the head cannot learn from these recordings.
+    """
+    head_class(config).fill_in(config.PROGRESS_LOSS, training, validation)
 
 
 def build_model(config: Mapping) -> nn.Module:
@@ -97,21 +131,19 @@ def build_model(config: Mapping) -> nn.Module:
     Returns:
         The multi-head cross-task network with ARCHITECTURE.MCN, else the single-encoder model.
     """
-    encoder, section, _ = ENCODERS[config.BASEARCH.ARCHITECTURE]
-    encoder_params = {**config.BASEARCH[section], 'output_dimensions': config.OUTPUT_DIMENSIONALITY}
-    if encoder is StackingEncoder:
+    encoder = encoder_class(config)
+    encoder_params = {**config.BASEARCH[ENCODER_ENTRIES[config.BASEARCH.ARCHITECTURE].section],
+                      'output_dimensions': config.OUTPUT_DIMENSIONALITY}
+    if encoder.has_causal_form:
         encoder_params['causal'] = config.CAUSAL
     progress = config.PROGRESS_LOSS
+    head = head_class(config)
     # A run of an earlier version lacks the options that came after it, and is built without them.
-    step_options = {key: progress[key] for key in STEP_OPTIONS if key in progress} if progress.step_durations else None
+    head_options = {option: progress[option] for option in head.OPTIONS if option in progress}
     shared = {
         'dropping': config.LOSS_TYPE.GTCC,  # drop vectors are GTCC's
         'drop_layers': config.ARCHITECTURE.drop_layers,
-        'use_progress_head': progress.enabled,
-        'progress_head_hidden_dim': progress.hidden_dim,
-        'progress_head_use_gru': progress.use_gru,
-        'progress_head_normalize_embeddings': progress.normalize_embeddings,
-        'progress_head_step_options': step_options,
+        'make_progress_head': partial(head, **head_options) if progress.enabled else None,
     }
     if not config.ARCHITECTURE.MCN:
         return SingleEncoderModel(encoder, encoder_params, config.OUTPUT_DIMENSIONALITY, **shared)

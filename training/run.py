@@ -11,7 +11,7 @@ from easydict import EasyDict
 from configs.entry_config import parse_training_arguments
 from configs.sources import describe_config
 from models.alignment_training_loop import alignment_training_loop
-from models.build import build_model, fill_in_sizes, fill_in_steps
+from models.build import build_model, check_model, fill_in_head, fill_in_sizes, reads_frames
 from recordings.from_config import (
     choose_splits,
     count_recordings,
@@ -84,9 +84,10 @@ def choose_run_splits(config: EasyDict, recordings: RecordingsByTask, arguments:
         UserError: the split does not fit the dataset, or is not the one of the run that goes on.
     """
     if not arguments.resume:
-        return trainable(choose_splits(config, recordings, arguments.splits))
+        return trainable(choose_splits(config, recordings, arguments.splits, frames=reads_frames(config)))
     kept = load_run_splits(stored)
-    if arguments.splits and trainable(choose_splits(config, recordings, arguments.splits)) != kept:
+    if arguments.splits and trainable(choose_splits(config, recordings, arguments.splits,
+                                                    frames=reads_frames(config))) != kept:
         raise UserError(f'--splits {arguments.splits}: another split than that of the run, {stored}, which --resume '
                         'keeps; leave --splits out')
     return kept
@@ -111,7 +112,8 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
         UserError: any mistake in options, data or the run folder; found before the run folder is made where it can be.
         StoppedError: a signal asked the run to stop.
     """
-    parts, reading = split_recordings(recordings, splits), reading_options(config, recordings)
+    parts = split_recordings(recordings, splits)
+    reading = reading_options(config, recordings, frames=reads_frames(config))
     train_loaders = make_train_loaders(parts['train'], config.BATCH_SIZE, seed=config.SEED, **reading)
     val_loaders = make_validation_loaders(parts['val'], parts['train'], config.BATCH_SIZE, **reading)
 
@@ -119,13 +121,13 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     config.DATAFOLDER = str(first.path.parent)
     fill_in_sizes(config, first.width, len(splits))
     actions = list_all_actions(parts['train'], config.BACKGROUND_LABELS)
-    fill_in_steps(config, actions)
+    fill_in_head(config, actions, list_all_actions(parts['val'], config.BACKGROUND_LABELS))
     if config.PROGRESS_LOSS.enabled:
-        _look_at_validation(config, parts['val'])
+        _warn_without_validation_actions(config, parts['val'])
     seed_everything(config.SEED)
     model = build_model(config)
-    if config.PROGRESS_LOSS.enabled and config.PROGRESS_LOSS.step_durations:
-        model.progress_head.durations.fit(actions)
+    if config.PROGRESS_LOSS.enabled:
+        model.progress_head.fit_actions(actions)
     if config.INIT_FROM and not arguments.resume:
         LOGGER.info('encoder and heads start from %s', load_encoder_weights(model, config.INIT_FROM))
     if config.FREEZE_ENCODER:
@@ -155,16 +157,11 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     LOGGER.info('done; evaluate it with: python eval.py -f %s', run_path)
 
 
-def _look_at_validation(config: EasyDict, recordings: RecordingsByTask) -> None:
-    """Say what is done without validation recordings that tell progress, and switch off what needs them, in place."""
-    if any(map(any, list_all_actions(recordings, config.BACKGROUND_LABELS).values())):
-        return
-    if any(recordings.values()):
+def _warn_without_validation_actions(config: EasyDict, recordings: RecordingsByTask) -> None:
+    """Warn if there are validation recordings, but none with an action to measure progress on."""
+    if any(recordings.values()) and not any(map(any, list_all_actions(recordings, config.BACKGROUND_LABELS).values())):
         LOGGER.warning('the validation recordings hold no action: the progress of the training selects the best '
-                       'combined checkpoint, beside the alignment of the validation')
-    if config.PROGRESS_LOSS.content_head:
-        LOGGER.info('no actions in validation recordings to weigh a content head by: PROGRESS_LOSS.content_head is off')
-        config.PROGRESS_LOSS.content_head = False
+                       'combined checkpoint, together with the alignment of the validation')
 
 
 def run_training_command(argv: Sequence[str] | None, program: str, train: TrainFunction,
@@ -179,6 +176,7 @@ def run_training_command(argv: Sequence[str] | None, program: str, train: TrainF
     """
     def command() -> None:
         config, arguments = parse_training_arguments(argv, program)
+        check_model(config)
         set_up_logging(config.DEBUG)
         if arguments.print_config:
             print(describe_config(config, arguments))

@@ -1,15 +1,14 @@
 """The contract of progress heads: what training, evaluation and prediction ask of any of them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from utils.errors import UserError
-from utils.tensorops import Action
+from utils.tensorops import Action, SampledSegment
 
 ALL_SAMPLINGS = ('segment', 'prefix', 'dense')
 ActionsByTask = Mapping[str, Sequence[Sequence[Action]]]  # task -> actions of each of its recordings
@@ -32,20 +31,6 @@ class EmbeddedRecording(NamedTuple):
     embeddings: Tensor
     actions: list[Action]
     group: str | None = None
-
-
-class TrainingSegment(NamedTuple):
-    """A segment of an action that the head is trained on.
-
-    Attributes:
-        embeddings: (n, D).
-        target: true progress at the last frame, (), or at every frame, (n,); one kind within a batch.
-        context: what is known of the action when it starts, from :meth:`ProgressHeadBase.contexts`; None: nothing.
-    """
-
-    embeddings: Tensor
-    target: Tensor
-    context: object = None
 
 
 class ProgressHeadBase(nn.Module):
@@ -83,7 +68,7 @@ class ProgressHeadBase(nn.Module):
     # --- settings ---
 
     @classmethod
-    def fill_in(cls, settings: dict[str, Any], training: ActionsByTask, validation: ActionsByTask) -> None:
+    def fill_in(cls, settings: dict[str, object], training: ActionsByTask, validation: ActionsByTask) -> None:
         """Write what the annotations decide into the settings of the head, in place; here nothing.
 
         Args:
@@ -97,7 +82,7 @@ class ProgressHeadBase(nn.Module):
 
     # --- learning ---
 
-    def loss(self, segments: Sequence[TrainingSegment], penalty: Penalty = F.l1_loss) -> dict[str, Tensor]:
+    def loss(self, segments: Sequence[SampledSegment], penalty: Penalty = F.l1_loss) -> dict[str, Tensor]:
         """Compare the predicted progress with the truth.
 
         Args:
@@ -115,7 +100,7 @@ class ProgressHeadBase(nn.Module):
                                             segments, penalty)}
 
     @staticmethod
-    def mean_error(predictions: Sequence[Tensor], segments: Sequence[TrainingSegment], penalty: Penalty) -> Tensor:
+    def mean_error(predictions: Sequence[Tensor], segments: Sequence[SampledSegment], penalty: Penalty) -> Tensor:
         """Return the mean over segments of the mean over their frames, (), from the progress (n_i,) of each."""
         return torch.stack([penalty(predicted, segment.target)
                             for predicted, segment in zip(predictions, segments, strict=True)]).mean()
@@ -169,7 +154,7 @@ class ProgressHeadBase(nn.Module):
 
     # --- actions whose start is given ---
 
-    def context(self, task: str | None, actions: Sequence[Action], action: Action) -> object | None:
+    def context(self, task: str | None, actions: Sequence[Action], action: Action) -> object:
         """Return what the head reads besides embeddings: what is known of an action when it starts. Here nothing.
 
         Args:
@@ -216,7 +201,7 @@ class ProgressHeadBase(nn.Module):
         """
         raise NotImplementedError
 
-    def step(self, embedding: Tensor, state: Any = None, context: object | None = None) -> tuple[Tensor, Any]:
+    def step(self, embedding: Tensor, state: object = None, context: object = None) -> tuple[Tensor, object]:
         """Predict progress one frame at a time, at constant cost.
 
         Args:
@@ -234,7 +219,7 @@ class ProgressHeadBase(nn.Module):
 
     # --- recordings with unknown boundaries ---
 
-    def filter(self, embeddings: Tensor, task: str | None = None) -> Any:
+    def filter(self, embeddings: Tensor, task: str | None = None) -> object:
         """Infer actions and progress at every frame of a recording (T, D) from the frames up to it.
 
         Raises:
@@ -242,7 +227,7 @@ class ProgressHeadBase(nn.Module):
         """
         raise self._no_filter()
 
-    def filter_step(self, embedding: Tensor, state: Any = None) -> tuple[Any, Any]:
+    def filter_step(self, embedding: Tensor, state: object = None) -> tuple[object, object]:
         """Infer as :meth:`filter` does, one frame (D,) at a time; return its output and the state for the next call.
 
         Raises:
@@ -262,27 +247,3 @@ class ProgressHeadBase(nn.Module):
     def _check_frame(self, embedding: Tensor) -> None:
         if embedding.shape != (self.input_dim,):
             raise ValueError(f'embedding has shape {tuple(embedding.shape)}, expected ({self.input_dim},)')
-
-    def _pad(self, segments: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return segments (n_i, D) as one padded batch (B, n, D), and their lengths (B,)."""
-        if len(segments) == 0:
-            raise ValueError('segments is empty, expected at least one segment')
-        for index, segment in enumerate(segments):
-            if segment.ndim != 2 or segment.shape[1] != self.input_dim or len(segment) == 0:
-                raise ValueError(f'segment {index} has shape {tuple(segment.shape)}, expected (n, {self.input_dim}) '
-                                 'with n >= 1')
-        return pad_sequence(list(segments), batch_first=True), torch.tensor([len(segment) for segment in segments])
-
-    def _blank_padding(self, padded: Tensor, lengths: Tensor) -> Tensor:
-        """Check a padded batch and put zeros past each length, as NaN there would reach the weights' gradients."""
-        if not isinstance(padded, Tensor):
-            raise ValueError('segments are a list next to lengths, expected one padded tensor (B, n, D)')
-        if padded.ndim != 3 or padded.shape[2] != self.input_dim or not 0 < len(lengths) == len(padded):
-            raise ValueError(f'segments have shape {tuple(padded.shape)} next to {len(lengths)} lengths, expected '
-                             f'(B, n, {self.input_dim}) and B >= 1 lengths')
-        shortest, longest = torch.stack(lengths.aminmax()).tolist()
-        if shortest < 1 or longest > padded.shape[1]:
-            raise ValueError(f'lengths run from {shortest} to {longest}, expected 1 to {padded.shape[1]}')
-        frames = torch.arange(padded.shape[1], device=padded.device)
-        is_padding = frames >= lengths.to(padded.device).unsqueeze(1)  # (B, n)
-        return padded.masked_fill(is_padding.unsqueeze(-1), 0)

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from models.alignment_training_loop import alignment_training_loop, run_validation_epoch
-from models.build import build_model, fill_in_sizes, fill_in_steps
+from models.build import build_model, fill_in_head, fill_in_sizes
 from recordings.json_dataset import Recording, make_train_loaders, make_validation_loaders
 from training.tensorboard import FOLDER
 from utils.ckpt_save import load_checkpoint
@@ -224,9 +224,10 @@ def recommended_settings(config):
     config.AUGMENTATION.update(scale=0.1, shift=0.2, noise=0.1)
     config.BASEARCH.ARCHITECTURE = 'temporal_stacking'
     config.BASEARCH.TEMPORAL_STACKING_ARCH.conv_num_channels = 8
-    config.PROGRESS_LOSS.update(sampling='dense', step_durations=True, content_head=True, hidden_dim=6)
+    config.PROGRESS_LOSS.update(sampling='dense', head='steps', content_head=True, hidden_dim=6)
     fill_in_sizes(config, WIDTH, 1)
-    fill_in_steps(config, {'task': [[Action('cut', 5, 24)]]})
+    actions = {'task': [[Action('cut', 5, 24)]]}
+    fill_in_head(config, actions, actions)
 
 
 @pytest.mark.parametrize('change', [lambda config: None, recommended_settings], ids=['defaults', 'recommended'])

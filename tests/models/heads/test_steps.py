@@ -11,7 +11,7 @@ from models.heads.base import EmbeddedRecording
 from models.heads.recurrent import ProgressHead
 from models.heads.step_durations import ActionContext
 from models.heads.steps import CONTENT_WEIGHTS, SMALLEST_PROGRESS, StepProgressHead
-from utils.tensorops import Action, action_progress
+from utils.tensorops import Action
 
 WIDTH, HIDDEN = 6, 5
 STEPS = [('pie', 'bake'), ('tea', 'mix'), ('tea', 'pour')]
@@ -153,33 +153,33 @@ def test_a_content_head_is_blended_in(weight):
     assert state.content is not None
 
 
-@pytest.mark.parametrize('penalty', [F.l1_loss, F.mse_loss])
-def test_calibration_takes_the_content_weight_of_the_lowest_error_over_all_actions(penalty):
+def test_calibration_takes_the_weight_of_the_lowest_error():
     head = trained_head(content_head=True).train()
-    assert head.calibrates and not trained_head().calibrates
     torch.nn.init.normal_(head.content.fc[-2].weight, std=3)
-    recordings = [EmbeddedRecording('tea', f'rec{index}', torch.randn(45, WIDTH), actions)
-                  for index, actions in enumerate([*RECORDINGS['tea'], []])]
-    head.calibrate(recordings, penalty)
-    chosen = float(head.content_weight)
-    assert head.training
-    head.eval()
+    recordings = [EmbeddedRecording(task, f'{task}{number}', torch.randn(60, WIDTH), actions)
+                  for task, members in RECORDINGS.items() for number, actions in enumerate(members)]
 
     def error(weight):
         head.content_weight.fill_(weight)
-        return sum(penalty(head.forward_dense(embeddings[action.start:action.end + 1],
-                                              [head.context(task, actions, action)]),
-                           action_progress(action, len(embeddings)).float()).item()
-                   for task, _, embeddings, actions, _ in recordings for action in actions)
+        of_actions = []
+        for recording in recordings:
+            contexts = head.contexts(recording.task, recording.actions)
+            for action, context in zip(recording.actions, contexts, strict=True):
+                found = head.forward_dense(recording.embeddings[action.start:action.end + 1], [context])
+                of_actions.append((found - torch.arange(1, action.length + 1) / action.length).square().mean())
+        return torch.stack(of_actions).mean().item()
 
+    head.eval()
     errors = [error(weight) for weight in CONTENT_WEIGHTS]
-    assert chosen == pytest.approx(CONTENT_WEIGHTS[errors.index(min(errors))]) and len(set(errors)) == len(errors)
-    head.content_weight.fill_(0.5)
-    head.calibrate(recordings[2:], penalty)  # no action, no change
-    assert head.content_weight == 0.5
-    head.blend = lambda expert, weight: expert[..., 0]
-    head.calibrate(recordings, penalty)  # the smallest of equal ones
-    assert head.content_weight == 0
+    best = CONTENT_WEIGHTS[errors.index(min(errors))]
+    head.content_weight.fill_(0.77)
+    head.train().calibrate([recordings[0]._replace(actions=[])], F.mse_loss)
+    assert head.content_weight == pytest.approx(0.77)  # without an action it stays
+    head.calibrate(recordings, F.mse_loss)
+    assert head.content_weight == pytest.approx(best) and head.training and head.calibrates
+    plain = trained_head()
+    plain.calibrate(recordings)
+    assert not plain.calibrates and plain.content_weight is None
 
 
 def test_a_state_can_be_stepped_from_twice():
