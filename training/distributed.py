@@ -36,7 +36,7 @@ class World:
         rank: number of this process.
         count: how many there are.
         per_node: how many of them on this machine.
-        device: where this process computes; None: not told.
+        device: of this process; None: not known.
     """
 
     rank: int = 0
@@ -90,7 +90,7 @@ class World:
         if self.count == 1:
             return module
         # Which weights a step uses depends on the batch: a lone recording has no alignment, hence no drop network. One
-        # that no step uses keeps torch from warning where all others are used.
+        # that no step uses keeps torch from warning if all others are used.
         module.register_parameter('never_used', nn.Parameter(torch.zeros((), device=self.device)))
         return DistributedDataParallel(module, find_unused_parameters=True)
 
@@ -104,7 +104,7 @@ class World:
         """Weigh a loss for the step of all processes; all of them have to call it.
 
         A term is a mean over what a batch has of it, say segments. One process would average over the segments of all
-        batches, so a term weighs what the batch has of them, compared with the other processes: 0 where it has none.
+        batches, so a term weighs what the batch has of them, compared with the other processes: 0 if it has none.
 
         Args:
             terms: of this process' batch.

@@ -18,7 +18,7 @@ COMPONENTS = ('total', 'alignment', 'progress')
 
 
 def total_of(means: Mapping[str, Tensor], progress_weight: float) -> Tensor:
-    """Return alignment + lambda * progress of means, where progress that is left out counts 0."""
+    """Return alignment + lambda * progress of means, a missing progress loss counts as 0."""
     return means['alignment_loss'] + progress_weight * means.get('progress_loss', 0.0)
 
 
@@ -59,9 +59,9 @@ class ComponentMeans:
             progress_weight: lambda.
 
         Returns:
-            The terms' names -> mean, those that no batch had left out; 'total_loss' = alignment + lambda * progress,
-            where what is left out counts 0. The alignment is 0, too, where no batch had it. Empty where no batch was
-            counted.
+            Name of the term -> mean, without terms that no batch had; 'total_loss' = alignment + lambda * progress,
+            where a missing progress loss counts as 0. The alignment loss is 0 if no batch had it. Empty if no batch
+            was counted.
         """
         if not self._names:
             return {}
@@ -97,7 +97,7 @@ class History:
         return self.rows[-1]
 
     def curves(self, part: str) -> dict[str, list[float]]:
-        """Return the losses of 'train' or 'val' as lists, NaN in epochs that lack one; empty where all do."""
+        """Return the losses of 'train' or 'val' as lists, NaN in epochs that lack one; empty if all do."""
         curves = {f'{name}_loss': [row[f'{part}_{name}'] for row in self.rows] for name in COMPONENTS}
         return {name: [math.nan if value is None else value for value in values] if set(values) != {None} else []
                 for name, values in curves.items()}

@@ -121,9 +121,9 @@ class Monitor:
         """Count a step whose loss or gradient was not finite; raises as :meth:`step` does."""
         self._state.skipped_steps += 1
         values = ', '.join(f'{name} {float(value.detach()):g}' for name, value in result.terms.items())
-        steps = self._world.all_gather((name_recordings(batch), values))
-        names = ' and '.join(names for names, _ in steps)
-        LOGGER.warning('step skipped, loss or gradient not finite on %s', '; '.join(': '.join(step) for step in steps))
+        parts = self._world.all_gather((name_recordings(batch), values))
+        names = ' and '.join(names for names, _ in parts)
+        LOGGER.warning('step skipped, loss or gradient not finite on %s', '; '.join(': '.join(part) for part in parts))
         for name, weight in module.named_parameters():
             if weight.grad is not None and not torch.isfinite(weight.grad).all():
                 LOGGER.debug('gradient not finite: %s', name)

@@ -58,5 +58,5 @@ class RunReport:
 
 
 def max_memory() -> int:
-    """Return the most memory in use so far, in bytes: of the GPU where one computes, else of the process."""
+    """Return the most memory in use so far, in bytes: of the GPU if one is used, else of the process."""
     return torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else process_memory('VmHWM')

@@ -1,4 +1,4 @@
-"""State of a run between two epochs: what ckpt/last.pt holds beside the model, and how a run goes on from it."""
+"""State of a run between two epochs: what ckpt/last.pt holds besides the model, and how a run goes on from it."""
 
 import math
 import random
@@ -29,8 +29,8 @@ class RunState:
         epochs_done: epochs trained, the number of the last one counted from 1.
         best: checkpoint type -> lowest loss so far.
         history: rows of losses.csv.
-        skipped_steps: steps skipped so far.
-        steps: steps taken so far.
+        skipped_steps: optimizer steps skipped so far, since the loss or a gradient was not finite.
+        steps: optimizer steps taken so far.
     """
 
     epochs_done: int = 0

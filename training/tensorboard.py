@@ -10,7 +10,7 @@ FOLDER = 'tensorboard'
 
 
 class TensorBoardCurves:
-    """Writes one point per epoch to each curve; the numbers are those of losses.csv, gradient norms are beside them.
+    """Writes one point per epoch to each curve; the numbers are those of losses.csv, and gradient norms.
 
     Args:
         folder: folder of the run, or None to write nothing.

@@ -130,7 +130,7 @@ class StepProgressHead(ProgressHead):
         return {'progress': torch.stack(errors).mean(), 'recognition': self.step_coefficient * recognition}
 
     @torch.no_grad()
-    def errors_by_weight(self, segments: Sequence[SampledSegment],
+    def _errors_by_weight(self, segments: Sequence[SampledSegment],
                          penalty: Penalty = F.l1_loss) -> dict[float, Tensor]:
         """Return the mean error of progress at each candidate for ``content_weight``; {} without a content head."""
         if self.content is None:
@@ -151,7 +151,7 @@ class StepProgressHead(ProgressHead):
         was_training = self.training
         self.eval()
         for segments in filter(None, map(self._segments_of, recordings)):
-            for weight, error in self.errors_by_weight(segments, penalty).items():
+            for weight, error in self._errors_by_weight(segments, penalty).items():
                 sums[weight] = sums.get(weight, 0.0) + float(error) * len(segments)
         self.train(was_training)
         if sums:

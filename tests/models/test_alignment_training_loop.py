@@ -224,9 +224,10 @@ def recommended_settings(config):
     config.AUGMENTATION.update(scale=0.1, shift=0.2, noise=0.1)
     config.BASEARCH.ARCHITECTURE = 'temporal_stacking'
     config.BASEARCH.TEMPORAL_STACKING_ARCH.conv_num_channels = 8
-    config.PROGRESS_LOSS.update(sampling='dense', head='steps', hidden_dim=6)
+    config.PROGRESS_LOSS.update(sampling='dense', head='steps', content_head=True, hidden_dim=6)
     fill_in_sizes(config, WIDTH, 1)
-    fill_in_head(config, {'task': [[Action('cut', 5, 24)]]}, {})
+    actions = {'task': [[Action('cut', 5, 24)]]}
+    fill_in_head(config, actions, actions)
 
 
 @pytest.mark.parametrize('change', [lambda config: None, recommended_settings], ids=['defaults', 'recommended'])
