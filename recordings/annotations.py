@@ -6,7 +6,7 @@ converts them to feature frames, ``recordings.assignment`` gives each recording 
 
 import json
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,17 @@ class TaskAnnotations:
     actions: list[list[str]]
     starts: list[list[int]]
     ends: list[list[int]]
+
+    def take(self, lists: Sequence[int], handles: Sequence[int] | None = None) -> 'TaskAnnotations':
+        """Return the annotation lists at these positions, in this order.
+
+        Args:
+            lists: positions of the annotation lists.
+            handles: positions of the handles; None: all of them.
+        """
+        chosen = self.handles if handles is None else [self.handles[position] for position in handles]
+        return TaskAnnotations(self.task, chosen, *([column[position] for position in lists]
+                                                    for column in (self.actions, self.starts, self.ends)))
 
 
 def _stop(mistake: UserError) -> None:

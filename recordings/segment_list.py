@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from recordings.kept_frames import skip_frames
-from recordings.rates import times_at_feature_rate
+from recordings.kept_frames import follow_frames
+from recordings.rates import segments_at_rate
 from utils.errors import UserError
 
 
@@ -131,10 +131,10 @@ def segments_at_feature_rate(segments: SegmentList, num_frames: int, *, rate: Fr
         'labels', 'starts' and 'ends', half-open, in kept frames, the last end being their number; and how many segments
         hold no kept frame.
     """
-    times, _ = times_at_feature_rate(segments.labels, segments.starts, segments.ends, num_frames=num_frames,
-                                     rate=rate, name='')
-    times = skip_frames(times, sample_rate)
-    labels, starts, ends = times['step'], times['start_frame'], [end + 1 for end in times['end_frame']]
+    at_rate = segments_at_rate(segments.labels, segments.starts, segments.ends, num_frames=num_frames, rate=rate)
+    followed = follow_frames(at_rate, range(0, num_frames, sample_rate))
+    labels, starts, ends = ([name for name, _, _ in followed], [start for _, start, _ in followed],
+                            [end + 1 for _, _, end in followed])
     dropped = len(segments.labels) - len(labels)
     kept = -(-num_frames // sample_rate)
     last = ends[-1] if ends else 0

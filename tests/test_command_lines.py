@@ -148,7 +148,7 @@ def test_what_the_head_knows_of_steps_comes_from_the_training_recordings_alone(d
         monkeypatch.setenv(variable, value)
     model, config, _ = load_model(recommended_run / 'ckpt/last.pt')
     splits = json.loads((recommended_run / 'splits.json').read_text())['splits']
-    actions = list_all_actions(split_recordings(load_dataset(config), splits)['train'], config.BACKGROUND_LABELS)
+    actions = list_all_actions(split_recordings(load_dataset(config), splits)['train'])
     steps = {(task, action.name) for task, members in actions.items() for member in members for action in member}
     assert set(model.progress_head.durations.steps) == steps and len(splits) > 1
     expected = StepDurations(config.PROGRESS_LOSS.steps)

@@ -35,14 +35,12 @@ def test_predictions_are_those_of_evaluation(demo, make_run, save_run, monkeypat
     config, _ = parse_training_arguments(['1', '--tcc', '--dataset', 'demo', '--naive'], 'test')
     splits = read_json(demo / 'dset_jsons/demo.splits.json')['splits']
     parts = split_recordings(load_dataset(config), splits)
-    training = list_all_actions(parts['train'], config.BACKGROUND_LABELS)
+    training = list_all_actions(parts['train'])
     folder = save_run(make_run(*RUNS[name], width=48, training=training), demo / name, splits)
     evaluated = evaluate_actions(folder, monkeypatch)
     run = load_run(folder, device='cpu')
     for recording in (recording for members in parts['test'].values() for recording in members):
-        times = recording.times
-        segments = [(start, end + 1, label) for label, start, end in
-                    zip(times['step'], times['start_frame'], times['end_frame'], strict=True)]
+        segments = [(start, end + 1, label) for label, start, end in recording.segments]
         prediction = predict(run, np.load(recording.path), segments, recording.task)
         expected = np.concatenate(evaluated.pop(recording.handle))
         received = prediction.progress[~np.isnan(prediction.progress)]

@@ -116,8 +116,7 @@ def test_segments_features_and_split_are_those_of_the_source(source):
     for members in recordings.values():
         for recording in members:
             read = [None] * recording.num_frames
-            for label, start, end in zip(*(recording.times[key] for key in ('step', 'start_frame', 'end_frame')),
-                                         strict=True):
+            for label, start, end in recording.segments:
                 read[start:end + 1] = [label] * (end + 1 - start)
             assert read == ['0' if label == 'SIL' else label for label in labels_of(recording.handle)]
 
