@@ -105,7 +105,7 @@ def evaluate_checkpoint(run: RunFolder, checkpoint_type: str, device: torch.devi
     try:
         path = find_checkpoint(run.path, checkpoint_type)
     except FileNotFoundError as error:
-        raise UserError(f'-f {run.path}: {error}; train at least one epoch') from error
+        raise UserError(f'{run.path}: {error}; train at least one epoch') from error
     model, config, checkpoint = load_model(path, device)
     parts, reading = _load_parts(config, run)
     folder = results_folder(run.path, config, path.stem)
@@ -127,7 +127,7 @@ def results_folder(root: Path, config: EasyDict, checkpoint: str) -> Path:
         UserError: it cannot be made.
     """
     folder = root / config.EVAL_PLOTFOLDER / checkpoint
-    make_folder(folder, '', 'make the run folder writable')
+    make_folder(folder, 'make the run folder writable')
     remove_leftovers(folder)
     return folder
 

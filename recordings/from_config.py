@@ -55,7 +55,7 @@ def choose_splits(config: Mapping, recordings: RecordingsByTask, path: Path | No
     if path:
         return load_splits(path, handles)
     written = _paths_of(config).splits
-    LOGGER.info('no --splits: a split is drawn by TRAIN_SPLIT and SEED%s',
+    LOGGER.info('no split file given: a split is drawn by TRAIN_SPLIT and SEED%s',
                 f'; one that was written with the dataset is {written}' if written.exists() else '')
     return make_splits(handles, config.TRAIN_SPLIT, config.SEED)
 

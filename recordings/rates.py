@@ -76,6 +76,21 @@ def scale_number(time_scale: str | float) -> Fraction:
     return Fraction(str(time_scale))
 
 
+def parse_rate(text: str) -> Fraction:
+    """Read a number above 0, exactly as it is written; also '30000/1001'.
+
+    Raises:
+        UserError: it is not one.
+    """
+    try:
+        number = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        number = Fraction(0)
+    if number <= 0:
+        raise UserError(f'{text}: expected a number above 0')
+    return number
+
+
 def task_rates(annotated: TaskAnnotations, num_frames: Sequence[int], time_scale: str | float) -> list[Fraction]:
     """Return the rate of each recording, after a warning on those far from the task's median."""
     if time_scale not in ('auto', 'median'):

@@ -130,7 +130,7 @@ class TestLoad:
             with pytest.raises(UserError, match='cannot be read'):
                 load_annotations(path)
         (tmp_path / 'latin.json').write_bytes('{"Küche": {}}'.encode('latin-1'))
-        with pytest.raises(UserError, match='write it anew as UTF-8'):
+        with pytest.raises(UserError, match='write it again as UTF-8'):
             load_annotations(tmp_path / 'latin.json')
 
     def test_a_byte_order_mark_is_accepted(self, tmp_path):
