@@ -54,8 +54,8 @@ class SkippedSteps:
                 LOGGER.debug('gradient not finite: %s', name)
         if self.count > self.limit:
             raise UserError(f'{self.count} steps skipped because loss or gradient was not finite, last on {names}; '
-                            f'MAX_SKIPPED_STEPS allows {self.limit}; lower --learning_rate, or look with '
-                            '--detect_anomaly')
+                            f'MAX_SKIPPED_STEPS allows {self.limit}; lower LEARNING_RATE, or set '
+                            'DETECT_ANOMALY to locate it')
 
 
 def name_recordings(batch: Batch) -> str:

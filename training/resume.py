@@ -90,7 +90,7 @@ def resume_run(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, c
     optimizer.load_state_dict(checkpoint['optimizer_state_dict'])
     states = [checkpoint, *checkpoint.get('other_processes', [])]  # the first versions had one process
     if len(states) != processes.count:
-        LOGGER.warning('--resume: trained by %d processes so far, by %d from here: a step has other batches',
+        LOGGER.warning('trained by %d processes so far, by %d from here: a step has other batches',
                        len(states), processes.count)
     if processes.rank < len(states):
         set_random_states(states[processes.rank])
@@ -105,5 +105,5 @@ def _check_same_settings(path: Path, stored: Mapping, given: Mapping) -> None:
     stored, given = ({**flatten(to_plain(CONFIG)), **flatten(settings)} for settings in (stored, given))
     for key in sorted(set(stored) | set(given)):
         if key not in FREE_SETTINGS and stored.get(key) != given.get(key):
-            raise UserError(f'--resume: {key} is {given.get(key)!r}, but {path} was written with {stored.get(key)!r}; '
-                            'give the options of the first call')
+            raise UserError(f'{key} is {given.get(key)!r}, but {path} was written with {stored.get(key)!r}; resume '
+                            'with the settings of the first call')

@@ -29,7 +29,7 @@ from training.report import RunReport
 from training.resume import LAST_NAME
 from training.step import freeze_encoder
 from utils.ckpt_save import load_encoder_weights, to_plain
-from utils.command_line import run_command, seed_everything
+from utils.command_line import option, run_command, seed_everything
 from utils.errors import StoppedError, UserError
 from utils.logging import get_logger, log_to_file, set_up_logging
 from utils.loss_entry import get_loss_function
@@ -84,7 +84,8 @@ def choose_run_splits(config: EasyDict, recordings: RecordingsByTask, arguments:
         UserError: the split does not fit the dataset, or is not the one of the run that goes on.
     """
     if not arguments.resume:
-        return trainable(choose_splits(config, recordings, arguments.splits))
+        with option('--splits') if arguments.splits else nullcontext():
+            return trainable(choose_splits(config, recordings, arguments.splits))
     kept = load_run_splits(stored)
     if arguments.splits and trainable(choose_splits(config, recordings, arguments.splits)) != kept:
         raise UserError(f'--splits {arguments.splits}: another split than that of the run, {stored}, which --resume '
@@ -127,7 +128,8 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     if config.PROGRESS_LOSS.enabled and config.PROGRESS_LOSS.step_durations:
         model.progress_head.durations.fit(actions)
     if config.INIT_FROM and not arguments.resume:
-        LOGGER.info('encoder and heads start from %s', load_encoder_weights(model, config.INIT_FROM))
+        with option('--init_from'):
+            LOGGER.info('encoder and heads start from %s', load_encoder_weights(model, config.INIT_FROM))
     if config.FREEZE_ENCODER:
         freeze_encoder(model)
     loss_fn = get_loss_function(config, config.NUM_EPOCHS)

@@ -186,7 +186,7 @@ def test_the_command_that_starts_as_many_processes():
 
 def test_each_process_has_a_device_and_draws_of_its_own():
     assert device_of_process('cpu', 3) == 'cpu' and device_of_process('cuda', 3) == 'cuda:3'
-    with pytest.raises(UserError, match='--device cuda:1: one device for several processes'):
+    with pytest.raises(UserError, match='cuda:1: one device for several processes'):
         device_of_process('cuda:1', 0)
     draws = []
     for rank in range(3):

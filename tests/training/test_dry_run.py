@@ -70,7 +70,7 @@ def test_running_out_of_memory_names_the_batch(tiny, capsys, monkeypatch, error)
     monkeypatch.setattr(module, 'training_step', fail)
     assert multitask_train.main(OPTIONS) == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert re.match(r'error: the largest batch \(.+, .+ of task .+ frames\) does not fit into memory; lower --b', last)
+    assert re.match(r'error: the largest batch \(.+, .+ of task .+ frames\) does not fit into memory; lower BA', last)
 
 
 def test_another_error_is_not_taken_for_memory(tiny, monkeypatch):
