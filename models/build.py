@@ -8,6 +8,7 @@ from torch import nn
 
 from configs.choices import ENCODERS, HEADS
 from configs.generic_config import CONFIG
+from configs.validation import SET
 from models.encoders import Encoder
 from models.heads.base import ActionsByTask, ProgressHeadBase
 from models.model_multiprong import MultiProngAttDropoutModel, SingleEncoderModel
@@ -88,8 +89,8 @@ def check_model(config: Mapping) -> None:
             one of the head's own.
     """
     if encoder_class(config).keeps_features and not (config.ARCHITECTURE.MCN or config.PROGRESS_LOSS.enabled):
-        raise UserError(f'BASEARCH.ARCHITECTURE is {config.BASEARCH.ARCHITECTURE}: nothing is left to train; set '
-                        'ARCHITECTURE.MCN (--mcn) or PROGRESS_LOSS.enabled (--progress)')
+        raise UserError(f'BASEARCH.ARCHITECTURE is {config.BASEARCH.ARCHITECTURE}: nothing is left to train'
+                        f'{SET}ARCHITECTURE.MCN or PROGRESS_LOSS.enabled')
     _check_head(config.PROGRESS_LOSS, head_class(config))
 
 
@@ -97,8 +98,7 @@ def _check_head(settings: Mapping, head: type[ProgressHeadBase]) -> None:
     """Refuse a sampling that the head cannot learn from, and settings of other heads."""
     if settings.sampling not in head.SAMPLINGS:
         raise UserError(f'PROGRESS_LOSS.sampling is {settings.sampling!r}, expected {" or ".join(head.SAMPLINGS)} with '
-                        f'PROGRESS_LOSS.head {settings.head!r}; give --progress_sampling {head.SAMPLINGS[0]}, or '
-                        'choose another head')
+                        f'PROGRESS_LOSS.head {settings.head!r}{SET}PROGRESS_LOSS.sampling or PROGRESS_LOSS.head')
     heads = {name: resolve_name(choice.cls) for name, choice in HEADS.items()}
     options = {option for known in heads.values() for option in known.OPTIONS}
     for option in sorted(options - set(head.OPTIONS)):

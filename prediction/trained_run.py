@@ -99,15 +99,15 @@ class TrainedRun:
             UserError: the run does not know the task, or none is given where the head cannot do without.
         """
         if task is not None and task not in self.tasks:
-            raise UserError(f'--task {task!r}: the run does not know it, expected one of {", ".join(self.tasks)}')
+            raise UserError(f'{task!r}: not a task of the run, expected one of {", ".join(self.tasks)}')
         if task is None and len(self.tasks) == 1:
             return self.tasks[0]
         try:
             warning = self.head.check_task(task)
         except UserError as error:
-            raise UserError(f'--task: {error}') from error
+            raise UserError(f'no task given: {error}') from error
         if warning:
-            self.warn_once('task', f'no --task: {warning}')
+            self.warn_once('task', f'no task given: {warning}')
         return task
 
     def check_label(self, task: str | None, label: str | None, where: str) -> None:
@@ -135,7 +135,7 @@ class TrainedRun:
             LOGGER.warning(message)
 
 
-def load_run(folder: Path | str, checkpoint_type: str = 'combined', device: str = 'auto') -> TrainedRun:
+def load_run(folder: Path | str, checkpoint_type: str = 'combined', device: str | torch.device = 'auto') -> TrainedRun:
     """Load the best checkpoint of a run.
 
     Args:
@@ -150,11 +150,11 @@ def load_run(folder: Path | str, checkpoint_type: str = 'combined', device: str 
     try:
         path = find_checkpoint(run.path, checkpoint_type)
     except FileNotFoundError as error:
-        raise UserError(f'-f {folder}: {error}; train at least one epoch') from error
+        raise UserError(f'{folder}: {error}; train at least one epoch') from error
     chosen = choose_device(device)
     model, config, checkpoint = load_model(path, chosen)
     if not config.PROGRESS_LOSS.enabled:
-        raise UserError(f'-f {folder}: this run has no progress head, expected one that was trained with --progress; '
-                        'train such a run')
+        raise UserError(f'{folder}: this run has no progress head, expected one that was trained with '
+                        'PROGRESS_LOSS.enabled; train such a run')
     tasks = model.progress_head.tasks or load_run_splits(run.splits)
     return TrainedRun(run.path.resolve().name, path.stem, checkpoint['epoch'], model, config, chosen, sorted(tasks))

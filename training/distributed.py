@@ -152,7 +152,7 @@ def join_processes(device: str) -> Iterator[World]:
         if not (isinstance(error, dist.DistError) or any(part in str(error).lower() for part in LOST)):
             raise
         raise UserError(f'process {rank} of {count}: another one is gone ({first_line(error):.120}); its own '
-                        'message, above or below, tells why; go on with --resume') from error
+                        'message, above or below, tells why; resume the run') from error
     _leave()
 
 
@@ -173,7 +173,7 @@ def device_of_process(name: str, local_rank: int) -> str:
         UserError: the setting names one GPU for all of them.
     """
     if ':' in name:
-        raise UserError(f'--device {name}: one device for several processes; expected auto, cuda or cpu under '
+        raise UserError(f'{name}: one device for several processes; expected auto, cuda or cpu under '
                         'torchrun, where each process takes its own GPU')
     cuda = name == 'cuda' or (name == 'auto' and torch.cuda.is_available())
     return f'cuda:{local_rank}' if cuda else name

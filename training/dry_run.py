@@ -99,7 +99,7 @@ def _in_memory(datasets: Mapping[str, RecordingDataset], batch: ChosenBatch) -> 
         task, indices = batch
         handles = ', '.join(datasets[task].recordings[index].handle for index in indices)
         raise UserError(f'the largest batch ({handles} of task {task}, {count_frames(datasets, batch):,} frames) does '
-                        'not fit into memory; lower --batch_size or --max_frames') from error
+                        'not fit into memory; lower BATCH_SIZE or MAX_FRAMES') from error
 
 
 def extreme_batches(datasets: Mapping[str, RecordingDataset], batch_size: int) -> tuple[ChosenBatch, ChosenBatch]:

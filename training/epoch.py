@@ -34,7 +34,7 @@ def train_epoch(trainer: Trainer, epoch: int) -> dict[str, Tensor]:
 
     Raises:
         StoppedError: a signal asked the run to stop.
-        UserError: too many steps were not finite, or --detect_anomaly found the place.
+        UserError: too many steps were not finite, or DETECT_ANOMALY found the place.
     """
     config, module, world = trainer.config, trainer.module, trainer.world
     module.train()

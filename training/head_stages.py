@@ -9,7 +9,7 @@ from models.heads.base import EmbeddedRecording, ProgressHeadBase
 from recordings.json_dataset import make_loader, read_ahead, to_device
 from training.trainer import Trainer
 from utils.loss_entry import PENALTIES
-from utils.tensorops import list_actions, seeded_draws
+from utils.tensorops import seeded_draws
 
 STAGE_SEED_OFFSET = 2_000_003  # keeps the draws of a head apart from those of training and validation
 
@@ -54,13 +54,14 @@ def embed_recordings(trainer: Trainer, loaders: Mapping[str, DataLoader]) -> lis
     dataset = ConcatDataset([loader.dataset for loader in loaders.values()]) if loaders else []
     members = [recording for loader in loaders.values() for recording in loader.dataset.recordings]
     # A recording that fills a validation batch has no annotation.
-    annotated = [index for index, recording in enumerate(members) if recording.times['step']]
+    annotated = [index for index, recording in enumerate(members) if recording.segments]
     trainer.model.eval()
     own = []
-    for batch in read_ahead(make_loader(dataset, [[index] for index in annotated[world.rank::world.count]])):
+    indices = annotated[world.rank::world.count]
+    for index, batch in zip(indices, read_ahead(make_loader(dataset, [[index] for index in indices])), strict=True):
         embeddings = trainer.model(to_device(batch.videos, device))['outputs'][0].float().cpu()  # (T, E)
-        actions = list_actions(batch.times[0], len(embeddings), trainer.config.BACKGROUND_LABELS)
-        own.append(EmbeddedRecording(batch.task, batch.times[0]['name'], embeddings, actions))
+        recording = members[index]
+        own.append(EmbeddedRecording(recording.task, recording.handle, embeddings, list(recording.actions)))
     return [recording._replace(embeddings=recording.embeddings.to(device))
             for recording in _in_order(world.all_gather(own))]
 

@@ -1,6 +1,5 @@
 """Losses per epoch: means over batches, the table losses.csv, and the curves that are drawn."""
 
-import csv
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -9,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from utils.files import atomic_path
+from utils.files import write_csv
 from utils.loss_entry import LossTerms
 
 COLUMNS = ('epoch', 'lambda', 'train_total', 'train_alignment', 'train_progress', 'val_total', 'val_alignment',
@@ -104,7 +103,4 @@ class History:
 
     def write_csv(self, path: Path) -> None:
         """Write losses.csv; absent values are empty."""
-        with atomic_path(path) as temporary, temporary.open('w', newline='', encoding='utf-8') as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(self.rows)
+        write_csv(path, COLUMNS, ([row[column] for column in COLUMNS] for row in self.rows))

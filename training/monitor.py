@@ -130,4 +130,5 @@ class Monitor:
         count, limit = self._state.skipped_steps, self._config.MAX_SKIPPED_STEPS
         if count > limit:
             raise UserError(f'{count} steps skipped because loss or gradient was not finite, last on {names}; '
-                            f'MAX_SKIPPED_STEPS allows {limit}; lower --learning_rate, or look with --detect_anomaly')
+                            f'MAX_SKIPPED_STEPS allows {limit}; lower LEARNING_RATE, or set DETECT_ANOMALY to '
+                            'locate it')

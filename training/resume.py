@@ -88,7 +88,7 @@ def resume_run(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, c
     optimizer.load_state_dict(checkpoint['optimizer_state_dict'])
     states = [checkpoint, *checkpoint['other_processes']]
     if len(states) != world.count:
-        LOGGER.warning('--resume: trained by %d processes so far, by %d from here: a step has other batches',
+        LOGGER.warning('trained by %d processes so far, by %d from here: a step has other batches',
                        len(states), world.count)
     if world.rank < len(states):
         set_random_states(states[world.rank])
@@ -101,5 +101,5 @@ def resume_run(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, c
 def _check_same_settings(path: Path, stored: Mapping, given: Mapping) -> None:
     """Refuse to go on under settings that would change what is computed."""
     for key in changed_settings(stored, given)[:1]:
-        raise UserError(f'--resume: {key} is {flatten(given).get(key)!r}, but {path} was written with '
-                        f'{flatten(stored).get(key)!r}; give the options of the first call')
+        raise UserError(f'{key} is {flatten(given).get(key)!r}, but {path} was written with '
+                        f'{flatten(stored).get(key)!r}; resume with the settings of the first call')

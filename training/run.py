@@ -9,6 +9,7 @@ from pathlib import Path
 from easydict import EasyDict
 
 from configs.entry_config import describe_config, parse_training_arguments
+from configs.options import naming_options
 from models.alignment_training_loop import alignment_training_loop
 from models.build import build_model, check_model, fill_in_head, fill_in_sizes, reads_frames
 from recordings.from_config import (
@@ -28,7 +29,7 @@ from training.report import RunReport
 from training.resume import LAST_NAME
 from training.step import freeze_encoder
 from utils.ckpt_save import load_encoder_weights, to_plain
-from utils.command_line import run_command, seed_everything
+from utils.command_line import option, run_command, seed_everything
 from utils.errors import StoppedError, UserError
 from utils.logging import get_logger, log_to_file, set_up_logging
 from utils.loss_entry import get_loss_function
@@ -83,7 +84,8 @@ def choose_run_splits(config: EasyDict, recordings: RecordingsByTask, arguments:
         UserError: the split does not fit the dataset, or is not the one of the run that goes on.
     """
     if not arguments.resume:
-        return trainable(choose_splits(config, recordings, arguments.splits, frames=reads_frames(config)))
+        with option('--splits') if arguments.splits else nullcontext():
+            return trainable(choose_splits(config, recordings, arguments.splits, frames=reads_frames(config)))
     kept = load_run_splits(stored)
     if arguments.splits and trainable(choose_splits(config, recordings, arguments.splits,
                                                     frames=reads_frames(config))) != kept:
@@ -119,16 +121,17 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     first = next(iter(parts['train'].values()))[0]
     config.DATAFOLDER = str(first.path.parent)
     fill_in_sizes(config, first.width, len(splits))
-    actions = list_all_actions(parts['train'], config.BACKGROUND_LABELS)
-    fill_in_head(config, actions, list_all_actions(parts['val'], config.BACKGROUND_LABELS))
+    actions = list_all_actions(parts['train'])
+    fill_in_head(config, actions, list_all_actions(parts['val']))
     if config.PROGRESS_LOSS.enabled:
-        _warn_without_validation_actions(config, parts['val'])
+        _warn_without_validation_actions(parts['val'])
     seed_everything(config.SEED)
     model = build_model(config)
     if config.PROGRESS_LOSS.enabled:
         model.progress_head.fit_actions(actions)
     if config.INIT_FROM and not arguments.resume:
-        LOGGER.info('encoder and heads start from %s', load_encoder_weights(model, config.INIT_FROM))
+        with option('--init_from'):
+            LOGGER.info('encoder and heads start from %s', load_encoder_weights(model, config.INIT_FROM))
     if config.FREEZE_ENCODER:
         freeze_encoder(model)
     loss_fn = get_loss_function(config, config.NUM_EPOCHS)
@@ -156,9 +159,9 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     LOGGER.info('done; evaluate it with: python eval.py -f %s', run_path)
 
 
-def _warn_without_validation_actions(config: EasyDict, recordings: RecordingsByTask) -> None:
+def _warn_without_validation_actions(recordings: RecordingsByTask) -> None:
     """Warn if there are validation recordings, but none with an action to measure progress on."""
-    if any(recordings.values()) and not any(map(any, list_all_actions(recordings, config.BACKGROUND_LABELS).values())):
+    if any(recordings.values()) and not any(map(any, list_all_actions(recordings).values())):
         LOGGER.warning('the validation recordings hold no action: the progress of the training selects the best '
                        'combined checkpoint, together with the alignment of the validation')
 
@@ -175,7 +178,8 @@ def run_training_command(argv: Sequence[str] | None, program: str, train: TrainF
     """
     def command() -> None:
         config, arguments = parse_training_arguments(argv, program)
-        check_model(config)
+        with naming_options():
+            check_model(config)
         set_up_logging(config.DEBUG)
         if arguments.print_config:
             print(describe_config(config, arguments))

@@ -164,7 +164,7 @@ def anomaly_detection(module: nn.Module, batch_name: str) -> Iterator[None]:
     except RuntimeError as error:
         if AUTOGRAD_FOUND not in str(error):
             raise
-        raise UserError(f'--detect_anomaly: {first_line(error)} (gradient, in the step on {batch_name}); the '
+        raise UserError(f'DETECT_ANOMALY: {first_line(error)} (gradient, in the step on {batch_name}); the '
                         'traceback above, of its forward call, shows the place') from error
     finally:
         for hook in hooks:
@@ -176,8 +176,8 @@ def _refuse_non_finite(name: str, batch_name: str) -> Callable:
     def hook(layer: nn.Module, inputs: tuple, output: object) -> None:
         values = output if isinstance(output, tuple) else (output,)
         if not all(torch.isfinite(value).all() for value in values if isinstance(value, Tensor)):
-            raise UserError(f'--detect_anomaly: layer {name} ({type(layer).__name__}) gives NaN or infinity in the '
-                            f'step on {batch_name}, and no layer before it does; lower --learning_rate, or look at its '
+            raise UserError(f'DETECT_ANOMALY: layer {name} ({type(layer).__name__}) gives NaN or infinity in the '
+                            f'step on {batch_name}, and no layer before it does; lower LEARNING_RATE, or look at its '
                             'weights and at the features of these recordings')
 
     return hook

@@ -28,8 +28,8 @@ class TensorBoardCurves:
             try:
                 self._writer = SummaryWriter(str(folder / FOLDER), purge_step=epochs_done + 1)
             except OSError as error:
-                raise UserError(f'{folder / FOLDER}: cannot be written ({error}); mend that, or leave the curves out '
-                                'with --no_tensorboard') from error
+                raise UserError(f'{folder / FOLDER}: cannot be written ({error}); make it writable, or set TENSORBOARD '
+                                'to false') from error
 
     def add(self, row: Mapping[str, float | None], learning_rates: Mapping[str, float],
             gradient_norms: Mapping[str, float]) -> None:

@@ -178,7 +178,7 @@ class StepProgressHead(ProgressHead):
         if task is not None:
             return None
         if self.condition_on_step:
-            raise UserError('none given, but the head is told the step (condition_on_step), which belongs to a task; '
+            raise UserError('the head is told the step (condition_on_step), which belongs to a task; '
                             f'give one of {", ".join(self.tasks)}')
         return ('the head takes the steps of every task for possible, and the recording for one of average pace; '
                 f'known are {", ".join(self.tasks)}')

@@ -54,7 +54,7 @@ def test_label_files_that_are_refused(tmp_path, text, message):
 
 def test_a_file_that_is_no_text_is_refused(tmp_path):
     (tmp_path / 'a.txt').write_bytes(b'caf\xe9')
-    with pytest.raises(UserError, match='a.txt: byte 3 is no UTF-8'):
+    with pytest.raises(UserError, match='a.txt: byte 3 is not UTF-8'):
         read_label_file(tmp_path / 'a.txt')
     with pytest.raises(UserError, match='b.txt: cannot be read'):
         read_label_file(tmp_path / 'b.txt')

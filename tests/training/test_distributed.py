@@ -17,6 +17,7 @@ from training.history import ComponentMeans
 from training.step import LossModule
 from utils.errors import UserError
 from utils.loss_entry import LossTerms, get_loss_function
+from utils.tensorops import Action
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH = 6
@@ -132,8 +133,7 @@ def recordings(tmp_path):
     for index in range(5):
         path = tmp_path / f'rec{index}.npy'
         np.save(path, np.random.default_rng(index).normal(size=(9 + index, WIDTH)).astype(np.float32))
-        made.append(Recording('tea', f'rec{index}', path, 9 + index, WIDTH, {
-            'step': ['cut'], 'start_frame': [0], 'end_frame': [8], 'name': f'rec{index}', 'task': 'tea'}))
+        made.append(Recording('tea', f'rec{index}', path, 9 + index, WIDTH, *[(Action('cut', 0, 8),)] * 2))
     return made
 
 
@@ -191,7 +191,7 @@ def test_the_command_that_starts_as_many_processes():
 
 def test_each_process_has_a_device_and_draws_of_its_own():
     assert device_of_process('cpu', 3) == 'cpu' and device_of_process('cuda', 3) == 'cuda:3'
-    with pytest.raises(UserError, match='--device cuda:1: one device for several processes'):
+    with pytest.raises(UserError, match='cuda:1: one device for several processes'):
         device_of_process('cuda:1', 0)
     draws = []
     for rank in range(3):

@@ -10,6 +10,7 @@ from training.epoch import run_validation_epoch, train_epoch
 from training.trainer import Trainer
 from utils.loss_entry import LossTerms
 from utils.run_folder import RunFolder
+from utils.tensorops import Action
 
 WIDTH = 3
 
@@ -39,8 +40,7 @@ def recordings(tmp_path):
     for index in range(4):
         path = tmp_path / f'rec{index}.npy'
         np.save(path, np.random.default_rng(index).normal(size=(9 + index, WIDTH)).astype(np.float32))
-        made.append(Recording('tea', f'rec{index}', path, 9 + index, WIDTH, {
-            'step': ['cut'], 'start_frame': [0], 'end_frame': [8], 'name': f'rec{index}', 'task': 'tea'}))
+        made.append(Recording('tea', f'rec{index}', path, 9 + index, WIDTH, *[(Action('cut', 0, 8),)] * 2))
     return made
 
 

@@ -58,8 +58,8 @@ def recordings(tmp_path):
     for index in range(5):
         path = tmp_path / f'rec{index}.npy'
         np.save(path, np.random.default_rng(index).normal(size=(9 + index, FEATURE_DIM)).astype(np.float32))
-        made.append(Recording('tea', f'rec{index}', path, 9 + index, FEATURE_DIM, {
-            'step': ['cut', '0'], 'start_frame': [0, 6], 'end_frame': [5, 8], 'name': f'rec{index}', 'task': 'tea'}))
+        made.append(Recording('tea', f'rec{index}', path, 9 + index, FEATURE_DIM,
+                              (Action('cut', 0, 5), Action('0', 6, 8)), (Action('cut', 0, 5),)))
     return made
 
 
