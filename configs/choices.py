@@ -1,9 +1,9 @@
-"""What a run chooses one of: alignment losses, encoders, and datasets with published settings."""
+"""What a run chooses one of: alignment losses, progress heads, and datasets with published settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from configs.setting import BOUNDED, FRACTION, POSITIVE, SIZE, SIZES, Setting, at_least
+from configs.setting import BOUNDED, FRACTION, POSITIVE, SIZE, Setting, at_least
 
 
 @dataclass(frozen=True)
@@ -24,23 +24,6 @@ class Loss:
     function: str
     section: str
     settings: tuple[Setting, ...] = ()
-
-
-@dataclass(frozen=True)
-class EncoderChoice:
-    """An encoder.
-
-    Attributes:
-        flags: spellings of its option.
-        help: what it is.
-        section: section under CONFIG.BASEARCH whose settings its class takes as keywords.
-        settings: the settings of the section, with names relative to it.
-    """
-
-    flags: tuple[str, ...]
-    help: str
-    section: str
-    settings: tuple[Setting, ...]
 
 
 @dataclass(frozen=True)
@@ -94,20 +77,8 @@ LOSSES = {
             Setting('delta', 0.6, BOUNDED, 'std of the prior in frames'))),
 }
 
-FEATURE_DIM = Setting('input_dimensions', None, SIZE, 'D, dimension of a feature; null: read from the files')
-ENCODERS = {
-    'temporal_stacking': EncoderChoice(
-        ('--temporal_stacking', '--tstack'), 'convolutions over time', 'TEMPORAL_STACKING_ARCH', (
-            Setting('temporal_depth', 2, SIZE, 'kernel of the first convolution, frames'),
-            Setting('conv_num_channels', 256, SIZE, 'channels of the first convolution'), FEATURE_DIM)),
-    'naive': EncoderChoice(('--naive',), 'a perceptron, frame by frame', 'NAIVE_ARCH', (
-        Setting('layers', [1024, 512, 512, 256], SIZES, 'dimensions of the hidden layers'), FEATURE_DIM)),
-    'resnet50': EncoderChoice(
-        ('--resnet50', '--rnet50'), 'convolutions over frames (T, C, H, W)', 'Resnet50_ARCH', (
-            Setting('temporal_depth', 2, SIZE, 'frames in a window, which ends with the current frame'),
-            Setting('in_size', None, SIZE, 'C, channels of a frame; null: read from the files'))),
-    'identity': EncoderChoice(('--identity',), 'the features themselves', 'IDENTITY_ARCH', (FEATURE_DIM,)),
-}
+# PROGRESS_LOSS.head -> where its class is, 'module:name'.
+HEADS = {'gru': 'models.heads.recurrent:ProgressHead', 'steps': 'models.heads.steps:StepProgressHead'}
 
 LONG_ACTIVITY = {'GTCC_PARAMS.delta': 0.2}
 # Recordings of one short action each: few modes to align with, half a sequence as window, nothing to drop.

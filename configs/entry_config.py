@@ -11,7 +11,7 @@ from easydict import EasyDict
 
 from configs.choices import DATASETS
 from configs.generic_config import CONFIG, apply_settings
-from configs.options import Layer, given_options, name_options, training_parser
+from configs.options import Layer, given_options, naming_options, training_parser
 from configs.setting import SAFE_NAME
 from configs.validation import check_consistency, check_key, check_value, check_values, flatten
 from utils.errors import UserError
@@ -52,10 +52,8 @@ def build_config(arguments: argparse.Namespace) -> EasyDict:
     config = copy.deepcopy(CONFIG)
     for _, values in settings_in_order(arguments):
         apply_settings(config, values)
-    try:
+    with naming_options():
         check_consistency(config)
-    except UserError as error:
-        raise UserError(name_options(str(error))) from error
     if not config.PROGRESS_LOSS.enabled and (idle := _head_options(arguments)):
         raise UserError(f'{idle[0]}: there is no progress head to take it; give --progress, too')
     config.EXPERIMENTNAME = experiment_name(config, arguments.message)

@@ -3,6 +3,7 @@
 import argparse
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from configs.setting import Option, Setting
 from configs.settings import SETTINGS, TABLE
 from configs.validation import SET
 from utils.command_line import OneLineParser
+from utils.errors import UserError
 
 # Options of which a run needs one; the help begins with them.
 CHOICES = ('alignment loss', 'encoder', 'dataset')
@@ -39,6 +41,15 @@ def name_options(message: str) -> str:
         return f'{key[0]} ({", ".join(names)})' if names else key[0]
 
     return found + SET + re.sub(r'\b[A-Z][A-Z_]+(?:\.\w+)*', with_options, advice)
+
+
+@contextmanager
+def naming_options() -> Iterator[None]:
+    """Let :func:`name_options` complete the message of a UserError from inside the block."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(name_options(str(error))) from error
 
 
 def training_parser(prog: str) -> argparse.ArgumentParser:

@@ -6,7 +6,8 @@ To add a setting, add an entry; ``make docs`` then updates docs/configuration.md
 from collections.abc import Iterator
 from itertools import chain
 
-from configs.choices import DATASETS, ENCODERS, LOSSES
+from configs.choices import DATASETS, HEADS, LOSSES
+from configs.encoders import ENCODER_ENTRIES
 from configs.setting import (
     BOOL,
     BOUNDED,
@@ -37,7 +38,7 @@ WEIGHT = 'weight of the progress loss'
 
 def _encoder_options() -> tuple[Option, ...]:
     return tuple(Option(encoder.flags, encoder.help, value=name, one_of='encoder')
-                 for name, encoder in ENCODERS.items())
+                 for name, encoder in ENCODER_ENTRIES.items())
 
 
 def _loss_switches() -> Iterator[Setting]:
@@ -90,8 +91,8 @@ TABLE: dict[str, tuple[Setting, ...]] = {
         Setting('OUTPUT_DIMENSIONALITY', 128, SIZE, 'E, dimension of an embedding',
                 option('-od', '--output_dimensions')),
         Setting('CAUSAL', False, BOOL, 'the StackingEncoder sees no frame ahead; the other encoders never do'),
-        Setting('BASEARCH.ARCHITECTURE', None, one_of(*ENCODERS), 'encoder', _encoder_options()),
-        *chain(*(section(f'BASEARCH.{encoder.section}', *encoder.settings) for encoder in ENCODERS.values())),
+        Setting('BASEARCH.ARCHITECTURE', None, one_of(*ENCODER_ENTRIES), 'encoder', _encoder_options()),
+        *chain(*(section(f'BASEARCH.{encoder.section}', *encoder.settings) for encoder in ENCODER_ENTRIES.values())),
         *section(
             'ARCHITECTURE',
             Setting('MCN', False, BOOL, 'multi-head cross-task network', option('--mcn')),
@@ -125,7 +126,7 @@ TABLE: dict[str, tuple[Setting, ...]] = {
         Setting('detach_embeddings', False, BOOL, 'true: the encoder does not learn from progress'),
         Setting('head_learning_rate', None, BOUNDED, "learning rate of the head; null: the encoder's"),
         # The head 'steps' counts from an action's first frame, hence 'dense' sampling.
-        Setting('head', 'gru', one_of('gru', 'steps'),
+        Setting('head', 'gru', one_of(*HEADS),
                 "'steps' recognizes the step and knows how long it lasts; needs 'dense' sampling"),
         Setting('steps', None, LIST, "[task, label] of each step that 'steps' knows; filled in from the annotations"),
         Setting('step_coefficient', 0.5, at_least(0.0), "weight of the step's cross-entropy in the loss of 'steps'"),

@@ -107,8 +107,5 @@ def check_consistency(config: EasyDict) -> None:
     if config.PROGRESS_LOSS.condition_on_step and not config.PROGRESS_LOSS.enabled:
         raise UserError('PROGRESS_LOSS.condition_on_step: there is no head that could take the label'
                         f'{SET}PROGRESS_LOSS.enabled')
-    if config.BASEARCH.ARCHITECTURE == 'identity' and not (config.ARCHITECTURE.MCN or config.PROGRESS_LOSS.enabled):
-        raise UserError('BASEARCH.ARCHITECTURE is identity: nothing is left to train'
-                        f'{SET}ARCHITECTURE.MCN or PROGRESS_LOSS.enabled')
     if config.FREEZE_ENCODER and not config.PROGRESS_LOSS.enabled:
         raise UserError(f'FREEZE_ENCODER: nothing is left to train{SET}PROGRESS_LOSS.enabled')

@@ -1,6 +1,7 @@
 """Progress heads by the name that PROGRESS_LOSS.head has for them; ``base.py`` is their contract."""
 
-from models.heads.recurrent import ProgressHead
-from models.heads.steps import StepProgressHead
+from pkgutil import resolve_name
 
-HEADS = {'gru': ProgressHead, 'steps': StepProgressHead}
+from configs import choices
+
+HEADS = {name: resolve_name(address) for name, address in choices.HEADS.items()}

@@ -191,7 +191,7 @@ def test_name_of_the_run_folder(options, name):
 @pytest.mark.parametrize(('argv', 'expected'), [
     ([], 'required: VERSION'),
     (['1', '--ego', '--tstack'], 'LOSS_TYPE: no alignment loss chosen, expected one; set LOSS_TYPE.GTCC (--gtcc), '),
-    (['1', '--gtcc', '--ego'], 'no encoder chosen, expected one; set BASEARCH.ARCHITECTURE (--temporal_stacking, '),
+    (['1', '--gtcc', '--ego'], 'no encoder chosen, expected one; set BASEARCH.ARCHITECTURE (--tstack, --naive, '),
     (['1', '--gtcc', '--tstack'], 'no dataset chosen, expected one; set DATASET_NAME (--egoprocel, --cmu'),
     ([*CHOICES, '--tcc'], 'not allowed with'), ([*CHOICES, '--coin'], 'not allowed with'),
     ([*CHOICES, '--naive'], 'not allowed with'), ([*CHOICES, '--dataset', 'x'], 'not allowed with'),
@@ -212,7 +212,6 @@ def test_name_of_the_run_folder(options, name):
     ([*CHOICES, *STEPS, *DENSE, '--condition_on_step'], 'the label; set PROGRESS_LOSS.enabled (--progress)'),
     ([*CHOICES, '--config', RECOMMENDED, '--condition_on_step', '--set', 'PROGRESS_LOSS.enabled=false'], 'no head'),
     ([*CHOICES, '--freeze_encoder'], 'nothing is left to train; set PROGRESS_LOSS.enabled (--progress)'),
-    (['1', '--gtcc', '--ego', '--identity'], 'set ARCHITECTURE.MCN (--mcn) or PROGRESS_LOSS.enabled (--progress)'),
     ([*CHOICES, '--identity'], 'not allowed with'),
     ([*CHOICES, '--init_from', ''], "INIT_FROM is '', expected the folder of a run"),
     ([*CHOICES, '--progress_loss', 'l3'], 'invalid choice'), ([*CHOICES, '--re'], 'ambiguous option'),

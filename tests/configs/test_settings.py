@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from configs.choices import DATASETS, ENCODERS, LOSSES
+from configs.choices import DATASETS, HEADS, LOSSES
+from configs.encoders import ENCODER_ENTRIES
 from configs.generic_config import CONFIG
 from configs.options import all_options, name_options, training_parser
 from configs.settings import SECTIONS, SETTINGS, TABLE
@@ -54,8 +55,10 @@ def test_names_options_and_sections_are_unique_and_exist():
 
 def test_choices_are_complete():
     assert list(CONFIG.LOSS_TYPE) == list(LOSSES)
-    assert SETTINGS['BASEARCH.ARCHITECTURE'].kind.choices == tuple(ENCODERS)
-    assert set(CONFIG.BASEARCH) == {'ARCHITECTURE', *(encoder.section for encoder in ENCODERS.values())}
+    assert SETTINGS['BASEARCH.ARCHITECTURE'].kind.choices == tuple(ENCODER_ENTRIES)
+    assert SETTINGS['PROGRESS_LOSS.head'].kind.choices == tuple(HEADS)
+    assert set(CONFIG.BASEARCH) == {'ARCHITECTURE', *(entry.section for entry in ENCODER_ENTRIES.values())}
+    assert {entry.input_setting for entry in ENCODER_ENTRIES.values()} <= set(SETTINGS)
     for dataset in DATASETS.values():
         assert all(check_value(key, value, 'here') == value for key, value in dataset.presets.items())
 

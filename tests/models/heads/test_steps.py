@@ -7,9 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from models.heads.base import EmbeddedRecording
 from models.heads.recurrent import ProgressHead
 from models.heads.step_durations import ActionContext
-from models.heads.steps import SMALLEST_PROGRESS, StepProgressHead
+from models.heads.steps import CONTENT_WEIGHTS, SMALLEST_PROGRESS, StepProgressHead
 from utils.tensorops import Action
 
 WIDTH, HIDDEN = 6, 5
@@ -150,6 +151,35 @@ def test_a_content_head_is_blended_in(weight):
         progress, state = head.step(frame, state, KNOWN[0])
         torch.testing.assert_close(progress, value, rtol=0, atol=1e-5)
     assert state.content is not None
+
+
+def test_calibration_takes_the_weight_of_the_lowest_error():
+    head = trained_head(content_head=True).train()
+    torch.nn.init.normal_(head.content.fc[-2].weight, std=3)
+    recordings = [EmbeddedRecording(task, f'{task}{number}', torch.randn(60, WIDTH), actions)
+                  for task, members in RECORDINGS.items() for number, actions in enumerate(members)]
+
+    def error(weight):
+        head.content_weight.fill_(weight)
+        of_actions = []
+        for recording in recordings:
+            contexts = head.contexts(recording.task, recording.actions)
+            for action, context in zip(recording.actions, contexts, strict=True):
+                found = head.forward_dense(recording.embeddings[action.start:action.end + 1], [context])
+                of_actions.append((found - torch.arange(1, action.length + 1) / action.length).square().mean())
+        return torch.stack(of_actions).mean().item()
+
+    head.eval()
+    errors = [error(weight) for weight in CONTENT_WEIGHTS]
+    best = CONTENT_WEIGHTS[errors.index(min(errors))]
+    head.content_weight.fill_(0.77)
+    head.train().calibrate([recordings[0]._replace(actions=[])], F.mse_loss)
+    assert head.content_weight == pytest.approx(0.77)  # without an action it stays
+    head.calibrate(recordings, F.mse_loss)
+    assert head.content_weight == pytest.approx(best) and head.training and head.calibrates
+    plain = trained_head()
+    plain.calibrate(recordings)
+    assert not plain.calibrates and plain.content_weight is None
 
 
 def test_a_state_can_be_stepped_from_twice():

@@ -1,0 +1,14 @@
+"""Encoders by the name that BASEARCH.ARCHITECTURE has for them; ``base.py`` is their contract."""
+
+from pkgutil import resolve_name
+
+from configs.encoders import ENCODER_ENTRIES
+from models.encoders.base import Encoder
+from models.encoders.identity import IdentityEncoder
+from models.encoders.naive import NaiveEncoder
+from models.encoders.resnet import Resnet50Encoder
+from models.encoders.stacking import StackingEncoder
+
+__all__ = ['ENCODERS', 'Encoder', 'IdentityEncoder', 'NaiveEncoder', 'Resnet50Encoder', 'StackingEncoder']
+
+ENCODERS = {name: resolve_name(entry.network) for name, entry in ENCODER_ENTRIES.items()}
