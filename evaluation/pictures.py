@@ -19,7 +19,7 @@ from utils.tensorops import Action
 RECORDINGS_DRAWN = 4
 PAIRS_DRAWN = 3
 MATRIX_SIDE = 600  # frames of a recording drawn at most, evenly spread: about the pixels that a matrix gets
-BASELINE_COLOURS = ('0.6', 'tab:blue', 'tab:cyan', 'tab:green', 'tab:orange')  # in the order of BASELINES
+BASELINE_COLOURS = ('0.6', 'tab:blue', 'tab:cyan', 'tab:green', 'tab:orange', 'tab:purple', 'tab:pink')  # in order
 
 
 def draw_progress(task: str, recordings: Sequence[tuple[str, Sequence[Action], Sequence[ActionCurves], int]],
@@ -70,7 +70,7 @@ def draw_error_by_length(tasks: Mapping[str, Sequence[ActionCurves]], path: Path
         told = name not in LABEL_FREE
         axes.plot(middles, errors_by_length(list(tasks.values()), name, list(bins)), color=colour, marker='o',
                   markersize=4, linestyle='--' if told else '-',
-                  label=name.replace('_', ' ') + ' (told the step)' * told)
+                  label=name.replace('_', ' ') + (' (given the step)' if told else ''))
     axes.plot(middles, errors_by_length(list(tasks.values()), 'head', list(bins)), color='tab:red', marker='o',
               linewidth=3, label='progress head')
     axes.set_xscale('log', base=2)

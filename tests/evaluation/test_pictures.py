@@ -67,8 +67,9 @@ def test_errors_lie_over_the_lengths_of_actions(tmp_path, figures):
                           'cost $^$': [action('b', 4, head=0.4, average_index=0.3)]}, path)
     panel, = figures[0].axes
     drawn = {line.get_label(): line for line in panel.lines}
-    assert set(drawn) == {'progress head', 'constant', 'average index', 'average index per step (told the step)',
-                          'paced per step (told the step)', 'cumulative distance'}
+    assert set(drawn) == {'progress head', 'constant', 'average index', 'average index per step (given the step)',
+                          'paced per step (given the step)', 'cumulative distance', 'survival',
+                          'survival per step (given the step)'}
     assert list(drawn['progress head'].get_ydata()) == pytest.approx([0.1, 0.3])
     assert list(drawn['average index'].get_ydata()) == pytest.approx([0.5, 0.4])
     assert list(drawn['constant'].get_xdata()) == pytest.approx([1, np.sqrt(4 * 7)])
