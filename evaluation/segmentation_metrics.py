@@ -19,8 +19,7 @@ class Runs(NamedTuple):
     Attributes:
         labels: (S,) of strings.
         starts: (S,), first frames.
-        ends: (S,), one past the last frames; the last frame itself for a run at the end of the recording, see
-            :func:`label_runs`.
+        ends: (S,), one past the last frames.
     """
 
     labels: np.ndarray
@@ -31,13 +30,13 @@ class Runs(NamedTuple):
 def label_runs(labels: np.ndarray) -> Runs:
     """Return the runs of equal labels other than background, in order of time.
 
-    As in the published code, a run that lasts to the end of the recording is one frame short.
+    As in today's published code; older copies of it end a run at the end of the recording one frame early.
 
     Args:
         labels: (T,) of strings, T >= 1.
     """
     starts = np.concatenate([[0], np.flatnonzero(labels[1:] != labels[:-1]) + 1])
-    ends = np.append(starts[1:], len(labels) - 1)
+    ends = np.append(starts[1:], len(labels))
     kept = labels[starts] != BACKGROUND
     return Runs(labels[starts][kept], starts[kept], ends[kept])
 
@@ -129,8 +128,7 @@ def _hits(found: Runs, true: Runs, overlap: float) -> int:
     for label, start, end in zip(*found, strict=True):
         intersection = np.minimum(end, true.ends) - np.maximum(start, true.starts)
         union = np.maximum(end, true.ends) - np.minimum(start, true.starts)
-        # The union is empty only for two runs of one frame at the very end, which the published code calls no hit.
-        ratio = np.where(true.labels == label, intersection / np.maximum(union, 1), 0)
+        ratio = np.where(true.labels == label, intersection / union, 0)
         best = ratio.argmax()
         if ratio[best] >= overlap and free[best]:
             free[best], hits = False, hits + 1

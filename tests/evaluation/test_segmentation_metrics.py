@@ -21,9 +21,9 @@ def labels(text):
     return np.array(['background' if letter == '.' else letter for letter in text])
 
 
-def test_runs_leave_background_out_and_end_one_frame_early_at_the_end():
+def test_runs_leave_background_out():
     runs = label_runs(labels('.aab..b'))
-    assert (runs.labels.tolist(), runs.starts.tolist(), runs.ends.tolist()) == (['a', 'b', 'b'], [1, 3, 6], [3, 4, 6])
+    assert (runs.labels.tolist(), runs.starts.tolist(), runs.ends.tolist()) == (['a', 'b', 'b'], [1, 3, 6], [3, 4, 7])
     assert label_runs(labels('...')).labels.tolist() == []
 
 
@@ -49,12 +49,12 @@ def test_edit_by_hand():
 
 
 def test_f1_by_hand():
-    # True a is 0-3, b is 4-7 (counted 4-6 as it ends the recording). Found: a 0-1, b 2-6.
+    # True a is 0-3, b is 4-7. Found: a 0-1, b 2-7.
     truth, recognized = [labels('aaaabbbb')], [labels('aabbbbbb')]
-    # Overlaps: a 2 / 4, b 3 / 5.
+    # Overlaps: a 2 / 4, b 4 / 6.
     assert segment_f1(recognized, truth, 0.5) == pytest.approx(100)
     assert segment_f1(recognized, truth, 0.55) == pytest.approx(100 * 2 * 1 / 4)
-    assert segment_f1(recognized, truth, 0.65) == 0
+    assert segment_f1(recognized, truth, 0.7) == 0
 
 
 def test_f1_counts_a_true_segment_once_and_pools_recordings():
@@ -77,7 +77,7 @@ def mstcn(recognized, truth, overlap):
                     found.append([label, index, None])
                 last = label
         if last != 'background':
-            found[-1][2] = len(frames) - 1
+            found[-1][2] = len(frames)
         return found
 
     first, second = segments(recognized), segments(truth)
@@ -88,7 +88,7 @@ def mstcn(recognized, truth, overlap):
         table[i + 1, j + 1] = table[i, j] if same else 1 + min(table[i, j], table[i, j + 1], table[i + 1, j])
     hit, true_positives = [False] * len(second), 0
     for label, start, end in first:
-        ratios = [(min(end, e) - max(start, s)) / max(max(end, e) - min(start, s), 1) * (label == name)
+        ratios = [(min(end, e) - max(start, s)) / (max(end, e) - min(start, s)) * (label == name)
                   for name, s, e in second]
         best = int(np.argmax(ratios))
         if ratios[best] >= overlap and not hit[best]:
