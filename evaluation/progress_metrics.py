@@ -107,7 +107,7 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     ranks = np.stack([rankdata(first), rankdata(second)])
     ranks -= ranks.mean(axis=1, keepdims=True)
     norms = np.linalg.norm(ranks, axis=1)
-    return float(ranks[0] @ ranks[1] / norms.prod()) if norms.all() else 0.0
+    return float(np.clip(ranks[0] @ ranks[1] / norms.prod(), -1, 1)) if norms.all() else 0.0
 
 
 @describes('action_progress',
