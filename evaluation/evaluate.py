@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ from evaluation.alignment_metrics import (
     path_lengths,
 )
 from evaluation.baselines import ProgressBaselines
+from evaluation.head_tables import HeadTables, TaskPart, head_tables
+from evaluation.intervals import TENTHS_TABLE, with_mean_tenths
 from evaluation.phase_metrics import frame_labels, majority_accuracy, phase_classification, phase_progression
 from evaluation.pictures import draw_alignments, draw_error_by_length, draw_progress
 from evaluation.progress_metrics import PROGRESS_TABLE, ActionCurves, action_progress_row, errors_by_step, skill
@@ -51,6 +53,8 @@ class Evaluation:
         tables: name of the metric -> rows, the last one MEAN.
         steps: task -> errors by step, from ``errors_by_step``; empty without a progress head.
         config: configuration of the run.
+        missing: tables that are left out -> what the head does not do, as the rest of a sentence.
+        tenths: coverage and width of intervals by task and tenth of progress; empty if the head predicts none.
     """
 
     checkpoint: str
@@ -60,6 +64,8 @@ class Evaluation:
     tables: dict[str, list[Row]]
     steps: dict[str, list[Row]]
     config: EasyDict
+    missing: dict[str, str] = field(default_factory=dict)
+    tenths: list[Row] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -108,10 +114,24 @@ def evaluate_checkpoint(run: RunFolder, checkpoint_type: str, device: torch.devi
     model, config, checkpoint = load_model(path, device)
     parts, reading = _load_parts(config, run)
     folder = results_folder(run.path, config, path.stem)
-    tables, steps = _evaluate_tasks(model, config, parts, reading, folder, device, with_alignments)
-    for name, rows in tables.items():
-        write_table(rows, folder / f'{name}.csv')
-    return Evaluation(path.stem, checkpoint['epoch'], model.lookahead, folder, tables, steps, config)
+    tables, steps, of_head = _evaluate_tasks(model, config, parts, reading, folder, device, with_alignments)
+    evaluation = Evaluation(path.stem, checkpoint['epoch'], model.lookahead, folder, tables, steps, config,
+                            of_head.missing, of_head.tenths)
+    write_tables(evaluation)
+    return evaluation
+
+
+def write_tables(evaluation: Evaluation) -> None:
+    """Write the tables into the evaluation's folder, and remove those of an earlier evaluation that it lacks."""
+    for name in evaluation.missing:
+        (evaluation.folder / f'{name}.csv').unlink(missing_ok=True)
+    for name, rows in evaluation.tables.items():
+        write_table(rows, evaluation.folder / f'{name}.csv')
+    tenths = evaluation.folder / f'{TENTHS_TABLE}.csv'
+    if evaluation.tenths:
+        write_table(with_mean_tenths(evaluation.tenths), tenths)
+    else:
+        tenths.unlink(missing_ok=True)
 
 
 def results_folder(root: Path, config: EasyDict, checkpoint: str) -> Path:
@@ -142,11 +162,17 @@ def _load_parts(config: EasyDict, run: RunFolder) -> tuple[dict[str, dict[str, l
 
 
 def _evaluate_tasks(model: nn.Module, config: EasyDict, parts: Mapping, reading: Mapping, folder: Path,
-                    device: torch.device, with_alignments: bool) -> tuple[dict[str, list[Row]], dict[str, list[Row]]]:
-    """Compute tables and errors by step, task by task (one task's embeddings are in memory at a time), and draw."""
+                    device: torch.device, with_alignments: bool
+                    ) -> tuple[dict[str, list[Row]], dict[str, list[Row]], HeadTables]:
+    """Compute tables and errors by step, task by task (one task's embeddings are in memory at a time), and draw.
+
+    Returns:
+        Tables, errors by step, and what the tables of the head lack (its rows are in the tables).
+    """
     rows: dict[str, list[Row]] = defaultdict(list)
     curves: dict[str, list[ActionCurves]] = {}
     steps: dict[str, list[Row]] = {}
+    of_head = HeadTables()
     tasks = [task for task, test in parts['test'].items() if test]
     for task in tqdm(tasks, desc='evaluating', unit='task', leave=False, disable=None):
         train, test = (embed(model, parts[part][task], reading, config.BACKGROUND_LABELS, device)
@@ -167,10 +193,25 @@ def _evaluate_tasks(model: nn.Module, config: EasyDict, parts: Mapping, reading:
         curves[task] = [curve for recording in by_recording for curve in recording]
         rows[PROGRESS_TABLE].append({'task': task, **action_progress_row(curves[task])})
         steps[task] = errors_by_step(_group_by_step(test.actions, by_recording))
+        _add_head_tables(head_tables(model.progress_head, _part(task, train), _part(task, test), device), task, rows,
+                         of_head)
         _draw_task(task, test, by_recording, folder / f'progress_{task}.png')
     if curves:
         draw_error_by_length(curves, folder / 'mae_by_length.png')
-    return finish_tables(rows), steps
+    return finish_tables(rows), steps, of_head
+
+
+def _part(task: str, embedded: EmbeddedTask) -> TaskPart:
+    return TaskPart(task, [recording.handle for recording in embedded.recordings], embedded.embeddings,
+                    embedded.actions)
+
+
+def _add_head_tables(found: HeadTables, task: str, rows: dict[str, list[Row]], of_head: HeadTables) -> None:
+    """Add the rows of a task to the tables, and what they lack to that of the tasks before."""
+    for name, row in found.rows.items():
+        rows[name].append({'task': task, **row})
+    of_head.tenths.extend({'task': task, **row} for row in found.tenths)
+    of_head.missing.update(found.missing)
 
 
 def alignment_rows(train: EmbeddedTask, test: EmbeddedTask) -> dict[str, dict[str, float]]:

@@ -28,6 +28,7 @@ from utils.tables import Row
 from utils.tensorops import Action
 
 Kinds = dict[str, list[Intervals]]
+HEAD_TABLES = (UNSEGMENTED_TABLE, OVERALL_TABLE, INTERVALS_TABLE, CONTRAST_TABLE)
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class HeadTables:
     Attributes:
         rows: name of the table -> row, except the task's name.
         tenths: intervals by tenth of progress, empty without intervals.
-        missing: name of the table that was left out -> what the head does not offer.
+        missing: name of a table that is left out -> what the head does not do, as the rest of a sentence.
     """
 
     rows: dict[str, Row] = field(default_factory=dict)
@@ -76,19 +77,19 @@ def head_tables(head: nn.Module, train: TaskPart, test: TaskPart, device: torch.
     tables.rows[CONTRAST_TABLE] = _contrast(head, test, device)
     answers = filter_answers(head, test, device)
     if answers is None:
-        tables.missing[UNSEGMENTED_TABLE] = 'it does not infer where actions start and end'
+        tables.missing[UNSEGMENTED_TABLE] = 'does not infer where actions start and end'
     else:
         tables.rows[UNSEGMENTED_TABLE] = _unsegmented(answers, train, test)
     if answers is not None and ('overall' in answers[0] or 'overall_remaining' in answers[0]):
         tables.rows[OVERALL_TABLE] = _overall(answers, train)
     else:
-        tables.missing[OVERALL_TABLE] = 'it does not predict the progress of whole recordings'
+        tables.missing[OVERALL_TABLE] = 'does not predict the progress of whole recordings'
     intervals = _intervals(head, answers, train, test, device)
     if any(intervals):
         tables.rows[INTERVALS_TABLE] = interval_row(intervals)
         tables.tenths.extend(interval_rows_by_tenth(intervals))
     else:
-        tables.missing[INTERVALS_TABLE] = 'it does not predict intervals'
+        tables.missing[INTERVALS_TABLE] = 'does not predict intervals'
     return tables
 
 

@@ -1,11 +1,13 @@
 """Whether 90 % intervals hold the truth in 90 % of frames, and how wide they are."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from evaluation.columns import describe
+from utils.tables import MEAN, Row
 
 INTERVALS_TABLE = 'intervals'
 TENTHS_TABLE = 'intervals_by_tenth'
@@ -113,6 +115,17 @@ def interval_rows_by_tenth(recordings: Sequence[Mapping[str, Sequence[Intervals]
             row[f'{kind}_width'] = float((pooled.high - pooled.low)[inside].mean()) if inside.any() else float('nan')
         rows.append(row)
     return rows
+
+
+def with_mean_tenths(rows: Sequence[Row]) -> list[Row]:
+    """Append ten rows ``MEAN``: the mean of each column over the tasks that have a value in a tenth, frames summed."""
+    means = []
+    for tenth in range(1, 11):
+        same = [row for row in rows if row['tenth'] == tenth]
+        columns = {column: [row[column] for row in same if not math.isnan(row[column])] for column in list(same[0])[3:]}
+        means.append({'task': MEAN, 'tenth': tenth, 'num_frames': sum(row['num_frames'] for row in same),
+                      **{column: float(np.mean(values)) if values else math.nan for column, values in columns.items()}})
+    return [*rows, *means]
 
 
 def _kinds(recordings: Sequence[Mapping[str, Sequence[Intervals]]]) -> list[str]:

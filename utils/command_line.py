@@ -4,11 +4,12 @@ import argparse
 import random
 import sys
 from collections.abc import Callable
-from typing import NoReturn
-
-import torch
+from typing import TYPE_CHECKING, NoReturn
 
 from utils.errors import StoppedError, UserError, first_line
+
+if TYPE_CHECKING:
+    import torch
 
 USER_ERROR_STATUS, INTERRUPT_STATUS = 2, 130
 
@@ -45,12 +46,14 @@ def run_command(command: Callable[[], None]) -> int:
     return 0
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str) -> 'torch.device':
     """Return the device of ``--device``; 'auto' takes a GPU where there is one.
 
     Raises:
         UserError: no such device.
     """
+    import torch  # seconds, which a help text does not need
+
     if name == 'auto':
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     try:
@@ -66,5 +69,7 @@ def choose_device(name: str) -> torch.device:
 
 def seed_everything(seed: int) -> None:
     """Seed ``random`` and torch."""
+    import torch
+
     random.seed(seed)
     torch.manual_seed(seed)

@@ -57,7 +57,8 @@ class Page(HTMLParser):
 def progress_row(**values):
     return {'mae': 0.1, 'baseline_constant': 0.25, 'baseline_average_index': 0.2,
             'baseline_average_index_per_step': 0.05, 'baseline_paced_per_step': 0.15,
-            'baseline_cumulative_distance': 0.3, 'skill': 0.5, **values}
+            'baseline_cumulative_distance': 0.3, 'baseline_survival': 0.2, 'baseline_survival_per_step': 0.1,
+            'skill': 0.5, **values}
 
 
 @pytest.fixture
