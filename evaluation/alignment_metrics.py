@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from evaluation.columns import describes
+from evaluation.rank_statistics import kendall_tau_b
 from losses.pairs import euclidean_distances
 from utils.tensorops import Action, get_cumulative_distance
 
@@ -49,14 +50,6 @@ def nearest_frames(embedding: Tensor, other: Tensor) -> np.ndarray:
     return euclidean_distances(embedding, other).argmin(dim=1).cpu().numpy()
 
 
-def _tau(first: np.ndarray, second: np.ndarray) -> float:
-    """Return Kendall's tau-b of two sequences (n,), 0 if one of them is constant."""
-    from scipy.stats import kendalltau  # slow to import, and not needed to print a help text
-
-    tau = kendalltau(first, second).statistic
-    return 0.0 if np.isnan(tau) else float(tau)
-
-
 @describes('kendalls_tau',
            kendalls_tau=('higher', 'whether nearest neighbors in another recording keep the order of time: 1 if time '
                                    'runs alike, 0 by chance'))
@@ -76,7 +69,7 @@ def kendalls_tau(embeddings: Sequence[Tensor]) -> float:
     """
     values = []
     for first, second in itertools.permutations(embeddings, 2):
-        values.append(_tau(np.arange(len(first)), nearest_frames(first, second)))
+        values.append(kendall_tau_b(np.arange(len(first)), nearest_frames(first, second)))
     return float(np.mean(values)) if values else float('nan')
 
 
@@ -111,7 +104,7 @@ def kendalls_tau_wild(embeddings: Sequence[Tensor], actions: Sequence[Sequence[A
         partners = np.floor(partners + 0.5)
         if len(np.unique(partners)) > 1:
             nearest = nearest_frames(embeddings[first][frames], embeddings[second])
-            values.append(_tau(partners, nearest))
+            values.append(kendall_tau_b(partners, nearest))
     return float(np.mean(values)) if values else float('nan')
 
 

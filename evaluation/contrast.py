@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from evaluation.columns import describes
-from evaluation.progress_metrics import rank_correlation
+from evaluation.rank_statistics import spearman_correlation
 
 CONTRAST_TABLE = 'contrast'
 SHORTEST = 4  # frames of an action that is played differently
@@ -75,7 +75,7 @@ def contrast_row(segments: Sequence[Tensor], contexts: Sequence, forward_dense: 
         'final_frozen': _final(on_frozen),
         'freeze_change': float(np.mean([np.ptp(progress[stretch]) for progress, stretch
                                         in zip(on_frozen, stretches, strict=True)])),
-        'reversed_spearman': float(np.mean([rank_correlation(progress, np.arange(len(progress)))
+        'reversed_spearman': float(np.mean([spearman_correlation(progress, np.arange(len(progress)))
                                             for progress in on_reversed])),
     }
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from evaluation.baselines import BASELINES, LABEL_FREE
 from evaluation.columns import describes
+from evaluation.rank_statistics import spearman_correlation
 
 PROGRESS_TABLE = 'action_progress'  # absent where a run has no progress head
 # Names of the classes of action lengths -> shortest and longest, frames.
@@ -97,17 +98,7 @@ def spearman(curves: Sequence[ActionCurves]) -> float:
     A constant curve scores 0; actions of one frame have none.
     """
     return _over_recordings([curve for curve in curves if len(curve.true) > 1],
-                            lambda curve: np.array([rank_correlation(curve.predicted['head'], curve.true)]))
-
-
-def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Return Spearman's rank correlation of two sequences (n,), n >= 2; 0 if one of them is constant."""
-    from scipy.stats import rankdata  # slow to import, and not needed to print a help text
-
-    ranks = np.stack([rankdata(first), rankdata(second)])
-    ranks -= ranks.mean(axis=1, keepdims=True)
-    norms = np.linalg.norm(ranks, axis=1)
-    return float(np.clip(ranks[0] @ ranks[1] / norms.prod(), -1, 1)) if norms.all() else 0.0
+                            lambda curve: np.array([spearman_correlation(curve.predicted['head'], curve.true)]))
 
 
 @describes('action_progress',
