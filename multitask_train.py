@@ -9,7 +9,7 @@ from easydict import EasyDict
 
 from configs.paths import environment_path
 from recordings.from_config import load_dataset
-from training.distributed import ALONE, Processes
+from training.distributed import SINGLE_PROCESS, World
 from training.run import check_init_from, check_start, choose_run_splits, run_training_command, train_run
 from utils.run_folder import MULTI_TASK, RunFolder
 
@@ -19,15 +19,15 @@ def run_folder_of(config: EasyDict) -> Path:
     return environment_path('OUTPUT_PATH') / MULTI_TASK / config.EXPERIMENTNAME
 
 
-def train(config: EasyDict, arguments: argparse.Namespace, processes: Processes = ALONE) -> None:
+def train(config: EasyDict, arguments: argparse.Namespace, world: World = SINGLE_PROCESS) -> None:
     """Train one model on all tasks; arguments and errors as in :func:`training.run.train_run`."""
     run_path = run_folder_of(config)
-    if processes.first or arguments.resume:
+    if world.first or arguments.resume:
         check_start(run_path, arguments)
     check_init_from(config, run_path, arguments)
     recordings = load_dataset(config)
     splits = choose_run_splits(config, recordings, arguments, RunFolder(run_path).splits)
-    train_run(config, run_path, recordings, splits, arguments, processes)
+    train_run(config, run_path, recordings, splits, arguments, world)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,10 +10,11 @@ from pathlib import Path
 from easydict import EasyDict
 
 from configs.paths import environment_path
+from models.build import head_class
 from recordings.from_config import list_all_actions, load_dataset, split_recordings
 from recordings.json_dataset import RecordingsByTask
 from recordings.splits import Splits, load_run_splits
-from training.distributed import ALONE, Processes
+from training.distributed import SINGLE_PROCESS, World
 from training.interrupt import StopRequest, stop_on_signals
 from training.run import check_init_from, choose_run_splits, has_begun, run_training_command, train_run
 from utils.errors import UserError
@@ -34,7 +35,7 @@ def run_paths(config: EasyDict) -> list[Path]:
     return [folder.path / task for task in load_run_splits(folder.splits)] if folder.splits.exists() else []
 
 
-def train(config: EasyDict, arguments: argparse.Namespace, processes: Processes = ALONE) -> None:
+def train(config: EasyDict, arguments: argparse.Namespace, world: World = SINGLE_PROCESS) -> None:
     """Train one model for each task, one after the other; with --resume, finished ones are left as they are.
 
     Arguments and errors as in :func:`training.run.train_run`.
@@ -42,7 +43,7 @@ def train(config: EasyDict, arguments: argparse.Namespace, processes: Processes 
     folder, config.MULTITASK = folder_of(config), False
     if arguments.resume and not folder.splits.exists():
         raise UserError(f'--resume: {folder.splits} does not exist; start the runs without --resume')
-    if processes.first and not arguments.resume:
+    if world.first and not arguments.resume:
         check_run_folder(folder.path, overwrite=arguments.overwrite)
     check_init_from(config, folder.path, arguments)
     recordings = load_dataset(config)
@@ -53,7 +54,7 @@ def train(config: EasyDict, arguments: argparse.Namespace, processes: Processes 
     def begin() -> None:
         create_single_task_folder(folder.path, splits, overwrite=arguments.overwrite)
 
-    with stop_on_signals(StopRequest(processes.largest, announce=processes.first)) as stop:
+    with stop_on_signals(StopRequest(world.largest, announce=world.first)) as stop:
         for number, task in enumerate(splits, 1):
             stop.check()
             LOGGER.info('task %d of %d: %s', number, len(splits), task)
@@ -63,15 +64,15 @@ def train(config: EasyDict, arguments: argparse.Namespace, processes: Processes 
                                             'overwrite': arguments.resume and not begun})
             # The first task replaces the earlier runs, once nothing is wrong with it.
             train_run(copy.deepcopy(config), folder.path / task, RecordingsByTask({task: recordings[task]}),
-                      {task: splits[task]}, options, processes, stop,
+                      {task: splits[task]}, options, world, stop,
                       before_writing=begin if number == 1 and not arguments.resume else None)
     if not arguments.dry_run:
         LOGGER.info('all tasks done; evaluate them together with: python eval.py -f %s', folder.path)
 
 
 def _trainable(config: EasyDict, recordings: RecordingsByTask, splits: Splits) -> Splits:
-    """Return the split without the tasks that a head of steps could learn nothing from."""
-    if not (config.PROGRESS_LOSS.enabled and config.PROGRESS_LOSS.step_durations):
+    """Return the split without the tasks whose progress head could not be built: there is no action to learn from."""
+    if not (config.PROGRESS_LOSS.enabled and head_class(config).NEEDS_ACTIONS):
         return splits
     actions = list_all_actions(split_recordings(recordings, splits)['train'], config.BACKGROUND_LABELS)
     idle = [task for task in splits if not any(actions[task])]

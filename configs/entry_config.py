@@ -127,7 +127,7 @@ def _add_progress(parser: argparse.ArgumentParser) -> None:
                         help='weight that rises over the epochs')
     group.add_argument('--progress_pooling', choices=['gru', 'mean'], help='how the head reads an action')
     group.add_argument('--condition_on_step', action='store_true', default=None,
-                       help='give the step label to a head with PROGRESS_LOSS.step_durations')
+                       help="give the step label to the head; needs PROGRESS_LOSS.head 'steps'")
 
 
 def build_config(arguments: argparse.Namespace) -> EasyDict:
@@ -269,29 +269,14 @@ def _check_choices(config: EasyDict) -> None:
     if config.DATASET_NAME is None:
         raise UserError(f'dataset: none chosen, expected --dataset NAME or one of '
                         f'{" ".join(spellings[0] for spellings in DATASET_FLAGS.values())}')
-    _check_step_head(config.PROGRESS_LOSS)
+    if config.PROGRESS_LOSS.condition_on_step and not config.PROGRESS_LOSS.enabled:
+        raise UserError('PROGRESS_LOSS.condition_on_step: there is no head to give the label to; give --progress, too')
     if config.BASEARCH.ARCHITECTURE == 'identity' and not (config.ARCHITECTURE.MCN or config.PROGRESS_LOSS.enabled):
         raise UserError('--identity: nothing is left to train; give --mcn or --progress, too')
     if config.FREEZE_ENCODER and not config.PROGRESS_LOSS.enabled:
         raise UserError('--freeze_encoder: nothing is left to train; give --progress, too')
     if not SAFE_NAME.fullmatch(config.DATASET_NAME):
         raise UserError(f'--dataset {config.DATASET_NAME!r}: expected a name of letters, digits, ".", "_" and "-"')
-
-
-def _check_step_head(progress: EasyDict) -> None:
-    """Refuse settings of the progress head that contradict each other."""
-    if progress.step_durations and (progress.sampling != 'dense' or not progress.use_gru):
-        raise UserError(f"PROGRESS_LOSS.step_durations: sampling is {progress.sampling!r} and use_gru "
-                        f"{progress.use_gru}, expected 'dense' and True: the head counts from an action's first frame; "
-                        'give --progress_sampling dense, or set step_durations to false')
-    if progress.content_head and not progress.step_durations:
-        raise UserError('PROGRESS_LOSS.content_head: stands beside a head that knows durations; set '
-                        'PROGRESS_LOSS.step_durations, too')
-    if progress.condition_on_step and not progress.step_durations:
-        raise UserError('PROGRESS_LOSS.condition_on_step: the head knows no steps; set PROGRESS_LOSS.step_durations, '
-                        'too')
-    if progress.condition_on_step and not progress.enabled:
-        raise UserError('PROGRESS_LOSS.condition_on_step: there is no head to give the label to; give --progress, too')
 
 
 def experiment_name(config: EasyDict, message: str | None) -> str:

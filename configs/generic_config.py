@@ -108,6 +108,9 @@ CONFIG.PROGRESS_LOSS = EasyDict({
     'coefficient': 0.1,  # lambda, weight of the progress loss where the curriculum is off, >= 0
     'loss_type': 'l1',  # 'l1' or 'l2'
     'min_segment_len': 3,  # frames in a sampled segment at least ('segment' sampling), >= 1
+    # 'gru': the plan's head. 'steps': recognizes the step, knows how long it lasts, and corrects by content; needs
+    # 'dense' sampling, see docs/progress_head.md.
+    'head': 'gru',
     'hidden_dim': 64,  # width of the head's hidden state
     'use_gru': True,  # GRU over the segment (True) or mean pooling (False)
     'lambda_curriculum': {
@@ -120,11 +123,7 @@ CONFIG.PROGRESS_LOSS = EasyDict({
     'normalize_embeddings': True,  # LayerNorm without parameters before the head
     'detach_embeddings': False,  # True: the encoder does not learn from progress
     'head_learning_rate': None,  # learning rate of the head; None: the encoder's
-    # A head that recognises the step, knows how long it lasts, and corrects by content; needs 'dense' sampling. The
-    # durations brought a prototype from MAE 0.173 to 0.110 (utkinect) and from 0.127 to 0.094 (cook_opti_left), see
-    # docs/progress_head.md.
-    'step_durations': False,
-    'steps': None,  # [task, label] of every step that such a head knows; filled in from the training recordings
+    'steps': None,  # [task, label] of every step that the head 'steps' knows; filled in from the training recordings
     # Weight of the cross-entropy of the recognised step in the progress loss, >= 0; brought 0.028 for 0.040 on the demo
     # dataset, and an area error of 0.029 for 0.113.
     'step_coefficient': 0.5,

@@ -71,6 +71,7 @@ CHECKS: dict[str, Check] = {
     'VAVA_PARAMS.maxIter': _at_least(2), 'VAVA_PARAMS.lambda1': _at_least(0), 'VAVA_PARAMS.lambda2': POSITIVE,
     'VAVA_PARAMS.gamma': _at_least(0), 'VAVA_PARAMS.zeta': POSITIVE, 'VAVA_PARAMS.delta': BOUNDED,
     'PROGRESS_LOSS.coefficient': _at_least(0), 'PROGRESS_LOSS.loss_type': _choice('l1', 'l2'),
+    'PROGRESS_LOSS.head': _choice('gru', 'steps'),
     'PROGRESS_LOSS.min_segment_len': _at_least(1), 'PROGRESS_LOSS.hidden_dim': SIZE,
     'PROGRESS_LOSS.lambda_curriculum.start': _at_least(0), 'PROGRESS_LOSS.lambda_curriculum.end': _at_least(0),
     'PROGRESS_LOSS.samples_per_video': _at_least(1),

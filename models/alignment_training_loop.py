@@ -1,26 +1,25 @@
-"""The public face of training: the loop over epochs, and what it is made of.
+"""The training loop: per epoch train, fit, calibrate, validate, record, save.
 
 ``run_validation_epoch`` and ``plot_dual_losses`` can be imported from here.
 """
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from recordings.json_dataset import merge_loaders
-from training.distributed import ALONE, Processes, SharedValidation
-from training.epoch import SkippedSteps, run_training_epoch, run_validation_epoch
+from training.distributed import SINGLE_PROCESS, World
+from training.epoch import run_validation_epoch, train_epoch
+from training.head_stages import calibrate_head, fit_head
 from training.history import History, total_of
 from training.interrupt import StopRequest
 from training.report import RunReport
-from training.resume import LAST_NAME, RunState, random_states, resume_run
-from training.step import LossModule, MeanNorms, build_optimizer
-from training.tensorboard import TensorBoardCurves
+from training.resume import LAST_NAME, random_states
+from training.trainer import Trainer
 from utils.ckpt_save import BEST_NAMES, ckpt_save, to_plain
 from utils.files import remove_leftovers
 from utils.logging import get_logger
@@ -40,7 +39,7 @@ def alignment_training_loop(model: nn.Module, train_dl_dict: Mapping[str, DataLo
                             val_dl_dict: Mapping[str, DataLoader] | None = None, *,
                             device: torch.device | str = 'cpu', resume: bool = False,
                             stop: StopRequest | None = None, report: RunReport | None = None,
-                            processes: Processes = ALONE) -> History:
+                            world: World = SINGLE_PROCESS) -> History:
     """Train a model, and keep the checkpoints with the lowest total and the lowest alignment loss.
 
     Args:
@@ -52,9 +51,9 @@ def alignment_training_loop(model: nn.Module, train_dl_dict: Mapping[str, DataLo
         val_dl_dict: task -> validation loader; without any, the training means select.
         device: where to compute.
         resume: go on from ``ckpt/last.pt``.
-        stop: asked after each step, and before each epoch, whether to stop there.
+        stop: asked after each optimizer step, and before each epoch, whether to stop there.
         report: what is logged at the end; None: steps and memory alone.
-        processes: of the run; the first of them writes the files.
+        world: the processes of the run; the first of them writes the files.
 
     Returns:
         The losses of every epoch.
@@ -63,69 +62,46 @@ def alignment_training_loop(model: nn.Module, train_dl_dict: Mapping[str, DataLo
         UserError: too many steps were not finite, or a file cannot be written.
         StoppedError: a signal asked the run to stop; ``ckpt/last.pt`` holds the last whole epoch.
     """
-    folder = RunFolder(Path(foldername))
-    if processes.first:
-        folder.checkpoints.mkdir(parents=True, exist_ok=True)
-    model.to(device)
-    optimizer = build_optimizer(model, CONFIG.LEARNING_RATE, CONFIG.PROGRESS_LOSS.head_learning_rate,
-                                CONFIG.WEIGHT_DECAY)
-    state = RunState()
-    if resume:
-        state = resume_run(folder.checkpoints / LAST_NAME, model, optimizer, CONFIG, device, processes)
-        if processes.first:
-            _tidy_up(folder, state.history, done=state.epochs_done == CONFIG.NUM_EPOCHS)
-    else:
-        processes.seed(CONFIG.SEED)
-    module = processes.wrap(LossModule(model, loss_fn, amp=CONFIG.AMP))
-    loader = merge_loaders(train_dl_dict, CONFIG.BATCH_SIZE, seed=CONFIG.SEED, workers=CONFIG.WORKERS,
-                           rank=processes.rank, processes=processes.count)
-    shared = SharedValidation(processes)
-    skipped = SkippedSteps(CONFIG.MAX_SKIPPED_STEPS, state.skipped_steps, processes.gather)
-    report = report or RunReport()
-    report.steps = state.steps
+    trainer = Trainer(model, loss_fn, CONFIG, RunFolder(Path(foldername)), train_dl_dict, val_dl_dict or {},
+                      device=device, world=world, stop=stop or StopRequest(), resume=resume, report=report)
+    _prepare_folder(trainer)
     if not val_dl_dict:
         LOGGER.info('no validation recordings: the training losses select the best checkpoints')
-    curves = TensorBoardCurves(folder.path if CONFIG.TENSORBOARD and processes.first else None, state.epochs_done)
-    for epoch in range(state.epochs_done, CONFIG.NUM_EPOCHS):
-        if stop:
-            stop.check()
-        started, norms = time.monotonic(), MeanNorms()
-        train = run_training_epoch(module, optimizer, loader, epoch, CONFIG, device=device, skipped=skipped,
-                                   stop=stop, report=report, processes=processes, gradient_norms=norms)
-        val = run_validation_epoch(model, val_dl_dict or {}, loss_fn, epoch, CONFIG, device=device, shared=shared)
-        row = _finish_epoch(state, epoch, train, val, time.monotonic() - started, CONFIG)
-        curves.add(row, {group['name']: group['lr'] for group in optimizer.param_groups}, norms.means())
-        state.skipped_steps, state.steps = skipped.count, report.steps
-        random = processes.gather(random_states())
-        if processes.first:
-            _save_checkpoints(model, optimizer, state, random, _selection_losses(train, val, CONFIG), folder, CONFIG)
-            _write_history(state.history, folder, last=state.epochs_done == CONFIG.NUM_EPOCHS)
-    curves.close()
-    report.log(skipped.count, processes.gather)
-    return state.history
+    for epoch in range(trainer.state.epochs_done, CONFIG.NUM_EPOCHS):
+        trainer.stop.check()
+        started = time.monotonic()
+        train = train_epoch(trainer, epoch)
+        fit_head(trainer)
+        calibrate_head(trainer)
+        val = run_validation_epoch(model, trainer.val_loaders, loss_fn, epoch, CONFIG, device=device,
+                                   shared=trainer.shared_validation)
+        _record(trainer, epoch, train, val, time.monotonic() - started)
+        _save(trainer, _selection_losses(train, val, CONFIG))
+    trainer.monitor.close()
+    return trainer.state.history
 
 
-def _tidy_up(folder: RunFolder, history: History, *, done: bool) -> None:
-    """Remove half-written files of a killed run, and write the losses that it had saved but not written."""
-    remove_leftovers(folder.checkpoints)
-    remove_leftovers(folder.path)
-    _write_history(history, folder, last=done)
+def _prepare_folder(trainer: Trainer) -> None:
+    """Make the folder of checkpoints; of a killed run, remove half-written files and write the losses that it saved."""
+    folder, state = trainer.folder, trainer.state
+    if not trainer.world.first:
+        return
+    folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    if state.epochs_done:
+        remove_leftovers(folder.checkpoints)
+        remove_leftovers(folder.path)
+        _write_history(state.history, folder, last=state.epochs_done == trainer.config.NUM_EPOCHS)
 
 
-def _finish_epoch(state: RunState, epoch: int, train: Mapping[str, Tensor], val: Mapping[str, Tensor],
-                  seconds: float, config: Mapping) -> dict:
-    """Enter an epoch into the history, log it in one line, and return its row."""
-    enabled = config.PROGRESS_LOSS.enabled
-    weight = get_progress_lambda(epoch, config.NUM_EPOCHS, config.PROGRESS_LOSS) if enabled else None
+def _record(trainer: Trainer, epoch: int, train: Mapping[str, Tensor], val: Mapping[str, Tensor],
+            seconds: float) -> None:
+    """Add the losses of an epoch (counted from 0) to the history, and show them."""
+    config, state = trainer.config, trainer.state
+    weight = (get_progress_lambda(epoch, config.NUM_EPOCHS, config.PROGRESS_LOSS) if config.PROGRESS_LOSS.enabled
+              else None)
     row = state.history.add(epoch + 1, weight, train, val, seconds)
     state.epochs_done = epoch + 1
-    losses = [f'{part} ' + ' '.join(f'{name}_loss {row[f"{part}_{name}"]:.5g}'
-                                    for name in ('total', 'alignment', 'progress')
-                                    if row[f'{part}_{name}'] is not None)
-              for part, means in (('train', train), ('val', val)) if means]
-    shown_weight = f' | lambda {weight:.4f}' if enabled else ''
-    LOGGER.info('epoch %d/%d%s | %s | %.1f s', epoch + 1, config.NUM_EPOCHS, shown_weight, ' | '.join(losses), seconds)
-    return row
+    trainer.monitor.epoch(row, trainer.optimizer)
 
 
 def _selection_losses(train: Mapping[str, Tensor], val: Mapping[str, Tensor], config: Mapping) -> dict[str, float]:
@@ -141,12 +117,23 @@ def _selection_losses(train: Mapping[str, Tensor], val: Mapping[str, Tensor], co
     return {'combined': float(total_of(means, weight)), 'alignment': float(means['alignment_loss'])}
 
 
-def _save_checkpoints(model: nn.Module, optimizer: torch.optim.Optimizer, state: RunState,
-                      random: Sequence[Mapping], losses: Mapping[str, float], folder: RunFolder,
-                      config: Mapping) -> None:
-    """Write the best checkpoints that this epoch improves, its own where it is due, and the one to go on from."""
+def _save(trainer: Trainer, losses: Mapping[str, float]) -> None:
+    """Write the checkpoints of an epoch and the table of losses; all processes have to call it.
+
+    The best checkpoints that the epoch improves, its own if it is due, and the one to go on from.
+
+    Args:
+        trainer: of the run.
+        losses: that the best checkpoints are chosen by, from :func:`_selection_losses`.
+    """
+    config, state, folder = trainer.config, trainer.state, trainer.folder
+    random = trainer.world.all_gather(random_states())
+    if not trainer.world.first:
+        return
+
     def save(name: str, loss: float, **more: object) -> None:
-        ckpt_save(model, optimizer, state.epochs_done, loss, folder.checkpoints / name, to_plain(config), **more)
+        ckpt_save(trainer.model, trainer.optimizer, state.epochs_done, loss, folder.checkpoints / name,
+                  to_plain(config), **more)
 
     for kind, name in BEST_NAMES.items():
         if losses[kind] < state.best[kind]:
@@ -156,6 +143,7 @@ def _save_checkpoints(model: nn.Module, optimizer: torch.optim.Optimizer, state:
     if state.epochs_done % EPOCH_INTERVAL == 0 or state.epochs_done > config.NUM_EPOCHS - LAST_EPOCHS_KEPT:
         save(f'epoch-{state.epochs_done}.pt', losses['combined'])
     save(LAST_NAME, losses['combined'], **state.as_entries(random))
+    _write_history(state.history, folder, last=state.epochs_done == config.NUM_EPOCHS)
 
 
 def _write_history(history: History, folder: RunFolder, *, last: bool) -> None:

@@ -1,15 +1,17 @@
 """Configuration -> model: the one place that knows both, for training and for loading."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 
 from torch import nn
 
 from configs.generic_config import CONFIG
 from models.encoders import IdentityEncoder, NaiveEncoder, Resnet50Encoder, StackingEncoder
+from models.heads import HEADS
+from models.heads.base import ActionsByTask, ProgressHeadBase
 from models.model_multiprong import MultiProngAttDropoutModel, SingleEncoderModel
 from utils.errors import UserError
 from utils.logging import get_logger
-from utils.tensorops import Action
 
 LOGGER = get_logger(__name__)
 # Name of the encoder -> its class, its section under CONFIG.BASEARCH, and the name of its input width there.
@@ -20,7 +22,6 @@ ENCODERS = {
     'identity': (IdentityEncoder, 'IDENTITY_ARCH', 'input_dimensions'),
 }
 LEGACY_LAYOUT = 'legacy_attention_layout'
-STEP_OPTIONS = ('steps', 'projection_dim', 'dropout', 'content_correction', 'condition_on_step', 'content_head')
 
 
 def fill_in_sizes(config: Mapping, width: int, num_tasks: int) -> None:
@@ -69,23 +70,43 @@ def check_input_width(config: Mapping, width: int) -> None:
                         f'{input_width(config)}; point DATASET_PATH to the features that the run was trained on')
 
 
-def fill_in_steps(config: Mapping, actions: Mapping[str, Sequence[Sequence[Action]]]) -> None:
-    """Write the steps that a head with ``step_durations`` knows into the configuration.
+def head_class(config: Mapping) -> type[ProgressHeadBase]:
+    """Return the class of a configuration's progress head."""
+    return HEADS[config.PROGRESS_LOSS.head]
 
-    Args:
-        config: a CONFIG, changed in place.
-        actions: task -> actions of each of its training recordings.
+
+def check_head(config: Mapping) -> None:
+    """Refuse settings of the progress head that contradict each other.
 
     Raises:
-        UserError: there is such a head, but no action.
+        UserError: the head cannot learn from the configured sampling, or a setting is not one of its own.
     """
-    if not config.PROGRESS_LOSS.step_durations:
-        return
-    config.PROGRESS_LOSS.steps = sorted({(task, action.name) for task, recordings in actions.items()
-                                         for recording in recordings for action in recording})
-    if config.PROGRESS_LOSS.enabled and not config.PROGRESS_LOSS.steps:
-        raise UserError('PROGRESS_LOSS.step_durations: the training recordings hold no action, expected at least one '
-                        'to learn steps from; check the annotations and BACKGROUND_LABELS, or leave --progress out')
+    settings, head = config.PROGRESS_LOSS, head_class(config)
+    if settings.sampling not in head.SAMPLINGS:
+        raise UserError(f'PROGRESS_LOSS.sampling is {settings.sampling!r}, expected {" or ".join(head.SAMPLINGS)} with '
+                        f'PROGRESS_LOSS.head {settings.head!r}; give --progress_sampling {head.SAMPLINGS[0]}, or '
+                        'choose another head')
+    options = {option for known in HEADS.values() for option in known.OPTIONS}
+    for option in sorted(options - set(head.OPTIONS)):
+        if settings[option] != CONFIG.PROGRESS_LOSS[option]:
+            others = ' or '.join(repr(name) for name, other in HEADS.items() if option in other.OPTIONS)
+            raise UserError(f'PROGRESS_LOSS.{option} is {settings[option]!r}, but it has no effect with '
+                            f'PROGRESS_LOSS.head {settings.head!r}; set PROGRESS_LOSS.head to {others}, or leave it '
+                            'out')
+
+
+def fill_in_head(config: Mapping, training: ActionsByTask, validation: ActionsByTask) -> None:
+    """Write what the annotations decide into the settings of the progress head, in place.
+
+    Args:
+        config: a CONFIG.
+        training: actions of the training recordings.
+        validation: actions of the validation recordings.
+
+    Raises:
+        UserError: the head cannot learn from these recordings.
+    """
+    head_class(config).fill_in(config.PROGRESS_LOSS, training, validation)
 
 
 def build_model(config: Mapping) -> nn.Module:
@@ -102,16 +123,13 @@ def build_model(config: Mapping) -> nn.Module:
     if encoder is StackingEncoder:
         encoder_params['causal'] = config.CAUSAL
     progress = config.PROGRESS_LOSS
+    head = head_class(config)
     # A run of an earlier version lacks the options that came after it, and is built without them.
-    step_options = {key: progress[key] for key in STEP_OPTIONS if key in progress} if progress.step_durations else None
+    head_options = {option: progress[option] for option in head.OPTIONS if option in progress}
     shared = {
         'dropping': config.LOSS_TYPE.GTCC,  # drop vectors are GTCC's
         'drop_layers': config.ARCHITECTURE.drop_layers,
-        'use_progress_head': progress.enabled,
-        'progress_head_hidden_dim': progress.hidden_dim,
-        'progress_head_use_gru': progress.use_gru,
-        'progress_head_normalize_embeddings': progress.normalize_embeddings,
-        'progress_head_step_options': step_options,
+        'make_progress_head': partial(head, **head_options) if progress.enabled else None,
     }
     if not config.ARCHITECTURE.MCN:
         return SingleEncoderModel(encoder, encoder_params, config.OUTPUT_DIMENSIONALITY, **shared)

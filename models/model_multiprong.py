@@ -1,13 +1,14 @@
 """Models over a shared encoder: the multi-head cross-task network, and a single encoder with the same outputs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from models.encoders import DROP_LAYERS, DropNetwork, Encoder, linear_stack, require_positive, split_like
+from models.heads.base import ProgressHeadBase
 from models.heads.recurrent import ProgressHead
-from models.heads.steps import StepProgressHead
 from models.initialisation import initialise_
 
 __all__ = ['HeadModel', 'MultiProngAttDropoutModel', 'ProgressHead', 'SingleEncoderModel']
@@ -43,11 +44,11 @@ class ProgressModel(nn.Module):
         output_dimensionality: E.
         dropping: whether there is a drop network.
         drop_layers: widths of its hidden layers.
-        use_progress_head: whether there is a progress head.
-        progress_head_hidden_dim: width of its hidden state.
+        use_progress_head: have the plan's progress head.
+        progress_head_hidden_dim: dimensions of its hidden state.
         progress_head_use_gru: GRU (True) or mean pooling (False).
-        progress_head_normalize_embeddings: LayerNorm before the head.
-        progress_head_step_options: arguments of a StepProgressHead, which then takes the place of the plan's head.
+        make_progress_head: called with E, returns the progress head to have instead of the plan's. Called between the
+            other parts, so that a seed gives all of them the same initial weights whichever way the head is given.
 
     Raises:
         ValueError: the encoder has another output width.
@@ -56,23 +57,21 @@ class ProgressModel(nn.Module):
     def __init__(self, base_model_class: type[Encoder], base_model_params: dict, output_dimensionality: int, *,
                  dropping: bool = False, drop_layers: Sequence[int] = DROP_LAYERS, use_progress_head: bool = False,
                  progress_head_hidden_dim: int = 64, progress_head_use_gru: bool = True,
-                 progress_head_normalize_embeddings: bool = True,
-                 progress_head_step_options: Mapping | None = None) -> None:
+                 make_progress_head: Callable[[int], ProgressHeadBase] | None = None) -> None:
         super().__init__()
         self.base_model = base_model_class(**base_model_params)
         if self.base_model.output_dimensions != output_dimensionality:
             raise ValueError(f'the encoder gives {self.base_model.output_dimensions} dimensions, expected '
                              f'output_dimensionality {output_dimensionality}')
-        self.dropping, self.use_progress_head = dropping, use_progress_head
+        self.dropping = dropping
         if dropping:
             self.dropout = DropNetwork(output_dimensionality, drop_layers)
-        if use_progress_head:
-            sizes = output_dimensionality, progress_head_hidden_dim
-            self.progress_head = (
-                ProgressHead(*sizes, progress_head_use_gru, normalize_embeddings=progress_head_normalize_embeddings)
-                if progress_head_step_options is None else
-                StepProgressHead(*sizes, normalize_embeddings=progress_head_normalize_embeddings,
-                                 **progress_head_step_options))
+        if make_progress_head is None and use_progress_head:
+            make_progress_head = partial(ProgressHead, hidden_dim=progress_head_hidden_dim,
+                                         use_gru=progress_head_use_gru)
+        self.use_progress_head = make_progress_head is not None
+        if make_progress_head is not None:
+            self.progress_head = make_progress_head(output_dimensionality)
 
     @property
     def lookahead(self) -> int:
@@ -122,14 +121,12 @@ class MultiProngAttDropoutModel(ProgressModel):
                  num_heads: int, dropping: bool = False, attn_layers: Sequence[int] = ATTENTION_LAYERS,
                  drop_layers: Sequence[int] = DROP_LAYERS, use_progress_head: bool = False,
                  progress_head_hidden_dim: int = 64, progress_head_use_gru: bool = True, *,
-                 progress_head_normalize_embeddings: bool = True,
-                 progress_head_step_options: Mapping | None = None, legacy_attention_layout: bool = False) -> None:
+                 make_progress_head: Callable[[int], ProgressHeadBase] | None = None,
+                 legacy_attention_layout: bool = False) -> None:
         super().__init__(base_model_class, base_model_params, output_dimensionality, dropping=dropping,
                          drop_layers=drop_layers, use_progress_head=use_progress_head,
                          progress_head_hidden_dim=progress_head_hidden_dim,
-                         progress_head_use_gru=progress_head_use_gru,
-                         progress_head_normalize_embeddings=progress_head_normalize_embeddings,
-                         progress_head_step_options=progress_head_step_options)
+                         progress_head_use_gru=progress_head_use_gru, make_progress_head=make_progress_head)
         require_positive(num_heads=num_heads)
         self.legacy_attention_layout = legacy_attention_layout
         self.head_models = nn.ModuleList(HeadModel(output_dimensionality) for _ in range(num_heads))

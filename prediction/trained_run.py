@@ -9,8 +9,7 @@ from easydict import EasyDict
 from torch import nn
 
 from models.build import input_width
-from models.heads.recurrent import ProgressHead
-from models.heads.steps import StepProgressHead
+from models.heads.base import ProgressHeadBase
 from recordings.feature_files import AXES
 from recordings.splits import load_run_splits
 from utils.ckpt_save import find_checkpoint, load_model
@@ -46,7 +45,7 @@ class TrainedRun:
     _warnings: set[str] = field(default_factory=set, repr=False, compare=False)  # what was warned of, once is enough
 
     @property
-    def head(self) -> ProgressHead:
+    def head(self) -> ProgressHeadBase:
         """The progress head."""
         return self.model.progress_head
 
@@ -103,34 +102,31 @@ class TrainedRun:
             raise UserError(f'--task {task!r}: the run does not know it, expected one of {", ".join(self.tasks)}')
         if task is None and len(self.tasks) == 1:
             return self.tasks[0]
-        if task is None and isinstance(self.head, StepProgressHead):
-            if self.head.condition_on_step:
-                raise UserError(f'--task: none given, but the head is told the step (condition_on_step), which belongs '
-                                f'to a task; give one of {", ".join(self.tasks)}')
-            self.warn_once('task', 'no --task: the head takes the steps of every task for possible, and the recording '
-                                   f'for one of average pace; known are {", ".join(self.tasks)}')
+        try:
+            warning = self.head.check_task(task)
+        except UserError as error:
+            raise UserError(f'--task: {error}') from error
+        if warning:
+            self.warn_once('task', f'no --task: {warning}')
         return task
 
     def check_label(self, task: str | None, label: str | None, where: str) -> None:
-        """Look whether the head can do with the label of an action; one that it does not know is worth a warning.
+        """Check the label of an action; warn if the head does not know it.
 
         Args:
             task: of the recording, if known.
-            label: of the action, None where there is none.
+            label: label of the action; None if it has none.
             where: what names it, for the message.
 
         Raises:
-            UserError: there is no label, and the head was trained to be told it.
+            UserError: there is no label, but the head was trained with the label given.
         """
-        if not isinstance(self.head, StepProgressHead):
-            return
-        known = [step for name, step in self.head.durations.steps if task in (None, name)]
-        if label is None and self.head.condition_on_step:
-            raise UserError(f'{where}: an action without label, but the head is told the step (condition_on_step); '
-                            f'give each action one of {", ".join(known)}')
-        if label is not None and label not in known:
-            self.warn_once(f'label {label}', f'{where}: the head does not know the label {label!r}: its action says '
-                                             f'nothing of the pace; known are {", ".join(known)}')
+        try:
+            warning = self.head.check_label(task, label)
+        except UserError as error:
+            raise UserError(f'{where}: {error}') from error
+        if warning:
+            self.warn_once(f'label {label}', f'{where}: {warning}')
 
     def warn_once(self, subject: str, message: str) -> None:
         """Log a warning, unless there was one of this subject."""
@@ -160,7 +156,5 @@ def load_run(folder: Path | str, checkpoint_type: str = 'combined', device: str 
     if not config.PROGRESS_LOSS.enabled:
         raise UserError(f'-f {folder}: this run has no progress head, expected one that was trained with --progress; '
                         'train such a run')
-    head = model.progress_head
-    tasks = ({task for task, _ in head.durations.steps} if isinstance(head, StepProgressHead)
-             else load_run_splits(run.splits))
+    tasks = model.progress_head.tasks or load_run_splits(run.splits)
     return TrainedRun(run.path.resolve().name, path.stem, checkpoint['epoch'], model, config, chosen, sorted(tasks))

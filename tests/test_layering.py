@@ -23,7 +23,7 @@ ORDER = [
 EXCEPTIONS = {
     'models/alignment_training_loop.py': {'training'},
     'utils/ckpt_save.py': {'models', 'configs'},
-    'utils/loss_entry.py': {'losses', 'configs', 'models'},
+    'utils/loss_entry.py': {'losses', 'configs'},
     'utils/tensorops.py': {'configs'},
 }
 LOSSES_MAY_IMPORT = {'torch', 'numpy', 'numba', 'ot', 'losses', *sys.stdlib_module_names}  # POT is imported as ot

@@ -180,7 +180,7 @@ def test_a_task_without_actions_is_left_out_where_the_head_knows_steps(trained, 
     (tmp_path / 'egoprocel.json').write_text(json.dumps(tiny))
     monkeypatch.setenv('JSON_DPATH', str(tmp_path))
     monkeypatch.setenv('OUTPUT_PATH', str(tmp_path / 'output'))
-    command = [*COMMAND, '-ep', '1', '--set', 'PROGRESS_LOSS.step_durations=true']
+    command = [*COMMAND, '-ep', '1', '--set', 'PROGRESS_LOSS.head=steps']
     assert singletask_train.main(command) == 0
     assert f'left out, for their training recordings hold no action: {first}' in capsys.readouterr().err
     folder = tmp_path / 'output/single-task-setting' / trained.name
@@ -194,7 +194,7 @@ def test_a_task_without_actions_is_left_out_where_the_head_knows_steps(trained, 
     # A task of the split that the annotations have lost, and annotations of nothing but background:
     (tmp_path / 'egoprocel.json').write_text(json.dumps({first: tiny[first]}))
     assert 'but not in the dataset' in refused(capsys, singletask_train, *command, '--resume')
-    assert 'hold no action' in refused(capsys, singletask_train, *command, '--overwrite')
+    assert 'contain no action' in refused(capsys, singletask_train, *command, '--overwrite')
 
 
 def test_a_task_that_was_not_trained_yet_is_named(trained, capsys):

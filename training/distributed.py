@@ -29,7 +29,7 @@ LOST = ('gloo', 'nccl', 'connection closed', 'connection reset', 'broken pipe')
 
 
 @dataclass(frozen=True)
-class Processes:
+class World:
     """The processes of a run, seen from one of them.
 
     Attributes:
@@ -58,7 +58,7 @@ class Processes:
         nodes = [f'--nnodes={self.count // self.per_node}'] if self.count > self.per_node else []
         return ['torchrun', *nodes, f'--nproc_per_node={self.per_node}'] if self.count > 1 else ['python']
 
-    def gather(self, value: object) -> list:
+    def all_gather(self, value: object) -> list:
         """Return what every process holds, by rank; all processes have to call it."""
         if self.count == 1:
             return [value]
@@ -94,7 +94,13 @@ class Processes:
         module.register_parameter('never_used', nn.Parameter(torch.zeros((), device=self.device)))
         return DistributedDataParallel(module, find_unused_parameters=True)
 
-    def share_of_mean(self, terms: LossTerms) -> tuple[Tensor, bool]:
+    def copy_from_first(self, module: nn.Module) -> None:
+        """Give a module the weights and buffers that it has in the first process; all processes have to call it."""
+        if self.count > 1:
+            for values in module.state_dict().values():
+                dist.broadcast(values, 0)
+
+    def weigh_loss(self, terms: LossTerms) -> tuple[Tensor, bool]:
         """Weigh a loss for the step of all processes; all of them have to call it.
 
         A term is a mean over what a batch has of it, say segments. One process would average over the segments of all
@@ -115,11 +121,11 @@ class Processes:
         return weights[0] * alignment + weights[1] * (total - alignment), not broken
 
 
-ALONE = Processes()
+SINGLE_PROCESS = World()
 
 
 @contextmanager
-def join_processes(device: str) -> Iterator[Processes]:
+def join_processes(device: str) -> Iterator[World]:
     """Join the processes that torchrun started, if it did; without it there is this one.
 
     Args:
@@ -129,7 +135,7 @@ def join_processes(device: str) -> Iterator[Processes]:
         UserError: no such device, or another process is gone.
     """
     if int(os.environ.get('WORLD_SIZE', 1)) == 1 or not dist.is_torchelastic_launched():
-        yield Processes(device=choose_device(device))
+        yield World(device=choose_device(device))
         return
     rank, count, local = (int(os.environ[name]) for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'))
     own = choose_device(device_of_process(device, local))
@@ -137,7 +143,7 @@ def join_processes(device: str) -> Iterator[Processes]:
         torch.cuda.set_device(own)
     try:
         dist.init_process_group('nccl' if own.type == 'cuda' else 'gloo')
-        yield Processes(rank, count, int(os.environ['LOCAL_WORLD_SIZE']), own)
+        yield World(rank, count, int(os.environ['LOCAL_WORLD_SIZE']), own)
     except StoppedError as stop:  # all processes stop after the same step
         traceback.clear_frames(stop.__traceback__)  # they hold the wrapped model
         _leave()
@@ -180,16 +186,16 @@ class SharedValidation:
     which every process runs in whole, notes that; later passes take the batches of this process alone.
 
     Args:
-        processes: of the run.
+        world: the processes of the run.
     """
 
-    def __init__(self, processes: Processes) -> None:
-        self.processes = processes
+    def __init__(self, world: World) -> None:
+        self.world = world
         self._states: list[tuple[tuple, Tensor]] = []
 
     def batches(self, loaders: Mapping[str, DataLoader]) -> Iterator[Batch]:
         """Yield batches with the generators of ``random`` and torch set for each."""
-        if self.processes.count == 1:
+        if self.world.count == 1:
             yield from (batch for loader in loaders.values() for batch in read_ahead(loader))
         elif not self._states:
             for batch in (batch for loader in loaders.values() for batch in read_ahead(loader)):
@@ -203,7 +209,7 @@ class SharedValidation:
         for loader in loaders.values():
             indices = list(loader.batch_sampler)
             numbers = [number for number in range(start, start + len(indices))
-                       if number % self.processes.count == self.processes.rank]
+                       if number % self.world.count == self.world.rank]
             own = make_loader(loader.dataset, [indices[number - start] for number in numbers])
             for number, batch in zip(numbers, read_ahead(own), strict=True):
                 python_state, torch_state = self._states[number]

@@ -146,9 +146,9 @@ def _train_step(module: LossModule, optimizer: torch.optim.Optimizer, datasets: 
     read = time.perf_counter()
     module.train()
     videos, times = augment_batch(to_device(batch.videos, device), batch.times, config.AUGMENTATION)
-    terms, taken = training_step(module, optimizer, videos, times, 0, clip_limits(config))
+    result = training_step(module, optimizer, videos, times, 0, clip_limits(config))
     _wait_for(device)
-    return Step(terms, taken, read - started, time.perf_counter() - read)
+    return Step(result.terms, result.taken, read - started, time.perf_counter() - read)
 
 
 @torch.no_grad()

@@ -38,13 +38,13 @@ class ComponentMeans:
                 self._sums[name] += float(value.detach())
                 self._counts[name] += 1
 
-    def merge(self, gather: Callable[[object], list]) -> None:
+    def merge(self, all_gather: Callable[[object], list]) -> None:
         """Count what every process of the run has counted, too.
 
         Args:
-            gather: brings together what the processes hold, in a list.
+            all_gather: brings together what the processes hold, in a list.
         """
-        parts = gather((dict(self._sums), dict(self._counts), self._names))
+        parts = all_gather((dict(self._sums), dict(self._counts), self._names))
         self._sums, self._counts, self._names = defaultdict(float), defaultdict(int), {}
         for sums, counts, names in parts:
             self._names.update(names)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from recordings.json_dataset import Batch
+from training.step import StepResult
 from utils.errors import name_some
 from utils.logging import get_logger
-from utils.loss_entry import LossTerms
 from utils.memory import process_memory
 
 LOGGER = get_logger(__name__)
@@ -16,46 +16,42 @@ NO_STEP = 'never used, every step with them was skipped'
 
 
 class RunReport:
-    """Counts the steps of a run and keeps in mind which recordings took part.
+    """Keeps in mind which recordings took part in a run.
 
     Args:
         training: handles that training should use.
         unused: why -> handles that it will not use or not fully, as far as the data tell.
-
-    Attributes:
-        steps: steps taken.
     """
 
     def __init__(self, training: Sequence[str] = (), unused: Mapping[str, Sequence[str]] | None = None) -> None:
         self._training, self._unused = list(training), dict(unused or {})
         self._used: set[str] = set()
         self._begun = False
-        self.steps = 0
 
-    def add(self, batch: Batch, terms: LossTerms, *, taken: bool) -> None:
+    def add(self, batch: Batch, result: StepResult) -> None:
         """Note a step; one that was skipped, or that had no loss term, uses nothing of its recordings."""
         self._begun = True
-        self.steps += taken
-        if taken and terms.present:
+        if result.taken and result.terms.present:
             self._used.update(times['name'] for times in batch.times)
 
-    def log(self, skipped: int, gather: Callable[[object], list] = lambda value: [value]) -> None:
+    def log(self, steps: int, skipped: int, all_gather: Callable[[object], list] = lambda value: [value]) -> None:
         """Log the report.
 
         Args:
+            steps: optimizer steps taken.
             skipped: steps skipped.
-            gather: brings together what the processes of the run hold, in a list.
+            all_gather: brings together what the processes of the run hold, in a list.
         """
-        used, memory = set().union(*gather(self._used)), max(gather(max_memory()))
+        used, memory = set().union(*all_gather(self._used)), max(all_gather(max_memory()))
         LOGGER.log(logging.WARNING if skipped else logging.INFO,
-                   '%d steps taken, %d skipped because loss or gradient was not finite', self.steps, skipped)
+                   '%d steps taken, %d skipped because loss or gradient was not finite', steps, skipped)
         for reason, handles in self._reasons(used).items():
             LOGGER.info('%d recording%s %s: %s', len(handles), 's' * (len(handles) > 1), reason, name_some(handles))
         LOGGER.info('max memory: %.0f MiB of %s', memory / 2**20, 'the GPU' if torch.cuda.is_initialized() else
                     'the process')
 
     def _reasons(self, used: set[str]) -> dict[str, Sequence[str]]:
-        """Return why -> handles, with those of the training recordings that no step has used, if there was one."""
+        """Return why -> handles, with the training recordings that no step has used, if there was a step."""
         explained = {handle for handles in self._unused.values() for handle in handles}
         idle = [handle for handle in self._training if handle not in used | explained] if self._begun else []
         return {**self._unused, **({NO_STEP: idle} if idle else {})}

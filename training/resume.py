@@ -11,7 +11,7 @@ from torch import nn
 
 from configs.generic_config import CONFIG
 from configs.validation import flatten
-from training.distributed import ALONE, Processes
+from training.distributed import SINGLE_PROCESS, World
 from training.history import History
 from utils.ckpt_save import load_checkpoint, to_plain
 from utils.errors import UserError
@@ -70,7 +70,7 @@ def set_random_states(states: Mapping) -> None:
 
 
 def resume_run(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, config: Mapping,
-               device: torch.device | str, processes: Processes = ALONE) -> RunState:
+               device: torch.device | str, world: World = SINGLE_PROCESS) -> RunState:
     """Load model, optimizer and random generators from ``last.pt``, in place, and return the run's state.
 
     Args:
@@ -79,7 +79,7 @@ def resume_run(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, c
         optimizer: its optimizer.
         config: configuration of the run that goes on.
         device: where the model is.
-        processes: of the run that goes on; as many as before give the numbers of a run that was not cut.
+        world: the processes of the run that goes on; as many as before give the numbers of a run that was not cut.
 
     Raises:
         UserError: the file cannot be read, or was written under other settings.
@@ -89,13 +89,13 @@ def resume_run(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, c
     model.load_state_dict(checkpoint['model_state_dict'])
     optimizer.load_state_dict(checkpoint['optimizer_state_dict'])
     states = [checkpoint, *checkpoint.get('other_processes', [])]  # the first versions had one process
-    if len(states) != processes.count:
+    if len(states) != world.count:
         LOGGER.warning('--resume: trained by %d processes so far, by %d from here: a step has other batches',
-                       len(states), processes.count)
-    if processes.rank < len(states):
-        set_random_states(states[processes.rank])
+                       len(states), world.count)
+    if world.rank < len(states):
+        set_random_states(states[world.rank])
     else:
-        processes.seed(config.SEED + checkpoint['epoch'])
+        world.seed(config.SEED + checkpoint['epoch'])
     return RunState(checkpoint['epoch'], checkpoint['best'], History(checkpoint['history']),
                     checkpoint['skipped_steps'], checkpoint.get('steps', 0))  # the first versions did not count them
 

@@ -11,7 +11,7 @@ from easydict import EasyDict
 from configs.entry_config import parse_training_arguments
 from configs.sources import describe_config
 from models.alignment_training_loop import alignment_training_loop
-from models.build import build_model, fill_in_sizes, fill_in_steps
+from models.build import build_model, check_head, fill_in_head, fill_in_sizes
 from recordings.from_config import (
     choose_splits,
     count_recordings,
@@ -22,7 +22,7 @@ from recordings.from_config import (
 )
 from recordings.json_dataset import RecordingsByTask, make_train_loaders, make_validation_loaders
 from recordings.splits import Splits, load_run_splits
-from training.distributed import ALONE, Processes, join_processes
+from training.distributed import SINGLE_PROCESS, World, join_processes
 from training.dry_run import dry_run
 from training.interrupt import StopRequest, command_to_go_on, stop_on_signals
 from training.report import RunReport
@@ -36,7 +36,7 @@ from utils.loss_entry import get_loss_function
 from utils.run_folder import RunFolder, check_run_folder, create_run_folder
 
 LOGGER = get_logger(__name__)
-TrainFunction = Callable[[EasyDict, argparse.Namespace, Processes], None]
+TrainFunction = Callable[[EasyDict, argparse.Namespace, World], None]
 
 
 def has_begun(run_path: Path) -> bool:
@@ -93,7 +93,7 @@ def choose_run_splits(config: EasyDict, recordings: RecordingsByTask, arguments:
 
 
 def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, splits: Splits,
-              arguments: argparse.Namespace, processes: Processes = ALONE, stop: StopRequest | None = None,
+              arguments: argparse.Namespace, world: World = SINGLE_PROCESS, stop: StopRequest | None = None,
               before_writing: Callable[[], object] | None = None) -> None:
     """Train one model on the tasks of a split.
 
@@ -103,7 +103,7 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
         recordings: the dataset.
         splits: of the tasks to train on.
         arguments: of the command line: resume, overwrite, dry_run.
-        processes: of the run; the first one writes the files.
+        world: the processes of the run; the first one writes the files.
         stop: asked whether to stop; None: signals do.
         before_writing: called by the process that writes, when all is checked and the run folder is about to be made.
 
@@ -119,24 +119,24 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     config.DATAFOLDER = str(first.path.parent)
     fill_in_sizes(config, first.width, len(splits))
     actions = list_all_actions(parts['train'], config.BACKGROUND_LABELS)
-    fill_in_steps(config, actions)
+    fill_in_head(config, actions, list_all_actions(parts['val'], config.BACKGROUND_LABELS))
     if config.PROGRESS_LOSS.enabled:
-        _look_at_validation(config, parts['val'])
+        _warn_without_validation_actions(config, parts['val'])
     seed_everything(config.SEED)
     model = build_model(config)
-    if config.PROGRESS_LOSS.enabled and config.PROGRESS_LOSS.step_durations:
-        model.progress_head.durations.fit(actions)
+    if config.PROGRESS_LOSS.enabled:
+        model.progress_head.fit_actions(actions)
     if config.INIT_FROM and not arguments.resume:
         LOGGER.info('encoder and heads start from %s', load_encoder_weights(model, config.INIT_FROM))
     if config.FREEZE_ENCODER:
         freeze_encoder(model)
     loss_fn = get_loss_function(config, config.NUM_EPOCHS)
     if arguments.dry_run:
-        if processes.first:
-            print(dry_run(model, loss_fn, train_loaders, val_loaders, config, processes.device))
+        if world.first:
+            print(dry_run(model, loss_fn, train_loaders, val_loaders, config, world.device))
         return
 
-    if processes.first:
+    if world.first:
         if not arguments.resume:
             if before_writing:
                 before_writing()
@@ -144,27 +144,22 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
         log_to_file(RunFolder(run_path).log)
     LOGGER.info('%s: %d train, %d val, %d test recordings of %d task%s; %d parameters; on %s%s', config.EXPERIMENTNAME,
                 *count_recordings(parts), len(splits), 's' * (len(splits) > 1),
-                sum(weight.numel() for weight in model.parameters()), processes, ', in bf16' * config.AMP)
+                sum(weight.numel() for weight in model.parameters()), world, ', in bf16' * config.AMP)
     report = RunReport([recording.handle for members in parts['train'].values() for recording in members],
                        explain_unused(config, recordings, parts))
     with (nullcontext(stop) if stop else
-          stop_on_signals(StopRequest(processes.largest, announce=processes.first))) as stop:
+          stop_on_signals(StopRequest(world.largest, announce=world.first))) as stop:
         alignment_training_loop(model, train_loaders, loss_fn, run_path, config, val_loaders,
-                                device=processes.device, resume=arguments.resume, stop=stop, report=report,
-                                processes=processes)
+                                device=world.device, resume=arguments.resume, stop=stop, report=report,
+                                world=world)
     LOGGER.info('done; evaluate it with: python eval.py -f %s', run_path)
 
 
-def _look_at_validation(config: EasyDict, recordings: RecordingsByTask) -> None:
-    """Say what is done without validation recordings that tell progress, and switch off what needs them, in place."""
-    if any(map(any, list_all_actions(recordings, config.BACKGROUND_LABELS).values())):
-        return
-    if any(recordings.values()):
+def _warn_without_validation_actions(config: EasyDict, recordings: RecordingsByTask) -> None:
+    """Warn if there are validation recordings, but none with an action to measure progress on."""
+    if any(recordings.values()) and not any(map(any, list_all_actions(recordings, config.BACKGROUND_LABELS).values())):
         LOGGER.warning('the validation recordings hold no action: the progress of the training selects the best '
-                       'combined checkpoint, beside the alignment of the validation')
-    if config.PROGRESS_LOSS.content_head:
-        LOGGER.info('no actions in validation recordings to weigh a content head by: PROGRESS_LOSS.content_head is off')
-        config.PROGRESS_LOSS.content_head = False
+                       'combined checkpoint, together with the alignment of the validation')
 
 
 def run_training_command(argv: Sequence[str] | None, program: str, train: TrainFunction,
@@ -179,25 +174,26 @@ def run_training_command(argv: Sequence[str] | None, program: str, train: TrainF
     """
     def command() -> None:
         config, arguments = parse_training_arguments(argv, program)
+        check_head(config)
         set_up_logging(config.DEBUG)
         if arguments.print_config:
             print(describe_config(config, arguments))
             return
-        with join_processes(config.DEVICE) as processes:
-            set_up_logging(config.DEBUG, quiet=not processes.first)
+        with join_processes(config.DEVICE) as world:
+            set_up_logging(config.DEBUG, quiet=not world.first)
             try:
-                train(config, arguments, processes)
+                train(config, arguments, world)
             except StoppedError as stop:
                 saved = any(has_begun(path) for path in run_paths(config))
                 given = sys.argv[1:] if argv is None else argv
-                stop.args = (_how_to_go_on(program, given, processes, saved=saved) if processes.first else '',)
+                stop.args = (_how_to_go_on(program, given, world, saved=saved) if world.first else '',)
                 raise
 
     return run_command(command)
 
 
-def _how_to_go_on(program: str, argv: Sequence[str], processes: Processes, *, saved: bool) -> str:
+def _how_to_go_on(program: str, argv: Sequence[str], world: World, *, saved: bool) -> str:
     """Tell how a command line goes on after a signal stopped it."""
-    command = command_to_go_on([*processes.launcher, program], argv, saved=saved)
+    command = command_to_go_on([*world.launcher, program], argv, saved=saved)
     return (f'interrupted; the last whole epoch is saved, go on with: {command}' if saved else
             f'interrupted before an epoch was whole; start again with: {command}')

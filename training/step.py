@@ -1,13 +1,18 @@
-"""One training step: model and loss as one module, optimizer groups, clips."""
+"""One optimizer step: model and loss as one module, parameter groups, clips, and where a value stops being finite."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from models.model_multiprong import HEAD_PREFIX
+from utils.errors import UserError, first_line
 from utils.loss_entry import LossTerms
+
+AUTOGRAD_FOUND = 'returned nan values'  # in the message of autograd's anomaly mode
 
 
 class LossModule(nn.Module):
@@ -78,24 +83,6 @@ def freeze_encoder(model: nn.Module) -> None:
         weight.requires_grad_(name.startswith(HEAD_PREFIX))
 
 
-class MeanNorms:
-    """Mean norm of each group's gradient over the steps of an epoch."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-        self._steps = 0
-
-    def add(self, norms: dict[str, float]) -> None:
-        """Count a step's norms, name of the group -> norm before the clip."""
-        self._steps += 1
-        for name, norm in norms.items():
-            self._sums[name] = self._sums.get(name, 0.0) + norm
-
-    def means(self) -> dict[str, float]:
-        """Return name of the group -> mean; empty where no step was taken."""
-        return {name: total / self._steps for name, total in self._sums.items()}
-
-
 def clip_limits(config: Mapping) -> dict[str, float]:
     """Return the largest gradient norm of each group of the optimizer, by its name."""
     return {'encoder': config.CLIP_GRAD_NORM, 'progress_head': config.HEAD_CLIP_GRAD_NORM}
@@ -115,11 +102,24 @@ def clip_gradients(optimizer: torch.optim.Optimizer, limits: dict[str, float]) -
             for group in optimizer.param_groups}
 
 
+class StepResult(NamedTuple):
+    """What an optimizer step did.
+
+    Attributes:
+        terms: loss terms of the batch.
+        taken: False if the loss or a gradient was not finite: then no weight has changed.
+        norms: name of the parameter group -> norm of its gradient before the clip; empty if the loss was not finite.
+    """
+
+    terms: LossTerms
+    taken: bool
+    norms: dict[str, float]
+
+
 def training_step(module: nn.Module, optimizer: torch.optim.Optimizer, videos: Sequence, times: Sequence[dict],
                   epoch: int, limits: dict[str, float],
-                  share: Callable[[LossTerms], tuple[Tensor, bool]] | None = None,
-                  gradient_norms: MeanNorms | None = None) -> tuple[LossTerms, bool]:
-    """Run one step.
+                  weigh: Callable[[LossTerms], tuple[Tensor, bool]] | None = None) -> StepResult:
+    """Take one optimizer step, unless the loss or a gradient is not finite.
 
     Args:
         module: a :class:`LossModule`, possibly wrapped.
@@ -128,23 +128,56 @@ def training_step(module: nn.Module, optimizer: torch.optim.Optimizer, videos: S
         times: their annotations.
         epoch: counted from 0.
         limits: see :func:`clip_gradients`.
-        share: where the run has several processes, turns the terms of this one into the loss to go back from, and
-            tells whether the losses of all are finite.
-        gradient_norms: takes the norms of a step that was taken.
-
-    Returns:
-        The loss terms, and whether the step was taken: it is not where the loss or a gradient is not finite.
+        weigh: if the run has several processes, turns the terms of this one into the loss to differentiate, and
+            returns whether the losses of all are finite.
     """
     optimizer.zero_grad(set_to_none=True)
     terms = module(videos, times, epoch)
-    loss, finite = share(terms) if share else (terms['total_loss'], bool(torch.isfinite(terms['total_loss'])))
+    loss, finite = weigh(terms) if weigh else (terms['total_loss'], bool(torch.isfinite(terms['total_loss'])))
     if not finite:
-        return terms, False
+        return StepResult(terms, False, {})
     loss.backward()
     norms = clip_gradients(optimizer, limits)
     if not all(map(math.isfinite, norms.values())):
-        return terms, False
+        return StepResult(terms, False, norms)
     optimizer.step()
-    if gradient_norms:
-        gradient_norms.add(norms)
-    return terms, True
+    return StepResult(terms, True, norms)
+
+
+@contextmanager
+def anomaly_detection(module: nn.Module, batch_name: str) -> Iterator[None]:
+    """Find the first value that is not finite in the optimizer steps inside the block; several times slower.
+
+    Args:
+        module: computes the loss.
+        batch_name: names the recordings of the step.
+
+    Raises:
+        UserError: a layer returned a value that is not finite, or a gradient became NaN; names the layer, or the
+            function, whose forward call torch prints as a traceback.
+    """
+    layers = [(name, layer) for name, layer in module.named_modules() if not list(layer.children())]
+    hooks = [layer.register_forward_hook(_refuse_non_finite(name, batch_name)) for name, layer in layers]
+    try:
+        with torch.autograd.set_detect_anomaly(True):
+            yield
+    except RuntimeError as error:
+        if AUTOGRAD_FOUND not in str(error):
+            raise
+        raise UserError(f'--detect_anomaly: {first_line(error)} (gradient, in the step on {batch_name}); the '
+                        'traceback above, of its forward call, shows the place') from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _refuse_non_finite(name: str, batch_name: str) -> Callable:
+    """Return a forward hook that raises if a layer's output is not finite."""
+    def hook(layer: nn.Module, inputs: tuple, output: object) -> None:
+        values = output if isinstance(output, tuple) else (output,)
+        if not all(torch.isfinite(value).all() for value in values if isinstance(value, Tensor)):
+            raise UserError(f'--detect_anomaly: layer {name} ({type(layer).__name__}) gives NaN or infinity in the '
+                            f'step on {batch_name}, and no layer before it does; lower --learning_rate, or look at its '
+                            'weights and at the features of these recordings')
+
+    return hook

@@ -2,40 +2,25 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from configs.generic_config import CONFIG
 from losses import GTCC_loss, LAV_loss, TCC_loss, VAVA_loss
-from models.heads.recurrent import ProgressHead
-from models.heads.steps import CONTENT_WEIGHTS, StepProgressHead
 from utils.errors import UserError
 from utils.tensorops import (
+    SampledSegment,
     list_actions,
     sample_action_prefix,
     sample_action_segment_with_random_index,
     sample_whole_actions,
 )
 
+PENALTIES = {'l1': F.l1_loss, 'l2': F.mse_loss}  # PROGRESS_LOSS.loss_type
 SEGMENT_REDRAWS = 3  # further draws where a segment has a single frame
 AlignmentTerm = Callable[[Mapping, int], Tensor]
-
-
-class SampledSegment(NamedTuple):
-    """A segment that the head is trained on.
-
-    Attributes:
-        embeddings: (n, D).
-        target: progress at its last frame (), or, where sampling is 'dense', at every frame (n,).
-        context: what the head wants to know of the action, see :meth:`models.heads.recurrent.ProgressHead.contexts`.
-    """
-
-    embeddings: Tensor
-    target: Tensor
-    context: object = None
 
 
 class LossTerms(dict):
@@ -151,7 +136,7 @@ def _attached_zero(outputs: Sequence[Mapping]) -> Tensor:
 
 def progress_loss(outputs: Sequence[Mapping], times: Sequence[Sequence[Mapping]], *, progress_config: Mapping,
                   background_labels: Sequence[str]) -> tuple[dict[str, Tensor], int]:
-    """Compare the head's progress with the truth on sampled segments; one call of the head for all.
+    """Compare the progress that the head predicts on sampled segments with the truth; one call of the head for all.
 
     Args:
         outputs: outputs of the model; all hold the same 'progress_head'.
@@ -160,72 +145,31 @@ def progress_loss(outputs: Sequence[Mapping], times: Sequence[Sequence[Mapping]]
         background_labels: labels of segments that are no action.
 
     Returns:
-        'progress_loss', the mean over segments (of the mean over frames, where sampling is 'dense'), and how many there
-        are: without one the loss is a zero attached to the graph. A head that recognises steps adds, in training,
-        'step_coefficient' times the cross-entropy of the step. In validation that would choose the checkpoint: on
-        people not seen in training it rises while the error of progress still falls. A head with a content head adds,
-        in validation, what the loss is at each weight of it, under the names of :func:`content_term`.
+        'progress_loss', the sum of the terms of the head's own loss on the segments, and the number of segments:
+        without one the loss is a zero attached to the graph.
 
     Raises:
         ValueError: ``times`` is missing or counts other recordings than the outputs.
     """
     if times is None:
         raise ValueError('times is None, expected one dict per recording: the progress loss samples from it')
-    dense = progress_config['sampling'] == 'dense'
     segments: list[SampledSegment] = []
     for output, recordings in zip(outputs, times, strict=True):
         for embeddings, recording in zip(output['outputs'], recordings, strict=True):
             if progress_config['detach_embeddings']:
                 embeddings = embeddings.detach()
             segments += (_sample_actions(embeddings, recording, progress_config, background_labels,
-                                         output['progress_head']) if dense else
+                                         output['progress_head']) if progress_config['sampling'] == 'dense' else
                          _sample_segments(embeddings, recording, progress_config, background_labels))
     if not segments:
         return {'progress_loss': _attached_zero(outputs) + sum(weight.sum() * 0 for output in outputs for weight
                                                                in output['progress_head'].parameters())}, 0
-    head = outputs[0]['progress_head']
-    penalty = F.l1_loss if progress_config['loss_type'] == 'l1' else F.mse_loss
-    if dense:
-        return _dense_losses(head, segments, penalty, progress_config['step_coefficient']), len(segments)
-    return {'progress_loss': penalty(head([segment.embeddings for segment in segments]),
-                                     torch.stack([segment.target for segment in segments]))}, len(segments)
-
-
-def content_term(weight: float) -> str:
-    """Return the name of the progress loss at a weight of the content head."""
-    return f'progress_loss_at_{weight:g}'
-
-
-def _dense_losses(head: ProgressHead, segments: Sequence[SampledSegment],
-                  penalty: Callable[[Tensor, Tensor], Tensor], step_coefficient: float) -> dict[str, Tensor]:
-    """Return the means over segments of the mean over frames, with the recognition of steps where the head has it."""
-    inputs, contexts = [segment.embeddings for segment in segments], [segment.context for segment in segments]
-
-    def error(predictions: Sequence[Tensor]) -> Tensor:
-        return torch.stack([penalty(predicted, segment.target)
-                            for predicted, segment in zip(predictions, segments, strict=True)]).mean()
-
-    if not isinstance(head, StepProgressHead):
-        return {'progress_loss': error(head.forward_dense(inputs))}
-    experts, log_posteriors = head.forward_experts(inputs, contexts)
-    if head.training:  # each expert learns by itself: of a blend, one could leave the work to the other
-        errors = [error(expert) for expert in zip(*(expert.unbind(-1) for expert in experts), strict=True)]
-        recognition = _step_loss(log_posteriors, head.durations.positions(contexts))
-        return {'progress_loss': torch.stack(errors).mean() + step_coefficient * recognition}
-    weights = CONTENT_WEIGHTS if head.content is not None else ()
-    return {'progress_loss': error([head.blend(expert) for expert in experts]),
-            **{content_term(weight): error([head.blend(expert, weight) for expert in experts]) for weight in weights}}
-
-
-def _step_loss(log_posteriors: Sequence[Tensor], positions: Tensor) -> Tensor:
-    """Return the cross-entropy of the true steps, mean over frames, then over the actions whose step is known."""
-    entropies = [-posterior[:, position].mean() for posterior, position
-                 in zip(log_posteriors, positions.tolist(), strict=True) if position >= 0]
-    return torch.stack(entropies).mean() if entropies else log_posteriors[0].sum() * 0
+    head, penalty = outputs[0]['progress_head'], PENALTIES[progress_config['loss_type']]
+    return {'progress_loss': sum(head.loss(segments, penalty).values())}, len(segments)
 
 
 def _sample_actions(embeddings: Tensor, recording: Mapping, progress_config: Mapping,
-                    background_labels: Sequence[str], head: ProgressHead) -> list[SampledSegment]:
+                    background_labels: Sequence[str], head: nn.Module) -> list[SampledSegment]:
     """Draw whole actions of a recording, every frame of which is supervised."""
     drawn = sample_whole_actions(embeddings, recording, progress_config['samples_per_video'],
                                  background_labels=background_labels)

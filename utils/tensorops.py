@@ -26,6 +26,20 @@ class Action(NamedTuple):
         return self.end - self.start + 1
 
 
+class SampledSegment(NamedTuple):
+    """A segment of an action that a progress head is trained on.
+
+    Attributes:
+        embeddings: (n, D).
+        target: progress at its last frame (), or at every frame (n,) if sampling is 'dense'.
+        context: what the head reads besides, from its method ``contexts``; None: nothing.
+    """
+
+    embeddings: Tensor
+    target: Tensor
+    context: object = None
+
+
 def list_actions(times_dict: Mapping, num_frames: int,
                  background_labels: Sequence[str] = DEFAULT_BACKGROUND) -> list[Action]:
     """Return the segments that are no background and begin within the features.

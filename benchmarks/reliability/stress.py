@@ -73,7 +73,7 @@ def run_steps(options: Sequence[str], loss: str, steps: int) -> dict[str, object
     skipped = not_finite = 0
     values, started = [], time.monotonic()
     for _, (epoch, batch) in zip(range(steps), batches, strict=False):
-        terms, taken = training_step(module, optimizer, batch.videos, batch.times, epoch, limits)
+        terms, taken, _ = training_step(module, optimizer, batch.videos, batch.times, epoch, limits)
         skipped += not taken
         gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
         not_finite += sum(not bool(torch.isfinite(tensor).all())

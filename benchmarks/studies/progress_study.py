@@ -38,7 +38,7 @@ HEADS = {
     'bf16': [*RECOMMENDED, '--amp'],
     'label given': [*RECOMMENDED, '--condition_on_step'],
     'no content head': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.content_head=false'],
-    'content head alone': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.step_durations=false',
+    'content head alone': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.head=gru',
                            '--set', 'PROGRESS_LOSS.content_head=false'],
     'no correction': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.content_correction=false'],
     'no recognition': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.step_coefficient=0'],

@@ -7,12 +7,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.heads.base import ActionsByTask, EmbeddedRecording, Penalty
+from models.heads.padding import blank_padding, pad_segments
 from models.heads.recurrent import ProgressHead
 from models.heads.step_durations import ActionContext, StepDurations
-from utils.tensorops import Action
+from utils.errors import UserError
+from utils.logging import get_logger
+from utils.tensorops import Action, SampledSegment, action_progress
 
+LOGGER = get_logger(__name__)
 SMALLEST_PROGRESS = 1e-3  # of the curves, before their logit is taken
-CONTENT_WEIGHTS = tuple(tenth / 10 for tenth in range(11))  # that validation chooses from
+CONTENT_WEIGHTS = tuple(tenth / 10 for tenth in range(11))  # to choose from
 
 
 class SteppedState(NamedTuple):
@@ -37,8 +42,8 @@ class StepProgressHead(ProgressHead):
 
         progress(t) = (1 - w) sigmoid(...) + w z(t).
 
-    Both learn from the truth, each by itself; only recordings that neither has seen can tell ``w``, so that
-    validation sets it (``training.epoch``). It begins at 0.
+    Both learn from the truth, each by itself; only recordings that neither has seen can tell ``w``: :meth:`calibrate`
+    sets it. It starts at 0.
 
     A segment has to begin with its action's first frame.
 
@@ -52,18 +57,25 @@ class StepProgressHead(ProgressHead):
         content_correction: False leaves ``c`` out.
         condition_on_step: take the label of the context, where it is known, for the posterior.
         content_head: have a content head, too.
+        step_coefficient: weight of the cross-entropy of the step in the training loss, >= 0.
 
     Attributes:
         content_weight: ``w``, in [0, 1]; None without a content head.
     """
 
+    OPTIONS = ('hidden_dim', 'normalize_embeddings', 'steps', 'projection_dim', 'dropout', 'content_correction',
+               'condition_on_step', 'content_head', 'step_coefficient')
+    SAMPLINGS = ('dense',)  # it counts from an action's first frame
+    NEEDS_ACTIONS = True
+
     def __init__(self, input_dim: int = 128, hidden_dim: int = 64, *, steps: Sequence[tuple[str, str]],
                  normalize_embeddings: bool = True, projection_dim: int = 24, dropout: float = 0.2,
                  content_correction: bool = True, condition_on_step: bool = False,
-                 content_head: bool = False) -> None:
+                 content_head: bool = False, step_coefficient: float = 0.5) -> None:
         super().__init__(input_dim, hidden_dim, normalize_embeddings=normalize_embeddings)
         self.durations = StepDurations(steps)
         self.content_correction, self.condition_on_step = content_correction, condition_on_step
+        self.step_coefficient, self.calibrates = step_coefficient, content_head
         self.dropout = nn.Dropout(dropout)
         self.projection = nn.Linear(2 * input_dim, projection_dim)
         self.gru = nn.GRU(projection_dim + 1, hidden_dim, batch_first=True)
@@ -75,6 +87,113 @@ class StepProgressHead(ProgressHead):
                         if content_head else None)
         self.register_buffer('content_weight', torch.zeros(()) if content_head else None)
 
+    @classmethod
+    def fill_in(cls, settings: dict[str, object], training: ActionsByTask, validation: ActionsByTask) -> None:
+        """Write the steps of the training recordings, and leave out a content head that nothing can weigh."""
+        settings['steps'] = sorted({(task, action.name) for task, recordings in training.items()
+                                    for recording in recordings for action in recording})
+        if not settings['enabled']:
+            return
+        if not settings['steps']:
+            raise UserError('PROGRESS_LOSS.head: the training recordings contain no action, but this head needs at '
+                            'least one to learn steps from; check the annotations and BACKGROUND_LABELS, or leave '
+                            '--progress out')
+        if settings['content_head'] and not any(map(any, validation.values())):
+            LOGGER.info('no actions in validation recordings to weigh a content head by: PROGRESS_LOSS.content_head '
+                        'is off')
+            settings['content_head'] = False
+
+    def fit_actions(self, actions: ActionsByTask) -> None:
+        """Learn durations and pace from the annotations of the training recordings, in place."""
+        self.durations.fit(actions)
+
+    def loss(self, segments: Sequence[SampledSegment], penalty: Penalty = F.l1_loss) -> dict[str, Tensor]:
+        """Compare the predicted progress with the truth at every frame.
+
+        Args:
+            segments: whole actions with a target at every frame.
+            penalty: error of predictions against targets.
+
+        Returns:
+            'progress', the mean over segments, frames, and in training the experts: each learns by itself, since in a
+            blend one could leave the work to the other. In training also 'recognition', ``step_coefficient`` times the
+            cross-entropy of the step; in validation it would choose the checkpoint, although on people not seen in
+            training it rises while the error of progress still falls.
+        """
+        contexts = [segment.context for segment in segments]
+        experts, log_posteriors = self.forward_experts([segment.embeddings for segment in segments], contexts)
+        if not self.training:
+            return {'progress': self.mean_error([self.blend(expert) for expert in experts], segments, penalty)}
+        errors = [self.mean_error(expert, segments, penalty)
+                  for expert in zip(*(expert.unbind(-1) for expert in experts), strict=True)]
+        recognition = _recognition_loss(log_posteriors, self.durations.positions(contexts))
+        return {'progress': torch.stack(errors).mean(), 'recognition': self.step_coefficient * recognition}
+
+    @torch.no_grad()
+    def errors_by_weight(self, segments: Sequence[SampledSegment],
+                         penalty: Penalty = F.l1_loss) -> dict[float, Tensor]:
+        """Return the mean error of progress at each candidate for ``content_weight``; {} without a content head."""
+        if self.content is None:
+            return {}
+        experts, _ = self.forward_experts([segment.embeddings for segment in segments],
+                                          [segment.context for segment in segments])
+        return {weight: self.mean_error([self.blend(expert, weight) for expert in experts], segments, penalty)
+                for weight in CONTENT_WEIGHTS}
+
+    def calibrate(self, recordings: Sequence[EmbeddedRecording], penalty: Penalty = F.l1_loss) -> None:
+        """Set ``content_weight`` to the candidate of the lowest error, the smallest of equal ones.
+
+        Args:
+            recordings: held out from training; their actions count equally. Without an action nothing changes.
+            penalty: error of predictions against targets.
+        """
+        sums: dict[float, float] = {}
+        was_training = self.training
+        self.eval()
+        for segments in filter(None, map(self._segments_of, recordings)):
+            for weight, error in self.errors_by_weight(segments, penalty).items():
+                sums[weight] = sums.get(weight, 0.0) + float(error) * len(segments)
+        self.train(was_training)
+        if sums:
+            self.content_weight.fill_(min(sums, key=sums.get))
+
+    def _segments_of(self, recording: EmbeddedRecording) -> list[SampledSegment]:
+        """Return the actions of a recording, whole, with the progress of every frame."""
+        contexts = self.contexts(recording.task, recording.actions)
+        return [SampledSegment(recording.embeddings[action.start:action.end + 1],
+                                action_progress(action, len(recording.embeddings)).to(recording.embeddings), context)
+                for action, context in zip(recording.actions, contexts, strict=True)]
+
+    @property
+    def tasks(self) -> list[str]:
+        """Tasks whose steps the head knows, sorted."""
+        return sorted({task for task, _ in self.durations.steps})
+
+    def labels(self, task: str | None) -> list[str]:
+        """Return the labels of a task's steps, or of all tasks for None."""
+        return [label for name, label in self.durations.steps if task in (None, name)]
+
+    def check_task(self, task: str | None) -> str | None:
+        """Check the task of a recording, see :meth:`ProgressHeadBase.check_task`."""
+        if task is not None:
+            return None
+        if self.condition_on_step:
+            raise UserError('none given, but the head is told the step (condition_on_step), which belongs to a task; '
+                            f'give one of {", ".join(self.tasks)}')
+        return ('the head takes the steps of every task for possible, and the recording for one of average pace; '
+                f'known are {", ".join(self.tasks)}')
+
+    def check_label(self, task: str | None, label: str | None) -> str | None:
+        """Check the label of an action, see :meth:`ProgressHeadBase.check_label`."""
+        known = self.labels(task)
+        if label is None and self.condition_on_step:
+            raise UserError('an action without label, but the head is told the step (condition_on_step); give each '
+                            f'action one of {", ".join(known)}')
+        if label is None or label in known:
+            return None
+        return (f'the head does not know the label {label!r}: its action says nothing of the pace; known are '
+                f'{", ".join(known)}')
+
     def context(self, task: str | None, actions: Sequence[Action], action: Action) -> ActionContext:
         """Describe one of a recording's actions by what is known when it begins."""
         return self.durations.context(task, actions, action)
@@ -85,9 +204,9 @@ class StepProgressHead(ProgressHead):
         if isinstance(segments, Tensor) and lengths is None:
             return self.forward([segments], contexts)[0]
         if lengths is None:
-            segments, lengths = self._pad(segments)
+            segments, lengths = pad_segments(segments, self.input_dim)
         else:
-            segments = self._blank_padding(segments, lengths)
+            segments = blank_padding(segments, lengths, self.input_dim)
         experts, _ = self._read(segments, contexts)
         progress = self.blend(experts)
         return progress.gather(1, (lengths.to(progress.device) - 1).unsqueeze(1)).squeeze(1)
@@ -124,7 +243,7 @@ class StepProgressHead(ProgressHead):
             Progress (n_i, 1) by steps and durations, or (n_i, 2) with that of the content head behind it, and the log
             posterior over steps (n_i, steps) of each segment.
         """
-        padded, lengths = self._pad(segments)
+        padded, lengths = pad_segments(segments, self.input_dim)
         experts, log_posterior = self._read(padded, contexts)
         cut = list(zip(experts, log_posterior, lengths.tolist(), strict=True))
         return [row[:length] for row, _, length in cut], [row[:length] for _, row, length in cut]
@@ -139,8 +258,7 @@ class StepProgressHead(ProgressHead):
     def step(self, embedding: Tensor, state: SteppedState | None = None,
              context: ActionContext | None = None) -> tuple[Tensor, SteppedState]:
         """Predict progress one frame at a time, at constant cost; ``context`` is the same at every frame."""
-        if embedding.shape != (self.input_dim,):
-            raise ValueError(f'embedding has shape {tuple(embedding.shape)}, expected ({self.input_dim},)')
+        self._check_frame(embedding)
         frame = self._normalize(embedding)
         first, elapsed, hidden, content = ((frame, 1, None, None) if state is None else
                                            (state.first, state.elapsed + 1, state.hidden, state.content))
@@ -206,3 +324,10 @@ class StepProgressHead(ProgressHead):
         positions = self.durations.positions(contexts)
         given = F.one_hot(positions.clamp(min=0), posterior.shape[-1]).to(posterior.dtype).unsqueeze(1)
         return torch.where((positions >= 0).view(-1, 1, 1), given, posterior)
+
+
+def _recognition_loss(log_posteriors: Sequence[Tensor], positions: Tensor) -> Tensor:
+    """Return the cross-entropy of the true steps, mean over frames, then over the actions whose step is known."""
+    entropies = [-posterior[:, position].mean() for posterior, position
+                 in zip(log_posteriors, positions.tolist(), strict=True) if position >= 0]
+    return torch.stack(entropies).mean() if entropies else log_posteriors[0].sum() * 0

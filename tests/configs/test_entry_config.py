@@ -14,7 +14,7 @@ from utils.errors import UserError
 PLAN = Path(__file__).resolve().parents[2] / 'configs/progress_plan.json'
 RECOMMENDED = PLAN.with_name('progress_recommended.json')
 CHOICES = ['1', '--gtcc', '--ego', '--tstack']
-STEPS = ['--set', 'PROGRESS_LOSS.step_durations=true']
+STEPS = ['--set', 'PROGRESS_LOSS.head=steps']
 DENSE = ['--progress_sampling', 'dense']
 HEAD = {'PROGRESS_LOSS.enabled': True}
 
@@ -102,7 +102,7 @@ def test_options_of_the_head_want_a_head(option):
                                                          'EXPERIMENTNAME': 'Vb___GTCC_egoprocel'}),
     (['--set', 'PROGRESS_LOSS.hidden_dim=3'], {'PROGRESS_LOSS.hidden_dim': 3}),  # as of a file for several runs
     (['--progress', *STEPS, *DENSE, '--condition_on_step'],
-     {'PROGRESS_LOSS.enabled': True, 'PROGRESS_LOSS.step_durations': True, 'PROGRESS_LOSS.sampling': 'dense',
+     {'PROGRESS_LOSS.enabled': True, 'PROGRESS_LOSS.head': 'steps', 'PROGRESS_LOSS.sampling': 'dense',
       'PROGRESS_LOSS.condition_on_step': True}),
     (['--init_from', 'runs/1'], {'INIT_FROM': 'runs/1'}),
     (['--progress', '--freeze_encoder'], {'PROGRESS_LOSS.enabled': True, 'FREEZE_ENCODER': True}),
@@ -166,7 +166,7 @@ def test_example_of_the_plan(config_file):
 def test_the_recommended_preset_is_causal_and_knows_steps():
     config = parse(*CHOICES, '--config', RECOMMENDED)
     settings = config.PROGRESS_LOSS
-    assert config.CAUSAL and settings.enabled and settings.step_durations and settings.sampling == 'dense'
+    assert config.CAUSAL and settings.enabled and settings.head == 'steps' and settings.sampling == 'dense'
     assert not settings.condition_on_step and settings.steps is None
     assert parse(*CHOICES, '--config', RECOMMENDED, '--condition_on_step').PROGRESS_LOSS == {
         **settings, 'condition_on_step': True}
@@ -208,13 +208,6 @@ def test_name_of_the_run_folder(options, name):
     ([*CHOICES, '-ep', '2.5'], "invalid int value: '2.5'"), ([*CHOICES, '-ep', '0'], 'NUM_EPOCHS is 0, expected'),
     ([*CHOICES, '-lr', '-1'], 'LEARNING_RATE is -1.0, expected a number above 0'),
     ([*CHOICES, '-lr', 'nan'], 'LEARNING_RATE is nan'), ([*CHOICES, '-lr', 'inf'], 'LEARNING_RATE is inf'),
-    ([*CHOICES, *STEPS], "PROGRESS_LOSS.step_durations: sampling is 'segment' and use_gru True, expected 'dense' and"),
-    ([*CHOICES, *STEPS, '--progress_sampling', 'prefix'], "sampling is 'prefix' and use_gru True, expected 'dense'"),
-    ([*CHOICES, *STEPS, *DENSE, '--progress_pooling', 'mean'], "sampling is 'dense' and use_gru False, expected"),
-    ([*CHOICES, '--config', RECOMMENDED, *DENSE[:1], 'segment'], 'give --progress_sampling dense, or set step_dur'),
-    ([*CHOICES, '--condition_on_step'], 'condition_on_step: the head knows no steps; set PROGRESS_LOSS.step_dur'),
-    ([*CHOICES, '--set', 'PROGRESS_LOSS.content_head=true'], 'content_head: stands beside a head that knows durations'),
-    ([*CHOICES, '--config', PLAN, '--condition_on_step'], 'condition_on_step: the head knows no steps'),
     ([*CHOICES, *STEPS, *DENSE, '--condition_on_step'], 'there is no head to give the label to; give --progress, too'),
     ([*CHOICES, '--config', RECOMMENDED, '--condition_on_step', '--set', 'PROGRESS_LOSS.enabled=false'], 'no head'),
     ([*CHOICES, '--freeze_encoder'], '--freeze_encoder: nothing is left to train; give --progress, too'),

@@ -1,11 +1,14 @@
 """From configuration to model: what the data fills in, and that the built model looks at no future."""
 
 import random
+from pathlib import Path
 
 import pytest
 import torch
 
-from models.build import build_model, fill_in_sizes, fill_in_steps, input_width
+import configs
+from configs.entry_config import parse_training_arguments
+from models.build import build_model, check_head, fill_in_head, fill_in_sizes, input_width
 from models.heads.recurrent import ProgressHead
 from models.heads.steps import StepProgressHead
 from utils.errors import UserError
@@ -28,7 +31,7 @@ def causal_config(config):
     config.BASEARCH.TEMPORAL_STACKING_ARCH.conv_num_channels = 16
     config.OUTPUT_DIMENSIONALITY = 8
     config.ARCHITECTURE.update(attn_layers=[6], drop_layers=[6])
-    config.PROGRESS_LOSS.update(enabled=True, sampling='dense', step_durations=True, hidden_dim=7)
+    config.PROGRESS_LOSS.update(enabled=True, sampling='dense', head='steps', hidden_dim=7)
     return config
 
 
@@ -36,10 +39,10 @@ def built(config):
     """The model of a configuration, with a head that has learned durations and corrects them."""
     torch.manual_seed(0)
     fill_in_sizes(config, D, 2)
-    fill_in_steps(config, TRAINING)
+    fill_in_head(config, TRAINING, {})
     model = build_model(config).eval()
-    if config.PROGRESS_LOSS.step_durations:
-        model.progress_head.durations.fit(TRAINING)
+    if config.PROGRESS_LOSS.enabled:
+        model.progress_head.fit_actions(TRAINING)
     torch.nn.init.normal_(model.progress_head.fc[-2].weight)
     return model
 
@@ -53,30 +56,32 @@ def test_sizes_come_from_the_data(causal_config):
 
 
 def test_steps_come_from_the_training_recordings(causal_config):
-    fill_in_steps(causal_config, TRAINING)
-    assert causal_config.PROGRESS_LOSS.steps == STEPS
+    causal_config.PROGRESS_LOSS.content_head = True
+    fill_in_head(causal_config, TRAINING, TRAINING)
+    assert causal_config.PROGRESS_LOSS.steps == STEPS and causal_config.PROGRESS_LOSS.content_head
     shuffled = {task: random.Random(0).sample(recordings, 2) for task, recordings in reversed(TRAINING.items())}
-    fill_in_steps(causal_config, shuffled)
+    fill_in_head(causal_config, shuffled, {'tea': [[]]})
+    assert not causal_config.PROGRESS_LOSS.content_head  # nothing to weigh it by
     assert causal_config.PROGRESS_LOSS.steps == STEPS  # weights belong to positions: the order must not change
 
 
 def test_steps_are_filled_in_for_a_head_that_knows_them_alone(causal_config):
-    causal_config.PROGRESS_LOSS.step_durations = False
-    fill_in_steps(causal_config, TRAINING)
+    causal_config.PROGRESS_LOSS.head = 'gru'
+    fill_in_head(causal_config, TRAINING, {})
     assert causal_config.PROGRESS_LOSS.steps is None
 
 
 def test_training_recordings_without_an_action_are_a_users_mistake(causal_config):
-    with pytest.raises(UserError, match='step_durations: the training recordings hold no action.*BACKGROUND_LABELS'):
-        fill_in_steps(causal_config, {'tea': [[], []], 'pie': []})
+    with pytest.raises(UserError, match='PROGRESS_LOSS.head: .* recordings contain no action.*BACKGROUND_LABELS'):
+        fill_in_head(causal_config, {'tea': [[], []], 'pie': []}, {})
     causal_config.PROGRESS_LOSS.enabled = False
-    fill_in_steps(causal_config, {'tea': [[]]})
+    fill_in_head(causal_config, {'tea': [[]]}, {})
 
 
 def test_durations_without_a_head_build_none(causal_config):
     causal_config.PROGRESS_LOSS.enabled = False
     fill_in_sizes(causal_config, D, 2)
-    fill_in_steps(causal_config, TRAINING)
+    fill_in_head(causal_config, TRAINING, {})
     model = build_model(causal_config)
     assert set(model([torch.randn(4, D)])) == {'outputs', 'dropouts'}
     assert not any('progress_head' in name for name in model.state_dict())
@@ -96,16 +101,36 @@ def test_the_identity_encoder_is_as_wide_as_the_features(causal_config, mcn):
         fill_in_sizes(causal_config, 4, 2)
 
 
+@pytest.mark.parametrize(('changes', 'message'), [
+    ({'sampling': 'segment'}, "sampling is 'segment', expected dense with PROGRESS_LOSS.head 'steps'; give --prog"),
+    ({'sampling': 'prefix'}, "sampling is 'prefix', expected dense"),
+    ({'use_gru': False}, "use_gru is False, but it has no effect .* 'steps'; set PROGRESS_LOSS.head to 'gru'"),
+    ({'head': 'gru', 'condition_on_step': True}, "condition_on_step is True, but .* 'gru'; set .* to 'steps'"),
+    ({'head': 'gru', 'content_head': True}, "content_head is True, but it has no effect with .*head 'gru'")])
+def test_settings_that_do_not_fit_the_head_are_refused(causal_config, changes, message):
+    check_head(causal_config)
+    causal_config.PROGRESS_LOSS.update(changes)
+    with pytest.raises(UserError, match=message):
+        check_head(causal_config)
+
+
+def test_every_preset_fits_its_head(causal_config):
+    for name in ('plan', 'recommended'):
+        path = Path(configs.__file__).with_name(f'progress_{name}.json')
+        check_head(parse_training_arguments(['1', '--dataset', 'demo', '--naive', '--config', str(path)], 'test')[0])
+
+
 @pytest.mark.parametrize('mcn', [True, False])
 def test_step_options_reach_the_head(causal_config, mcn):
     causal_config.ARCHITECTURE.MCN = mcn
     causal_config.PROGRESS_LOSS.update(projection_dim=3, dropout=0.4, content_correction=False, condition_on_step=True,
-                                       normalize_embeddings=False)
+                                       normalize_embeddings=False, step_coefficient=0.25)
     head = built(causal_config).progress_head
     assert isinstance(head, StepProgressHead) and head.durations.steps == STEPS
     assert (head.projection.out_features, head.gru.hidden_size, head.dropout.p) == (3, 7, 0.4)
+    assert head.step_coefficient == 0.25
     assert (head.content_correction, head.condition_on_step, head.normalize_embeddings) == (False, True, False)
-    causal_config.PROGRESS_LOSS.step_durations = False
+    causal_config.PROGRESS_LOSS.head = 'gru'
     assert type(build_model(causal_config).progress_head) is ProgressHead
 
 
@@ -134,10 +159,10 @@ def known_until(progress, frame):
 
 @pytest.mark.parametrize('frame', [13, 34, 44, 61])
 @pytest.mark.parametrize('mcn', [True, False])
-@pytest.mark.parametrize('step_durations', [True, False])
-def test_future_frames_change_no_prediction_up_to_then(causal_config, mcn, step_durations, frame):
+@pytest.mark.parametrize('head', ['gru', 'steps'])
+def test_future_frames_change_no_prediction_up_to_then(causal_config, mcn, head, frame):
     causal_config.ARCHITECTURE.MCN = mcn
-    causal_config.PROGRESS_LOSS.step_durations = step_durations
+    causal_config.PROGRESS_LOSS.head = head
     model, features = built(causal_config), torch.randn(80, D)
     changed = features.clone()
     changed[frame:] = 50 * torch.randn(80 - frame, D)

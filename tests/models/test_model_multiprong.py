@@ -4,7 +4,6 @@ import torch.nn.functional as F
 
 from models.encoders import NaiveEncoder, Resnet50Encoder, StackingEncoder
 from models.heads import recurrent as progress_head
-from models.heads.steps import StepProgressHead
 from models.model_multiprong import HeadModel, MultiProngAttDropoutModel, ProgressHead, SingleEncoderModel
 
 D, E, H = 5, 8, 3
@@ -145,26 +144,23 @@ def test_single_encoder_outputs_are_the_encoders():
 
 @BOTH
 def test_the_progress_head_takes_its_options(make):
-    head = make(use_progress_head=True, progress_head_hidden_dim=9, progress_head_use_gru=False,
-                progress_head_normalize_embeddings=False).progress_head
+    head = make(use_progress_head=True, progress_head_hidden_dim=9, progress_head_use_gru=False).progress_head
     assert isinstance(head, ProgressHead) and ProgressHead is progress_head.ProgressHead
-    assert head.fc[0].weight.shape == (9, E) and not head.use_gru and not head.normalize_embeddings
+    assert head.fc[0].weight.shape == (9, E) and not head.use_gru
     gru = make(use_progress_head=True).progress_head
     assert gru.gru.weight_hh_l0.shape == (3 * 64, 64) and gru.normalize_embeddings
 
 
 @BOTH
-def test_step_options_put_a_head_that_knows_steps_in_its_place(make):
-    options = {'steps': [('tea', 'pour'), ('tea', 'mix')], 'projection_dim': 3, 'dropout': 0.1,
-               'content_correction': False, 'condition_on_step': True}
-    model = make(use_progress_head=True, progress_head_hidden_dim=9, progress_head_normalize_embeddings=False,
-                 progress_head_step_options=options)
+def test_any_progress_head_can_be_handed_in(make):
+    torch.manual_seed(3)
+    model = make(make_progress_head=lambda dim: ProgressHead(dim, 9, normalize_embeddings=False))
     head = model(features(4))['progress_head']
-    assert isinstance(head, StepProgressHead) and head is model.progress_head
-    assert head.durations.steps == options['steps'] and not head.normalize_embeddings
-    assert (head.projection.weight.shape, head.gru.weight_hh_l0.shape) == ((3, 2 * E), (3 * 9, 9))
-    assert (head.dropout.p, head.content_correction, head.condition_on_step) == (0.1, False, True)
-    assert not hasattr(make(progress_head_step_options=options), 'progress_head')
+    assert head is model.progress_head and (head.input_dim, head.normalize_embeddings) == (E, False)
+    torch.manual_seed(3)
+    plan = make(use_progress_head=True, progress_head_hidden_dim=9)  # and no weight depends on the way
+    for name, weight in plan.state_dict().items():
+        assert torch.equal(weight, model.state_dict()[name]), name
 
 
 @BOTH

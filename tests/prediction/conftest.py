@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from configs.entry_config import parse_training_arguments
-from models.build import build_model, fill_in_sizes, fill_in_steps
+from models.build import build_model, fill_in_head, fill_in_sizes
 from prediction import TrainedRun
 from recordings.splits import PARTS
 from utils.ckpt_save import ckpt_save
@@ -18,7 +18,7 @@ SETTINGS = ['ARCHITECTURE.drop_layers=[4]', 'ARCHITECTURE.attn_layers=[8]', 'BAS
 # Recordings of two paces, so that the pace of completed actions counts.
 TRAINING = {'tea': [[Action('boil', 0, 9 * pace), Action('pour', 9 * pace + 1, 14 * pace)] for pace in (1, 2, 4)],
             'tyre': [[Action('jack', 0, 20)]]}
-STEP_HEAD = ('--progress_sampling', 'dense', '--set', 'PROGRESS_LOSS.step_durations=true')
+STEP_HEAD = ('--progress_sampling', 'dense', '--set', 'PROGRESS_LOSS.head=steps')
 
 
 def untrained(*options, width=WIDTH, training=TRAINING):
@@ -26,11 +26,10 @@ def untrained(*options, width=WIDTH, training=TRAINING):
         ['1', '--tcc', '--mcn', '--dataset', 'demo', '--progress', '-od', '8', *options,
          *(option for setting in SETTINGS for option in ('--set', setting))], 'test')
     fill_in_sizes(config, width, len(training))
-    fill_in_steps(config, training)
+    fill_in_head(config, training, training)
     torch.manual_seed(1)
     model = build_model(config)
-    if config.PROGRESS_LOSS.step_durations:
-        model.progress_head.durations.fit(training)
+    model.progress_head.fit_actions(training)
     for weight in model.progress_head.fc[-2].parameters():
         torch.nn.init.normal_(weight)  # the step head's correction starts at zero
     return TrainedRun('untrained', 'best_model_combined', 1, model.eval(), config, torch.device('cpu'),

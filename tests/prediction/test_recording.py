@@ -12,7 +12,7 @@ from tools.demo import DemoSettings, write_demo
 from utils.errors import UserError
 from utils.run_folder import RunFolder, read_json
 
-STEP_HEAD = ['--progress_sampling', 'dense', '--set', 'PROGRESS_LOSS.step_durations=true']
+STEP_HEAD = ['--progress_sampling', 'dense', '--set', 'PROGRESS_LOSS.head=steps']
 RUNS = {
     'steps': ['--naive', *STEP_HEAD],
     'label given, skips frames': ['--naive', *STEP_HEAD, '--condition_on_step', '--set', 'SKIP_RATE=2'],

@@ -11,7 +11,7 @@ from torch import nn
 from models.build import build_model, fill_in_sizes
 from recordings.json_dataset import Recording, TaskBatchSampler, make_validation_loaders
 from tests.launch import run_processes
-from training.distributed import Processes, SharedValidation, device_of_process, join_processes
+from training.distributed import SharedValidation, World, device_of_process, join_processes
 from training.epoch import run_validation_epoch
 from training.history import ComponentMeans
 from training.step import LossModule
@@ -30,23 +30,28 @@ import torch
 from configs.generic_config import CONFIG
 from tests.training.test_distributed import CASES, batch, make
 from training.distributed import join_processes
-with join_processes('cpu') as processes:
-    module = processes.wrap(make())
+with join_processes('cpu') as world:
+    module = world.wrap(make())
     gradients = {}
     for case, batches in CASES.items():
         module.zero_grad(set_to_none=True)
-        videos, times = batch(batches[processes.rank])
-        loss, finite = processes.share_of_mean(module(videos, times, 0))
+        videos, times = batch(batches[world.rank])
+        loss, finite = world.weigh_loss(module(videos, times, 0))
         loss.backward()
         gradients[case] = {name: weight.grad for name, weight in module.module.model.named_parameters()}
         assert finite
     terms = module(*batch((20, 25)), 0)
-    if processes.rank == 1:
+    if world.rank == 1:
         terms['total_loss'] = terms['total_loss'] * float('nan')
-    assert not processes.share_of_mean(terms)[1]  # both skip the step
+    assert not world.weigh_loss(terms)[1]  # both skip the step
     module(*batch((20, 25)), 0)  # and the next one is none the worse
-    assert processes.gather(processes.rank) == [0, 1] and processes.largest(3 * processes.rank) == 3
-    if processes.first:
+    assert world.all_gather(world.rank) == [0, 1] and world.largest(3 * world.rank) == 3
+    head = torch.nn.BatchNorm1d(2)  # has weights and buffers of several types
+    for values in head.state_dict().values():
+        values.fill_(world.rank + 3)
+    world.copy_from_first(head)
+    assert all((values == 3).all() for values in head.state_dict().values())
+    if world.first:
         torch.save(gradients, sys.argv[1])
 '''
 
@@ -150,8 +155,8 @@ def test_shared_validation_has_the_means_of_one_process(recordings, config):
     expected = run_validation_epoch(Doubled(), loaders, drawing_loss, 0, config)['total_loss'].item()
     parts = []
 
-    class Recorded(Processes):
-        def gather(self, value):
+    class Recorded(World):
+        def all_gather(self, value):
             parts.append(value)
             return [value]
 
@@ -172,16 +177,16 @@ def test_shared_validation_has_the_means_of_one_process(recordings, config):
 
 def test_alone_everything_is_its_own(monkeypatch):
     monkeypatch.delenv('WORLD_SIZE', raising=False)
-    with join_processes('cpu') as processes:
-        assert (processes.rank, processes.count, processes.device) == (0, 1, torch.device('cpu'))
-        assert processes.first and processes.gather('x') == ['x'] and processes.largest(4) == 4
+    with join_processes('cpu') as world:
+        assert (world.rank, world.count, world.device) == (0, 1, torch.device('cpu'))
+        assert world.first and world.all_gather('x') == ['x'] and world.largest(4) == 4
         module = nn.Linear(2, 2)
-        assert processes.wrap(module) is module and processes.launcher == ['python'] and str(processes) == 'cpu'
+        assert world.wrap(module) is module and world.launcher == ['python'] and str(world) == 'cpu'
 
 
 def test_the_command_that_starts_as_many_processes():
-    assert Processes(1, 4, 4).launcher == ['torchrun', '--nproc_per_node=4']
-    assert Processes(1, 16, 8).launcher == ['torchrun', '--nnodes=2', '--nproc_per_node=8']
+    assert World(1, 4, 4).launcher == ['torchrun', '--nproc_per_node=4']
+    assert World(1, 16, 8).launcher == ['torchrun', '--nnodes=2', '--nproc_per_node=8']
 
 
 def test_each_process_has_a_device_and_draws_of_its_own():
@@ -191,7 +196,7 @@ def test_each_process_has_a_device_and_draws_of_its_own():
     draws = []
     for rank in range(3):
         torch.manual_seed(0)
-        Processes(rank, 3).seed(0)
+        World(rank, 3).seed(0)
         draws.append(torch.rand(1).item())
     torch.manual_seed(0)
     assert draws[0] == torch.rand(1).item() and len(set(draws)) == 3

@@ -1,17 +1,15 @@
 """A pass over the data: what training changes of it and validation does not, and the schedule it follows."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from models.heads.steps import CONTENT_WEIGHTS, StepProgressHead
-from recordings.json_dataset import Recording, make_train_loaders, make_validation_loaders, merge_loaders
-from training.epoch import SkippedSteps, choose_content_weight, run_training_epoch, run_validation_epoch
-from training.step import LossModule, build_optimizer
-from utils.loss_entry import LossTerms, content_term
+from recordings.json_dataset import Recording, make_train_loaders, make_validation_loaders
+from training.epoch import run_validation_epoch, train_epoch
+from training.trainer import Trainer
+from utils.loss_entry import LossTerms
+from utils.run_folder import RunFolder
 
 WIDTH = 3
 
@@ -47,16 +45,16 @@ def recordings(tmp_path):
 
 
 @pytest.fixture
-def train_epoch(recordings, config):
+def train(recordings, config, tmp_path):
     """Train an epoch of the configuration's run; returns the model and its optimizer."""
+    config.TENSORBOARD = False
+
     def run(epoch):
         torch.manual_seed(epoch)
-        model = Recorder()
-        optimizer = build_optimizer(model, config.LEARNING_RATE)
-        loader = merge_loaders(make_train_loaders({'tea': recordings}, 2, seed=0), 2, seed=0, workers=0)
-        run_training_epoch(LossModule(model, loss_fn), optimizer, loader, epoch, config, device='cpu',
-                           skipped=SkippedSteps(0))
-        return model, optimizer
+        trainer = Trainer(Recorder(), loss_fn, config, RunFolder(tmp_path),
+                          make_train_loaders({'tea': recordings}, 2, seed=0))
+        train_epoch(trainer, epoch)
+        return trainer.model, trainer.optimizer
     return run
 
 
@@ -65,10 +63,10 @@ def in_files(recordings):
 
 
 @pytest.mark.parametrize('augmented', [True, False])
-def test_training_sees_augmented_features_where_asked_for(train_epoch, recordings, config, augmented):
+def test_training_sees_augmented_features_where_asked_for(train, recordings, config, augmented):
     if augmented:
         config.AUGMENTATION.update(scale=0.1, shift=0.2, noise=0.1)
-    model, _ = train_epoch(0)
+    model, _ = train(0)
     original = in_files(recordings)
     assert sorted(map(len, model.seen)) == sorted(original) and model.modes == {True}
     for video in model.seen:
@@ -87,24 +85,7 @@ def test_validation_sees_the_features_as_they_are(recordings, config):
 
 @pytest.mark.parametrize(('schedule', 'expected'), [
     ('constant', [0.01, 0.01, 0.01]), ('cosine', [0.01, 0.0075, 0.0025])])
-def test_each_epoch_has_its_learning_rate(train_epoch, config, schedule, expected):
+def test_each_epoch_has_its_learning_rate(train, config, schedule, expected):
     config.update(LEARNING_RATE=0.01, LEARNING_RATE_SCHEDULE=schedule, NUM_EPOCHS=3)
-    rates = [train_epoch(epoch)[1].param_groups[0]['lr'] for epoch in range(3)]
+    rates = [train(epoch)[1].param_groups[0]['lr'] for epoch in range(3)]
     assert rates == pytest.approx(expected)
-
-
-def test_a_content_head_gets_the_weight_of_the_lowest_progress_loss():
-    head = StepProgressHead(WIDTH, steps=[('tea', 'cut')], content_head=True)
-    model = SimpleNamespace(progress_head=head)
-    errors = {weight: 1 + (weight - 0.6) ** 2 for weight in CONTENT_WEIGHTS}
-    means = {'alignment_loss': torch.tensor(2.0), 'progress_loss': torch.tensor(1.36), 'total_loss': torch.tensor(6.08),
-             **{content_term(weight): torch.tensor(error) for weight, error in errors.items()}}
-    chosen = choose_content_weight(model, means, progress_weight=3)
-    assert head.content_weight == pytest.approx(0.6)
-    assert chosen == {'alignment_loss': 2, 'progress_loss': 1, 'total_loss': 5}
-    equal = {**means, **dict.fromkeys(map(content_term, CONTENT_WEIGHTS), torch.tensor(1.0))}
-    choose_content_weight(model, equal, progress_weight=3)
-    assert head.content_weight == 0
-    head.content_weight.fill_(0.5)
-    without = {name: means[name] for name in ('alignment_loss', 'progress_loss', 'total_loss')}
-    assert choose_content_weight(model, without, progress_weight=3) == without and head.content_weight == 0.5

@@ -7,9 +7,11 @@ import torch
 
 from recordings.json_dataset import Batch
 from training.report import RunReport, max_memory
+from training.step import StepResult
 from utils.loss_entry import LossTerms
 
 TERMS = LossTerms({'total_loss': torch.zeros(())}, ['total_loss'])
+TAKEN = StepResult(TERMS, True, {})
 
 
 def batch(*names):
@@ -23,12 +25,12 @@ def log(caplog):
     return lambda: caplog.messages
 
 
-def test_steps_are_counted_and_recordings_without_one_are_named(log):
+def test_recordings_without_a_step_are_named(log):
     report = RunReport(['a', 'b', 'c', 'd', 'e'], {'without an action': ['b'], 'never used, alone': ['e']})
-    report.add(batch('a', 'b'), TERMS, taken=True)
-    report.add(batch('c', 'a'), TERMS, taken=False)
-    report.add(batch('d'), LossTerms({}, []), taken=True)
-    report.log(skipped=1)
+    report.add(batch('a', 'b'), TAKEN)
+    report.add(batch('c', 'a'), StepResult(TERMS, False, {}))
+    report.add(batch('d'), StepResult(LossTerms({}, []), True, {}))
+    report.log(steps=2, skipped=1)
     assert log()[0] == '2 steps taken, 1 skipped because loss or gradient was not finite'
     assert log()[1:-1] == ['1 recording without an action: b', '1 recording never used, alone: e',
                            '2 recordings never used, every step with them was skipped: c, d']
@@ -37,16 +39,15 @@ def test_steps_are_counted_and_recordings_without_one_are_named(log):
 
 def test_a_long_list_is_cut_and_a_run_without_steps_accuses_nobody(log):
     report = RunReport(['a'], {'out': list('bcdefgh')})
-    report.steps = 12  # of the run that was resumed
-    report.log(skipped=0)
+    report.log(steps=12, skipped=0)
     assert log()[:-1] == ['12 steps taken, 0 skipped because loss or gradient was not finite',
                           '7 recordings out: b, c, d, e, f and 2 more']
 
 
 def test_what_another_process_used_counts(log):
     report = RunReport(['a', 'b'])
-    report.add(batch('a'), TERMS, taken=True)
-    report.log(skipped=0, gather=lambda value: [value, {'b'} if isinstance(value, set) else 3 * 2**40])
+    report.add(batch('a'), TAKEN)
+    report.log(steps=1, skipped=0, all_gather=lambda value: [value, {'b'} if isinstance(value, set) else 3 * 2**40])
     assert log()[1:] == [f'max memory: {3 * 2**20} MiB of the process']
 
 

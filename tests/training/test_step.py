@@ -1,4 +1,4 @@
-"""One training step: two groups, two clips, and nothing done where a number is not finite."""
+"""One optimizer step: two groups, two clips, nothing done if a number is not finite, and the place of that number."""
 
 import math
 import random
@@ -10,13 +10,14 @@ from torch import nn
 from models.build import build_model, fill_in_sizes
 from training.step import (
     LossModule,
-    MeanNorms,
+    anomaly_detection,
     build_optimizer,
     clip_gradients,
     freeze_encoder,
     schedule_learning_rate,
     training_step,
 )
+from utils.errors import UserError
 from utils.loss_entry import LossTerms, get_loss_function
 
 LIMITS = {'encoder': 1.0, 'progress_head': 1.0}
@@ -122,8 +123,8 @@ def test_without_a_head_there_is_one_group():
     (1e6, 0.1, 1.0, 0.1 * math.sqrt(2)), (0.1, 1e6, 0.1 * math.sqrt(6), 1.0),
     (1e-3, 1e-3, 1e-3 * math.sqrt(6), 1e-3 * math.sqrt(2))])
 def test_a_giant_gradient_of_one_group_does_not_shrink_the_others(encoder, head, encoder_norm, head_norm):
-    model, _, [(_, taken)] = tiny_step(encoder, head)
-    assert taken
+    model, _, [result] = tiny_step(encoder, head)
+    assert result.taken
     assert model.encoder.weight.grad.norm().item() == pytest.approx(encoder_norm, rel=1e-4)
     assert model.progress_head.weight.grad.norm().item() == pytest.approx(head_norm, rel=1e-4)
 
@@ -144,14 +145,6 @@ def test_limits_are_per_group():
     assert math.isfinite(norms['encoder']) and math.isnan(norms['progress_head'])
 
 
-def test_norms_are_averaged_over_steps():
-    norms = MeanNorms()
-    assert norms.means() == {}
-    norms.add({'encoder': 1.0, 'progress_head': 4.0})
-    norms.add({'encoder': 2.0, 'progress_head': 0.0})
-    assert norms.means() == {'encoder': 1.5, 'progress_head': 2.0}
-
-
 def test_gradients_do_not_add_up_over_steps():
     model, _, _ = tiny_step(0.01, 0.01, steps=3)
     assert torch.allclose(model.encoder.weight.grad, torch.full((2, WIDTH), 0.01))
@@ -165,7 +158,7 @@ def test_a_loss_that_is_not_finite_takes_no_step(factors):
     torch.manual_seed(0)
     for weight, untouched in zip(model.parameters(), TinyModel().parameters(), strict=True):
         assert torch.equal(weight, untouched)
-    assert [taken for _, taken in results] == [False, False] and not optimizer.state
+    assert [result.taken for result in results] == [False, False] and not optimizer.state
 
 
 def test_a_gradient_that_is_not_finite_takes_no_step():
@@ -175,9 +168,9 @@ def test_a_gradient_that_is_not_finite_takes_no_step():
     def loss_fn(output, epoch, times):
         return LossTerms({'total_loss': (model.progress_head.weight * 0).sum().sqrt()}, [])  # 0, of infinite slope
 
-    terms, taken = training_step(LossModule(model, loss_fn), build_optimizer(model, 0.1), [torch.ones(5, WIDTH)], [], 0,
-                                 LIMITS)
-    assert terms['total_loss'] == 0 and not taken
+    result = training_step(LossModule(model, loss_fn), build_optimizer(model, 0.1), [torch.ones(5, WIDTH)], [], 0,
+                           LIMITS)
+    assert result.terms['total_loss'] == 0 and not result.taken
     assert all(torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True))
 
 
@@ -202,7 +195,7 @@ def test_a_step_moves_head_and_encoder(config, mcn, use_gru):
     model = build_model(config)
     before = {name: weight.clone() for name, weight in model.named_parameters()}
     times = [{'step': ['cut'], 'start_frame': [2], 'end_frame': [9], 'name': name} for name in 'ab']
-    terms, taken = training_step(LossModule(model, get_loss_function(config)), build_optimizer(model, 1e-2),
+    terms, taken, _ = training_step(LossModule(model, get_loss_function(config)), build_optimizer(model, 1e-2),
                                  [torch.randn(12, WIDTH), torch.randn(14, WIDTH)], times, 0, LIMITS)
     assert taken and {'GTCC_loss', 'progress_loss'} <= terms.present
     moved = {name for name, weight in model.named_parameters() if not torch.equal(weight, before[name])}
@@ -262,12 +255,48 @@ def test_a_frozen_encoder_stays_while_the_head_learns(config, loss, architecture
     optimizer = build_optimizer(model, 1e-2, weight_decay=0.1)
     videos = [torch.randn(length, WIDTH) for length in (12, 14)]
     action, background = ({'step': [step], 'start_frame': [2], 'end_frame': [9], 'name': 'a'} for step in ('cut', '0'))
-    terms, taken = training_step(module, optimizer, videos, [action, action], 0, LIMITS)
+    terms, taken, _ = training_step(module, optimizer, videos, [action, action], 0, LIMITS)
     assert taken and {f'{loss}_loss', 'progress_loss'} <= terms.present
     # One recording has no alignment term, background no progress term: zeros that can still be passed back.
     for count, times in ((1, action), (2, background), (1, background)):
-        assert training_step(module, optimizer, videos[:count], [times] * count, 0, LIMITS)[1]
+        assert training_step(module, optimizer, videos[:count], [times] * count, 0, LIMITS).taken
     moved = {name for name, weight in model.state_dict().items() if not torch.equal(weight, before[name])}
     head = {name for name in before if name.startswith('progress_head.')}
     assert head <= moved
     assert moved == head or not frozen
+
+
+class SquareRoot(nn.Module):
+    def forward(self, values):
+        return values.sqrt()
+
+
+def network():
+    return nn.Sequential(nn.Linear(2, 2), SquareRoot(), nn.ReLU())
+
+
+def test_the_first_layer_that_gives_no_number_is_named():
+    model = network()
+    nn.init.constant_(model[0].weight, -1.0)
+    with pytest.raises(UserError, match=r'layer 1 \(SquareRoot\) gives NaN or infinity in the step on rec0 of tea'):
+        with anomaly_detection(model, 'rec0 of tea'):
+            model(torch.ones(3, 2))
+
+
+@pytest.mark.filterwarnings('ignore:Error detected in')
+def test_a_gradient_that_is_no_number_is_traced_to_its_function():
+    model = network()
+    for values in model[0].parameters():
+        nn.init.zeros_(values)  # the square root of 0 is finite, its slope times 0 is not
+    with pytest.raises(UserError, match="'SqrtBackward0' returned nan .*in the step on rec0.*traceback above"):
+        with anomaly_detection(model, 'rec0'):
+            (model(torch.ones(3, 2)) * 0).sum().backward()
+
+
+def test_other_defects_pass_and_nothing_stays_behind():
+    model = network()
+    with pytest.raises(RuntimeError, match='shapes cannot be multiplied'), anomaly_detection(model, 'rec0'):
+        model(torch.ones(3, 5))
+    assert not torch.is_anomaly_enabled()
+    assert not any(layer._forward_hooks for layer in model.modules())
+    model(torch.full((1, 2), torch.nan))

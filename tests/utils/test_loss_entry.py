@@ -7,11 +7,11 @@ import torch
 from easydict import EasyDict
 
 from models.heads.step_durations import ActionContext
-from models.heads.steps import CONTENT_WEIGHTS, StepProgressHead
+from models.heads.steps import StepProgressHead
 from models.model_multiprong import ProgressHead
 from utils import loss_entry
 from utils.errors import UserError
-from utils.loss_entry import content_term, get_loss_function, get_progress_lambda
+from utils.loss_entry import get_loss_function, get_progress_lambda
 from utils.tensorops import Action, list_actions, sample_action_prefix, sample_action_segment_with_random_index
 
 WIDTH = 4
@@ -273,7 +273,7 @@ TRAINED = {'cook': [[Action('cut', 0, 5), Action('mix', 6, 15)], [Action('cut', 
 
 @pytest.fixture
 def step_config(progress_config):
-    progress_config.PROGRESS_LOSS.update(sampling='dense', step_durations=True, step_coefficient=0.7)
+    progress_config.PROGRESS_LOSS.update(sampling='dense', head='steps')
     return progress_config
 
 
@@ -282,7 +282,7 @@ def make_step_output(lengths=LENGTHS[:2], **options):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(11)
         head = StepProgressHead(WIDTH, 5, steps=[('clean', 'mix'), ('cook', 'cut'), ('cook', 'mix')], projection_dim=3,
-                                dropout=0, **options)
+                                dropout=0, **{'step_coefficient': 0.7, **options})
         torch.nn.init.normal_(head.fc[-2].weight)
     head.durations.fit(TRAINED)
     return {**make_output(lengths), 'progress_head': head}
@@ -304,7 +304,7 @@ def naive_step_loss(output, times, settings, steps=('clean mix', 'cook cut', 'co
                 posteriors = [head.forward_steps([prefix], context)[1][0][-1] for prefix in ends]
                 entropies.append(-torch.stack([posterior[steps.index(name)] for posterior in posteriors]).mean())
     recognition = torch.stack(entropies).mean() if entropies else 0
-    return torch.stack(errors).mean() + settings.step_coefficient * recognition
+    return torch.stack(errors).mean() + head.step_coefficient * recognition
 
 
 @pytest.mark.parametrize('options', [{}, {'content_correction': False}, {'condition_on_step': True}])
@@ -326,7 +326,7 @@ def test_recognition_counts_in_training_alone(step_config):
     output = make_step_output()
     output['progress_head'].eval()
     found = get_loss_function(step_config)(output, 0, times=STEP_TIMES)['progress_loss']
-    step_config.PROGRESS_LOSS.step_coefficient = 0.0
+    output['progress_head'].step_coefficient = 0.0
     expected = naive_step_loss(output, STEP_TIMES, step_config.PROGRESS_LOSS)
     assert found.item() == pytest.approx(expected.item(), abs=1e-5)
 
@@ -336,7 +336,7 @@ def test_steps_that_were_never_trained_on_are_not_recognised_and_never_nan(step_
     times = [{**STEP_TIMES[1], **change}] * 2  # a validation recording may hold nothing else
     output = make_step_output(LENGTHS[1:2] * 2)
     terms = get_loss_function(step_config)(output, 0, times=times)
-    step_config.PROGRESS_LOSS.step_coefficient = 0.0
+    output['progress_head'].step_coefficient = 0.0
     without = naive_step_loss(output, times, step_config.PROGRESS_LOSS)
     assert terms.present >= {'progress_loss'}
     assert terms['progress_loss'].item() == pytest.approx(without.item(), abs=1e-6)
@@ -347,10 +347,10 @@ def test_steps_that_were_never_trained_on_are_not_recognised_and_never_nan(step_
 
 @pytest.mark.parametrize('coefficient', [0.0, 0.5, 3.0])
 def test_total_is_exact_with_a_head_that_knows_steps(step_config, coefficient):
-    step_config.PROGRESS_LOSS.update(step_coefficient=coefficient, **CURRICULUM)
+    step_config.PROGRESS_LOSS.update(CURRICULUM)
     loss_fn, losses = get_loss_function(step_config, num_epochs=3), set()
     for epoch in range(3):
-        terms = loss_fn(make_step_output(), epoch, times=STEP_TIMES)
+        terms = loss_fn(make_step_output(step_coefficient=coefficient), epoch, times=STEP_TIMES)
         weight = get_progress_lambda(epoch, 3, CURRICULUM)
         assert terms['total_loss'] == terms['alignment_loss'] + weight * terms['progress_loss']
         losses.add(terms['progress_loss'].item())
@@ -379,8 +379,8 @@ def test_recognition_teaches_the_encoder_unless_detached(step_config, detach):
 
 @pytest.mark.parametrize('loss_type', ['l1', 'l2'])
 def test_a_content_head_learns_by_itself_and_is_weighed_in_validation(step_config, loss_type):
-    step_config.PROGRESS_LOSS.update(loss_type=loss_type, step_coefficient=0.25)
-    output = make_step_output(content_head=True)
+    step_config.PROGRESS_LOSS.loss_type = loss_type
+    output = make_step_output(content_head=True, step_coefficient=0.25)
     head = output['progress_head']
     torch.nn.init.normal_(head.content.fc[-2].weight, std=3)
 
@@ -393,17 +393,12 @@ def test_a_content_head_learns_by_itself_and_is_weighed_in_validation(step_confi
         return loss()['progress_loss'].item()
 
     head.eval()
-    at_weights = loss()
-    terms = [name for name in at_weights if name.startswith('progress_loss_at')]
-    assert terms == list(map(content_term, CONTENT_WEIGHTS))
-    for weight in CONTENT_WEIGHTS:
-        assert error(weight) == pytest.approx(at_weights[content_term(weight)].item(), rel=1e-6)
     assert error(0) != pytest.approx(error(1), rel=0.01)
     by_steps, by_content = error(0), error(1)
     head.train()
     trained = loss()
     assert not any(name.startswith('progress_loss_at') for name in trained)
-    step_config.PROGRESS_LOSS.step_coefficient = 0
+    head.step_coefficient = 0
     assert loss()['progress_loss'].item() == pytest.approx((by_steps + by_content) / 2, rel=1e-5)
     assert trained['progress_loss'] > loss()['progress_loss']  # the recognition of the step
     trained['progress_loss'].backward()

@@ -239,9 +239,9 @@ def test_an_empty_list_is_refused():
 @pytest.mark.parametrize('batch, lengths, message', [
     (torch.zeros(2, 4, WIDTH), [4, 0], 'lengths run from 0 to 4, expected 1 to 4'),
     (torch.zeros(2, 4, WIDTH), [5, 1], 'lengths run from 1 to 5, expected 1 to 4'),
-    (torch.zeros(2, 4, WIDTH), [4], 'beside 1 lengths'),
+    (torch.zeros(2, 4, WIDTH), [4], 'next to 1 lengths'),
     (torch.zeros(4, WIDTH), [4], 'expected .B, n, 6.'),
-    ([torch.zeros(4, WIDTH)], [4], 'list beside lengths'),
+    ([torch.zeros(4, WIDTH)], [4], 'list next to lengths'),
 ])
 def test_wrong_padded_batches_are_named(batch, lengths, message):
     with pytest.raises(ValueError, match=message):

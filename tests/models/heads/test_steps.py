@@ -7,10 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from models.heads.base import EmbeddedRecording
 from models.heads.recurrent import ProgressHead
 from models.heads.step_durations import ActionContext
-from models.heads.steps import SMALLEST_PROGRESS, StepProgressHead
-from utils.tensorops import Action
+from models.heads.steps import CONTENT_WEIGHTS, SMALLEST_PROGRESS, StepProgressHead
+from utils.tensorops import Action, action_progress
 
 WIDTH, HIDDEN = 6, 5
 STEPS = [('pie', 'bake'), ('tea', 'mix'), ('tea', 'pour')]
@@ -136,7 +137,7 @@ def test_step_by_step_equals_every_prefix_at_constant_cost(context, condition):
 @pytest.mark.parametrize('weight', [0, 0.3, 1])
 def test_a_content_head_is_blended_in(weight):
     head, parts = trained_head(content_head=True), segments(9, 4)
-    assert head.content_weight == 0  # until validation has told
+    assert head.content_weight == 0  # until it is calibrated
     head.content_weight.fill_(weight)
     experts, _ = head.forward_experts(parts, KNOWN[:2])
     for blended, expert, part in zip(head.forward_dense(parts, KNOWN[:2]), experts, parts, strict=True):
@@ -150,6 +151,35 @@ def test_a_content_head_is_blended_in(weight):
         progress, state = head.step(frame, state, KNOWN[0])
         torch.testing.assert_close(progress, value, rtol=0, atol=1e-5)
     assert state.content is not None
+
+
+@pytest.mark.parametrize('penalty', [F.l1_loss, F.mse_loss])
+def test_calibration_takes_the_content_weight_of_the_lowest_error_over_all_actions(penalty):
+    head = trained_head(content_head=True).train()
+    assert head.calibrates and not trained_head().calibrates
+    torch.nn.init.normal_(head.content.fc[-2].weight, std=3)
+    recordings = [EmbeddedRecording('tea', f'rec{index}', torch.randn(45, WIDTH), actions)
+                  for index, actions in enumerate([*RECORDINGS['tea'], []])]
+    head.calibrate(recordings, penalty)
+    chosen = float(head.content_weight)
+    assert head.training
+    head.eval()
+
+    def error(weight):
+        head.content_weight.fill_(weight)
+        return sum(penalty(head.forward_dense(embeddings[action.start:action.end + 1],
+                                              [head.context(task, actions, action)]),
+                           action_progress(action, len(embeddings)).float()).item()
+                   for task, _, embeddings, actions, _ in recordings for action in actions)
+
+    errors = [error(weight) for weight in CONTENT_WEIGHTS]
+    assert chosen == pytest.approx(CONTENT_WEIGHTS[errors.index(min(errors))]) and len(set(errors)) == len(errors)
+    head.content_weight.fill_(0.5)
+    head.calibrate(recordings[2:], penalty)  # no action, no change
+    assert head.content_weight == 0.5
+    head.blend = lambda expert, weight: expert[..., 0]
+    head.calibrate(recordings, penalty)  # the smallest of equal ones
+    assert head.content_weight == 0
 
 
 def test_a_state_can_be_stepped_from_twice():

@@ -1,0 +1,249 @@
+"""The contract of progress heads: what training, evaluation and prediction ask of any of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from utils.errors import UserError
+from utils.tensorops import Action, SampledSegment
+
+ALL_SAMPLINGS = ('segment', 'prefix', 'dense')
+ActionsByTask = Mapping[str, Sequence[Sequence[Action]]]  # task -> actions of each of its recordings
+Penalty = Callable[[Tensor, Tensor], Tensor]  # (prediction, target) of one shape -> (), the mean over entries
+
+
+class EmbeddedRecording(NamedTuple):
+    """A recording as the current encoder sees it.
+
+    Attributes:
+        task: task that it belongs to.
+        handle: its name.
+        embeddings: (T, D), without gradient.
+        actions: its actions in order of time, without background; frames count the rows of ``embeddings``.
+        group: who performs it, for leaving groups out; None: not known.
+    """
+
+    task: str
+    handle: str
+    embeddings: Tensor
+    actions: list[Action]
+    group: str | None = None
+
+
+class ProgressHeadBase(nn.Module):
+    """Turns the embeddings of an action so far into its progress, in [0, 1].
+
+    A new head implements :meth:`forward`, :meth:`forward_dense` and :meth:`step`, overrides of the rest what it needs,
+    and is added to ``HEADS`` in ``models/heads/__init__.py``. Whatever it learns outside of its parameters is a buffer,
+    so that the checkpoint stores it.
+
+    Args:
+        input_dim: D of the embeddings.
+        normalize_embeddings: apply LayerNorm without parameters to the embeddings first. Alignment losses let the scale
+            of embeddings grow until it saturates the gates.
+
+    Attributes:
+        OPTIONS: settings of PROGRESS_LOSS that the constructor takes, by the same names.
+        SAMPLINGS: values of PROGRESS_LOSS.sampling that the head can learn from.
+        NEEDS_ACTIONS: True if the head cannot be built without an action in the training recordings.
+        fits_embeddings: True if :meth:`fit` does something; the loop embeds the training recordings only then.
+        calibrates: True if :meth:`calibrate` does something; the loop embeds the recordings for it only then.
+        offers_filter: True if the head infers boundaries: :meth:`filter` and :meth:`filter_step`.
+    """
+
+    OPTIONS: ClassVar[tuple[str, ...]] = ()
+    SAMPLINGS: ClassVar[tuple[str, ...]] = ALL_SAMPLINGS
+    NEEDS_ACTIONS: ClassVar[bool] = False
+    fits_embeddings = False
+    calibrates = False
+    offers_filter = False
+
+    def __init__(self, input_dim: int, *, normalize_embeddings: bool = True) -> None:
+        super().__init__()
+        self.input_dim, self.normalize_embeddings = input_dim, normalize_embeddings
+
+    # --- settings ---
+
+    @classmethod
+    def fill_in(cls, settings: dict[str, object], training: ActionsByTask, validation: ActionsByTask) -> None:
+        """Write what the annotations decide into the settings of the head, in place; here nothing.
+
+        Args:
+            settings: PROGRESS_LOSS of the run.
+            training: actions of the training recordings.
+            validation: actions of the validation recordings.
+
+        Raises:
+            UserError: the head cannot learn from these recordings.
+        """
+
+    # --- learning ---
+
+    def loss(self, segments: Sequence[SampledSegment], penalty: Penalty = F.l1_loss) -> dict[str, Tensor]:
+        """Compare the predicted progress with the truth.
+
+        Args:
+            segments: at least one; all have targets of the same kind.
+            penalty: error of predictions against targets.
+
+        Returns:
+            Name -> term (); the progress loss is their sum. Here 'progress': the mean over segments (of the mean over
+            frames, if every frame has a target).
+        """
+        inputs = [segment.embeddings for segment in segments]
+        if segments[0].target.ndim == 0:
+            return {'progress': penalty(self(inputs), torch.stack([segment.target for segment in segments]))}
+        return {'progress': self.mean_error(self.forward_dense(inputs, [segment.context for segment in segments]),
+                                            segments, penalty)}
+
+    @staticmethod
+    def mean_error(predictions: Sequence[Tensor], segments: Sequence[SampledSegment], penalty: Penalty) -> Tensor:
+        """Return the mean over segments of the mean over their frames, (), from the progress (n_i,) of each."""
+        return torch.stack([penalty(predicted, segment.target)
+                            for predicted, segment in zip(predictions, segments, strict=True)]).mean()
+
+    def fit_actions(self, actions: ActionsByTask) -> None:
+        """Learn what the annotations of the training recordings tell, in place; once, before training. Here nothing."""
+
+    def fit(self, recordings: Sequence[EmbeddedRecording]) -> None:
+        """Learn in closed form from the training recordings, in place; before each validation. Here nothing."""
+
+    def calibrate(self, recordings: Sequence[EmbeddedRecording], penalty: Penalty = F.l1_loss) -> None:
+        """Learn what needs recordings that the head was not trained on, in place. Here nothing.
+
+        Args:
+            recordings: held out from training and from :meth:`fit`.
+            penalty: error that the run is trained on.
+        """
+
+    # --- what the head knows of tasks and labels ---
+
+    @property
+    def tasks(self) -> list[str] | None:
+        """Tasks that the head knows, sorted; None: it does not distinguish tasks."""
+        return None
+
+    def labels(self, task: str | None) -> list[str]:
+        """Return the labels that the head knows of a task, or of all tasks for None; here none."""
+        return []
+
+    def check_task(self, task: str | None) -> str | None:
+        """Check the task of a recording, None if it is not known.
+
+        Returns:
+            What the user should be warned of; None: nothing.
+
+        Raises:
+            UserError: the head cannot do without.
+        """
+        return None
+
+    def check_label(self, task: str | None, label: str | None) -> str | None:
+        """Check the label of an action, None if it has none.
+
+        Returns:
+            What the user should be warned of; None: nothing.
+
+        Raises:
+            UserError: the head cannot do without.
+        """
+        return None
+
+    # --- actions whose start is given ---
+
+    def context(self, task: str | None, actions: Sequence[Action], action: Action) -> object:
+        """Return what the head reads besides embeddings: what is known of an action when it starts. Here nothing.
+
+        Args:
+            task: task of the recording; None: not known.
+            actions: actions of the recording. Only those completed before ``action`` starts have an influence.
+            action: one of them; its end has no influence.
+        """
+        return None
+
+    def contexts(self, task: str | None, actions: Sequence[Action]) -> list:
+        """Return the :meth:`context` of each action of a recording."""
+        return [self.context(task, actions, action) for action in actions]
+
+    def forward(self, segments: Tensor | Sequence[Tensor], contexts: Sequence | None = None, *,
+                lengths: Tensor | None = None) -> Tensor:
+        """Predict progress at the last frame.
+
+        Args:
+            segments: one segment (n, D), a list of segments (n_i, D), or with ``lengths`` a padded batch (B, n, D).
+            contexts: from :meth:`contexts`, one per segment; None: nothing is known.
+            lengths: (B,), frames of each segment of a padded batch; what is past them has no influence.
+
+        Returns:
+            () for one segment, else (B,), in [0, 1].
+
+        Raises:
+            ValueError: a wrong shape, or a segment without frames.
+        """
+        raise NotImplementedError
+
+    def forward_dense(self, segments: Tensor | Sequence[Tensor],
+                      contexts: Sequence | None = None) -> Tensor | list[Tensor]:
+        """Predict progress at every frame from the frames up to it.
+
+        Args:
+            segments: one segment (n, D) or a list of them.
+            contexts: from :meth:`contexts`, one per segment; None: nothing is known.
+
+        Returns:
+            (n,) in [0, 1]; element t equals ``forward(segment[:t + 1])``. A list of such for a list.
+
+        Raises:
+            ValueError: a wrong shape, or a segment without frames.
+        """
+        raise NotImplementedError
+
+    def step(self, embedding: Tensor, state: object = None, context: object = None) -> tuple[Tensor, object]:
+        """Predict progress one frame at a time, at constant cost.
+
+        Args:
+            embedding: (D,), the next frame.
+            state: what the call before returned; None at the first frame.
+            context: from :meth:`context`, the same at every frame of the action.
+
+        Returns:
+            Progress () of the frames so far, and the state for the next call.
+
+        Raises:
+            ValueError: a wrong shape.
+        """
+        raise NotImplementedError
+
+    # --- recordings with unknown boundaries ---
+
+    def filter(self, embeddings: Tensor, task: str | None = None) -> object:
+        """Infer actions and progress at every frame of a recording (T, D) from the frames up to it.
+
+        Raises:
+            UserError: the head does not offer it.
+        """
+        raise self._no_filter()
+
+    def filter_step(self, embedding: Tensor, state: object = None) -> tuple[object, object]:
+        """Infer as :meth:`filter` does, one frame (D,) at a time; return its output and the state for the next call.
+
+        Raises:
+            UserError: the head does not offer it.
+        """
+        raise self._no_filter()
+
+    def _no_filter(self) -> UserError:
+        return UserError(f'the progress head of this run ({type(self).__name__}) does not infer where actions start '
+                         'and end; give the boundaries of the actions')
+
+    # --- shapes ---
+
+    def _normalize(self, embeddings: Tensor) -> Tensor:
+        return F.layer_norm(embeddings, embeddings.shape[-1:]) if self.normalize_embeddings else embeddings
+
+    def _check_frame(self, embedding: Tensor) -> None:
+        if embedding.shape != (self.input_dim,):
+            raise ValueError(f'embedding has shape {tuple(embedding.shape)}, expected ({self.input_dim},)')

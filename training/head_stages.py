@@ -1,0 +1,70 @@
+"""The stages of an epoch in which the progress head learns from whole recordings: fit and calibrate."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch.utils.data import ConcatDataset, DataLoader
+
+from models.heads.base import EmbeddedRecording, ProgressHeadBase
+from recordings.json_dataset import make_loader, read_ahead, to_device
+from training.trainer import Trainer
+from utils.loss_entry import PENALTIES
+from utils.tensorops import list_actions, seeded_draws
+
+STAGE_SEED_OFFSET = 2_000_003  # keeps the draws of a head apart from those of training and validation
+
+
+def fit_head(trainer: Trainer) -> None:
+    """Let the progress head learn in closed form from the training recordings, if it does that."""
+    head = _head_of(trainer)
+    if head is not None and head.fits_embeddings:
+        recordings = embed_recordings(trainer, trainer.train_loaders)
+        with seeded_draws(trainer.config.SEED + STAGE_SEED_OFFSET):
+            head.fit(recordings)
+        trainer.world.copy_from_first(head)
+
+
+def calibrate_head(trainer: Trainer) -> None:
+    """Let the progress head learn what needs held-out recordings from the validation recordings, if it does that."""
+    head = _head_of(trainer)
+    if head is not None and head.calibrates:
+        recordings = embed_recordings(trainer, trainer.val_loaders)
+        with seeded_draws(trainer.config.SEED + STAGE_SEED_OFFSET):
+            head.calibrate(recordings, PENALTIES[trainer.config.PROGRESS_LOSS.loss_type])
+        trainer.world.copy_from_first(head)
+
+
+def _head_of(trainer: Trainer) -> ProgressHeadBase | None:
+    """Return the progress head; None if the model has none."""
+    return getattr(trainer.model, 'progress_head', None)
+
+
+@torch.no_grad()
+def embed_recordings(trainer: Trainer, loaders: Mapping[str, DataLoader]) -> list[EmbeddedRecording]:
+    """Embed all annotated recordings of the loaders, each by itself; the processes of the run share the work.
+
+    Args:
+        trainer: of the run; its model is left in evaluation mode.
+        loaders: task -> loader, of which the dataset is taken.
+
+    Returns:
+        The recordings in the order of the datasets, the same in every process, with embeddings on the run's device.
+    """
+    world, device = trainer.world, trainer.device
+    dataset = ConcatDataset([loader.dataset for loader in loaders.values()]) if loaders else []
+    members = [recording for loader in loaders.values() for recording in loader.dataset.recordings]
+    # A recording that fills a validation batch has no annotation.
+    annotated = [index for index, recording in enumerate(members) if recording.times['step']]
+    trainer.model.eval()
+    own = []
+    for batch in read_ahead(make_loader(dataset, [[index] for index in annotated[world.rank::world.count]])):
+        embeddings = trainer.model(to_device(batch.videos, device))['outputs'][0].float().cpu()  # (T, E)
+        actions = list_actions(batch.times[0], len(embeddings), trainer.config.BACKGROUND_LABELS)
+        own.append(EmbeddedRecording(batch.task, batch.times[0]['name'], embeddings, actions))
+    return [recording._replace(embeddings=recording.embeddings.to(device))
+            for recording in _in_order(world.all_gather(own))]
+
+
+def _in_order(parts: Sequence[Sequence[EmbeddedRecording]]) -> list[EmbeddedRecording]:
+    """Return what the processes embedded in one list: the first of each, then the second of each, and so on."""
+    return [part[position] for position in range(len(parts[0])) for part in parts if position < len(part)]

@@ -1,0 +1,133 @@
+"""What watches a training run: progress bar, skipped steps, gradient norms, log, TensorBoard, report at the end."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from recordings.json_dataset import Batch, read_ahead
+from training.distributed import SINGLE_PROCESS, World
+from training.report import RunReport
+from training.resume import RunState
+from training.step import StepResult
+from training.tensorboard import TensorBoardCurves
+from utils.errors import UserError
+from utils.logging import get_logger
+
+LOGGER = get_logger(__name__)
+SHOWN_LOSSES = ('total', 'alignment', 'progress')  # of each epoch, in the log
+
+
+def name_recordings(batch: Batch) -> str:
+    """Return the names of a batch's recordings and of their task."""
+    names = ', '.join(times['name'] for times in batch.times)
+    return f'{names} of task {batch.task}' if names else 'no recording'
+
+
+class MeanNorms:
+    """Mean norm of each parameter group's gradient over the steps of an epoch."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._steps = 0
+
+    def add(self, norms: Mapping[str, float]) -> None:
+        """Count the norms of a step, name of the group -> norm before the clip."""
+        self._steps += 1
+        for name, norm in norms.items():
+            self._sums[name] = self._sums.get(name, 0.0) + norm
+
+    def means(self) -> dict[str, float]:
+        """Return name of the group -> mean; empty if no step was taken."""
+        return {name: total / self._steps for name, total in self._sums.items()}
+
+
+class Monitor:
+    """Watches a run step by step and epoch by epoch; changes nothing in it, but ends it if too many steps fail.
+
+    Args:
+        config: CONFIG of the run.
+        state: of the run; its counts of steps are kept here.
+        folder: of the run, for TensorBoard curves; None: no curves.
+        report: which recordings the run should use; None: steps and memory alone are reported.
+        world: the processes of the run; the first one shows and writes.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+
+    def __init__(self, config: Mapping, state: RunState, *, folder: Path | None = None,
+                 report: RunReport | None = None, world: World = SINGLE_PROCESS) -> None:
+        self._config, self._state, self._world = config, state, world
+        self._report = report or RunReport()
+        self._norms = MeanNorms()
+        self._bar: tqdm | None = None
+        self._curves = TensorBoardCurves(folder if config.TENSORBOARD and world.first else None, state.epochs_done)
+
+    @contextmanager
+    def progress_bar(self, loader: DataLoader, epoch: int) -> Iterator[Iterator[Batch]]:
+        """Open an epoch (counted from 0) and return its batches, which a progress bar counts."""
+        self._norms = MeanNorms()
+        with tqdm(read_ahead(loader), total=len(loader), desc=f'epoch {epoch + 1}/{self._config.NUM_EPOCHS}',
+                  unit='batch', leave=False, disable=None if self._world.first else True) as self._bar:
+            yield self._bar
+
+    def step(self, batch: Batch, result: StepResult, module: nn.Module) -> None:
+        """Note an optimizer step.
+
+        Args:
+            batch: what it was computed from.
+            result: what it did.
+            module: holds the gradients.
+
+        Raises:
+            UserError: more steps were skipped than MAX_SKIPPED_STEPS.
+        """
+        self._state.steps += result.taken
+        self._report.add(batch, result)
+        if not result.taken:
+            self._skipped(batch, result, module)
+            return
+        self._norms.add(result.norms)
+        if self._bar is not None:
+            loss = float(result.terms['total_loss'].detach())
+            self._bar.set_postfix(task=batch.task, loss=f'{loss:.4f}', refresh=False)
+
+    def epoch(self, row: Mapping[str, float | None], optimizer: torch.optim.Optimizer) -> None:
+        """Log an epoch in one line and add it to the curves.
+
+        Args:
+            row: of losses.csv.
+            optimizer: has the learning rates of the epoch.
+        """
+        losses = [f'{part} ' + ' '.join(f'{name}_loss {row[f"{part}_{name}"]:.5g}' for name in SHOWN_LOSSES
+                                        if row[f'{part}_{name}'] is not None)
+                  for part in ('train', 'val') if row[f'{part}_total'] is not None]
+        weight = f' | lambda {row["lambda"]:.4f}' if row['lambda'] is not None else ''
+        LOGGER.info('epoch %d/%d%s | %s | %.1f s', row['epoch'], self._config.NUM_EPOCHS, weight, ' | '.join(losses),
+                    row['seconds'])
+        self._curves.add(row, {group['name']: group['lr'] for group in optimizer.param_groups}, self._norms.means())
+
+    def close(self) -> None:
+        """Finish the curves and log the report of the run; all processes have to call it."""
+        self._curves.close()
+        self._report.log(self._state.steps, self._state.skipped_steps, self._world.all_gather)
+
+    def _skipped(self, batch: Batch, result: StepResult, module: nn.Module) -> None:
+        """Count a step whose loss or gradient was not finite; raises as :meth:`step` does."""
+        self._state.skipped_steps += 1
+        values = ', '.join(f'{name} {float(value.detach()):g}' for name, value in result.terms.items())
+        steps = self._world.all_gather((name_recordings(batch), values))
+        names = ' and '.join(names for names, _ in steps)
+        LOGGER.warning('step skipped, loss or gradient not finite on %s', '; '.join(': '.join(step) for step in steps))
+        for name, weight in module.named_parameters():
+            if weight.grad is not None and not torch.isfinite(weight.grad).all():
+                LOGGER.debug('gradient not finite: %s', name)
+        count, limit = self._state.skipped_steps, self._config.MAX_SKIPPED_STEPS
+        if count > limit:
+            raise UserError(f'{count} steps skipped because loss or gradient was not finite, last on {names}; '
+                            f'MAX_SKIPPED_STEPS allows {limit}; lower --learning_rate, or look with --detect_anomaly')
