@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from evaluation.contrast import CONTRAST_TABLE, contrast_row
 from evaluation.intervals import (
@@ -22,6 +22,7 @@ from evaluation.overall import OVERALL_TABLE, LengthCounter, Overall, overall_ro
 from evaluation.segmentation_metrics import TABLE as UNSEGMENTED_TABLE
 from evaluation.survival import SurvivalBaseline
 from evaluation.unsegmented import UnsegmentedBaselines, unsegmented_recording, unsegmented_row
+from models.heads.base import ProgressHeadBase
 from models.heads.durations import actions_before
 from models.heads.estimates import FrameEstimates
 from utils.tables import Row
@@ -64,7 +65,7 @@ class HeadTables:
 
 
 @torch.no_grad()
-def head_tables(head: nn.Module, train: TaskPart, test: TaskPart, device: torch.device) -> HeadTables:
+def head_tables(head: ProgressHeadBase, train: TaskPart, test: TaskPart, device: torch.device) -> HeadTables:
     """Evaluate what a head offers besides progress within given actions.
 
     Args:
@@ -93,9 +94,9 @@ def head_tables(head: nn.Module, train: TaskPart, test: TaskPart, device: torch.
     return tables
 
 
-def filter_answers(head: nn.Module, part: TaskPart, device: torch.device) -> list[dict[str, np.ndarray]] | None:
+def filter_answers(head: ProgressHeadBase, part: TaskPart, device: torch.device) -> list[dict[str, np.ndarray]] | None:
     """Return the head's answers at every frame of each recording, field -> (T,); None if it needs boundaries."""
-    if not getattr(head, 'offers_filter', False):
+    if not head.offers_filter:
         return None
     return [_as_arrays(head.filter(embedding.to(device), part.task)) for embedding in part.embeddings]
 
@@ -112,7 +113,7 @@ def _segments(part: TaskPart, device: torch.device) -> list[list[Tensor]]:
             for embedding, actions in zip(part.embeddings, part.actions, strict=True)]
 
 
-def _contrast(head: nn.Module, test: TaskPart, device: torch.device) -> Row:
+def _contrast(head: ProgressHeadBase, test: TaskPart, device: torch.device) -> Row:
     """Return the row of ``contrast.csv``."""
     segments = [segment for recording in _segments(test, device) for segment in recording]
     contexts = [context for actions in test.actions for context in head.contexts(test.task, actions)]
@@ -135,11 +136,11 @@ def _overall(answers: Sequence[Mapping[str, np.ndarray]], train: TaskPart) -> Ro
                                 counter.lengths(len(answer['step']))[:, 0]) for answer in answers])
 
 
-def _intervals(head: nn.Module, answers: Sequence[Mapping[str, np.ndarray]] | None, train: TaskPart, test: TaskPart,
-               device: torch.device) -> list[Kinds]:
+def _intervals(head: ProgressHeadBase, answers: Sequence[Mapping[str, np.ndarray]] | None, train: TaskPart,
+               test: TaskPart, device: torch.device) -> list[Kinds]:
     """Return the intervals of head and baselines per test recording; empty dicts if the head offers none."""
     recordings: list[Kinds] = [{} for _ in test.handles]
-    if hasattr(head, 'forward_intervals'):
+    if head.offers_intervals:
         survival = SurvivalBaseline(train.actions)
         for kinds, segments, actions in zip(recordings, _segments(test, device), test.actions, strict=True):
             if segments:

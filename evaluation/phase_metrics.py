@@ -7,9 +7,9 @@ from torch import Tensor
 
 from evaluation.columns import describes
 from evaluation.linear_svm import classify, fit_linear_svm
+from models.heads.estimates import BACKGROUND
 from utils.tensorops import Action
 
-BACKGROUND = 'background'
 # Columns of phase_classification.csv -> share of the training recordings that give their labels.
 LABELLED_SHARES = {'accuracy_10': 0.1, 'accuracy_50': 0.5, 'accuracy_100': 1.0}
 DRAWS = 5  # of labelled recordings: one recording in ten is often a single one, and recordings differ

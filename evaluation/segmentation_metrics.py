@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from evaluation.columns import describes
-from evaluation.phase_metrics import BACKGROUND
+from models.heads.estimates import BACKGROUND
 from utils.tensorops import Action
 
 OVERLAPS = {'f1_10': 0.10, 'f1_25': 0.25, 'f1_50': 0.50}  # column -> intersection over union that counts as found

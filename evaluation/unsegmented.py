@@ -7,10 +7,11 @@ import numpy as np
 from torch import Tensor
 
 from evaluation.columns import describe, describes
-from evaluation.phase_metrics import BACKGROUND, Probe, fit_probe, frame_labels
+from evaluation.phase_metrics import Probe, fit_probe, frame_labels
 from evaluation.progress_metrics import ActionCurves, mean_absolute_error
 from evaluation.segmentation_metrics import TABLE, segmentation_row
 from models.heads.durations import ActionDurations
+from models.heads.estimates import BACKGROUND
 from utils.tensorops import Action
 
 PROBE_SEED = 0

@@ -72,3 +72,19 @@ class DurationGrid(nn.Module):
         """Return quantiles of progress ``elapsed / duration``, (..., Q) in (0, 1], from cell masses (..., G)."""
         log_duration = self.quantiles(mass, surviving, 1 - levels)
         return (elapsed.log().unsqueeze(-1) - log_duration).clamp(max=0).exp()
+
+    def exceeding(self, mass: Tensor, surviving: Tensor, log_duration: Tensor) -> Tensor:
+        """Return the probability that the duration is at least a given one; inverse of :meth:`quantiles`.
+
+        Args:
+            mass: (..., G), as in :meth:`quantiles`.
+            surviving: (..., G), from :meth:`surviving`.
+            log_duration: (...), log frames.
+
+        Returns:
+            (...), in [0, 1].
+        """
+        index = torch.arange(self.size, device=mass.device)
+        upper = self.log_low + self.cell * (index + 1)
+        left = (upper - log_duration.unsqueeze(-1)) / (self.cell * surviving.clamp(min=1e-6))
+        return (mass * left.clamp(0, 1)).sum(-1) / mass.sum(-1).clamp(min=1e-30)

@@ -43,7 +43,7 @@ TRAIN, TEST = part(0), part(1)
 class Head(nn.Module):
     """What every fake head does alike."""
 
-    offers_filter = True
+    offers_filter = offers_intervals = True
 
     def contexts(self, task, actions):
         assert task == 'tea'
@@ -85,6 +85,8 @@ class Constant(Head):
 
 
 class Random(Head):
+    offers_intervals = False
+
     def __init__(self):
         super().__init__()
         self.generator = torch.Generator().manual_seed(1)
@@ -101,7 +103,7 @@ class Random(Head):
 class Counter(Head):
     """Counts frames from the start of what it is given."""
 
-    offers_filter = False
+    offers_filter = offers_intervals = False
 
     def within(self, segment):
         frames = torch.arange(1.0, len(segment) + 1)
