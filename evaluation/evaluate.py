@@ -23,8 +23,9 @@ from evaluation.baselines import ProgressBaselines
 from evaluation.head_tables import HeadTables, TaskPart, head_tables
 from evaluation.intervals import TENTHS_TABLE, with_mean_tenths
 from evaluation.phase_metrics import frame_labels, majority_accuracy, phase_classification, phase_progression
-from evaluation.pictures import draw_alignments, draw_error_by_length, draw_progress
+from evaluation.pictures import draw_alignments, draw_error_by_length
 from evaluation.progress_metrics import PROGRESS_TABLE, ActionCurves, action_progress_row, errors_by_step, skill
+from evaluation.progress_picture import DrawnRecording, draw_progress
 from models.build import check_input_width
 from recordings.from_config import load_dataset, reading_options, split_recordings
 from recordings.json_dataset import Recording, RecordingDataset, to_device
@@ -193,9 +194,9 @@ def _evaluate_tasks(model: nn.Module, config: EasyDict, parts: Mapping, reading:
         curves[task] = [curve for recording in by_recording for curve in recording]
         rows[PROGRESS_TABLE].append({'task': task, **action_progress_row(curves[task])})
         steps[task] = errors_by_step(_group_by_step(test.actions, by_recording))
-        _add_head_tables(head_tables(model.progress_head, _part(task, train), _part(task, test), device), task, rows,
-                         of_head)
-        _draw_task(task, test, by_recording, folder / f'progress_{task}.png')
+        found = head_tables(model.progress_head, _part(task, train), _part(task, test), device)
+        _add_head_tables(found, task, rows, of_head)
+        _draw_task(task, test, by_recording, found, folder / f'progress_{task}.png')
     if curves:
         draw_error_by_length(curves, folder / 'mae_by_length.png')
     return finish_tables(rows), steps, of_head
@@ -289,8 +290,11 @@ def _group_by_step(actions: Sequence[Sequence[Action]],
     return steps
 
 
-def _draw_task(task: str, test: EmbeddedTask, curves: Sequence[Sequence[ActionCurves]], path: Path) -> None:
+def _draw_task(task: str, test: EmbeddedTask, curves: Sequence[Sequence[ActionCurves]], found: HeadTables,
+               path: Path) -> None:
     """Draw a task's progress curves, one list of actions per test recording."""
-    handles = [recording.handle for recording in test.recordings]
-    lengths = [len(embedding) for embedding in test.embeddings]
-    draw_progress(task, list(zip(handles, test.actions, curves, lengths, strict=True)), path)
+    answers = found.answers or [None] * len(curves)
+    draw_progress(task, [
+        DrawnRecording(recording.handle, actions, theirs, len(embedding), answer)
+        for recording, actions, theirs, embedding, answer
+        in zip(test.recordings, test.actions, curves, test.embeddings, answers, strict=True)], path)

@@ -57,11 +57,14 @@ class HeadTables:
         rows: name of the table -> row, except the task's name.
         tenths: intervals by tenth of progress, empty without intervals.
         missing: name of a table that is left out -> what the head does not do, as the rest of a sentence.
+        answers: of the head without boundaries, per test recording: field of ``FrameEstimates`` -> (T,); empty if it
+            needs them.
     """
 
     rows: dict[str, Row] = field(default_factory=dict)
     tenths: list[Row] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
+    answers: list[dict[str, np.ndarray]] = field(default_factory=list)
 
 
 @torch.no_grad()
@@ -80,6 +83,7 @@ def head_tables(head: ProgressHeadBase, train: TaskPart, test: TaskPart, device:
     if answers is None:
         tables.missing[UNSEGMENTED_TABLE] = 'does not infer where actions start and end'
     else:
+        tables.answers.extend(answers)
         tables.rows[UNSEGMENTED_TABLE] = _unsegmented(answers, train, test)
     if answers is not None and ('overall' in answers[0] or 'overall_remaining' in answers[0]):
         tables.rows[OVERALL_TABLE] = _overall(answers, train)
