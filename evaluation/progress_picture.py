@@ -105,7 +105,7 @@ def _draw_steps(axes: Axes, recording: DrawnRecording, colors: Mapping[str, tupl
                               if recognized[start] != BACKGROUND]
     for row, spans in enumerate(rows.values()):
         axes.broken_barh([(start - 0.5, end - start) for _, start, end in spans], (row - 0.4, 0.8),
-                         facecolors=[colors[name] for name, _, _ in spans])
+                         facecolors=[colors[name] for name, _, _ in spans], edgecolor='white', linewidth=0.5)
     axes.set(yticks=range(len(rows)), yticklabels=list(rows), ylim=(len(rows) - 0.5, -0.5))
 
 
