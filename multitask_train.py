@@ -8,6 +8,7 @@ from pathlib import Path
 from easydict import EasyDict
 
 from configs.paths import environment_path
+from models.build import reads_frames
 from recordings.from_config import load_dataset
 from training.distributed import SINGLE_PROCESS, World
 from training.run import check_init_from, check_start, choose_run_splits, run_training_command, train_run
@@ -25,7 +26,7 @@ def train(config: EasyDict, arguments: argparse.Namespace, world: World = SINGLE
     if world.first or arguments.resume:
         check_start(run_path, arguments)
     check_init_from(config, run_path, arguments)
-    recordings = load_dataset(config)
+    recordings = load_dataset(config, frames=reads_frames(config))
     splits = choose_run_splits(config, recordings, arguments, RunFolder(run_path).splits)
     train_run(config, run_path, recordings, splits, arguments, world)
 

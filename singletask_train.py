@@ -10,7 +10,7 @@ from pathlib import Path
 from easydict import EasyDict
 
 from configs.paths import environment_path
-from models.build import head_class
+from models.build import head_class, reads_frames
 from recordings.from_config import list_all_actions, load_dataset, split_recordings
 from recordings.json_dataset import RecordingsByTask
 from recordings.splits import Splits, load_run_splits
@@ -46,7 +46,7 @@ def train(config: EasyDict, arguments: argparse.Namespace, world: World = SINGLE
     if world.first and not arguments.resume:
         check_run_folder(folder.path, overwrite=arguments.overwrite)
     check_init_from(config, folder.path, arguments)
-    recordings = load_dataset(config)
+    recordings = load_dataset(config, frames=reads_frames(config))
     splits = choose_run_splits(config, recordings, arguments, folder.splits,
                                partial(_trainable, config, recordings))
     split_recordings(recordings, splits)  # looks whether all of them are there

@@ -9,6 +9,7 @@ from typing import Any
 
 from easydict import EasyDict
 
+from configs.encoders import ENCODER_ENTRIES
 from configs.generic_config import CONFIG
 from configs.validation import SAFE_NAME, check_key, check_value, flatten
 from utils.command_line import OneLineParser
@@ -20,13 +21,11 @@ DATASET_FLAGS = {
     'penn-action': ('--penn_action', '--penn'), 'pouring': ('--pouring', '--pour'), 'coin': ('--coin',),
 }
 LOSS_FLAGS = {name: (f'--{name.lower()}', f'--{name.upper()}') for name in CONFIG.LOSS_TYPE}
-ARCHITECTURE_FLAGS = {'temporal_stacking': ('--temporal_stacking', '--tstack'), 'naive': ('--naive',),
-                      'resnet50': ('--resnet50', '--rnet50'), 'identity': ('--identity',)}
+ARCHITECTURE_FLAGS = {name: entry.flags for name, entry in ENCODER_ENTRIES.items()}
 CHOICE_HELP = {
     'tcc': 'temporal cycle consistency', 'GTCC': 'generalised temporal cycle consistency',
     'LAV': 'soft dynamic time warping', 'VAVA': 'optimal transport that keeps the order',
-    'temporal_stacking': 'convolutions over time', 'naive': 'a perceptron, frame by frame',
-    'resnet50': 'convolutions over frames (T, C, H, W)', 'identity': 'the features themselves',
+    **{name: entry.help for name, entry in ENCODER_ENTRIES.items()},
 }
 # Settings of GTCC that were published for a dataset, where they are not the defaults.
 LONG_ACTIVITY_GTCC = {'GTCC_PARAMS.delta': 0.2}
@@ -265,14 +264,13 @@ def _check_choices(config: EasyDict) -> None:
         raise UserError(f'alignment loss: {" and ".join(chosen) or "none"} chosen, expected one of '
                         '--tcc --lav --vava --gtcc (or LOSS_TYPE in --config)')
     if config.BASEARCH.ARCHITECTURE is None:
-        raise UserError('encoder: none chosen, expected one of --tstack --naive --resnet50 --identity')
+        raise UserError(f'encoder: none chosen, expected one of '
+                        f'{" ".join(spellings[0] for spellings in ARCHITECTURE_FLAGS.values())}')
     if config.DATASET_NAME is None:
         raise UserError(f'dataset: none chosen, expected --dataset NAME or one of '
                         f'{" ".join(spellings[0] for spellings in DATASET_FLAGS.values())}')
     if config.PROGRESS_LOSS.condition_on_step and not config.PROGRESS_LOSS.enabled:
         raise UserError('PROGRESS_LOSS.condition_on_step: there is no head to give the label to; give --progress, too')
-    if config.BASEARCH.ARCHITECTURE == 'identity' and not (config.ARCHITECTURE.MCN or config.PROGRESS_LOSS.enabled):
-        raise UserError('--identity: nothing is left to train; give --mcn or --progress, too')
     if config.FREEZE_ENCODER and not config.PROGRESS_LOSS.enabled:
         raise UserError('--freeze_encoder: nothing is left to train; give --progress, too')
     if not SAFE_NAME.fullmatch(config.DATASET_NAME):

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from configs.encoders import ENCODER_ENTRIES
 from utils.errors import UserError
 from utils.files import is_writable
 
@@ -35,9 +36,8 @@ SIZES: Check = (lambda value: bool(value) and all(type(width) is int and 1 <= wi
 # Keys whose default is None, and what else they take.
 OPTIONAL_TYPES: dict[str, tuple[type, ...]] = {
     'EXPERIMENTNAME': (str,), 'DATASET_NAME': (str,), 'DATAFOLDER': (str,),
-    'BASEARCH.ARCHITECTURE': (str,), 'BASEARCH.Resnet50_ARCH.in_size': (int,),
-    'BASEARCH.TEMPORAL_STACKING_ARCH.input_dimensions': (int,), 'BASEARCH.NAIVE_ARCH.input_dimensions': (int,),
-    'BASEARCH.IDENTITY_ARCH.input_dimensions': (int,), 'INIT_FROM': (str,), 'MAX_FRAMES': (int,),
+    'BASEARCH.ARCHITECTURE': (str,), **{entry.input_setting: (int,) for entry in ENCODER_ENTRIES.values()},
+    'INIT_FROM': (str,), 'MAX_FRAMES': (int,),
     'ARCHITECTURE.num_heads': (int,), 'PROGRESS_LOSS.head_learning_rate': (float,), 'PROGRESS_LOSS.steps': (list,),
 }
 # Keys that take more than the type of their default.
@@ -55,7 +55,7 @@ CHECKS: dict[str, Check] = {
     'SKIP_RATE': _at_least(1), 'MAX_FRAMES': _at_least(2), 'CHECK_VALUES_GB': _at_least(0), 'WORKERS': _at_least(0),
     'SEED': ((lambda value: 0 <= value <= LARGEST_SEED), 'a whole number from 0 to 2^62'),
     'OUTPUT_DIMENSIONALITY': SIZE, 'INIT_FROM': (bool, 'the folder of a run'),
-    'BASEARCH.ARCHITECTURE': _choice('temporal_stacking', 'naive', 'resnet50', 'identity'),
+    'BASEARCH.ARCHITECTURE': _choice(*ENCODER_ENTRIES),
     'BASEARCH.Resnet50_ARCH.temporal_depth': SIZE, 'BASEARCH.Resnet50_ARCH.in_size': SIZE,
     'BASEARCH.TEMPORAL_STACKING_ARCH.temporal_depth': SIZE,
     'BASEARCH.TEMPORAL_STACKING_ARCH.conv_num_channels': SIZE,

@@ -26,7 +26,7 @@ from evaluation.phase_metrics import frame_labels, majority_accuracy, phase_clas
 from evaluation.pictures import draw_alignments, draw_error_by_length
 from evaluation.progress_metrics import PROGRESS_TABLE, ActionCurves, action_progress_row, errors_by_step, skill
 from evaluation.progress_picture import DrawnRecording, draw_progress
-from models.build import check_input_width
+from models.build import check_input_width, reads_frames
 from recordings.from_config import load_dataset, reading_options, split_recordings
 from recordings.json_dataset import Recording, RecordingDataset, to_device
 from recordings.splits import load_run_splits
@@ -154,12 +154,12 @@ def results_folder(root: Path, config: EasyDict, checkpoint: str) -> Path:
 
 def _load_parts(config: EasyDict, run: RunFolder) -> tuple[dict[str, dict[str, list[Recording]]], dict]:
     """Load the dataset of a run under the paths of the environment, split as in training."""
-    recordings = load_dataset(config)
+    recordings = load_dataset(config, frames=reads_frames(config))
     check_input_width(config, next(iter(recordings.values()))[0].width)
     parts = split_recordings(recordings, load_run_splits(run.splits))
     if not any(parts['test'].values()):
         raise UserError(f'{run.splits}: {NOTHING_TO_TEST}')
-    return parts, reading_options(config, recordings)
+    return parts, reading_options(config, recordings, frames=reads_frames(config))
 
 
 def _evaluate_tasks(model: nn.Module, config: EasyDict, parts: Mapping, reading: Mapping, folder: Path,

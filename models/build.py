@@ -5,8 +5,9 @@ from functools import partial
 
 from torch import nn
 
+from configs.encoders import ENCODER_ENTRIES
 from configs.generic_config import CONFIG
-from models.encoders import IdentityEncoder, NaiveEncoder, Resnet50Encoder, StackingEncoder
+from models.encoders import ENCODERS, Encoder
 from models.heads import HEADS
 from models.heads.base import ActionsByTask, ProgressHeadBase
 from models.model_multiprong import MultiProngAttDropoutModel, SingleEncoderModel
@@ -14,14 +15,22 @@ from utils.errors import UserError
 from utils.logging import get_logger
 
 LOGGER = get_logger(__name__)
-# Name of the encoder -> its class, its section under CONFIG.BASEARCH, and the name of its input width there.
-ENCODERS = {
-    'temporal_stacking': (StackingEncoder, 'TEMPORAL_STACKING_ARCH', 'input_dimensions'),
-    'naive': (NaiveEncoder, 'NAIVE_ARCH', 'input_dimensions'),
-    'resnet50': (Resnet50Encoder, 'Resnet50_ARCH', 'in_size'),
-    'identity': (IdentityEncoder, 'IDENTITY_ARCH', 'input_dimensions'),
-}
 LEGACY_LAYOUT = 'legacy_attention_layout'
+
+
+def encoder_class(config: Mapping) -> type[Encoder]:
+    """Return the class of a configuration's encoder."""
+    return ENCODERS[config.BASEARCH.ARCHITECTURE]
+
+
+def head_class(config: Mapping) -> type[ProgressHeadBase]:
+    """Return the class of a configuration's progress head."""
+    return HEADS[config.PROGRESS_LOSS.head]
+
+
+def reads_frames(config: Mapping) -> bool:
+    """Return True if the configuration's encoder takes frames (T, C, H, W), False if features (T, D)."""
+    return encoder_class(config).input_axes == 'TCHW'
 
 
 def fill_in_sizes(config: Mapping, width: int, num_tasks: int) -> None:
@@ -35,15 +44,16 @@ def fill_in_sizes(config: Mapping, width: int, num_tasks: int) -> None:
     Raises:
         UserError: the configuration asks for another width than the files have.
     """
-    _, section, key = ENCODERS[config.BASEARCH.ARCHITECTURE]
-    if config.BASEARCH[section][key] not in (None, width):
-        raise UserError(f'BASEARCH.{section}.{key} is {config.BASEARCH[section][key]}, but the files are '
-                        f'{width} wide; leave it out, or extract the features anew')
-    config.BASEARCH[section][key] = width
-    if config.BASEARCH.ARCHITECTURE == 'identity':
+    entry = ENCODER_ENTRIES[config.BASEARCH.ARCHITECTURE]
+    settings = config.BASEARCH[entry.section]
+    if settings[entry.input_key] not in (None, width):
+        raise UserError(f'{entry.input_setting} is {settings[entry.input_key]}, but the files are {width} wide; leave '
+                        'it out, or extract the features anew')
+    settings[entry.input_key] = width
+    if encoder_class(config).keeps_features:
         if config.OUTPUT_DIMENSIONALITY not in (width, CONFIG.OUTPUT_DIMENSIONALITY):
-            LOGGER.warning('--identity: embeddings are the features, of %d dimensions; OUTPUT_DIMENSIONALITY %d is not '
-                           'used', width, config.OUTPUT_DIMENSIONALITY)
+            LOGGER.warning('%s: embeddings are the features, of %d dimensions; OUTPUT_DIMENSIONALITY %d is not used',
+                           entry.flags[0], width, config.OUTPUT_DIMENSIONALITY)
         config.OUTPUT_DIMENSIONALITY = width
     if config.ARCHITECTURE.num_heads is None:
         config.ARCHITECTURE.num_heads = num_tasks
@@ -51,8 +61,8 @@ def fill_in_sizes(config: Mapping, width: int, num_tasks: int) -> None:
 
 def input_width(config: Mapping) -> int:
     """Return the width of the input that a configuration's encoder takes."""
-    _, section, width = ENCODERS[config.BASEARCH.ARCHITECTURE]
-    return config.BASEARCH[section][width]
+    entry = ENCODER_ENTRIES[config.BASEARCH.ARCHITECTURE]
+    return config.BASEARCH[entry.section][entry.input_key]
 
 
 def check_input_width(config: Mapping, width: int) -> None:
@@ -70,18 +80,21 @@ def check_input_width(config: Mapping, width: int) -> None:
                         f'{input_width(config)}; point DATASET_PATH to the features that the run was trained on')
 
 
-def head_class(config: Mapping) -> type[ProgressHeadBase]:
-    """Return the class of a configuration's progress head."""
-    return HEADS[config.PROGRESS_LOSS.head]
-
-
-def check_head(config: Mapping) -> None:
-    """Refuse settings of the progress head that contradict each other.
+def check_model(config: Mapping) -> None:
+    """Refuse settings of encoder and progress head that contradict each other, before data are read.
 
     Raises:
-        UserError: the head cannot learn from the configured sampling, or a setting is not one of its own.
+        UserError: there is nothing to train, the head cannot learn from the configured sampling, or a setting is not
+            one of the head's own.
     """
-    settings, head = config.PROGRESS_LOSS, head_class(config)
+    if encoder_class(config).keeps_features and not (config.ARCHITECTURE.MCN or config.PROGRESS_LOSS.enabled):
+        raise UserError(f'{ENCODER_ENTRIES[config.BASEARCH.ARCHITECTURE].flags[0]}: nothing is left to train; give '
+                        '--mcn or --progress, too')
+    _check_head(config.PROGRESS_LOSS, head_class(config))
+
+
+def _check_head(settings: Mapping, head: type[ProgressHeadBase]) -> None:
+    """Refuse a sampling that the head cannot learn from, and settings of other heads."""
     if settings.sampling not in head.SAMPLINGS:
         raise UserError(f'PROGRESS_LOSS.sampling is {settings.sampling!r}, expected {" or ".join(head.SAMPLINGS)} with '
                         f'PROGRESS_LOSS.head {settings.head!r}; give --progress_sampling {head.SAMPLINGS[0]}, or '
@@ -118,9 +131,10 @@ def build_model(config: Mapping) -> nn.Module:
     Returns:
         The multi-head cross-task network with ARCHITECTURE.MCN, else the single-encoder model.
     """
-    encoder, section, _ = ENCODERS[config.BASEARCH.ARCHITECTURE]
-    encoder_params = {**config.BASEARCH[section], 'output_dimensions': config.OUTPUT_DIMENSIONALITY}
-    if encoder is StackingEncoder:
+    encoder = encoder_class(config)
+    encoder_params = {**config.BASEARCH[ENCODER_ENTRIES[config.BASEARCH.ARCHITECTURE].section],
+                      'output_dimensions': config.OUTPUT_DIMENSIONALITY}
+    if encoder.has_causal_form:
         encoder_params['causal'] = config.CAUSAL
     progress = config.PROGRESS_LOSS
     head = head_class(config)

@@ -6,10 +6,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from models.encoders import DROP_LAYERS, DropNetwork, Encoder, linear_stack, require_positive, split_like
+from models.encoders.base import DROP_LAYERS, Encoder
+from models.encoders.layers import DropNetwork, initialise_, linear_stack, require_positive, split_like
 from models.heads.base import ProgressHeadBase
 from models.heads.recurrent import ProgressHead
-from models.initialisation import initialise_
 
 __all__ = ['HeadModel', 'MultiProngAttDropoutModel', 'ProgressHead', 'SingleEncoderModel']
 

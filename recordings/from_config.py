@@ -14,39 +14,36 @@ from utils.tensorops import Action, list_actions
 LOGGER = get_logger(__name__)
 
 
-def reads_frames(config: Mapping) -> bool:
-    """Say whether the configuration's encoder takes frames (T, C, H, W) rather than features (T, D)."""
-    return config.BASEARCH.ARCHITECTURE == 'resnet50'
+def _paths_of(config: Mapping, *, frames: bool) -> DatasetPaths:
+    return dataset_paths(config.DATASET_NAME, 'frames' if frames else 'features')
 
 
-def _paths_of(config: Mapping) -> DatasetPaths:
-    return dataset_paths(config.DATASET_NAME, 'frames' if reads_frames(config) else 'features')
-
-
-def load_dataset(config: Mapping) -> RecordingsByTask:
+def load_dataset(config: Mapping, *, frames: bool = False) -> RecordingsByTask:
     """Index the dataset that a configuration names, under the paths of the environment.
 
     Args:
         config: a CONFIG.
+        frames: read frames (T, C, H, W) instead of features (T, D); what the encoder takes.
 
     Raises:
         UserError: anything wrong with paths, annotations or files.
     """
-    paths = _paths_of(config)
+    paths = _paths_of(config, frames=frames)
     return load_recordings(
-        paths.annotations, paths.recordings, frames=reads_frames(config), task_suffix=paths.task_suffix,
+        paths.annotations, paths.recordings, frames=frames, task_suffix=paths.task_suffix,
         time_scale=config.TIME_SCALE, min_segment_len=config.PROGRESS_LOSS.min_segment_len,
         background_labels=config.BACKGROUND_LABELS, values_limit_gb=config.CHECK_VALUES_GB,
         skip_rate=config.SKIP_RATE, max_frames=config.get('MAX_FRAMES'))  # the first runs store none
 
 
-def choose_splits(config: Mapping, recordings: RecordingsByTask, path: Path | None) -> Splits:
+def choose_splits(config: Mapping, recordings: RecordingsByTask, path: Path | None, *, frames: bool = False) -> Splits:
     """Return the split of ``--splits``, or a seeded one of the configured shares.
 
     Args:
         config: a CONFIG.
         recordings: task -> recordings.
         path: file given with ``--splits``, if any.
+        frames: as in :func:`load_dataset`.
 
     Raises:
         UserError: see :func:`recordings.splits.load_splits`.
@@ -54,7 +51,7 @@ def choose_splits(config: Mapping, recordings: RecordingsByTask, path: Path | No
     handles = {task: [recording.handle for recording in members] for task, members in recordings.items()}
     if path:
         return load_splits(path, handles)
-    written = _paths_of(config).splits
+    written = _paths_of(config, frames=frames).splits
     LOGGER.info('no --splits: a split is drawn by TRAIN_SPLIT and SEED%s',
                 f'; one that was written with the dataset is {written}' if written.exists() else '')
     return make_splits(handles, config.TRAIN_SPLIT, config.SEED)
@@ -77,10 +74,16 @@ def split_recordings(recordings: RecordingsByTask, splits: Splits) -> dict[str, 
                                     for task, parts in splits.items()}) for part in PARTS}
 
 
-def reading_options(config: Mapping, recordings: RecordingsByTask) -> dict[str, bool | int]:
-    """Return how a configuration's recordings are read: arguments of ``RecordingDataset``."""
+def reading_options(config: Mapping, recordings: RecordingsByTask, *, frames: bool = False) -> dict[str, bool | int]:
+    """Return how a configuration's recordings are read: arguments of ``RecordingDataset``.
+
+    Args:
+        config: a CONFIG.
+        recordings: task -> recordings.
+        frames: as in :func:`load_dataset`.
+    """
     paths = [recording.path for members in recordings.values() for recording in members]
-    return {'frames': reads_frames(config), 'skip_rate': config.SKIP_RATE,
+    return {'frames': frames, 'skip_rate': config.SKIP_RATE,
             'max_frames': config.get('MAX_FRAMES'), 'lazy': config.LAZY_LOAD,
             'values_checked': small_enough_to_check(paths, config.CHECK_VALUES_GB)}
 

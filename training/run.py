@@ -11,7 +11,7 @@ from easydict import EasyDict
 from configs.entry_config import parse_training_arguments
 from configs.sources import describe_config
 from models.alignment_training_loop import alignment_training_loop
-from models.build import build_model, check_head, fill_in_head, fill_in_sizes
+from models.build import build_model, check_model, fill_in_head, fill_in_sizes, reads_frames
 from recordings.from_config import (
     choose_splits,
     count_recordings,
@@ -84,9 +84,10 @@ def choose_run_splits(config: EasyDict, recordings: RecordingsByTask, arguments:
         UserError: the split does not fit the dataset, or is not the one of the run that goes on.
     """
     if not arguments.resume:
-        return trainable(choose_splits(config, recordings, arguments.splits))
+        return trainable(choose_splits(config, recordings, arguments.splits, frames=reads_frames(config)))
     kept = load_run_splits(stored)
-    if arguments.splits and trainable(choose_splits(config, recordings, arguments.splits)) != kept:
+    if arguments.splits and trainable(choose_splits(config, recordings, arguments.splits,
+                                                    frames=reads_frames(config))) != kept:
         raise UserError(f'--splits {arguments.splits}: another split than that of the run, {stored}, which --resume '
                         'keeps; leave --splits out')
     return kept
@@ -111,7 +112,8 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
         UserError: any mistake in options, data or the run folder; found before the run folder is made where it can be.
         StoppedError: a signal asked the run to stop.
     """
-    parts, reading = split_recordings(recordings, splits), reading_options(config, recordings)
+    parts = split_recordings(recordings, splits)
+    reading = reading_options(config, recordings, frames=reads_frames(config))
     train_loaders = make_train_loaders(parts['train'], config.BATCH_SIZE, seed=config.SEED, **reading)
     val_loaders = make_validation_loaders(parts['val'], parts['train'], config.BATCH_SIZE, **reading)
 
@@ -174,7 +176,7 @@ def run_training_command(argv: Sequence[str] | None, program: str, train: TrainF
     """
     def command() -> None:
         config, arguments = parse_training_arguments(argv, program)
-        check_head(config)
+        check_model(config)
         set_up_logging(config.DEBUG)
         if arguments.print_config:
             print(describe_config(config, arguments))

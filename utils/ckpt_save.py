@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from configs.generic_config import CONFIG
 from configs.validation import check_stored_settings, flatten
 from models.build import LEGACY_LAYOUT, build_model
-from models.encoders import StackingEncoder
 from models.model_multiprong import HEAD_PREFIX
 from utils.errors import UserError
 from utils.files import atomic_path
@@ -194,7 +193,7 @@ def _misfit(model: nn.Module, checkpoint: Mapping) -> str | None:
             return f'{name} has shape {shape and tuple(shape)} there, {tuple(weight.shape)} here'
     # The weights of a causal encoder have the shapes of a centred one's, but would read other frames.
     causal = checkpoint['config'].get('CAUSAL', False)
-    if isinstance(model.base_model, StackingEncoder) and causal != (model.lookahead == 0):
+    if model.base_model.has_causal_form and causal != (model.lookahead == 0):
         return f'CAUSAL is {causal} there'
     if checkpoint['config'].get('ARCHITECTURE', {}).get(LEGACY_LAYOUT):
         return 'its attention, of the published code, reads frames mixed'

@@ -211,7 +211,6 @@ def test_name_of_the_run_folder(options, name):
     ([*CHOICES, *STEPS, *DENSE, '--condition_on_step'], 'there is no head to give the label to; give --progress, too'),
     ([*CHOICES, '--config', RECOMMENDED, '--condition_on_step', '--set', 'PROGRESS_LOSS.enabled=false'], 'no head'),
     ([*CHOICES, '--freeze_encoder'], '--freeze_encoder: nothing is left to train; give --progress, too'),
-    (['1', '--gtcc', '--ego', '--identity'], '--identity: nothing is left to train; give --mcn or --progress, too'),
     ([*CHOICES, '--identity'], 'not allowed with'),
     ([*CHOICES, '--init_from', ''], "INIT_FROM is '', expected the folder of a run"),
     ([*CHOICES, '--progress_loss', 'l3'], 'invalid choice'), ([*CHOICES, '--re'], 'ambiguous option'),

@@ -25,7 +25,7 @@ def test_every_kind_of_source_is_named():
     file, plan = f'--config {PLAN}', flatten(json.loads(PLAN.read_text())['PROGRESS_LOSS'])
     assert found == {
         'VERSION': 'VERSION', 'EXPERIMENTNAME': 'VERSION, loss, dataset and --message',
-        'BASEARCH.ARCHITECTURE': '--temporal_stacking', 'DATASET_NAME': '--egoprocel', 'NUM_EPOCHS': '--epochs',
+        'BASEARCH.ARCHITECTURE': '--tstack', 'DATASET_NAME': '--egoprocel', 'NUM_EPOCHS': '--epochs',
         'GTCC_PARAMS.delta': 'preset of egoprocel', 'ARCHITECTURE.MCN': '--mcn',
         **dict.fromkeys((f'LOSS_TYPE.{name}' for name in CONFIG.LOSS_TYPE), file),
         **dict.fromkeys((f'PROGRESS_LOSS.{key}' for key in plan), file),

@@ -1,5 +1,6 @@
 """From configuration to model: what the data fills in, and that the built model looks at no future."""
 
+import inspect
 import random
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import pytest
 import torch
 
 import configs
+from configs.encoders import ENCODER_ENTRIES
 from configs.entry_config import parse_training_arguments
-from models.build import build_model, check_head, fill_in_head, fill_in_sizes, input_width
+from models.build import build_model, check_model, fill_in_head, fill_in_sizes, input_width
+from models.encoders import ENCODERS
 from models.heads.recurrent import ProgressHead
 from models.heads.steps import StepProgressHead
 from utils.errors import UserError
@@ -108,16 +111,30 @@ def test_the_identity_encoder_is_as_wide_as_the_features(causal_config, mcn):
     ({'head': 'gru', 'condition_on_step': True}, "condition_on_step is True, but .* 'gru'; set .* to 'steps'"),
     ({'head': 'gru', 'content_head': True}, "content_head is True, but it has no effect with .*head 'gru'")])
 def test_settings_that_do_not_fit_the_head_are_refused(causal_config, changes, message):
-    check_head(causal_config)
+    check_model(causal_config)
     causal_config.PROGRESS_LOSS.update(changes)
     with pytest.raises(UserError, match=message):
-        check_head(causal_config)
+        check_model(causal_config)
+
+
+def test_an_encoder_without_weights_needs_something_else_to_train(causal_config):
+    causal_config.BASEARCH.ARCHITECTURE, causal_config.PROGRESS_LOSS.enabled = 'identity', False
+    with pytest.raises(UserError, match='--identity: nothing is left to train; give --mcn or --progress, too'):
+        check_model(causal_config)
+    causal_config.ARCHITECTURE.MCN = True
+    check_model(causal_config)
+
+
+def test_every_encoder_has_an_entry_among_the_settings():
+    assert set(ENCODERS) == set(ENCODER_ENTRIES)
+    for name, entry in ENCODER_ENTRIES.items():
+        assert entry.input_key in inspect.signature(ENCODERS[name]).parameters
 
 
 def test_every_preset_fits_its_head(causal_config):
     for name in ('plan', 'recommended'):
         path = Path(configs.__file__).with_name(f'progress_{name}.json')
-        check_head(parse_training_arguments(['1', '--dataset', 'demo', '--naive', '--config', str(path)], 'test')[0])
+        check_model(parse_training_arguments(['1', '--dataset', 'demo', '--naive', '--config', str(path)], 'test')[0])
 
 
 @pytest.mark.parametrize('mcn', [True, False])

@@ -5,7 +5,7 @@ import torch
 
 from models.encoders import Encoder, IdentityEncoder, NaiveEncoder, Resnet50Encoder, StackingEncoder
 from models.model_multiprong import MultiProngAttDropoutModel, SingleEncoderModel
-from models.streaming import EmbeddingStream, StackingStream, stream_encoder
+from models.streaming import EmbeddingStream
 
 E = 8
 ENCODERS = {
@@ -59,14 +59,14 @@ def test_a_model_of_one_encoder_streams_too():
 def test_frames_may_come_several_at_a_time(sizes):
     model, shape = build('stacking', num_heads=2)
     video = torch.randn(30, *shape)
-    stream = StackingStream(model.base_model)
+    stream = model.base_model.stream()
     received = torch.cat([*map(stream.push, video.split(sizes)), stream.finish()])
     torch.testing.assert_close(received, model.base_model([video])['outputs'][0], rtol=0, atol=1e-5)
 
 
 def test_what_is_held_does_not_grow():
     model, shape = build('stacking', num_heads=2)
-    stream = StackingStream(model.base_model)
+    stream = model.base_model.stream()
     held = []
     for frame in torch.randn(40, 1, *shape):
         stream.push(frame)
@@ -75,5 +75,5 @@ def test_what_is_held_does_not_grow():
 
 
 def test_an_encoder_without_a_stream_is_refused():
-    with pytest.raises(ValueError, match='encoder is a Encoder, expected one that models/streaming.py knows'):
-        stream_encoder(Encoder(2, 2, dropping=False, drop_layers=()))
+    with pytest.raises(ValueError, match='a Encoder has no stream, it needs whole recordings'):
+        Encoder(2, 2, dropping=False, drop_layers=()).stream()

@@ -45,16 +45,16 @@ def test_parts_of_a_dataset_are_its_tasks_with_a_suffix(dataset, name, tasks):
     assert list(load_dataset(dataset)) == tasks
 
 
-@pytest.mark.parametrize(('architecture', 'width'), [('temporal_stacking', 4), ('naive', 4), ('resnet50', 6)])
-def test_the_encoder_decides_what_is_read(dataset, architecture, width):
-    dataset.BASEARCH.ARCHITECTURE, dataset.SKIP_RATE = architecture, 5
-    recordings = load_dataset(dataset)
+@pytest.mark.parametrize(('frames', 'width'), [(False, 4), (True, 6)])
+def test_features_or_frames_are_read(dataset, frames, width):
+    dataset.SKIP_RATE = 5
+    recordings = load_dataset(dataset, frames=frames)
     recording = recordings['Pie.cmu'][0]
     assert (recording.width, recording.num_frames) == (width, 3)
     assert recording.times == {'step': ['cut', '0'], 'start_frame': [0, 2], 'end_frame': [1, 2], 'name': 'Pie.cmu0',
                                'task': 'Pie.cmu'}
-    features, _, _ = RecordingDataset([recording], **reading_options(dataset, recordings))[0]
-    assert features.shape[:2] == (3, width) and isinstance(features, np.ndarray) == (architecture == 'resnet50')
+    features, _, _ = RecordingDataset([recording], **reading_options(dataset, recordings, frames=frames))[0]
+    assert features.shape[:2] == (3, width) and isinstance(features, np.ndarray) == frames
 
 
 @pytest.mark.parametrize('limit', [0.0, 4.0])

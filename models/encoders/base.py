@@ -1,0 +1,116 @@
+"""The contract of encoders: recordings -> one embedding per frame, whole or as a stream."""
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from models.encoders.layers import DropNetwork, require_positive
+
+DROP_LAYERS = (256, 1024, 512, 256)
+
+
+class EncoderStream:
+    """An encoder over a stream of frames, from the start of one recording: what it has to remember, and nothing else.
+
+    All that :meth:`push` and :meth:`finish` return equals the embeddings of the whole recording.
+    """
+
+    def push(self, frames: Tensor) -> Tensor:
+        """Return the embeddings (m, E) that the next frames (n, ...) determine."""
+        raise NotImplementedError
+
+    def finish(self) -> Tensor | None:
+        """Return the embeddings (m, E) that only the end of the recording determines; None: there are none."""
+        return None
+
+
+class FrameWiseStream(EncoderStream):
+    """An encoder that reads each frame by itself: nothing to remember.
+
+    Args:
+        encode: frames (n, ...) -> (n, E).
+    """
+
+    def __init__(self, encode: Callable[[Tensor], Tensor]) -> None:
+        self._encode = encode
+
+    def push(self, frames: Tensor) -> Tensor:
+        """Return the embeddings (n, E) of the next frames (n, ...)."""
+        return self._encode(frames)
+
+
+class Encoder(nn.Module):
+    """What the encoders share: outputs as a dict, and the optional drop network.
+
+    A new encoder implements :meth:`embed` and, to run as a stream, :meth:`stream`; it is added to ``ENCODERS`` in
+    ``models/encoders/__init__.py`` and in ``configs/encoders.py``.
+
+    Args:
+        output_dimensions: E.
+        input_width: D of the features or C of the frames.
+        dropping: whether there is a drop network.
+        drop_layers: widths of its hidden layers.
+
+    Attributes:
+        output_dimensions: E.
+        lookahead: frames after the current one that its embedding depends on.
+        input_axes: axes of a recording, 'TD' for features or 'TCHW' for frames.
+        has_causal_form: True if the constructor takes ``causal``; the others never look ahead.
+        keeps_features: True if embeddings are the features, so that E is D and there is nothing to train.
+
+    Raises:
+        ValueError: a size below 1.
+    """
+
+    lookahead = 0
+    input_axes: ClassVar[str] = 'TD'
+    has_causal_form: ClassVar[bool] = False
+    keeps_features: ClassVar[bool] = False
+
+    def __init__(self, output_dimensions: int, input_width: int, *, dropping: bool,
+                 drop_layers: Sequence[int]) -> None:
+        super().__init__()
+        require_positive(output_dimensions=output_dimensions, input_width=input_width)
+        self.output_dimensions, self.input_width, self.dropping = output_dimensions, input_width, dropping
+        if dropping:
+            self.dropout = DropNetwork(output_dimensions, drop_layers)
+
+    def embed(self, videos: Sequence) -> list[Tensor]:
+        """Return the embeddings (T_i, E) of videos (T_i, ...)."""
+        raise NotImplementedError
+
+    def stream(self) -> EncoderStream:
+        """Return the encoder over a stream, at the start of a recording.
+
+        Raises:
+            ValueError: the encoder needs whole recordings.
+        """
+        raise ValueError(f'a {type(self).__name__} has no stream, it needs whole recordings')
+
+    def forward(self, videos: Sequence) -> dict[str, list[Tensor]]:
+        """Embed videos.
+
+        Args:
+            videos: recordings of one task, (T_i, D) or (T_i, C, H, W).
+
+        Returns:
+            'outputs': [(T_i, E)], and with ``dropping`` 'dropouts': [(E + 1,)].
+
+        Raises:
+            ValueError: no recording, or one of another ndim or dimension, or without frames.
+        """
+        self._check(videos)
+        result = {'outputs': self.embed(videos)}
+        if self.dropping:
+            result['dropouts'] = self.dropout(result['outputs'])
+        return result
+
+    def _check(self, videos: Sequence) -> None:
+        if len(videos) == 0:
+            raise ValueError('videos is empty, expected at least one recording')
+        for index, video in enumerate(videos):
+            if video.ndim != len(self.input_axes) or video.shape[1] != self.input_width or len(video) == 0:
+                axes = ', '.join(self.input_axes)
+                raise ValueError(f'video {index} has shape {tuple(video.shape)}, expected ({axes}) with T >= 1 and '
+                                 f'{self.input_axes[1]} = {self.input_width}')

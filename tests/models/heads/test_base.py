@@ -1,0 +1,52 @@
+"""What a head has without doing anything for it."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from models.heads import HEADS
+from models.heads.base import ProgressHeadBase
+from utils.errors import UserError
+from utils.tensorops import Action, SampledSegment
+
+
+class Counter(ProgressHeadBase):
+    """The smallest head: the number of frames so far, over ten."""
+
+    def forward(self, segments, contexts=None, *, lengths=None):
+        return torch.stack([torch.tensor(len(segment) / 10) for segment in segments])
+
+    def forward_dense(self, segments, contexts=None):
+        return [torch.arange(1, len(segment) + 1) / 10 for segment in segments]
+
+
+@pytest.mark.parametrize(('penalty', 'last', 'dense'), [(F.l1_loss, 0.25, 0.175), (F.mse_loss, 0.065, 0.0325)])
+def test_the_loss_is_the_mean_error_at_the_last_frame_or_at_every_frame(penalty, last, dense):
+    frames, target = torch.zeros(4, 3), torch.tensor
+    ends = [SampledSegment(frames[:3], target(0.6)), SampledSegment(frames, target(0.6))]
+    whole = [SampledSegment(frames[:1], target([0.3])), SampledSegment(frames[:2], target([0.2, 0.4]))]
+    for segments, expected in ((ends, last), (whole, dense)):
+        loss = Counter(3).loss(segments, penalty)
+        assert set(loss) == {'progress'} and loss['progress'].item() == pytest.approx(expected)
+
+
+def test_the_defaults_learn_know_and_check_nothing():
+    head = Counter(3)
+    assert head.fit_actions({'tea': [[Action('cut', 0, 3)]]}) is head.fit([]) is head.calibrate([]) is None
+    assert head.tasks is None and head.labels('tea') == [] and head.contexts('tea', [Action('cut', 0, 3)]) == [None]
+    assert head.check_task(None) is head.check_label('tea', None) is None
+    assert not (head.offers_filter or head.fits_embeddings or head.calibrates)
+
+
+@pytest.mark.parametrize('call', [lambda head: head.filter(torch.zeros(4, 3)),
+                                  lambda head: head.filter_step(torch.zeros(3))])
+def test_a_head_without_a_filter_says_so(call):
+    with pytest.raises(UserError, match=r'\(Counter\) does not infer where actions start and end; give the boundaries'):
+        call(Counter(3))
+
+
+@pytest.mark.parametrize('name', HEADS)
+def test_options_are_arguments_and_settings_of_the_same_names(config, name):
+    settings = {option: config.PROGRESS_LOSS[option] for option in HEADS[name].OPTIONS}
+    head = HEADS[name](6, **{**settings, **({'steps': [('tea', 'cut')]} if 'steps' in settings else {})})
+    assert head.input_dim == 6 and set(HEADS[name].SAMPLINGS) <= {'segment', 'prefix', 'dense'}
