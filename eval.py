@@ -15,7 +15,7 @@ from utils.run_folder import RunFolder, is_single_task_folder, open_run_folder
 from utils.tables import MEAN, Row, format_table
 
 if TYPE_CHECKING:
-    from evaluation.evaluate import Evaluation
+    from evaluation.results import Evaluation
 
 CHECKPOINT_TYPES = ('combined', 'alignment')
 TABLE_COLUMNS = 9  # of a printed table; wider ones are printed in parts

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,52 +21,24 @@ from evaluation.alignment_metrics import (
 )
 from evaluation.baselines import ProgressBaselines
 from evaluation.head_tables import HeadTables, TaskPart, head_tables
-from evaluation.intervals import TENTHS_TABLE, with_mean_tenths
 from evaluation.phase_metrics import frame_labels, majority_accuracy, phase_classification, phase_progression
 from evaluation.pictures import draw_alignments, draw_error_by_length
-from evaluation.progress_metrics import PROGRESS_TABLE, ActionCurves, action_progress_row, errors_by_step, skill
+from evaluation.progress_metrics import PROGRESS_TABLE, ActionCurves, action_progress_row, errors_by_step
 from evaluation.progress_picture import DrawnRecording, draw_progress
+from evaluation.results import Evaluation, finish_tables, results_folder, write_tables
 from models.build import check_input_width, reads_frames
 from recordings.from_config import load_dataset, reading_options, split_recordings
 from recordings.json_dataset import Recording, RecordingDataset, to_device
 from recordings.splits import load_run_splits
 from utils.ckpt_save import find_checkpoint, load_model
 from utils.errors import UserError
-from utils.files import make_folder, remove_leftovers
 from utils.logging import get_logger
 from utils.run_folder import RunFolder
-from utils.tables import Row, with_mean_row, write_table
+from utils.tables import Row
 from utils.tensorops import Action, action_progress, get_trueprogress, list_actions
 
 LOGGER = get_logger(__name__)
 NOTHING_TO_TEST = 'no task has test recordings; train with a test share above 0 in TRAIN_SPLIT'
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What the evaluation of a checkpoint found.
-
-    Attributes:
-        checkpoint: its name without '.pt'.
-        epoch: epoch that it was saved after; of several runs, their epochs.
-        lookahead: frames that the encoder sees ahead.
-        folder: where tables and pictures lie.
-        tables: name of the metric -> rows, the last one MEAN.
-        steps: task -> errors by step, from ``errors_by_step``; empty without a progress head.
-        config: configuration of the run.
-        missing: tables that are left out -> what the head does not do, as the rest of a sentence.
-        tenths: coverage and width of intervals by task and tenth of progress; empty if the head predicts none.
-    """
-
-    checkpoint: str
-    epoch: int | str
-    lookahead: int
-    folder: Path
-    tables: dict[str, list[Row]]
-    steps: dict[str, list[Row]]
-    config: EasyDict
-    missing: dict[str, str] = field(default_factory=dict)
-    tenths: list[Row] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -120,36 +92,6 @@ def evaluate_checkpoint(run: RunFolder, checkpoint_type: str, device: torch.devi
                             of_head.missing, of_head.tenths)
     write_tables(evaluation)
     return evaluation
-
-
-def write_tables(evaluation: Evaluation) -> None:
-    """Write the tables into the evaluation's folder, and remove those of an earlier evaluation that it lacks."""
-    for name in evaluation.missing:
-        (evaluation.folder / f'{name}.csv').unlink(missing_ok=True)
-    for name, rows in evaluation.tables.items():
-        write_table(rows, evaluation.folder / f'{name}.csv')
-    tenths = evaluation.folder / f'{TENTHS_TABLE}.csv'
-    if evaluation.tenths:
-        write_table(with_mean_tenths(evaluation.tenths), tenths)
-    else:
-        tenths.unlink(missing_ok=True)
-
-
-def results_folder(root: Path, config: EasyDict, checkpoint: str) -> Path:
-    """Make the folder of a checkpoint's tables and pictures, without what a killed evaluation left half written.
-
-    Args:
-        root: folder of the run, or of the runs that are gathered.
-        config: of the run.
-        checkpoint: its name without '.pt'.
-
-    Raises:
-        UserError: it cannot be made.
-    """
-    folder = root / config.EVAL_PLOTFOLDER / checkpoint
-    make_folder(folder, '', 'make the run folder writable')
-    remove_leftovers(folder)
-    return folder
 
 
 def _load_parts(config: EasyDict, run: RunFolder) -> tuple[dict[str, dict[str, list[Recording]]], dict]:
@@ -238,15 +180,6 @@ def alignment_rows(train: EmbeddedTask, test: EmbeddedTask) -> dict[str, dict[st
         'ogpe': {'ogpe': overall_progress_error(test.embeddings, test.progress, float(totals.mean())),
                  'CoV': coefficient_of_variation(totals)},
     }
-
-
-def finish_tables(rows: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
-    """Append the MEAN row to each table that has rows; its skill is that of its own columns, not a mean of ratios."""
-    tables = {name: with_mean_row(table) for name, table in rows.items() if table}
-    if PROGRESS_TABLE in tables:
-        mean = tables[PROGRESS_TABLE][-1]
-        mean['skill'] = skill(mean)
-    return tables
 
 
 @torch.no_grad()

@@ -14,7 +14,6 @@ from configs.generic_config import CONFIG
 from configs.validation import flatten
 from evaluation.columns import best_places, column_of
 from evaluation.contrast import CONTRAST_TABLE
-from evaluation.evaluate import Evaluation
 from evaluation.head_tables import HEAD_TABLES
 from evaluation.html_parts import Cell, code, details, heading, paragraph, picture, section, table
 from evaluation.intervals import INTERVALS_TABLE
@@ -28,6 +27,7 @@ from evaluation.report_tables import (
     title,
     with_summed_counts,
 )
+from evaluation.results import Evaluation
 from utils.ckpt_save import to_plain
 from utils.files import atomic_path
 from utils.plotter import DUAL_LOSS_PICTURE

@@ -6,14 +6,8 @@ from pathlib import Path
 
 import torch
 
-from evaluation.evaluate import (
-    NOTHING_TO_TEST,
-    Evaluation,
-    evaluate_checkpoint,
-    finish_tables,
-    results_folder,
-    write_tables,
-)
+from evaluation.evaluate import NOTHING_TO_TEST, evaluate_checkpoint
+from evaluation.results import Evaluation, finish_tables, results_folder, write_tables
 from recordings.splits import load_run_splits
 from utils.errors import UserError
 from utils.logging import get_logger

@@ -11,8 +11,8 @@ import pytest
 from easydict import EasyDict
 
 from configs.generic_config import CONFIG
-from evaluation.evaluate import Evaluation
 from evaluation.report import SECTIONS, write_report
+from evaluation.results import Evaluation
 from utils.ckpt_save import to_plain
 from utils.plotter import DUAL_LOSS_PICTURE, new_figure, save_figure
 from utils.run_folder import RunFolder
