@@ -1,22 +1,24 @@
 """Evaluate a trained run: python eval.py -f RUN [--checkpoint_type combined|alignment|both] [--report]."""
 
 import argparse
+import math
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from evaluation.evaluate import Evaluation, evaluate_checkpoint
-from evaluation.progress_metrics import PROGRESS_TABLE
-from evaluation.report import write_report
-from evaluation.single_tasks import evaluate_single_tasks
 from utils.command_line import OneLineParser, choose_device, option, run_command
 from utils.errors import UserError
 from utils.logging import set_up_logging
 from utils.run_folder import RunFolder, is_single_task_folder, open_run_folder
 from utils.tables import MEAN, Row, format_table
 
+if TYPE_CHECKING:
+    from evaluation.results import Evaluation
+
 CHECKPOINT_TYPES = ('combined', 'alignment')
+TABLE_COLUMNS = 9  # of a printed table; wider ones are printed in parts
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -27,20 +29,25 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--checkpoint_type', choices=[*CHECKPOINT_TYPES, 'both'], default='combined',
                         help='lowest total loss (default), lowest alignment loss, or both side by side')
     parser.add_argument('--report', action='store_true',
-                        help='also write report.html, a page with all tables and pictures, beside the tables')
+                        help='also write report.html, a page with all tables and pictures, next to the tables')
     parser.add_argument('--device', default='auto', help="'auto', 'cpu', 'cuda', 'cuda:1', ...")
     return parser.parse_args(argv)
 
 
-def print_evaluation(evaluation: Evaluation) -> None:
-    """Print the tables of a checkpoint: those of the embeddings as one, and the wide one of the head in parts."""
+def print_evaluation(evaluation: 'Evaluation') -> None:
+    """Print the tables of a checkpoint: those of the embeddings as one, and the wide ones of the head in parts."""
+    from evaluation.head_tables import HEAD_TABLES
+    from evaluation.progress_metrics import PROGRESS_TABLE
+
     print(f'\n{evaluation.checkpoint}.pt (epoch {evaluation.epoch}); the encoder sees {evaluation.lookahead} frames '
           'ahead')
-    embeddings = [rows for name, rows in evaluation.tables.items() if name != PROGRESS_TABLE]
+    embeddings = [rows for name, rows in evaluation.tables.items() if name not in (PROGRESS_TABLE, *HEAD_TABLES)]
     print('\n' + format_table([{column: value for row in rows for column, value in row.items()}
                                for rows in zip(*embeddings, strict=True)], 'the embeddings'))
     if PROGRESS_TABLE in evaluation.tables:
         print_action_progress(evaluation.tables[PROGRESS_TABLE])
+        for name in HEAD_TABLES:
+            print_head_table(name, evaluation)
     elif evaluation.config.PROGRESS_LOSS.enabled:
         print('\nno task has actions in its training and test recordings: action progress is not evaluated')
     else:
@@ -48,8 +55,21 @@ def print_evaluation(evaluation: Evaluation) -> None:
     print(f'\ntables and pictures: {evaluation.folder}')
 
 
+def print_head_table(name: str, evaluation: 'Evaluation') -> None:
+    """Print one of the head's further tables in parts, or why there is none."""
+    if rows := evaluation.tables.get(name):
+        columns = list(rows[0])[1:]
+        for start in range(0, len(columns), TABLE_COLUMNS):
+            part = columns[start:start + TABLE_COLUMNS]
+            print('\n' + format_table([_pick(row, ['task', *part]) for row in rows], name))
+    elif reason := evaluation.missing.get(name):
+        print(f'\nno {name}.csv: the progress head of this run {reason}')
+
+
 def print_action_progress(rows: Sequence[Row]) -> None:
-    """Print what the head does, and its error beside that of the baselines."""
+    """Print what the head does, and its error next to that of the baselines."""
+    from evaluation.progress_metrics import PROGRESS_TABLE
+
     baselines = [column for column in rows[0] if column.startswith('baseline_')]
     own = [column for column in rows[0] if column not in (*baselines, 'task', 'skill')]
     print('\n' + format_table([_pick(row, ['task', *own]) for row in rows], f'{PROGRESS_TABLE}: the progress head'))
@@ -58,12 +78,13 @@ def print_action_progress(rows: Sequence[Row]) -> None:
                                for row in beside], f'{PROGRESS_TABLE}: MAE of the head and of the baselines'))
 
 
-def print_side_by_side(evaluations: Sequence[Evaluation]) -> None:
+def print_side_by_side(evaluations: Sequence['Evaluation']) -> None:
     """Print the MEAN rows of the checkpoints in one table."""
     rows = []
     for name, table in evaluations[0].tables.items():
         for column in list(table[0])[1:]:
-            values = {evaluation.checkpoint: evaluation.tables[name][-1][column] for evaluation in evaluations}
+            values = {evaluation.checkpoint: evaluation.tables[name][-1].get(column, math.nan)
+                      for evaluation in evaluations}
             rows.append({'metric': f'{name}.{column}', **values})
     print('\n' + format_table(rows, f'side by side ({MEAN} over tasks)'))
 
@@ -77,6 +98,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     def command() -> None:
         arguments = parse_arguments(argv)
         set_up_logging()
+        # Slow to import: a help text and a mistyped option come before them.
+        from evaluation.evaluate import evaluate_checkpoint
+        from evaluation.report import write_report
+        from evaluation.single_tasks import evaluate_single_tasks
+
         with option('--device'):
             device = choose_device(arguments.device)
         types = CHECKPOINT_TYPES if arguments.checkpoint_type == 'both' else (arguments.checkpoint_type,)

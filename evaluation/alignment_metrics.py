@@ -5,9 +5,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import kendalltau
 from torch import Tensor
 
+from evaluation.columns import describes
+from evaluation.rank_statistics import kendall_tau_b
 from losses.pairs import euclidean_distances
 from utils.tensorops import Action, get_cumulative_distance
 
@@ -17,6 +18,7 @@ def path_lengths(embeddings: Sequence[Tensor]) -> np.ndarray:
     return np.array([float(get_cumulative_distance(embedding)[-1]) for embedding in embeddings])
 
 
+@describes('ogpe', ogpe=('lower', 'error of the progress of the whole recording, read off the path of the embedding'))
 def overall_progress_error(embeddings: Sequence[Tensor], true_progress: Sequence[Tensor],
                            mean_path_length: float) -> float:
     """Return OGPE: mean over frames, then recordings, of |true - predicted| progress of the whole recording.
@@ -37,6 +39,7 @@ def overall_progress_error(embeddings: Sequence[Tensor], true_progress: Sequence
     return float(np.mean(errors))
 
 
+@describes('ogpe', CoV=('lower', 'std of the path lengths of training recordings, as a fraction of their mean'))
 def coefficient_of_variation(values: np.ndarray) -> float:
     """Return standard deviation / mean; 0 where the mean is 0."""
     return float(values.std() / values.mean()) if values.mean() else 0.0
@@ -47,6 +50,9 @@ def nearest_frames(embedding: Tensor, other: Tensor) -> np.ndarray:
     return euclidean_distances(embedding, other).argmin(dim=1).cpu().numpy()
 
 
+@describes('kendalls_tau',
+           kendalls_tau=('higher', 'whether nearest neighbors in another recording keep the order of time: 1 if time '
+                                   'runs alike, 0 by chance'))
 def kendalls_tau(embeddings: Sequence[Tensor]) -> float:
     """Return how well the order of nearest neighbours keeps the order of frames.
 
@@ -63,11 +69,13 @@ def kendalls_tau(embeddings: Sequence[Tensor]) -> float:
     """
     values = []
     for first, second in itertools.permutations(embeddings, 2):
-        tau = kendalltau(np.arange(len(first)), nearest_frames(first, second)).statistic
-        values.append(0.0 if np.isnan(tau) else tau)
+        values.append(kendall_tau_b(np.arange(len(first)), nearest_frames(first, second)))
     return float(np.mean(values)) if values else float('nan')
 
 
+@describes('kendalls_tau_wild',
+           kendalls_tau_wild=('higher', 'whether they keep the order of the true alignment, also if steps come in '
+                                        'another order: 1 is exact, 0 chance'))
 def kendalls_tau_wild(embeddings: Sequence[Tensor], actions: Sequence[Sequence[Action]]) -> float:
     """Return how well nearest neighbours keep the order of the true alignment, where steps come in any order.
 
@@ -96,11 +104,13 @@ def kendalls_tau_wild(embeddings: Sequence[Tensor], actions: Sequence[Sequence[A
         partners = np.floor(partners + 0.5)
         if len(np.unique(partners)) > 1:
             nearest = nearest_frames(embeddings[first][frames], embeddings[second])
-            tau = kendalltau(partners, nearest).statistic
-            values.append(0.0 if np.isnan(tau) else tau)
+            values.append(kendall_tau_b(partners, nearest))
     return float(np.mean(values)) if values else float('nan')
 
 
+@describes('enclosed_area_error',
+           enclosed_area_error=('lower', 'distance from the nearest neighbor to where the frame belongs, as a fraction '
+                                         'of the recording: 0 is exact, about 1/3 chance'))
 def enclosed_area_error(embeddings: Sequence[Tensor], actions: Sequence[Sequence[Action]]) -> float:
     """Return the area between predicted and true alignment of two recordings, as a share of all there is.
 

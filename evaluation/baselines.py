@@ -1,16 +1,30 @@
 """What the progress head has to beat: predictors that look at no content, or only at the path of the embeddings."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from torch import Tensor
 
+from evaluation.columns import describe
+from evaluation.survival import SurvivalBaseline
 from models.heads.durations import ActionDurations, actions_before
 from utils.tensorops import Action, get_cumulative_distance
 
-# Columns of action_progress.csv, in order; the ones in LABEL_FREE are not told the step.
-BASELINES = ('constant', 'average_index', 'average_index_per_step', 'paced_per_step', 'cumulative_distance')
-LABEL_FREE = ('constant', 'average_index', 'cumulative_distance')
+# Columns of action_progress.csv, in order; those in LABEL_FREE are not given the label of the current action.
+BASELINES = ('constant', 'average_index', 'average_index_per_step', 'paced_per_step', 'cumulative_distance', 'survival',
+             'survival_per_step')
+LABEL_FREE = ('constant', 'average_index', 'cumulative_distance', 'survival')
+
+describe('action_progress', {
+    'baseline_constant': ('', 'error of always answering 0.5'),
+    'baseline_average_index': ('', 'error of the mean progress that training actions have at their i-th frame'),
+    'baseline_average_index_per_step': ('', 'the same over training actions of the same step; given the step'),
+    'baseline_paced_per_step': ('', 'that, with time scaled by the pace of the recording so far; given the step'),
+    'baseline_cumulative_distance': ('', 'error of the path along the embedding since the action began'),
+    'baseline_survival': ('', 'error of what the order of steps and their durations at the pace so far tell, given '
+                              'that the action still goes on'),
+    'baseline_survival_per_step': ('', 'the same for the step in question; given the step'),
+})
 
 
 class ProgressBaselines:
@@ -19,13 +33,16 @@ class ProgressBaselines:
     Args:
         actions: actions of each training recording.
         embeddings: (T, E) of each training recording.
+        groups: who performs each training recording; None: each is its own.
 
     Raises:
         ValueError: no training recording has an action.
     """
 
-    def __init__(self, actions: Sequence[Sequence[Action]], embeddings: Sequence[Tensor]) -> None:
+    def __init__(self, actions: Sequence[Sequence[Action]], embeddings: Sequence[Tensor],
+                 groups: Sequence[Hashable] | None = None) -> None:
         self._durations = ActionDurations([action for recording in actions for action in recording])
+        self._survival = SurvivalBaseline(actions, groups)
         totals = [float(action_distance(embedding, action)[-1])
                   for recording, embedding in zip(actions, embeddings, strict=True) for action in recording]
         self._mean_distance = float(np.mean(totals))
@@ -44,7 +61,8 @@ class ProgressBaselines:
         for action in actions:
             distance = action_distance(embeddings, action)
             frames = len(distance)
-            pace = self._durations.pace(actions_before(actions, action))
+            completed = actions_before(actions, action)
+            pace = self._durations.pace(completed)
             predictions.append({
                 'constant': np.full(frames, 0.5),
                 'average_index': self._durations.average_index(frames),
@@ -52,6 +70,8 @@ class ProgressBaselines:
                 'paced_per_step': self._durations.average_index_per_step(action.name, frames, pace),
                 # One-frame actions and embeddings that stand still have no path.
                 'cumulative_distance': np.clip(distance / (self._mean_distance or 1.0), 0, 1),
+                'survival': self._survival.survival(completed, frames)[:, 0],
+                'survival_per_step': self._survival.survival_per_step(completed, frames, action.name)[:, 0],
             })
         return predictions
 

@@ -20,9 +20,12 @@ from evaluation.alignment_metrics import (
     path_lengths,
 )
 from evaluation.baselines import ProgressBaselines
+from evaluation.head_tables import HeadTables, TaskPart, head_tables
 from evaluation.phase_metrics import frame_labels, majority_accuracy, phase_classification, phase_progression
-from evaluation.pictures import draw_alignments, draw_error_by_length, draw_progress
-from evaluation.progress_metrics import PROGRESS_TABLE, ActionCurves, action_progress_row, errors_by_step, skill
+from evaluation.pictures import draw_alignments, draw_error_by_length
+from evaluation.progress_metrics import PROGRESS_TABLE, ActionCurves, action_progress_row, errors_by_step
+from evaluation.progress_picture import DrawnRecording, draw_progress
+from evaluation.results import Evaluation, finish_tables, results_folder, write_tables
 from models.action_progress import predict_actions
 from models.build import check_input_width, reads_frames
 from recordings.from_config import load_dataset, reading_options, split_recordings
@@ -30,37 +33,13 @@ from recordings.json_dataset import Recording, RecordingDataset, to_device
 from recordings.splits import load_run_splits
 from utils.ckpt_save import find_checkpoint, load_model
 from utils.errors import UserError
-from utils.files import make_folder, remove_leftovers
 from utils.logging import get_logger
 from utils.run_folder import RunFolder
-from utils.tables import Row, with_mean_row, write_table
+from utils.tables import Row
 from utils.tensorops import Action, action_progress, recording_progress
 
 LOGGER = get_logger(__name__)
 NOTHING_TO_TEST = 'no task has test recordings; train with a test share above 0 in TRAIN_SPLIT'
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What the evaluation of a checkpoint found.
-
-    Attributes:
-        checkpoint: its name without '.pt'.
-        epoch: epoch that it was saved after; of several runs, their epochs.
-        lookahead: frames that the encoder sees ahead.
-        folder: where tables and pictures lie.
-        tables: name of the metric -> rows, the last one MEAN.
-        steps: task -> errors by step, from ``errors_by_step``; empty without a progress head.
-        config: configuration of the run.
-    """
-
-    checkpoint: str
-    epoch: int | str
-    lookahead: int
-    folder: Path
-    tables: dict[str, list[Row]]
-    steps: dict[str, list[Row]]
-    config: EasyDict
 
 
 @dataclass(frozen=True)
@@ -109,27 +88,11 @@ def evaluate_checkpoint(run: RunFolder, checkpoint_type: str, device: torch.devi
     model, config, checkpoint = load_model(path, device)
     parts, reading = _load_parts(config, run)
     folder = results_folder(run.path, config, path.stem)
-    tables, steps = _evaluate_tasks(model, config, parts, reading, folder, device, with_alignments)
-    for name, rows in tables.items():
-        write_table(rows, folder / f'{name}.csv')
-    return Evaluation(path.stem, checkpoint['epoch'], model.lookahead, folder, tables, steps, config)
-
-
-def results_folder(root: Path, config: EasyDict, checkpoint: str) -> Path:
-    """Make the folder of a checkpoint's tables and pictures, without what a killed evaluation left half written.
-
-    Args:
-        root: folder of the run, or of the runs that are gathered.
-        config: of the run.
-        checkpoint: its name without '.pt'.
-
-    Raises:
-        UserError: it cannot be made.
-    """
-    folder = root / config.EVAL_PLOTFOLDER / checkpoint
-    make_folder(folder, 'make the run folder writable')
-    remove_leftovers(folder)
-    return folder
+    tables, steps, of_head = _evaluate_tasks(model, config, parts, reading, folder, device, with_alignments)
+    evaluation = Evaluation(path.stem, checkpoint['epoch'], model.lookahead, folder, tables, steps, config,
+                            of_head.missing, of_head.tenths)
+    write_tables(evaluation)
+    return evaluation
 
 
 def _load_parts(config: EasyDict, run: RunFolder) -> tuple[dict[str, dict[str, list[Recording]]], dict]:
@@ -143,11 +106,17 @@ def _load_parts(config: EasyDict, run: RunFolder) -> tuple[dict[str, dict[str, l
 
 
 def _evaluate_tasks(model: nn.Module, config: EasyDict, parts: Mapping, reading: Mapping, folder: Path,
-                    device: torch.device, with_alignments: bool) -> tuple[dict[str, list[Row]], dict[str, list[Row]]]:
-    """Compute tables and errors by step, task by task (one task's embeddings are in memory at a time), and draw."""
+                    device: torch.device, with_alignments: bool
+                    ) -> tuple[dict[str, list[Row]], dict[str, list[Row]], HeadTables]:
+    """Compute tables and errors by step, task by task (one task's embeddings are in memory at a time), and draw.
+
+    Returns:
+        Tables, errors by step, and what the tables of the head lack (its rows are in the tables).
+    """
     rows: dict[str, list[Row]] = defaultdict(list)
     curves: dict[str, list[ActionCurves]] = {}
     steps: dict[str, list[Row]] = {}
+    of_head = HeadTables()
     tasks = [task for task, test in parts['test'].items() if test]
     for task in tqdm(tasks, desc='evaluating', unit='task', leave=False, disable=None):
         train, test = (embed(model, parts[part][task], reading, device) for part in ('train', 'test'))
@@ -167,10 +136,25 @@ def _evaluate_tasks(model: nn.Module, config: EasyDict, parts: Mapping, reading:
         curves[task] = [curve for recording in by_recording for curve in recording]
         rows[PROGRESS_TABLE].append({'task': task, **action_progress_row(curves[task])})
         steps[task] = errors_by_step(_group_by_step(test.actions, by_recording))
-        _draw_task(task, test, by_recording, folder / f'progress_{task}.png')
+        found = head_tables(model.progress_head, _part(task, train), _part(task, test), device)
+        _add_head_tables(found, task, rows, of_head)
+        _draw_task(task, test, by_recording, found, folder / f'progress_{task}.png')
     if curves:
         draw_error_by_length(curves, folder / 'mae_by_length.png')
-    return finish_tables(rows), steps
+    return finish_tables(rows), steps, of_head
+
+
+def _part(task: str, embedded: EmbeddedTask) -> TaskPart:
+    return TaskPart(task, [recording.handle for recording in embedded.recordings], embedded.embeddings,
+                    embedded.actions)
+
+
+def _add_head_tables(found: HeadTables, task: str, rows: dict[str, list[Row]], of_head: HeadTables) -> None:
+    """Add the rows of a task to the tables, and what they lack to that of the tasks before."""
+    for name, row in found.rows.items():
+        rows[name].append({'task': task, **row})
+    of_head.tenths.extend({'task': task, **row} for row in found.tenths)
+    of_head.missing.update(found.missing)
 
 
 def alignment_rows(train: EmbeddedTask, test: EmbeddedTask) -> dict[str, dict[str, float]]:
@@ -196,15 +180,6 @@ def alignment_rows(train: EmbeddedTask, test: EmbeddedTask) -> dict[str, dict[st
         'ogpe': {'ogpe': overall_progress_error(test.embeddings, test.progress, float(totals.mean())),
                  'CoV': coefficient_of_variation(totals)},
     }
-
-
-def finish_tables(rows: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
-    """Append the MEAN row to each table that has rows; its skill is that of its own columns, not a mean of ratios."""
-    tables = {name: with_mean_row(table) for name, table in rows.items() if table}
-    if PROGRESS_TABLE in tables:
-        mean = tables[PROGRESS_TABLE][-1]
-        mean['skill'] = skill(mean)
-    return tables
 
 
 @torch.no_grad()
@@ -241,8 +216,11 @@ def _group_by_step(actions: Sequence[Sequence[Action]],
     return steps
 
 
-def _draw_task(task: str, test: EmbeddedTask, curves: Sequence[Sequence[ActionCurves]], path: Path) -> None:
+def _draw_task(task: str, test: EmbeddedTask, curves: Sequence[Sequence[ActionCurves]], found: HeadTables,
+               path: Path) -> None:
     """Draw a task's progress curves, one list of actions per test recording."""
-    handles = [recording.handle for recording in test.recordings]
-    lengths = [len(embedding) for embedding in test.embeddings]
-    draw_progress(task, list(zip(handles, test.actions, curves, lengths, strict=True)), path)
+    answers = found.answers or [None] * len(curves)
+    draw_progress(task, [
+        DrawnRecording(recording.handle, actions, theirs, len(embedding), answer)
+        for recording, actions, theirs, embedding, answer
+        in zip(test.recordings, test.actions, curves, test.embeddings, answers, strict=True)], path)

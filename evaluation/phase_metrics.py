@@ -3,20 +3,43 @@
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.linear_model import Ridge
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import LinearSVC
 from torch import Tensor
 
+from evaluation.columns import describes
+from evaluation.linear_svm import classify, fit_linear_svm
+from models.heads.estimates import BACKGROUND
 from utils.tensorops import Action
 
-BACKGROUND = 'background'
 # Columns of phase_classification.csv -> share of the training recordings that give their labels.
 LABELLED_SHARES = {'accuracy_10': 0.1, 'accuracy_50': 0.5, 'accuracy_100': 1.0}
 DRAWS = 5  # of labelled recordings: one recording in ten is often a single one, and recordings differ
 MAX_FITTED_FRAMES = 5000  # that a classifier is fitted to; its time grows faster than they do
+RIDGE_PENALTY = 1.0
 SEED = 0
+
+
+class Probe:
+    """A linear classifier of the step at a frame, fitted to standardized embeddings.
+
+    Args:
+        frames: (n, E), n >= 1.
+        labels: (n,), the step at each, or ``BACKGROUND``.
+    """
+
+    def __init__(self, frames: np.ndarray, labels: np.ndarray) -> None:
+        self._mean, self._std = _mean_and_std(frames)
+        self._names, self._weights = fit_linear_svm((frames - self._mean) / self._std, labels)
+
+    def predict(self, frames: np.ndarray) -> np.ndarray:
+        """Return the labels (m,) of frames (m, E)."""
+        return classify((frames - self._mean) / self._std, self._names, self._weights)
+
+
+def fit_probe(embeddings: Sequence[Tensor], labels: Sequence[np.ndarray], rng: np.random.Generator) -> Probe:
+    """Fit a classifier to recordings (T_i, E) and labels (T_i,): ``MAX_FITTED_FRAMES`` frames drawn at most."""
+    frames, names = stack_frames(embeddings), np.concatenate(labels)
+    kept = rng.permutation(len(names))[:MAX_FITTED_FRAMES]
+    return Probe(frames[kept], names[kept])
 
 
 def frame_labels(actions: Sequence[Action], num_frames: int) -> np.ndarray:
@@ -27,6 +50,11 @@ def frame_labels(actions: Sequence[Action], num_frames: int) -> np.ndarray:
     return labels.astype(str)
 
 
+@describes('phase_classification',
+           accuracy_10=('higher', 'fraction of test frames whose step a linear classifier names, having seen 10 % of '
+                                  'the labeled recordings'),
+           accuracy_50=('higher', 'the same, having seen 50 %'),
+           accuracy_100=('higher', 'the same, having seen all'))
 def phase_classification(train: Sequence[Tensor], train_actions: Sequence[Sequence[Action]], test: Sequence[Tensor],
                          test_actions: Sequence[Sequence[Action]]) -> dict[str, float]:
     """Return the accuracy of a linear SVM that names the step at each test frame, by the share of labels it has seen.
@@ -51,25 +79,24 @@ def phase_classification(train: Sequence[Tensor], train_actions: Sequence[Sequen
     Reference:
         Dwibedi et al., Temporal Cycle-Consistency Learning, CVPR 2019; background is ours, its data has none.
     """
-    train_labels = [frame_labels(actions, len(embedding))
-                    for actions, embedding in zip(train_actions, train, strict=True)]
-    test_labels = np.concatenate([frame_labels(actions, len(embedding))
-                                  for actions, embedding in zip(test_actions, test, strict=True)])
-    test_frames, rng = _stack(test), np.random.default_rng(SEED)
+    train_labels, test_labels = (
+        [frame_labels(actions, len(embedding)) for actions, embedding in zip(of_part, part, strict=True)]
+        for of_part, part in ((train_actions, train), (test_actions, test)))
+    test_frames, truth, rng = stack_frames(test), np.concatenate(test_labels), np.random.default_rng(SEED)
     accuracies = {}
     for column, share in LABELLED_SHARES.items():
         count = max(1, round(share * len(train)))
         values = []
         for _ in range(DRAWS if count < len(train) else 1):
             chosen = rng.permutation(len(train))[:count]
-            frames = _stack([train[index] for index in chosen])
-            labels = np.concatenate([train_labels[index] for index in chosen])
-            kept = rng.permutation(len(labels))[:MAX_FITTED_FRAMES]
-            values.append(float(np.mean(_classify(frames[kept], labels[kept], test_frames) == test_labels)))
+            probe = fit_probe([train[index] for index in chosen], [train_labels[index] for index in chosen], rng)
+            values.append(float(np.mean(probe.predict(test_frames) == truth)))
         accuracies[column] = float(np.mean(values))
     return accuracies
 
 
+@describes('phase_classification',
+           accuracy_majority=('', 'the same for always answering the most frequent label: to be beaten'))
 def majority_accuracy(train_labels: Sequence[np.ndarray], test_labels: Sequence[np.ndarray]) -> float:
     """Return the accuracy of always answering the most frequent label of the training frames, in [0, 1].
 
@@ -81,14 +108,9 @@ def majority_accuracy(train_labels: Sequence[np.ndarray], test_labels: Sequence[
     return float(np.mean(np.concatenate(test_labels) == names[counts.argmax()]))
 
 
-def _classify(frames: np.ndarray, labels: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Predict the labels (m,) of other frames (m, E) from labelled ones: (n, E), (n,)."""
-    if np.all(labels == labels[0]):  # nothing to separate, which an SVM refuses
-        return np.full(len(others), labels[0])
-    # The primal problem needs no random numbers, and scoring does not depend on the number of frames fitted to.
-    return make_pipeline(StandardScaler(), LinearSVC(dual=False)).fit(frames, labels).predict(others)
-
-
+@describes('phase_progression',
+           r2=('higher', 'how well a linear regression reads the progress of the recording off a single frame: 1 is '
+                         'exact, 0 is no better than the mean'))
 def phase_progression(train: Sequence[Tensor], train_progress: Sequence[Tensor], test: Sequence[Tensor],
                       test_progress: Sequence[Tensor]) -> float:
     """Return how much of a recording's true progress a linear regressor reads off single embeddings.
@@ -110,11 +132,24 @@ def phase_progression(train: Sequence[Tensor], train_progress: Sequence[Tensor],
     truth = np.concatenate([progress.numpy() for progress in test_progress])
     if np.ptp(truth) == 0:
         return float('nan')
-    regressor = make_pipeline(StandardScaler(), Ridge(alpha=1.0))
-    regressor.fit(_stack(train), np.concatenate([progress.numpy() for progress in train_progress]))
-    return float(regressor.score(_stack(test), truth))
+    frames, others = stack_frames(train), stack_frames(test)
+    known = np.concatenate([progress.numpy() for progress in train_progress])
+    mean, std = _mean_and_std(frames)
+    frames, others = (frames - mean) / std, (others - mean) / std
+    # The penalty spares the constant: standardized columns and centered targets need none.
+    weights = np.linalg.solve(frames.T @ frames + RIDGE_PENALTY * np.eye(frames.shape[1]),
+                              frames.T @ (known - known.mean()))
+    residual = truth - (others @ weights + known.mean())
+    return float(1 - np.sum(residual ** 2) / np.sum((truth - truth.mean()) ** 2))
 
 
-def _stack(embeddings: Sequence[Tensor]) -> np.ndarray:
+def stack_frames(embeddings: Sequence[Tensor]) -> np.ndarray:
     """Return the frames of all recordings below each other, (frames, E) float64."""
     return np.concatenate([embedding.double().cpu().numpy() for embedding in embeddings])
+
+
+def _mean_and_std(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and std of each column of (n, E); the std of a constant column is 1."""
+    mean, std = frames.mean(axis=0), frames.std(axis=0)
+    rounding = 10 * np.finfo(np.float64).eps * np.maximum(np.abs(mean), np.abs(frames).max(axis=0))
+    return mean, np.where(std > rounding, std, 1.0)

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from evaluation.baselines import BASELINES, LABEL_FREE
+from evaluation.columns import describes
+from evaluation.rank_statistics import spearman_correlation
 
 PROGRESS_TABLE = 'action_progress'  # absent where a run has no progress head
 # Names of the classes of action lengths -> shortest and longest, frames.
@@ -31,6 +32,12 @@ class ActionCurves(NamedTuple):
     predicted: Mapping[str, np.ndarray]
 
 
+@describes('action_progress',
+           mae=('lower', "mean absolute error of the head's progress within actions: 0 is exact, 0.25 is what always "
+                         'answering 0.5 scores'),
+           mae_short=('lower', 'the same for actions of up to 5 frames'),
+           mae_medium=('lower', 'the same for actions of 6 to 20 frames'),
+           mae_long=('lower', 'the same for longer actions'))
 def mean_absolute_error(curves: Sequence[ActionCurves], predictor: str = 'head',
                         lengths: tuple[float, float] = (1, math.inf)) -> float:
     """Return the mean over frames, then over recordings, of |predicted - true|.
@@ -82,24 +89,28 @@ def errors_by_step(steps: Mapping[str, Sequence[ActionCurves]]) -> list[dict[str
     return sorted(rows, key=lambda row: -row['mae'])
 
 
+@describes('action_progress',
+           spearman=('higher', 'rank correlation of predicted with true progress within an action: 1 is the right '
+                               'order, 0 none'))
 def spearman(curves: Sequence[ActionCurves]) -> float:
     """Return Spearman's rank correlation of the head with the truth, mean over actions, then recordings, in [-1, 1].
 
     A constant curve scores 0; actions of one frame have none.
     """
-    def correlation(curve: ActionCurves) -> np.ndarray:
-        predicted = curve.predicted['head']
-        constant = np.all(predicted == predicted[0])
-        return np.array([0.0 if constant else spearmanr(predicted, curve.true).statistic])
-
-    return _over_recordings([curve for curve in curves if len(curve.true) > 1], correlation)
+    return _over_recordings([curve for curve in curves if len(curve.true) > 1],
+                            lambda curve: np.array([spearman_correlation(curve.predicted['head'], curve.true)]))
 
 
+@describes('action_progress',
+           monotonicity=('higher', 'fraction of changes from frame to frame at which the progress does not fall'))
 def monotonicity(curves: Sequence[ActionCurves]) -> float:
     """Return the share of steps from frame to frame at which the head's progress does not fall, in [0, 1]."""
     return _over_recordings(curves, lambda curve: np.diff(curve.predicted['head']) >= 0)
 
 
+@describes('action_progress',
+           first_frame_error=('lower', "error at an action's first frame"),
+           last_frame_error=('lower', "error at an action's last frame"))
 def frame_error(curves: Sequence[ActionCurves], index: int) -> float:
     """Return the mean over actions, then recordings, of the head's |predicted - true| at frame ``index`` (0 or -1)."""
     return _over_recordings(curves, lambda curve: np.abs(curve.predicted['head'] - curve.true)[[index]])
@@ -115,6 +126,8 @@ def _over_recordings(curves: Sequence[ActionCurves], values: Callable[[ActionCur
     return float(np.mean(means)) if means else math.nan
 
 
+@describes('action_progress',
+           num_recordings=('', 'test recordings that have an action'), num_actions=('', 'actions in test recordings'))
 def action_progress_row(curves: Sequence[ActionCurves]) -> dict[str, float]:
     """Return a task's row of action_progress.csv, but for its name."""
     row = {
@@ -135,6 +148,9 @@ def _baseline_errors(curves: Sequence[ActionCurves]) -> dict[str, float]:
     return {f'baseline_{name}': mean_absolute_error(curves, name) for name in BASELINES}
 
 
+@describes('action_progress',
+           skill=('higher', 'fraction of the error of the best baseline that the head saves, among those not given the '
+                            'step. 1 is exact, 0 no better, below 0 worse'))
 def skill(row: Mapping[str, float]) -> float:
     """Return 1 - MAE / MAE of the best baseline that is not given the step label; negative where the head is worse."""
     best = min(row[f'baseline_{name}'] for name in LABEL_FREE)

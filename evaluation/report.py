@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from html import escape
 from pathlib import Path
@@ -12,23 +12,35 @@ import torch
 
 from configs.generic_config import CONFIG
 from configs.validation import flatten
-from evaluation.baselines import BASELINES, LABEL_FREE
-from evaluation.evaluate import Evaluation
-from evaluation.glossary import best_places, meaning_of
+from evaluation.columns import best_places, column_of
+from evaluation.contrast import CONTRAST_TABLE
+from evaluation.head_tables import HEAD_TABLES
 from evaluation.html_parts import Cell, code, details, heading, paragraph, picture, section, table
+from evaluation.intervals import INTERVALS_TABLE
 from evaluation.progress_metrics import PROGRESS_TABLE
+from evaluation.report_tables import (
+    beside_baselines,
+    columns_table,
+    metrics_table,
+    own_columns,
+    short_name,
+    title,
+    with_summed_counts,
+)
+from evaluation.results import Evaluation
 from utils.ckpt_save import to_plain
 from utils.files import atomic_path
 from utils.plotter import DUAL_LOSS_PICTURE
 from utils.run_folder import RunFolder
-from utils.tables import DIGITS, Row, show_value
+from utils.tables import DIGITS, show_value
 
 REPORT_NAME = 'report.html'
 TEMPLATE = Path(__file__).with_name('report.html')
-COUNTS = ('num_recordings', 'num_actions')
+DETAILED = (INTERVALS_TABLE, CONTRAST_TABLE)  # tables that are left to their own section
 SHOWN_LETTERS = 120  # of a setting in the table; the whole of it stands below
 SECTIONS = {'overview': 'Overview', 'progress': 'Progress head and baselines', 'lengths': 'Error by length of action',
-            'embeddings': 'Embeddings', 'losses': 'Losses', 'tasks': 'Task by task', 'settings': 'Settings and command'}
+            'head': 'Boundaries unknown, whole recordings, intervals, contrast', 'embeddings': 'Embeddings',
+            'losses': 'Losses', 'tasks': 'Task by task', 'settings': 'Settings and command'}
 
 
 def write_report(run: RunFolder, evaluations: Sequence[Evaluation], command: str) -> Path:
@@ -60,6 +72,7 @@ def build_report(run: RunFolder, evaluations: Sequence[Evaluation], command: str
         'overview': _overview(evaluations),
         'progress': _progress(evaluations),
         'lengths': _lengths(evaluations),
+        'head': _head_tables(evaluations),
         'embeddings': _embeddings(evaluations),
         'losses': _losses(run),
         'tasks': _tasks(evaluations),
@@ -75,8 +88,8 @@ def build_report(run: RunFolder, evaluations: Sequence[Evaluation], command: str
 def _lead(evaluations: Sequence[Evaluation]) -> str:
     """Say what was evaluated, and when."""
     dataset, tasks = evaluations[0].config.DATASET_NAME, _tasks_of(evaluations)
-    checkpoints = '; '.join(f'{_short(evaluation)} (epoch {evaluation.epoch}, the encoder sees {evaluation.lookahead} '
-                            'frames ahead)' for evaluation in evaluations)
+    checkpoints = '; '.join(f'{short_name(evaluation)} (epoch {evaluation.epoch}, the encoder sees '
+                            f'{evaluation.lookahead} frames ahead)' for evaluation in evaluations)
     return (paragraph(f'Dataset {dataset}, {len(tasks)} task{"s" * (len(tasks) > 1)}. Checkpoints: {checkpoints}.')
             + paragraph('Whatever is fitted is fitted to training recordings; every number is of test recordings. '
                         f'Written {datetime.now():%Y-%m-%d %H:%M}.'))
@@ -85,16 +98,17 @@ def _lead(evaluations: Sequence[Evaluation]) -> str:
 def _overview(evaluations: Sequence[Evaluation]) -> list[str]:
     """Set the MEAN rows of the checkpoints side by side, a metric per row."""
     # The progress head comes first: it is what a reader of the report wants to know.
-    names = sorted(evaluations[0].tables, key=lambda name: name != PROGRESS_TABLE)
+    names = sorted((name for name in evaluations[0].tables if name not in DETAILED),
+                   key=lambda name: name != PROGRESS_TABLE)
     groups = []
     for name in names:
         means = [evaluation.tables[name][-1] for evaluation in evaluations]
-        for column in _own_columns(means[0]):
-            meaning, values = meaning_of(column), [mean[column] for mean in means]
+        for column in own_columns(means[0]):
+            meaning, values = column_of(name, column), [mean[column] for mean in means]
             best = best_places([round(value, DIGITS) for value in values], meaning.better)
             cells = [Cell(show_value(value), 'best' * (place in best)) for place, value in enumerate(values)]
-            groups.append((_title(column), [[*cells, Cell(meaning.text, 'text wide')]]))
-    columns = [Cell('mean over tasks'), *(Cell(_short(evaluation)) for evaluation in evaluations),
+            groups.append((title(name, column), [[*cells, Cell(meaning.text, 'text wide')]]))
+    columns = [Cell('mean over tasks'), *(Cell(short_name(evaluation)) for evaluation in evaluations),
                Cell('what it is', 'text')]
     text = ('↑ marks a metric of which more is better, ↓ one of which less is.'
             + ' The better checkpoint is shaded.' * (len(evaluations) > 1)
@@ -112,11 +126,11 @@ def _progress(evaluations: Sequence[Evaluation]) -> list[str]:
         paragraph('Mean absolute error of the progress within actions, less is better. The best of a row is shaded. '
                   'Underlined is the best baseline that, like the head, is not told the step: skill is 1 - error of '
                   'the head / error of that baseline, so 1 is exact, 0 no better, and below 0 worse.'),
-        _beside_baselines('task', evaluations, tables),
+        beside_baselines('task', evaluations, [with_summed_counts(rows) for rows in tables]),
         heading('The head in detail'),
         paragraph('Error for short (up to 5 frames), medium and long (more than 20) actions, whether progress rises '
                   'as it should, and the error at an action\'s first and last frame. A dash: no such action.'),
-        _metrics_table(evaluations, [tables], skip=('skill',)),
+        metrics_table(evaluations, [PROGRESS_TABLE], skip=('skill',)),
     ]
 
 
@@ -129,14 +143,29 @@ def _lengths(evaluations: Sequence[Evaluation]) -> list[str]:
             *_pictures('mae_by_length.png', evaluations, 'error of head and baselines by length of the action')]
 
 
+def _head_tables(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Show what else the head answers, next to baselines, and say what it does not."""
+    parts = []
+    for name in HEAD_TABLES:
+        tables = [evaluation.tables.get(name) for evaluation in evaluations]
+        if all(tables):
+            columns = [column for column in tables[0][0] if column != 'task']
+            parts += [heading(name), columns_table(evaluations, [(name, column) for column in columns]),
+                      details('What the columns are', table([Cell('column'), Cell('what it is', 'text')], [
+                          (title(name, column), [[Cell(column_of(name, column).text, 'text wide')]])
+                          for column in columns]))]
+        elif reason := evaluations[0].missing.get(name):
+            parts += [heading(name), paragraph(f'There is no {name}.csv: the progress head of this run {reason}.')]
+    return parts
+
+
 def _embeddings(evaluations: Sequence[Evaluation]) -> list[str]:
     """List the metrics that need no progress head."""
-    tables = [[evaluation.tables[name] for evaluation in evaluations]
-              for name in evaluations[0].tables if name != PROGRESS_TABLE]
+    names = [name for name in evaluations[0].tables if name not in (PROGRESS_TABLE, *HEAD_TABLES)]
     return [paragraph('What the embeddings tell without the progress head: the step (accuracy, to be compared with '
                       'that of the majority), the progress of the recording (r2, ogpe), and which frames of two '
                       'recordings belong together (Kendall\'s tau, enclosed area error).'),
-            _metrics_table(evaluations, tables)]
+            metrics_table(evaluations, names)]
 
 
 def _losses(run: RunFolder) -> list[str]:
@@ -166,8 +195,8 @@ def _task(task: str, evaluations: Sequence[Evaluation]) -> list[str]:
     if all(task in evaluation.steps for evaluation in evaluations):
         parts += [heading('Predicted against true progress'),
                   *_pictures(f'progress_{task}.png', evaluations, 'progress within the actions of test recordings'),
-                  heading('Error by step'), _beside_baselines('step', evaluations,
-                                                              [evaluation.steps[task] for evaluation in evaluations])]
+                  heading('Error by step'), beside_baselines('step', evaluations,
+                                                             [evaluation.steps[task] for evaluation in evaluations])]
     elif evaluations[0].steps:
         parts.append(paragraph('No actions in its training or test recordings: the progress head is not evaluated.'))
     drawn = _pictures(f'alignment_{task}.png', evaluations, 'distances between the frames of pairs of test recordings')
@@ -177,7 +206,7 @@ def _task(task: str, evaluations: Sequence[Evaluation]) -> list[str]:
 
 def _pictures(name: str, evaluations: Sequence[Evaluation], description: str) -> list[str]:
     """Return the picture of each checkpoint that has it."""
-    return [picture(evaluation.folder / name, f'{_short(evaluation)}: {description}')
+    return [picture(evaluation.folder / name, f'{short_name(evaluation)}: {description}')
             for evaluation in evaluations if (evaluation.folder / name).is_file()]
 
 
@@ -198,56 +227,5 @@ def _setting(value: object) -> str:
     return text if len(text) <= SHOWN_LETTERS else f'{text[:SHOWN_LETTERS]} …'
 
 
-def _beside_baselines(key: str, evaluations: Sequence[Evaluation], tables: Sequence[Sequence[Row]]) -> str:
-    """Return the errors of head and baselines; ``tables`` holds, per checkpoint, rows that are named by ``key``."""
-    predictors = ['mae', *(f'baseline_{name}' for name in BASELINES)]
-    rivals = [f'baseline_{name}' for name in LABEL_FREE]
-
-    def cells(row: Row) -> list[Cell]:
-        best, best_rival = (min(row[column] for column in columns) for columns in (predictors, rivals))
-        kinds = {column: ' '.join(['best'] * (row[column] == best)
-                                  + ['rival'] * (column in rivals and row[column] == best_rival))
-                 for column in predictors}
-        return [Cell(show_value(row['num_actions'])), *(Cell(show_value(row[column]), kinds[column])
-                                                        for column in predictors), Cell(show_value(row['skill']))]
-
-    told = {name: ' (told the step)' * (name not in LABEL_FREE) for name in BASELINES}
-    heads = ['actions', 'progress head', *(name.replace('_', ' ') + told[name] for name in BASELINES), _title('skill')]
-    return _by_checkpoint(key, heads, evaluations, tables, cells)
-
-
-def _metrics_table(evaluations: Sequence[Evaluation], tables: Sequence[Sequence[Sequence[Row]]],
-                   skip: Sequence[str] = ()) -> str:
-    """Return several metrics' tables as one, a row per task and checkpoint; ``tables``: metric, checkpoint, row."""
-    merged = [[{column: value for row in rows for column, value in row.items()} for rows in zip(*each, strict=True)]
-              for each in zip(*tables, strict=True)]
-    columns = [column for column in _own_columns(merged[0][0]) if column not in skip]
-    return _by_checkpoint('task', [_title(column) for column in columns], evaluations, merged,
-                          lambda row: [Cell(show_value(row[column])) for column in columns])
-
-
-def _by_checkpoint(key: str, heads: Sequence[str], evaluations: Sequence[Evaluation],
-                   tables: Sequence[Sequence[Row]], cells: Callable[[Row], list[Cell]]) -> str:
-    """Return a table with the checkpoints' rows of the same ``key`` below each other, in the first one's order."""
-    rows = [{row[key]: row for row in table_rows} for table_rows in tables]
-    several = len(evaluations) > 1
-    groups = [(name, [[*([Cell(_short(evaluation), 'text')] * several), *cells(by_name[name])]
-                      for evaluation, by_name in zip(evaluations, rows, strict=True)]) for name in rows[0]]
-    return table([Cell(key), *([Cell('checkpoint', 'text')] * several), *(Cell(head) for head in heads)], groups)
-
-
-def _own_columns(row: Row) -> list[str]:
-    """Return the columns of a table that tell of the model: no names, counts and baselines of the head."""
-    return [column for column in row if column not in ('task', *COUNTS) and not column.startswith('baseline_')]
-
-
 def _tasks_of(evaluations: Sequence[Evaluation]) -> list[str]:
     return [row['task'] for row in evaluations[0].tables['ogpe'][:-1]]
-
-
-def _title(column: str) -> str:
-    return column.replace('_', ' ') + meaning_of(column).arrow
-
-
-def _short(evaluation: Evaluation) -> str:
-    return evaluation.checkpoint.removeprefix('best_model_')

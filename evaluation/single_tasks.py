@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
-from evaluation.evaluate import NOTHING_TO_TEST, Evaluation, evaluate_checkpoint, finish_tables, results_folder
+from evaluation.evaluate import NOTHING_TO_TEST, evaluate_checkpoint
+from evaluation.results import Evaluation, finish_tables, results_folder, write_tables
 from recordings.splits import load_run_splits
 from utils.errors import UserError
 from utils.logging import get_logger
 from utils.run_folder import RunFolder, open_run_folder
-from utils.tables import Row, write_table
+from utils.tables import Row
 
 LOGGER = get_logger(__name__)
 
@@ -51,8 +52,11 @@ def gather(evaluations: Sequence[Evaluation], folder: Path) -> Evaluation:
     tables = finish_tables(rows)
     first = evaluations[0]
     target = results_folder(folder, first.config, first.checkpoint)
-    for name, table in tables.items():
-        write_table(table, target / f'{name}.csv')
     epochs = ', '.join(str(evaluation.epoch) for evaluation in evaluations)
     steps = {task: errors for evaluation in evaluations for task, errors in evaluation.steps.items()}
-    return Evaluation(first.checkpoint, epochs, first.lookahead, target, tables, steps, first.config)
+    missing = {name: reason for evaluation in evaluations for name, reason in evaluation.missing.items()}
+    tenths = [row for evaluation in evaluations for row in evaluation.tenths]
+    gathered = Evaluation(first.checkpoint, epochs, first.lookahead, target, tables, steps, first.config, missing,
+                          tenths)
+    write_tables(gathered)
+    return gathered

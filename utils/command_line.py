@@ -5,11 +5,12 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
-
-import torch
+from typing import TYPE_CHECKING, NoReturn
 
 from utils.errors import StoppedError, UserError, first_line
+
+if TYPE_CHECKING:
+    import torch
 
 USER_ERROR_STATUS, INTERRUPT_STATUS = 2, 130
 
@@ -55,12 +56,14 @@ def option(name: str) -> Iterator[None]:
         raise UserError(f'{name} {error}') from error
 
 
-def choose_device(name: str | torch.device) -> torch.device:
+def choose_device(name: 'str | torch.device') -> 'torch.device':
     """Return the device of that name; 'auto' takes a GPU if there is one.
 
     Raises:
         UserError: no such device.
     """
+    import torch  # seconds, which a help text does not need
+
     if name == 'auto':
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     try:
@@ -75,5 +78,7 @@ def choose_device(name: str | torch.device) -> torch.device:
 
 def seed_everything(seed: int) -> None:
     """Seed ``random`` and torch."""
+    import torch
+
     random.seed(seed)
     torch.manual_seed(seed)

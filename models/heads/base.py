@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.heads.estimates import FrameEstimates
 from utils.errors import UserError
 from utils.tensorops import Action, SampledSegment
 
@@ -52,6 +53,7 @@ class ProgressHeadBase(nn.Module):
         fits_embeddings: True if :meth:`fit` does something; the loop embeds the training recordings only then.
         calibrates: True if :meth:`calibrate` does something; the loop embeds the recordings for it only then.
         offers_filter: True if the head infers boundaries: :meth:`filter` and :meth:`filter_step`.
+        offers_intervals: True if the head knows how sure it is: :meth:`forward_intervals`.
     """
 
     OPTIONS: ClassVar[tuple[str, ...]] = ()
@@ -60,6 +62,7 @@ class ProgressHeadBase(nn.Module):
     fits_embeddings = False
     calibrates = False
     offers_filter = False
+    offers_intervals = False
 
     def __init__(self, input_dim: int, *, normalize_embeddings: bool = True) -> None:
         super().__init__()
@@ -217,9 +220,13 @@ class ProgressHeadBase(nn.Module):
         """
         raise NotImplementedError
 
+    def forward_intervals(self, segments: Sequence[Tensor], contexts: Sequence | None = None) -> list[Tensor]:
+        """Predict the 5 and 95 % quantiles of progress, (n, 2), at every frame of each segment (n, D)."""
+        raise NotImplementedError
+
     # --- recordings with unknown boundaries ---
 
-    def filter(self, embeddings: Tensor, task: str | None = None) -> object:
+    def filter(self, embeddings: Tensor, task: str | None = None) -> FrameEstimates:
         """Infer actions and progress at every frame of a recording (T, D) from the frames up to it.
 
         Raises:
@@ -227,7 +234,7 @@ class ProgressHeadBase(nn.Module):
         """
         raise self._no_filter()
 
-    def filter_step(self, embedding: Tensor, state: object = None) -> tuple[object, object]:
+    def filter_step(self, embedding: Tensor, state: object = None) -> tuple[FrameEstimates, object]:
         """Infer as :meth:`filter` does, one frame (D,) at a time; return its output and the state for the next call.
 
         Raises:

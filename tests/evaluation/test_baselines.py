@@ -29,8 +29,8 @@ def baselines():
 
 def test_the_columns_are_those_of_the_table(baselines):
     assert BASELINES == ('constant', 'average_index', 'average_index_per_step', 'paced_per_step',
-                         'cumulative_distance')
-    assert set(BASELINES) - set(LABEL_FREE) == {'average_index_per_step', 'paced_per_step'}
+                         'cumulative_distance', 'survival', 'survival_per_step')
+    assert set(BASELINES) - set(LABEL_FREE) == {'average_index_per_step', 'paced_per_step', 'survival_per_step'}
     predicted, = baselines.predict([Action('pour', 0, 1)], line(0, 1))
     assert tuple(predicted) == BASELINES
 
@@ -77,12 +77,22 @@ def test_predictions_stop_where_the_features_do(baselines):
 def test_actions_of_one_frame_have_no_path():
     baselines = ProgressBaselines([[Action('stir', 0, 0)]], [line(4)])
     predicted, = baselines.predict([Action('stir', 0, 0)], line(3))
-    assert [float(predicted[name][0]) for name in BASELINES] == [0.5, 1, 1, 1, 0]
+    assert [float(predicted[name][0]) for name in BASELINES[:5]] == [0.5, 1, 1, 1, 0]
+    assert all(0.7 < float(predicted[name][0]) <= 1 for name in BASELINES[5:])
 
 
 def test_without_training_actions_there_is_nothing_to_fit():
     with pytest.raises(ValueError, match='no actions'):
         ProgressBaselines([[], []], [line(0), line(1)])
+
+
+def test_altered_training_annotations_move_every_baseline_but_the_constant(baselines):
+    actions, embeddings = [Action('pour', 0, 3), Action('stir', 4, 6)], line(0, 1, 1, 2, 9, 9, 10)
+    altered = ProgressBaselines([[Action('pour', 0, 0), Action('stir', 1, 3)], TRAIN_ACTIONS[1]], TRAIN_EMBEDDINGS)
+    before, after = (fitted.predict(actions, embeddings) for fitted in (baselines, altered))
+    moved = {name for name in BASELINES if any(not np.allclose(one[name], other[name])
+                                               for one, other in zip(before, after, strict=True))}
+    assert moved == set(BASELINES) - {'constant'}
 
 
 def test_distance_begins_with_the_action():

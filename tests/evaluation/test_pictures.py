@@ -1,4 +1,4 @@
-"""Pictures of progress: what is drawn, and that odd names and gaps do no harm."""
+"""Pictures: what is drawn, and that odd names and gaps do no harm."""
 
 import numpy as np
 import pytest
@@ -9,12 +9,11 @@ from evaluation import pictures
 from evaluation.baselines import BASELINES
 from evaluation.pictures import (
     PAIRS_DRAWN,
-    RECORDINGS_DRAWN,
     draw_alignments,
     draw_error_by_length,
-    draw_progress,
 )
 from evaluation.progress_metrics import ActionCurves
+from evaluation.progress_picture import RECORDINGS_DRAWN, DrawnRecording, draw_progress
 from utils.tensorops import Action
 
 
@@ -25,28 +24,48 @@ def recording(handle, *spans, frames=12):
         visible = min(action.end, frames - 1) - action.start + 1
         true = np.arange(1, visible + 1) / action.length
         curves.append(ActionCurves(handle, action.length, true, {'head': true / 2}))
-    return handle, actions, curves, frames
+    return DrawnRecording(handle, actions, curves, frames)
 
 
 def test_progress_lies_at_the_frames_of_its_actions(tmp_path, figures):
     path = tmp_path / 'progress.png'
     draw_progress('tea', [recording('a', ('pour', 1, 4), ('stir', 7, 7), ('wait', 10, 13))], path)
-    panel, = figures[0].axes
+    ribbon, panel = figures[0].axes
     drawn = {}
     for line in panel.lines:
         for frame, value in zip(line.get_xdata(), line.get_ydata(), strict=True):
             drawn.setdefault(line.get_color(), {})[frame] = value
     true = {1: 0.25, 2: 0.5, 3: 0.75, 4: 1, 7: 1, 10: 0.25, 11: 0.5}  # the last action ends past the features
     assert list(drawn.values()) == [true, {frame: value / 2 for frame, value in true.items()}]
-    assert [text.get_text() for text in figures[0].legends[0].texts] == ['true', 'predicted']
-    assert panel.get_title() == 'a' and [text.get_text() for text in panel.texts] == ['pour', 'stir', 'wait']
+    assert [text.get_text() for text in figures[0].legends[0].texts] == ['true', 'predicted, starts given', 'pour',
+                                                                         'stir', 'wait']
+    assert ribbon.get_title() == 'a' and _bars(ribbon) == [(0, 0.5, 4), (0, 6.5, 1), (0, 9.5, 2)]
     assert imread(path).ndim == 3
+
+
+def _bars(ribbon):
+    """Row, left edge and length of the bars of a ribbon."""
+    boxes = [path.get_extents() for collection in ribbon.collections for path in collection.get_paths()]
+    return [(round(box.y0 + 0.4), box.x0, box.width) for box in boxes]
+
+
+def test_what_a_head_infers_without_boundaries_is_drawn_with_its_intervals(tmp_path, figures):
+    half = np.full(12, 0.5)
+    answers = {'step': np.array(['pour'] * 3 + ['background'] * 4 + ['stir'] * 5), 'progress': half,
+               'progress_low': half - 0.1, 'progress_high': half + 0.1, 'overall': half}
+    draw_progress('tea', [recording('a', ('pour', 1, 4))._replace(answers=answers)], tmp_path / 'progress.png')
+    ribbon, within, overall = figures[0].axes
+    assert _bars(ribbon) == [(0, 0.5, 4), (1, -0.5, 3), (1, 6.5, 5)]
+    assert [label.get_text() for label in ribbon.get_yticklabels()] == ['true', 'recognized']
+    assert len(within.lines) == 3 and len(within.collections) == 1 and len(overall.lines) == 2
+    assert 'its 90 % interval' in [text.get_text() for text in figures[0].legends[0].texts]
 
 
 def test_a_few_recordings_that_have_actions_are_drawn(tmp_path, figures):
     recordings = [recording('empty'), *(recording(f'r{index}', ('pour', 0, 3)) for index in range(9))]
     draw_progress('tea', recordings, tmp_path / 'progress.png')
-    assert [panel.get_title() for panel in figures[0].axes] == [f'r{index}' for index in range(RECORDINGS_DRAWN)]
+    titles = [panel.get_title() for panel in figures[0].axes if panel.get_title()]
+    assert titles == [f'r{index}' for index in range(RECORDINGS_DRAWN)]
     draw_progress('tea', recordings[:1], tmp_path / 'none.png')
     assert not (tmp_path / 'none.png').exists()
 
@@ -67,8 +86,9 @@ def test_errors_lie_over_the_lengths_of_actions(tmp_path, figures):
                           'cost $^$': [action('b', 4, head=0.4, average_index=0.3)]}, path)
     panel, = figures[0].axes
     drawn = {line.get_label(): line for line in panel.lines}
-    assert set(drawn) == {'progress head', 'constant', 'average index', 'average index per step (told the step)',
-                          'paced per step (told the step)', 'cumulative distance'}
+    assert set(drawn) == {'progress head', 'constant', 'average index', 'average index per step (given the step)',
+                          'paced per step (given the step)', 'cumulative distance', 'survival',
+                          'survival per step (given the step)'}
     assert list(drawn['progress head'].get_ydata()) == pytest.approx([0.1, 0.3])
     assert list(drawn['average index'].get_ydata()) == pytest.approx([0.5, 0.4])
     assert list(drawn['constant'].get_xdata()) == pytest.approx([1, np.sqrt(4 * 7)])

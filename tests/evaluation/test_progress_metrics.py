@@ -119,10 +119,11 @@ def test_errors_by_step_by_hand_the_worst_step_first():
 
 
 @pytest.mark.parametrize(('mae', 'label_free', 'expected'), [
-    (0.1, (0.25, 0.2, 0.4), 0.5), (0.2, (0.25, 0.3, 0.2), 0), (0.3, (0.2, 0.3, 0.4), -0.5), (0, (0.2, 0.3, 0.4), 1),
-    (0.1, (0.2, 0, 0.4), math.nan)])
+    (0.1, (0.25, 0.2, 0.4, 0.5), 0.5), (0.2, (0.25, 0.3, 0.2, 0.2), 0), (0.3, (0.2, 0.3, 0.4, 0.3), -0.5),
+    (0, (0.2, 0.3, 0.4, 0.5), 1), (0.1, (0.3, 0.3, 0.4, 0.2), 0.5), (0.1, (0.2, 0, 0.4, 0.5), math.nan)])
 def test_skill_is_against_the_best_baseline_without_labels(mae, label_free, expected):
-    names = ('constant', 'average_index', 'cumulative_distance')
+    names = ('constant', 'average_index', 'cumulative_distance', 'survival')
     row = {'mae': mae, **{f'baseline_{name}': value for name, value in zip(names, label_free, strict=True)},
-           'baseline_average_index_per_step': 0.01, 'baseline_paced_per_step': 0.001}
+           'baseline_average_index_per_step': 0.01, 'baseline_paced_per_step': 0.001,
+           'baseline_survival_per_step': 0.001}
     assert skill(row) == pytest.approx(expected, nan_ok=True)

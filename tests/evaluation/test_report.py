@@ -11,8 +11,8 @@ import pytest
 from easydict import EasyDict
 
 from configs.generic_config import CONFIG
-from evaluation.evaluate import Evaluation
 from evaluation.report import SECTIONS, write_report
+from evaluation.results import Evaluation
 from utils.ckpt_save import to_plain
 from utils.plotter import DUAL_LOSS_PICTURE, new_figure, save_figure
 from utils.run_folder import RunFolder
@@ -57,7 +57,8 @@ class Page(HTMLParser):
 def progress_row(**values):
     return {'mae': 0.1, 'baseline_constant': 0.25, 'baseline_average_index': 0.2,
             'baseline_average_index_per_step': 0.05, 'baseline_paced_per_step': 0.15,
-            'baseline_cumulative_distance': 0.3, 'skill': 0.5, **values}
+            'baseline_cumulative_distance': 0.3, 'baseline_survival': 0.2, 'baseline_survival_per_step': 0.1,
+            'skill': 0.5, **values}
 
 
 @pytest.fixture
@@ -74,12 +75,13 @@ def evaluation(tmp_path):
             names += ['mae_by_length.png', *(f'progress_{task}.png' for task in tasks)]
             tables['action_progress'] = [{'task': task, 'num_recordings': 2, 'num_actions': 7, 'mae_short': math.nan,
                                           **progress_row(**values)} for task in tasks]
+            tables['contrast'] = [{'task': task, 'num_actions': 7, 'final': 0.875} for task in tasks]
             steps = {task: [{'step': HOSTILE, 'num_actions': 7, **progress_row(**values)}] for task in tasks}
         for name in names:
             save_figure(new_figure(1, 1), folder / name)
         config = EasyDict({**to_plain(CONFIG), 'DATASET_NAME': HOSTILE, 'LEARNING_RATE': 0.125})
         return Evaluation(checkpoint, 3, 0, folder, {name: with_mean_row(rows) for name, rows in tables.items()}, steps,
-                          config)
+                          config, {'overall': 'does not look ahead'} if head else {})
 
     return make
 
@@ -103,8 +105,11 @@ def test_a_page_of_two_checkpoints_is_whole_and_self_contained(tmp_path, evaluat
                for tag, attributes in page.tags if tag == 'img')
     assert {attributes['id'] for tag, attributes in page.tags if tag == 'section'} == set(SECTIONS)
     assert {f'#{name}' for name in SECTIONS} <= set(page.links)
-    assert page.count('details') == 3 and page.count('b') == 0  # two tasks, all settings
+    assert page.count('details') == 4 and page.count('b') == 0  # columns of a table, two tasks, all settings
     shown = ' '.join(page.texts)
+    assert 'There is no overall.csv: the progress head of this run does not look ahead.' in shown
+    assert page.cells.count(['', '0.8750']) == 6  # two tasks and their mean, of both checkpoints
+    assert page.cells.count(['', '14']) == 4  # actions of both tasks: a sum, not a mean
     assert HOSTILE in shown and COMMAND in shown and 'combined (epoch 3' in shown
     assert json.dumps(to_plain(evaluations[0].config), indent=2, ensure_ascii=False) in page.texts
     assert ['text', '0.125'] in page.cells and ['text', '0.0001'] in page.cells  # the learning rate and its default
@@ -113,9 +118,9 @@ def test_a_page_of_two_checkpoints_is_whole_and_self_contained(tmp_path, evaluat
 def test_the_best_of_a_row_and_the_baseline_of_the_skill_are_marked(tmp_path, evaluation):
     _, page = write(tmp_path, evaluation('best_model_combined', ['tea']),
                     evaluation('best_model_alignment', ['tea'], mae=0.04, skill=0.8))
-    row, other = (page.cells[page.cells.index(['text', name]) + 1:][:8] for name in ('combined', 'alignment'))
+    row, other = (page.cells[page.cells.index(['text', name]) + 1:][:10] for name in ('combined', 'alignment'))
     assert row == [['', '7'], ['', '0.1000'], ['', '0.2500'], ['rival', '0.2000'], ['best', '0.0500'], ['', '0.1500'],
-                   ['', '0.3000'], ['', '0.5000']]
+                   ['', '0.3000'], ['rival', '0.2000'], ['', '0.1000'], ['', '0.5000']]
     assert other[1] == ['best', '0.0400'] and other[4] == ['', '0.0500']
     # The overview: less error and more skill are better; what agrees or is not there is not marked.
     cells = page.cells[:3 * 6]
@@ -128,7 +133,7 @@ def test_the_best_of_a_row_and_the_baseline_of_the_skill_are_marked(tmp_path, ev
 def test_a_run_without_a_head_or_loss_curves(tmp_path, evaluation):
     html, page = write(tmp_path, evaluation('best_model_alignment', ['tea'], head=False))
     sections = {attributes['id'] for tag, attributes in page.tags if tag == 'section'}
-    assert sections == set(SECTIONS) - {'progress', 'lengths'} and page.count('img') == 1
+    assert sections == set(SECTIONS) - {'progress', 'lengths', 'head'} and page.count('img') == 1
     assert 'no progress head' in html and 'holds no dual_loss_comparison.png' in html and 'checkpoint</th>' not in html
 
 
@@ -138,7 +143,7 @@ def test_of_many_tasks_one_is_unfolded(tmp_path, evaluation):
     (evaluated.folder / 'alignment_task 7.png').unlink()  # as where a task has a single test recording
     del evaluated.steps['task 6']  # as where it has no actions
     html, page = write(tmp_path, evaluated)
-    assert ['open' in attributes for tag, attributes in page.tags if tag == 'details'] == [True] + 8 * [False]
+    assert ['open' in attributes for tag, attributes in page.tags if tag == 'details'] == [False, True] + 8 * [False]
     assert html.count('nothing to be aligned with') == 1 and html.count('No actions in its training') == 1
 
 

@@ -105,7 +105,7 @@ def test_the_identity_encoder_is_as_wide_as_the_features(causal_config, mcn):
 
 
 @pytest.mark.parametrize(('changes', 'message'), [
-    ({'sampling': 'segment'}, "sampling is 'segment', expected dense with PROGRESS_LOSS.head 'steps'; give --prog"),
+    ({'sampling': 'segment'}, "sampling is 'segment', expected dense with PROGRESS_LOSS.head 'steps'"),
     ({'sampling': 'prefix'}, "sampling is 'prefix', expected dense"),
     ({'use_gru': False}, "use_gru is False, but it has no effect .* 'steps'; set PROGRESS_LOSS.head to 'gru'"),
     ({'head': 'gru', 'condition_on_step': True}, "condition_on_step is True, but .* 'gru'; set .* to 'steps'"),

@@ -1,0 +1,190 @@
+"""The tables of a progress head besides action_progress.csv; what a head does not offer is left out and named."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evaluation.contrast import CONTRAST_TABLE, contrast_row
+from evaluation.intervals import (
+    INTERVALS_TABLE,
+    LEVELS,
+    Intervals,
+    end_intervals,
+    interval_row,
+    interval_rows_by_tenth,
+    progress_intervals,
+    remaining_from_progress,
+)
+from evaluation.overall import OVERALL_TABLE, LengthCounter, Overall, overall_row
+from evaluation.segmentation_metrics import TABLE as UNSEGMENTED_TABLE
+from evaluation.survival import SurvivalBaseline
+from evaluation.unsegmented import UnsegmentedBaselines, unsegmented_recording, unsegmented_row
+from models.heads.base import ProgressHeadBase
+from models.heads.durations import actions_before
+from models.heads.estimates import FrameEstimates
+from utils.tables import Row
+from utils.tensorops import Action
+
+Kinds = dict[str, list[Intervals]]
+HEAD_TABLES = (UNSEGMENTED_TABLE, OVERALL_TABLE, INTERVALS_TABLE, CONTRAST_TABLE)
+
+
+@dataclass(frozen=True)
+class TaskPart:
+    """The recordings of one part of a task, embedded.
+
+    Attributes:
+        task: its name.
+        handles: of the recordings.
+        embeddings: (T, E) of each, on the CPU.
+        actions: of each, in order of time.
+    """
+
+    task: str
+    handles: Sequence[str]
+    embeddings: Sequence[Tensor]
+    actions: Sequence[Sequence[Action]]
+
+
+@dataclass(frozen=True)
+class HeadTables:
+    """Rows of one task.
+
+    Attributes:
+        rows: name of the table -> row, except the task's name.
+        tenths: intervals by tenth of progress, empty without intervals.
+        missing: name of a table that is left out -> what the head does not do, as the rest of a sentence.
+        answers: of the head without boundaries, per test recording: field of ``FrameEstimates`` -> (T,); empty if it
+            needs them.
+    """
+
+    rows: dict[str, Row] = field(default_factory=dict)
+    tenths: list[Row] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+    answers: list[dict[str, np.ndarray]] = field(default_factory=list)
+
+
+@torch.no_grad()
+def head_tables(head: ProgressHeadBase, train: TaskPart, test: TaskPart, device: torch.device) -> HeadTables:
+    """Evaluate what a head offers besides progress within given actions.
+
+    Args:
+        head: of the model.
+        train: what baselines are fitted to; it has an action.
+        test: what is scored; it has an action.
+        device: where the head is.
+    """
+    tables = HeadTables()
+    tables.rows[CONTRAST_TABLE] = _contrast(head, test, device)
+    answers = filter_answers(head, test, device)
+    if answers is None:
+        tables.missing[UNSEGMENTED_TABLE] = 'does not infer where actions start and end'
+    else:
+        tables.answers.extend(answers)
+        tables.rows[UNSEGMENTED_TABLE] = _unsegmented(answers, train, test)
+    if answers is not None and ('overall' in answers[0] or 'overall_remaining' in answers[0]):
+        tables.rows[OVERALL_TABLE] = _overall(answers, train)
+    else:
+        tables.missing[OVERALL_TABLE] = 'does not predict the progress of whole recordings'
+    intervals = _intervals(head, answers, train, test, device)
+    if any(intervals):
+        tables.rows[INTERVALS_TABLE] = interval_row(intervals)
+        tables.tenths.extend(interval_rows_by_tenth(intervals))
+    else:
+        tables.missing[INTERVALS_TABLE] = 'does not predict intervals'
+    return tables
+
+
+def filter_answers(head: ProgressHeadBase, part: TaskPart, device: torch.device) -> list[dict[str, np.ndarray]] | None:
+    """Return the head's answers at every frame of each recording, field -> (T,); None if it needs boundaries."""
+    if not head.offers_filter:
+        return None
+    return [_as_arrays(head.filter(embedding.to(device), part.task)) for embedding in part.embeddings]
+
+
+def _as_arrays(estimates: FrameEstimates) -> dict[str, np.ndarray]:
+    """Return the fields that a head offers as arrays (T,)."""
+    return {name: value.double().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+            for name, value in estimates._asdict().items() if value is not None}
+
+
+def _segments(part: TaskPart, device: torch.device) -> list[list[Tensor]]:
+    """Return the embeddings (n, E) of each recording's actions."""
+    return [[embedding[action.start:action.end + 1].to(device) for action in actions]
+            for embedding, actions in zip(part.embeddings, part.actions, strict=True)]
+
+
+def _contrast(head: ProgressHeadBase, test: TaskPart, device: torch.device) -> Row:
+    """Return the row of ``contrast.csv``."""
+    segments = [segment for recording in _segments(test, device) for segment in recording]
+    contexts = [context for actions in test.actions for context in head.contexts(test.task, actions)]
+    return contrast_row(segments, contexts, head.forward_dense)
+
+
+def _unsegmented(answers: Sequence[Mapping[str, np.ndarray]], train: TaskPart, test: TaskPart) -> Row:
+    """Return the row of ``unsegmented.csv``."""
+    baselines = UnsegmentedBaselines(train.actions, train.embeddings)
+    return unsegmented_row([
+        unsegmented_recording(handle, actions, embedding, answer['step'].astype(str), answer['progress'], baselines)
+        for handle, actions, embedding, answer in zip(test.handles, test.actions, test.embeddings, answers,
+                                                      strict=True)])
+
+
+def _overall(answers: Sequence[Mapping[str, np.ndarray]], train: TaskPart) -> Row:
+    """Return the row of ``overall.csv``."""
+    counter = LengthCounter([len(embedding) for embedding in train.embeddings])
+    return overall_row([Overall(answer.get('overall'), answer.get('overall_remaining'),
+                                counter.lengths(len(answer['step']))[:, 0]) for answer in answers])
+
+
+def _intervals(head: ProgressHeadBase, answers: Sequence[Mapping[str, np.ndarray]] | None, train: TaskPart,
+               test: TaskPart, device: torch.device) -> list[Kinds]:
+    """Return the intervals of head and baselines per test recording; empty dicts if the head offers none."""
+    recordings: list[Kinds] = [{} for _ in test.handles]
+    if head.offers_intervals:
+        survival = SurvivalBaseline(train.actions)
+        for kinds, segments, actions in zip(recordings, _segments(test, device), test.actions, strict=True):
+            if segments:
+                bounds = head.forward_intervals(segments, head.contexts(test.task, actions))
+                _add_given(kinds, actions, [bound.double().cpu().numpy() for bound in bounds], survival)
+    if answers is not None:
+        counter = LengthCounter([len(embedding) for embedding in train.embeddings])
+        for kinds, answer, actions in zip(recordings, answers, test.actions, strict=True):
+            _add_unsegmented(kinds, answer, actions)
+            _add_overall(kinds, answer, counter)
+    return recordings
+
+
+def _add_given(kinds: Kinds, actions: Sequence[Action], bounds: Sequence[np.ndarray],
+               survival: SurvivalBaseline) -> None:
+    """Add the intervals (n, 2) of the head at the frames of actions whose start is given, and the baseline's."""
+    for action, own in zip(actions, bounds, strict=True):
+        baseline = survival.survival(actions_before(actions, action), len(own), LEVELS)
+        for prefix, (low, high) in (('', own.T), ('baseline_survival_', baseline.T)):
+            kinds.setdefault(f'{prefix}progress', []).append(progress_intervals(low, high, action.length))
+            remaining = remaining_from_progress(high), remaining_from_progress(low)
+            kinds.setdefault(f'{prefix}end', []).append(end_intervals(*remaining, action.length))
+
+
+def _add_unsegmented(kinds: Kinds, answer: Mapping[str, np.ndarray], actions: Sequence[Action]) -> None:
+    """Add the intervals of a head that is not given boundaries, at the frames of the true actions."""
+    for kind, name, make in (('unsegmented', 'progress', progress_intervals),
+                             ('unsegmented_end', 'remaining', end_intervals)):
+        if f'{name}_low' in answer:
+            kinds[kind] = [make(answer[f'{name}_low'][action.start:action.end + 1],
+                                answer[f'{name}_high'][action.start:action.end + 1], action.length)
+                           for action in actions]
+
+
+def _add_overall(kinds: Kinds, answer: Mapping[str, np.ndarray], counter: LengthCounter) -> None:
+    """Add the intervals of the progress of the whole recording, of the head and of the counter of frames."""
+    if 'overall_low' not in answer:
+        return
+    num_frames = len(answer['step'])
+    kinds['overall'] = [progress_intervals(answer['overall_low'], answer['overall_high'], num_frames)]
+    short, long = counter.lengths(num_frames, LEVELS).T
+    elapsed = np.arange(1, num_frames + 1)
+    kinds['baseline_counter_overall'] = [progress_intervals(elapsed / long, elapsed / short, num_frames)]

@@ -1,0 +1,137 @@
+"""Whether 90 % intervals hold the truth in 90 % of frames, and how wide they are."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from evaluation.columns import describe
+from utils.tables import MEAN, Row
+
+INTERVALS_TABLE = 'intervals'
+TENTHS_TABLE = 'intervals_by_tenth'
+LEVELS = (0.05, 0.95)
+LEAST_PROGRESS = 1e-3  # an end a thousand times as far away as the start: a progress of 0 would have none
+# What has an interval -> how its columns are explained.
+KINDS = {
+    'progress': 'the progress within an action whose start is given',
+    'end': 'the end of that action, as a fraction of its length',
+    'unsegmented': 'the progress within the true action, boundaries unknown',
+    'unsegmented_end': 'the end of the true action, boundaries unknown, as a fraction of its length',
+    'overall': 'the progress of the whole recording',
+}
+
+describe(INTERVALS_TABLE, {
+    **{f'{kind}_coverage': ('', f'fraction of frames whose 90 % interval of {text} holds the truth: 0.9 is right')
+       for kind, text in KINDS.items()},
+    **{f'{kind}_width': ('lower', f'mean width of the 90 % interval of {text}') for kind, text in KINDS.items()},
+    **{f'baseline_survival_{kind}_{what}': ('', f'{what} of the survival baseline, of {KINDS[kind]}')
+       for kind in ('progress', 'end') for what in ('coverage', 'width')},
+    **{f'baseline_counter_overall_{what}': ('', f'{what} of the counter of frames, of {KINDS["overall"]}')
+       for what in ('coverage', 'width')},
+})
+
+
+class Intervals(NamedTuple):
+    """Intervals of one kind at n frames of a recording.
+
+    Attributes:
+        low: (n,).
+        high: (n,).
+        true: (n,), what they should hold.
+        progress: (n,) in (0, 1], the true progress of the action, or of the recording for 'overall'.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    true: np.ndarray
+    progress: np.ndarray
+
+
+def progress_intervals(low: np.ndarray, high: np.ndarray, length: int) -> Intervals:
+    """Return the intervals of the progress (n,) at the first n frames of an action or recording of so many frames."""
+    true = np.arange(1, len(low) + 1) / length
+    return Intervals(low, high, true, true)
+
+
+def end_intervals(low: np.ndarray, high: np.ndarray, length: int) -> Intervals:
+    """Return the intervals of the end of an action or recording, as a fraction of its length after its start.
+
+    Args:
+        low: (n,), 5 % quantile of the remaining frames at the first n frames, the current one not counted.
+        high: (n,), 95 % quantile.
+        length: true frames.
+    """
+    elapsed = np.arange(1, len(low) + 1)
+    return Intervals((elapsed + low) / length, (elapsed + high) / length, np.ones(len(low)), elapsed / length)
+
+
+def remaining_from_progress(progress: np.ndarray) -> np.ndarray:
+    """Return the frames that remain (n,) if the progress at an action's first n frames is right."""
+    elapsed = np.arange(1, len(progress) + 1)
+    return elapsed / np.maximum(progress, LEAST_PROGRESS) - elapsed
+
+
+def coverage(intervals: Intervals) -> np.ndarray:
+    """Return for each frame whether its interval holds the truth, (n,) bool; 1e-6 is granted for rounding."""
+    return (intervals.low <= intervals.true + 1e-6) & (intervals.true <= intervals.high + 1e-6)
+
+
+def interval_row(recordings: Sequence[Mapping[str, Sequence[Intervals]]]) -> dict[str, float]:
+    """Return coverage and mean width of each kind: over frames, then recordings.
+
+    Args:
+        recordings: per test recording, kind (such as 'progress' or 'baseline_survival_progress') -> intervals.
+
+    Returns:
+        ``<kind>_coverage`` in [0, 1] and ``<kind>_width``, for the kinds that are there.
+    """
+    row = {}
+    for kind in _kinds(recordings):
+        parts = [_pool(recording[kind]) for recording in recordings if recording.get(kind)]
+        row[f'{kind}_coverage'] = float(np.mean([coverage(part).mean() for part in parts]))
+        row[f'{kind}_width'] = float(np.mean([(part.high - part.low).mean() for part in parts]))
+    return row
+
+
+def interval_rows_by_tenth(recordings: Sequence[Mapping[str, Sequence[Intervals]]]) -> list[dict[str, float]]:
+    """Return the same by tenth of the true progress, frames of all recordings pooled.
+
+    Returns:
+        Ten rows with 'tenth' (1 to 10), 'num_frames' of the kind with most frames in it, and the columns of
+        :func:`interval_row`; NaN if a tenth has no frames.
+    """
+    kinds = {kind: _pool([part for recording in recordings for part in recording.get(kind, ())])
+             for kind in _kinds(recordings)}
+    rows = []
+    for tenth in range(1, 11):
+        row = {'tenth': tenth, 'num_frames': 0}
+        for kind, pooled in kinds.items():
+            # Progress t / 10 exactly belongs to the tenth that it completes.
+            inside = np.clip(np.ceil(pooled.progress * 10 - 1e-9), 1, 10) == tenth
+            row['num_frames'] = max(row['num_frames'], int(inside.sum()))
+            row[f'{kind}_coverage'] = float(coverage(pooled)[inside].mean()) if inside.any() else float('nan')
+            row[f'{kind}_width'] = float((pooled.high - pooled.low)[inside].mean()) if inside.any() else float('nan')
+        rows.append(row)
+    return rows
+
+
+def with_mean_tenths(rows: Sequence[Row]) -> list[Row]:
+    """Append ten rows ``MEAN``: the mean of each column over the tasks that have a value in a tenth, frames summed."""
+    means = []
+    for tenth in range(1, 11):
+        same = [row for row in rows if row['tenth'] == tenth]
+        columns = {column: [row[column] for row in same if not math.isnan(row[column])] for column in list(same[0])[3:]}
+        means.append({'task': MEAN, 'tenth': tenth, 'num_frames': sum(row['num_frames'] for row in same),
+                      **{column: float(np.mean(values)) if values else math.nan for column, values in columns.items()}})
+    return [*rows, *means]
+
+
+def _kinds(recordings: Sequence[Mapping[str, Sequence[Intervals]]]) -> list[str]:
+    return list(dict.fromkeys(kind for recording in recordings for kind, parts in recording.items() if parts))
+
+
+def _pool(parts: Sequence[Intervals]) -> Intervals:
+    """Put the intervals of several actions after each other."""
+    return Intervals(*(np.concatenate(column) for column in zip(*parts, strict=True)))

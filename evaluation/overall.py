@@ -1,0 +1,100 @@
+"""Progress of whole recordings and the time that they still take, next to a counter of frames."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from evaluation.columns import describe, describes
+
+OVERALL_TABLE = 'overall'
+MEDIAN = (0.5,)
+
+
+class Overall(NamedTuple):
+    """Whole-recording answers at the T frames of one test recording; None for what a head does not offer.
+
+    Attributes:
+        progress: (T,) in [0, 1], frames so far as a fraction of the recording's.
+        remaining: (T,), frames until the end, the current one not counted.
+        counter_length: (T,), length in frames that the counter expects.
+    """
+
+    progress: np.ndarray | None
+    remaining: np.ndarray | None
+    counter_length: np.ndarray
+
+
+class LengthCounter:
+    """A counter of frames that knows how long the training recordings are and that this one is not over yet.
+
+    Args:
+        lengths: frames of each training recording, one at least.
+
+    Raises:
+        ValueError: there is none.
+    """
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        if not len(lengths):
+            raise ValueError('no recordings, expected at least one to learn lengths from')
+        self._lengths = np.sort(np.asarray(lengths, dtype=float))
+
+    def lengths(self, num_frames: int, levels: Sequence[float] = MEDIAN) -> np.ndarray:
+        """Return quantiles of the length of a recording, given that it has lasted so long.
+
+        Args:
+            num_frames: T, frames to predict.
+            levels: (Q,) in (0, 1).
+
+        Returns:
+            (T, Q), frames: at frame t (from 1) of the training recordings of t frames or more. Past the longest, the
+            end is expected now: t.
+        """
+        elapsed = np.arange(1, num_frames + 1)
+        first = np.searchsorted(self._lengths, elapsed)  # (T,), the first that is long enough
+        expected = np.repeat(elapsed[:, None].astype(float), len(levels), axis=1)
+        for index in np.unique(first[first < len(self._lengths)]):
+            expected[first == index] = np.quantile(self._lengths[index:], levels)
+        return expected
+
+
+describe(OVERALL_TABLE, {
+    'baseline_counter': ('', 'error of the progress of a counter of frames that knows the lengths of the training '
+                             'recordings'),
+    'baseline_counter_remaining': ('', 'error of the time that this counter expects to remain'),
+})
+
+
+@describes(OVERALL_TABLE,
+           mae=('lower', 'mean absolute error of the progress of the whole recording (frames so far / its frames)'),
+           remaining_mae=('lower', 'mean absolute error of the remaining time, as a fraction of the recording'))
+def overall_row(recordings: Sequence[Overall]) -> dict[str, float]:
+    """Return a task's row of ``overall.csv``, except its name: means over frames, then recordings.
+
+    Columns that the head has no answer for are left out.
+
+    Args:
+        recordings: test recordings, one at least; the head offers the same for all of them.
+    """
+    counted = [np.arange(1, len(one.counter_length) + 1) / one.counter_length for one in recordings]
+    waited = [one.counter_length - np.arange(1, len(one.counter_length) + 1) for one in recordings]
+    row = {}
+    if recordings[0].progress is not None:
+        row['mae'] = _progress_error([one.progress for one in recordings])
+    if recordings[0].remaining is not None:
+        row['remaining_mae'] = _remaining_error([one.remaining for one in recordings])
+    return {**row, 'baseline_counter': _progress_error(counted), 'baseline_counter_remaining': _remaining_error(waited)}
+
+
+def _progress_error(predicted: Sequence[np.ndarray]) -> float:
+    """Return the mean over frames, then recordings, of |predicted - true progress|; no answer (NaN) counts as 0."""
+    return float(np.mean([np.abs(np.nan_to_num(one) - np.arange(1, len(one) + 1) / len(one)).mean()
+                          for one in predicted])) if predicted else math.nan
+
+
+def _remaining_error(predicted: Sequence[np.ndarray]) -> float:
+    """Return the mean over frames, then recordings, of |predicted - true remaining frames| / length."""
+    return float(np.mean([np.abs(np.nan_to_num(one) - np.arange(len(one) - 1, -1, -1)).mean() / len(one)
+                          for one in predicted])) if predicted else math.nan

@@ -1,0 +1,141 @@
+"""Pictures of a few recordings: steps as color ribbons, progress within the step and of the whole recording."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.patches import Patch
+
+from evaluation.progress_metrics import ActionCurves
+from models.heads.estimates import BACKGROUND
+from utils.plotter import new_figure, save_figure
+from utils.tensorops import Action
+
+RECORDINGS_DRAWN = 4
+NUM_COLORS = 20  # of the palette; more labels share them
+LANE_HEIGHTS = {'steps': 0.35, 'progress': 1.5, 'overall': 1.0}  # inches
+RECORDING_MARGIN, LEGEND_HEIGHT, LEGEND_COLUMNS = 0.75, 0.25, 5
+
+
+class DrawnRecording(NamedTuple):
+    """One recording and what is drawn of it.
+
+    Attributes:
+        handle: its name.
+        actions: in order of time.
+        curves: of the actions, with the progress of the head that is given their starts.
+        num_frames: T.
+        answers: of a head that is not given boundaries, field of ``FrameEstimates`` -> (T,); None if it needs them.
+    """
+
+    handle: str
+    actions: Sequence[Action]
+    curves: Sequence[ActionCurves]
+    num_frames: int
+    answers: Mapping[str, np.ndarray] | None = None
+
+
+def draw_progress(task: str, recordings: Sequence[DrawnRecording], path: Path) -> None:
+    """Draw steps and progress over the frames of a few recordings that have actions; nothing if there are none.
+
+    Args:
+        task: for the title.
+        recordings: test recordings of the task.
+        path: PNG to write.
+    """
+    drawn = [recording for recording in recordings if recording.actions][:RECORDINGS_DRAWN]
+    if not drawn:
+        return
+    colors = _label_colors(drawn)
+    lanes = ['steps', 'progress', *(['overall'] if 'overall' in (drawn[0].answers or {}) else [])]
+    ribbons = 1 + (drawn[0].answers is not None)
+    heights = [LANE_HEIGHTS[lane] * (ribbons if lane == 'steps' else 1) for lane in lanes]
+    legend_height = LEGEND_HEIGHT * (2 + (len(colors) - 1) // LEGEND_COLUMNS)
+    figure = new_figure(12, (sum(heights) + RECORDING_MARGIN) * len(drawn) + legend_height + 0.4)
+    figure.suptitle(f'{task}: progress within each action of test recordings', parse_math=False)
+    parts = figure.subfigures(len(drawn), 1, squeeze=False)[:, 0]
+    for part, recording in zip(parts, drawn, strict=True):
+        panels = dict(zip(lanes, part.subplots(len(lanes), 1, sharex=True, height_ratios=heights), strict=True))
+        _draw_recording(panels, recording, colors)
+    _add_legend(figure, parts[0], colors)
+    save_figure(figure, path)
+
+
+def _label_colors(recordings: Sequence[DrawnRecording]) -> dict[str, tuple]:
+    """Return label -> color, in the order in which labels first appear."""
+    from matplotlib import colormaps
+
+    names = dict.fromkeys(itertools.chain.from_iterable(
+        [*(action.name for action in one.actions), *_recognized(one)] for one in recordings))
+    names.pop(BACKGROUND, None)
+    palette = colormaps['tab20'].colors
+    return {name: palette[index % NUM_COLORS] for index, name in enumerate(names)}
+
+
+def _recognized(recording: DrawnRecording) -> list[str]:
+    return [] if recording.answers is None else [str(label) for label in recording.answers['step']]
+
+
+def _draw_recording(panels: Mapping[str, Axes], recording: DrawnRecording, colors: Mapping[str, tuple]) -> None:
+    """Draw the lanes of one recording; names are text, also if they hold a $."""
+    panels['steps'].set_title(recording.handle, parse_math=False)
+    _draw_steps(panels['steps'], recording, colors)
+    _draw_within(panels['progress'], recording)
+    if 'overall' in panels:
+        axes, answers, frames = panels['overall'], recording.answers, np.arange(recording.num_frames)
+        axes.plot(frames, (frames + 1) / recording.num_frames, color='0.65', linewidth=3)
+        _draw_filtered(axes, answers, 'overall')
+        axes.set(ylim=(0, 1.05), yticks=[0, 0.5, 1], ylabel='overall')
+    last = list(panels.values())[-1]
+    last.set(xlabel='frame', xlim=(-1, recording.num_frames))
+
+
+def _draw_steps(axes: Axes, recording: DrawnRecording, colors: Mapping[str, tuple]) -> None:
+    """Draw the true steps as a ribbon, and below it the recognized ones if there are any."""
+    rows = {'true': [(action.name, action.start, min(action.end + 1, recording.num_frames))
+                     for action in recording.actions]}
+    if recognized := _recognized(recording):
+        starts = [frame for frame, label in enumerate(recognized) if not frame or label != recognized[frame - 1]]
+        rows['recognized'] = [(recognized[start], start, end)
+                              for start, end in itertools.pairwise([*starts, len(recognized)])
+                              if recognized[start] != BACKGROUND]
+    for row, spans in enumerate(rows.values()):
+        axes.broken_barh([(start - 0.5, end - start) for _, start, end in spans], (row - 0.4, 0.8),
+                         facecolors=[colors[name] for name, _, _ in spans], edgecolor='white', linewidth=0.5)
+    axes.set(yticks=range(len(rows)), yticklabels=list(rows), ylim=(len(rows) - 0.5, -0.5))
+
+
+def _draw_within(axes: Axes, recording: DrawnRecording) -> None:
+    """Draw true and predicted progress within the actions."""
+    for number, (action, curve) in enumerate(zip(recording.actions, recording.curves, strict=True)):
+        # A line of its own for each action: one line would join the end of an action to the next one's start.
+        frames = range(action.start, action.start + len(curve.true))
+        marker = '.' if len(curve.true) == 1 else None  # a line through one point is invisible
+        axes.plot(frames, curve.true, color='0.65', linewidth=3, marker=marker, label=None if number else 'true')
+        axes.plot(frames, curve.predicted['head'], color='tab:red', linewidth=1.5, marker=marker,
+                  label=None if number else 'predicted, starts given')
+    if recording.answers is not None:
+        _draw_filtered(axes, recording.answers, 'progress')
+    axes.set(ylim=(0, 1.05), yticks=[0, 0.5, 1], ylabel='progress')
+
+
+def _draw_filtered(axes: Axes, answers: Mapping[str, np.ndarray], name: str) -> None:
+    """Draw what a head infers without boundaries, with its 90 % interval if it has one."""
+    frames = np.arange(len(answers[name]))
+    axes.plot(frames, answers[name], color='tab:blue', linewidth=1.2, label='predicted, boundaries unknown')
+    if f'{name}_low' in answers:
+        axes.fill_between(frames, answers[f'{name}_low'], answers[f'{name}_high'], color='tab:blue', alpha=0.2,
+                          linewidth=0, label='its 90 % interval')
+
+
+def _add_legend(figure: Figure, part: SubFigure, colors: Mapping[str, tuple]) -> None:
+    """Explain curves and colors below the recordings."""
+    handles, labels = part.axes[1].get_legend_handles_labels()
+    handles += [Patch(color=color) for color in colors.values()]
+    legend = figure.legend(handles, [*labels, *colors], loc='outside lower center', ncols=LEGEND_COLUMNS, fontsize=8)
+    for text in legend.get_texts():
+        text.set_parse_math(False)

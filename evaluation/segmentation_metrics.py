@@ -1,0 +1,180 @@
+"""How well the step at every frame is recognized: as MS-TCN measures it, and how late a change is noticed."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from evaluation.columns import describes
+from models.heads.estimates import BACKGROUND
+from utils.tensorops import Action
+
+OVERLAPS = {'f1_10': 0.10, 'f1_25': 0.25, 'f1_50': 0.50}  # column -> intersection over union that counts as found
+TABLE = 'unsegmented'
+
+
+class Runs(NamedTuple):
+    """Stretches of frames with one label, background left out.
+
+    Attributes:
+        labels: (S,) of strings.
+        starts: (S,), first frames.
+        ends: (S,), one past the last frames.
+    """
+
+    labels: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+
+
+def label_runs(labels: np.ndarray) -> Runs:
+    """Return the runs of equal labels other than background, in order of time.
+
+    As in today's published code; older copies of it end a run at the end of the recording one frame early.
+
+    Args:
+        labels: (T,) of strings, T >= 1.
+    """
+    starts = np.concatenate([[0], np.flatnonzero(labels[1:] != labels[:-1]) + 1])
+    ends = np.append(starts[1:], len(labels))
+    kept = labels[starts] != BACKGROUND
+    return Runs(labels[starts][kept], starts[kept], ends[kept])
+
+
+@describes(TABLE, frame_accuracy=('higher', 'fraction of all frames, background included, whose step is recognized'))
+def frame_accuracy(recognized: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> float:
+    """Return the fraction of frames that have the right label, all recordings pooled, in [0, 1].
+
+    Args:
+        recognized: labels (T_i,) of each recording.
+        truth: the true ones, ``BACKGROUND`` outside of actions.
+    """
+    return float(np.mean(np.concatenate(recognized) == np.concatenate(truth)))
+
+
+@describes(TABLE, action_frame_accuracy=('higher', 'the same over the frames of actions'))
+def action_frame_accuracy(recognized: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> float:
+    """Return the fraction of the frames of actions that have the right label, pooled; NaN if there are none."""
+    recognized, truth = np.concatenate(recognized), np.concatenate(truth)
+    inside = truth != BACKGROUND
+    return float(np.mean(recognized[inside] == truth[inside])) if inside.any() else float('nan')
+
+
+@describes(TABLE, edit=('higher', 'whether the right steps are recognized in the right order, whatever their lengths: '
+                                  '100 is exact'))
+def edit_score(recognized: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> float:
+    """Return the edit score, mean over recordings, in [0, 100].
+
+    The score of a recording is 1 - Levenshtein distance of the two sequences of runs / length of the longer one;
+    recordings without any run are left out, NaN if there is no other.
+
+    Args:
+        recognized: labels (T_i,) of each recording.
+        truth: the true ones.
+
+    Reference:
+        Farha & Gall, "MS-TCN: Multi-Stage Temporal Convolutional Network for Action Segmentation", CVPR 2019.
+    """
+    scores = []
+    for found, true in zip(recognized, truth, strict=True):
+        first, second = label_runs(found).labels, label_runs(true).labels
+        if longest := max(len(first), len(second)):
+            scores.append(100 * (1 - levenshtein(first, second) / longest))
+    return float(np.mean(scores)) if scores else float('nan')
+
+
+def levenshtein(first: np.ndarray, second: np.ndarray) -> int:
+    """Return the fewest insertions, deletions, and replacements that turn one sequence (n,) into another (m,)."""
+    places = np.arange(len(second) + 1)
+    row = places.copy()
+    for index, label in enumerate(first, start=1):
+        changed = np.minimum(row[1:] + 1, row[:-1] + (second != label))  # deletion, replacement
+        candidates = np.concatenate([[index], changed])
+        row = np.minimum.accumulate(candidates - places) + places  # any number of insertions after each
+    return int(row[-1])
+
+
+@describes(TABLE, f1_10=('higher', 'F1 of the recognized segments that overlap a true one of their step by 10 % of '
+                                   'their union, in percent'),
+           f1_25=('higher', 'the same for 25 %'), f1_50=('higher', 'the same for 50 %'))
+def segment_f1(recognized: Sequence[np.ndarray], truth: Sequence[np.ndarray], overlap: float) -> float:
+    """Return the F1 score of recognized segments, counts pooled over recordings, in [0, 100].
+
+    A recognized run is a hit if the true run of its label with the largest intersection over union reaches ``overlap``
+    and has not been hit before.
+
+    Args:
+        recognized: labels (T_i,) of each recording.
+        truth: the true ones.
+        overlap: in (0, 1].
+
+    Reference:
+        Farha & Gall, CVPR 2019; Lea et al., CVPR 2017.
+    """
+    hits = num_recognized = num_true = 0
+    for found, true in zip(recognized, truth, strict=True):
+        first, second = label_runs(found), label_runs(true)
+        num_recognized, num_true = num_recognized + len(first.labels), num_true + len(second.labels)
+        hits += _hits(first, second, overlap)
+    # 2 precision recall / (precision + recall), with both fractions written out; without a hit it is 0.
+    return 200 * hits / (num_recognized + num_true) if hits else 0.0
+
+
+def _hits(found: Runs, true: Runs, overlap: float) -> int:
+    """Count the runs found whose best match of the same label overlaps enough and is still free."""
+    if not len(true.labels):
+        return 0
+    free, hits = np.ones(len(true.labels), dtype=bool), 0
+    for label, start, end in zip(*found, strict=True):
+        intersection = np.minimum(end, true.ends) - np.maximum(start, true.starts)
+        union = np.maximum(end, true.ends) - np.minimum(start, true.starts)
+        ratio = np.where(true.labels == label, intersection / union, 0)
+        best = ratio.argmax()
+        if ratio[best] >= overlap and free[best]:
+            free[best], hits = False, hits + 1
+    return hits
+
+
+def detection_delays(recognized: np.ndarray, truth: np.ndarray, actions: Sequence[Action]) -> np.ndarray:
+    """Return how many frames after each change to another step the new step is recognized.
+
+    Args:
+        recognized: labels (T,) of a recording.
+        truth: the true ones (T,).
+        actions: in order of time; one that touches an earlier one of the same label is no change.
+
+    Returns:
+        (changes,): 0 if the step is recognized at its first frame; the frames of the step if it never is.
+    """
+    delays = []
+    for action in actions:
+        if action.start and truth[action.start - 1] == action.name:
+            continue
+        right = np.flatnonzero(recognized[action.start:action.end + 1] == action.name)
+        length = min(action.end + 1, len(recognized)) - action.start
+        delays.append(right[0] if len(right) else length)
+    return np.array(delays, dtype=float)
+
+
+@describes(TABLE, delay_median=('lower', 'frames from a change of step to its detection, median; an undetected step '
+                                         'counts with its length'),
+           delay_p90=('lower', 'the same, 90 % quantile'))
+def segmentation_row(recognized: Sequence[np.ndarray], truth: Sequence[np.ndarray],
+                     actions: Sequence[Sequence[Action]]) -> dict[str, float]:
+    """Return the columns of ``unsegmented.csv`` that tell how well steps are recognized.
+
+    Args:
+        recognized: labels (T_i,) of each recording, one at least.
+        truth: the true ones.
+        actions: the true actions of each.
+    """
+    delays = np.concatenate([detection_delays(*recording) for recording in zip(recognized, truth, actions,
+                                                                               strict=True)])
+    median, p90 = np.quantile(delays, [0.5, 0.9]) if len(delays) else (np.nan, np.nan)
+    return {
+        'frame_accuracy': frame_accuracy(recognized, truth),
+        'edit': edit_score(recognized, truth),
+        **{column: segment_f1(recognized, truth, overlap) for column, overlap in OVERLAPS.items()},
+        'delay_median': float(median), 'delay_p90': float(p90),
+        'action_frame_accuracy': action_frame_accuracy(recognized, truth),
+    }

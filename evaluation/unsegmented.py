@@ -1,0 +1,138 @@
+"""Recordings whose boundaries are unknown to the head: its answers, and what they are compared with."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from evaluation.columns import describe, describes
+from evaluation.phase_metrics import Probe, fit_probe, frame_labels
+from evaluation.progress_metrics import ActionCurves, mean_absolute_error
+from evaluation.segmentation_metrics import TABLE, segmentation_row
+from models.heads.durations import ActionDurations
+from models.heads.estimates import BACKGROUND
+from utils.tensorops import Action
+
+PROBE_SEED = 0
+SMOOTHED_FRACTION = 0.1  # of a usual action: the last frames among which the probe's most frequent label counts
+
+
+class Unsegmented(NamedTuple):
+    """One test recording and what is said about it without its boundaries.
+
+    Attributes:
+        handle: of the recording.
+        actions: the true ones, in order of time.
+        labels: (T,), the true steps.
+        recognized: 'head' and 'probe' -> (T,) labels.
+        progress: 'head' and baselines -> (T,) progress within the current action, in [0, 1].
+    """
+
+    handle: str
+    actions: Sequence[Action]
+    labels: np.ndarray
+    recognized: Mapping[str, np.ndarray]
+    progress: Mapping[str, np.ndarray]
+
+
+describe(TABLE, {
+    'baseline_constant': ('', 'error of always answering 0.5'),
+    'baseline_counter_given_boundaries': ('', 'error of a counter of frames that restarts at the true boundaries, '
+                                              'which it is given'),
+    'baseline_probe': ('', 'error of a counter of frames that restarts when a linear classifier sees another step'),
+    **{f'baseline_probe_{name}': ('', f'{name} of that classifier')
+       for name in ('frame_accuracy', 'edit', 'f1_10', 'f1_25', 'f1_50', 'delay_median', 'delay_p90')},
+})
+
+
+class UnsegmentedBaselines:
+    """Baselines of one task, fitted on its training recordings.
+
+    Args:
+        actions: actions of each training recording.
+        embeddings: (T, E) of each training recording.
+
+    Raises:
+        ValueError: no training recording has an action.
+    """
+
+    def __init__(self, actions: Sequence[Sequence[Action]], embeddings: Sequence[Tensor]) -> None:
+        every = [action for recording in actions for action in recording]
+        self._durations = ActionDurations(every)
+        self._window = max(1, round(SMOOTHED_FRACTION * float(np.median([action.length for action in every]))))
+        labels = [frame_labels(*recording) for recording in zip(actions, map(len, embeddings), strict=True)]
+        self._probe: Probe = fit_probe(embeddings, labels, np.random.default_rng(PROBE_SEED))
+
+    def recognize(self, embedding: Tensor) -> np.ndarray:
+        """Return the label (T,) that the probe named most often in the last frames of a recording (T, E)."""
+        named, index = np.unique(self._probe.predict(embedding.double().cpu().numpy()), return_inverse=True)
+        counts = np.cumsum(np.eye(len(named), dtype=int)[index], axis=0)  # (T, labels)
+        counts[self._window:] -= counts[:-self._window].copy()
+        return named[counts.argmax(axis=1)]
+
+    def progress_of(self, labels: np.ndarray) -> np.ndarray:
+        """Return the progress (T,) of a counter that restarts at every change of label; 0 in background."""
+        progress = np.zeros(len(labels))
+        bounds = [0, *(np.flatnonzero(labels[1:] != labels[:-1]) + 1), len(labels)]
+        for start, end in zip(bounds, bounds[1:], strict=False):
+            if labels[start] != BACKGROUND:
+                progress[start:end] = self._durations.average_index_per_step(str(labels[start]), end - start)
+        return progress
+
+    def counter(self, actions: Sequence[Action], num_frames: int) -> np.ndarray:
+        """Return the progress (T,) of a counter that restarts at the true boundaries; 0 in background."""
+        progress = np.zeros(num_frames)
+        for action in actions:
+            inside = progress[action.start:action.end + 1]
+            inside[:] = self._durations.average_index(len(inside))
+        return progress
+
+
+def unsegmented_recording(handle: str, actions: Sequence[Action], embedding: Tensor, steps: np.ndarray,
+                          progress: np.ndarray, baselines: UnsegmentedBaselines) -> Unsegmented:
+    """Put a head's answer next to those of the baselines.
+
+    Args:
+        handle: of the recording.
+        actions: the true ones.
+        embedding: (T, E).
+        steps: (T,) labels that the head recognized.
+        progress: (T,) of the head; NaN, which is no answer, counts as 0.
+        baselines: of the task.
+    """
+    num_frames, probed = len(embedding), baselines.recognize(embedding)
+    return Unsegmented(handle, actions, frame_labels(actions, num_frames), {'head': steps, 'probe': probed}, {
+        'head': np.nan_to_num(progress), 'constant': np.full(num_frames, 0.5),
+        'counter_given_boundaries': baselines.counter(actions, num_frames), 'probe': baselines.progress_of(probed)})
+
+
+@describes(TABLE, num_recordings=('', 'test recordings'),
+           mae=('lower', 'mean absolute error of the progress within the true action, boundaries unknown to the head'))
+def unsegmented_row(recordings: Sequence[Unsegmented]) -> dict[str, float]:
+    """Return a task's row of ``unsegmented.csv``, except its name.
+
+    The error is that of ``action_progress.csv``, over the same frames and averages: within each true action, over
+    frames, then recordings.
+
+    Args:
+        recordings: test recordings, one at least.
+    """
+    truth, actions = [one.labels for one in recordings], [one.actions for one in recordings]
+    own, probe = (segmentation_row([one.recognized[name] for one in recordings], truth, actions)
+                  for name in ('head', 'probe'))
+    curves = [curve for one in recordings for curve in _curves(one)]
+    errors = {f'baseline_{name}': mean_absolute_error(curves, name) for name in recordings[0].progress
+              if name != 'head'}
+    return {'num_recordings': len(recordings), 'mae': mean_absolute_error(curves), **own, **errors,
+            **{f'baseline_probe_{name}': value for name, value in probe.items() if name != 'action_frame_accuracy'}}
+
+
+def _curves(recording: Unsegmented) -> list[ActionCurves]:
+    """Cut the progress of a recording into its true actions."""
+    curves = []
+    for action in recording.actions:
+        predicted = {name: values[action.start:action.end + 1] for name, values in recording.progress.items()}
+        true = np.arange(1, len(predicted['head']) + 1) / action.length
+        curves.append(ActionCurves(recording.handle, action.length, true, predicted))
+    return curves

@@ -1,0 +1,156 @@
+"""Order of steps: which label follows which, learned from training transcripts."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+FLOOR = 0.01  # probability mass that every label has in equal parts, whatever came before
+TRIGRAM_WEIGHTS = (0.0, 0.5, 0.9)  # of two labels of context instead of one
+COUNT_WEIGHTS = (0.0, 0.5, 1.0)  # exponent of what the number of times a label was done says
+MOST_COUNTED = 2  # times that a label was done; more count as these
+COUNT_PRIOR = 10.0  # recordings that all labels together weigh against a label's own, in how often it is repeated
+FOLDS = 10  # in which training recordings are left out to choose the weights
+MOST_TRIGRAM_LABELS = 64  # a table of trigrams has K^3 entries
+
+
+class StepOrder(nn.Module):
+    """Which label follows: bigrams with start and end, Witten-Bell smoothed toward the labels' frequencies.
+
+    Every label has a positive probability after every other, so that a skipped, repeated, or unseen step costs some
+    evidence but never stops a filter. If the whole transcript so far is known, trigrams and the number of times that
+    each label was done refine the bigrams, as far as the likelihood of left-out training transcripts asks for it.
+
+    Args:
+        num_labels: K; labels are integers in [0, K), any other is an unknown label.
+        floor: probability mass in [0, 1] spread evenly over all outcomes.
+
+    Attributes:
+        log_bigram: buffer (K + 2, K + 1), log p(next | previous). Rows: the labels, then the start (``self.start``),
+            then an unknown label (``self.unknown``). Columns: the labels, then the end (``self.end``).
+        log_trigram: buffer (K + 2, K + 2, K + 1), log p(next | one before the previous, previous).
+        log_again: buffer (K, 3), log of how much less a label is to be expected if it was done 0, 1, 2 times or more.
+        weights: buffer (2,), of the trigrams and of ``log_again``, each in [0, 1].
+
+    Reference:
+        Witten & Bell, "The zero-frequency problem", IEEE Transactions on Information Theory, 1991.
+    """
+
+    def __init__(self, num_labels: int, *, floor: float = FLOOR) -> None:
+        super().__init__()
+        if num_labels < 1 or not 0 <= floor <= 1:
+            raise ValueError(f'num_labels is {num_labels} and floor {floor}, expected at least 1 and in [0, 1]')
+        self.num_labels, self.floor = num_labels, floor
+        self.start, self.unknown, self.end = num_labels, num_labels + 1, num_labels
+        size = num_labels + 2
+        uniform = torch.full((size, num_labels + 1), -math.log(num_labels + 1))
+        self.register_buffer('log_bigram', uniform)
+        trigrams = size if num_labels <= MOST_TRIGRAM_LABELS else 0
+        self.register_buffer('log_trigram', uniform.expand(trigrams, size, -1).clone())
+        self.register_buffer('log_again', torch.zeros(num_labels, MOST_COUNTED + 1))
+        self.register_buffer('weights', torch.zeros(2))
+
+    def fit(self, transcripts: Sequence[Sequence[int]], *, repeats: bool = True) -> None:
+        """Learn the probabilities, in place.
+
+        Args:
+            transcripts: labels of each training recording in order of time.
+            repeats: False forbids a label right after itself, in the bigrams (for filters that would otherwise split a
+                segment in two).
+        """
+        coded = [[self.row(label) for label in transcript] for transcript in transcripts]
+        self.weights.copy_(torch.tensor(self._choose_weights(coded)))
+        self._learn(coded)
+        if not repeats and self.num_labels > 1:
+            self.log_bigram[:self.num_labels, :self.num_labels].fill_diagonal_(-torch.inf)
+            self.log_bigram.copy_(self.log_bigram.log_softmax(1))
+
+    def row(self, previous: int | None) -> int:
+        """Return the row of ``log_bigram`` for a previous label; None is the start, out of range an unknown one."""
+        if previous is None:
+            return self.start
+        return previous if 0 <= previous < self.num_labels else self.unknown
+
+    def log_next(self, history: Sequence[int]) -> Tensor:
+        """Return the log probability of each next label and the end, (K + 1,), after the transcript so far."""
+        rows = [self.start, self.start, *(self.row(label) for label in history)]
+        return self._mix(rows, *self.weights.tolist())
+
+    def log_next_label(self, history: Sequence[int]) -> Tensor:
+        """Return the log probability of each label, (K,), given that another action follows."""
+        return self.log_next(history)[:-1].log_softmax(0)
+
+    def _mix(self, rows: Sequence[int], trigram: float, count: float) -> Tensor:
+        """Return log p(next), (K + 1,), after rows (two starts first), with given weights."""
+        log_next = self.log_bigram[rows[-1]]
+        if trigram:
+            longer = self.log_trigram[rows[-2], rows[-1]]
+            log_next = torch.logaddexp(log_next + math.log(1 - trigram), longer + math.log(trigram))
+        if count:
+            done = torch.bincount(torch.tensor(rows), minlength=self.num_labels + 2)[:self.num_labels]
+            again = self.log_again.gather(1, done.clamp(max=MOST_COUNTED).to(self.log_again.device).unsqueeze(1))
+            log_next = torch.cat([log_next[:-1] + count * again.squeeze(1), log_next[-1:]]).log_softmax(0)
+            log_next = torch.logaddexp(log_next + math.log1p(-self.floor),
+                                       log_next.new_tensor(self.floor / (self.num_labels + 1)).log())
+        return log_next
+
+    def _learn(self, transcripts: Sequence[Sequence[int]]) -> None:
+        """Learn all tables from transcripts of rows."""
+        size = self.num_labels + 2
+        bigrams, trigrams = np.zeros((size, size)), np.zeros((len(self.log_trigram), size, size))
+        for rows in transcripts:
+            padded = [self.start, self.start, *rows, self.end]
+            for before, previous, following in zip(padded, padded[1:], padded[2:], strict=False):
+                bigrams[previous, following] += 1
+                if len(trigrams):
+                    trigrams[before, previous, following] += 1
+        bigrams, trigrams = bigrams[:, :-1], trigrams[:, :, :-1]  # an unknown label is never predicted
+        frequency = bigrams.sum(0) + 1 / bigrams.shape[1]
+        probability = _witten_bell(bigrams, frequency / frequency.sum())
+        self.log_bigram.copy_(self._log_with_floor(probability))
+        self.log_trigram.copy_(self._log_with_floor(_witten_bell(trigrams, probability)))
+        self.log_again.copy_(torch.from_numpy(self._again(transcripts)))
+
+    def _log_with_floor(self, probability: np.ndarray) -> Tensor:
+        return torch.from_numpy((1 - self.floor) * probability + self.floor / (self.num_labels + 1)).log()
+
+    def _again(self, transcripts: Sequence[Sequence[int]]) -> np.ndarray:
+        """Return ``log_again``: how often a label done c times is done once more, relative to c = 0."""
+        done = np.array([np.bincount(rows, minlength=self.num_labels + 2)[:self.num_labels] if len(rows) else
+                         np.zeros(self.num_labels) for rows in transcripts]).reshape(-1, self.num_labels)
+        times = np.arange(MOST_COUNTED + 1)
+        reached = (done[:, :, None] >= times).sum(0)  # (K, counts), recordings in which the label was done c times
+        exceeded = (done[:, :, None] > times).sum(0)
+        pooled = (exceeded.sum(0) + 0.5) / (reached.sum(0) + 1)
+        rate = (exceeded + COUNT_PRIOR * pooled) / (reached + COUNT_PRIOR)
+        return np.log(rate / rate[:, :1])
+
+    def _choose_weights(self, transcripts: Sequence[Sequence[int]]) -> tuple[float, float]:
+        """Return the weights with the highest likelihood of transcripts left out; zeros if there are too few."""
+        options = [(trigram, count) for trigram, count in itertools.product(TRIGRAM_WEIGHTS, COUNT_WEIGHTS)
+                   if len(self.log_trigram) or not trigram]
+        scores = dict.fromkeys(options, 0.0)
+        transcripts = [rows for rows in transcripts if rows]
+        if len(transcripts) < 3 or max(map(len, transcripts)) < 2:
+            return 0.0, 0.0
+        for part in range(min(FOLDS, len(transcripts))):
+            self._learn([rows for index, rows in enumerate(transcripts) if index % FOLDS != part])
+            for rows in transcripts[part::FOLDS]:
+                padded = [self.start, self.start, *rows]
+                for position, following in enumerate([*rows, self.end], start=2):
+                    if following != self.unknown:
+                        for option in options:
+                            scores[option] += self._mix(padded[:position], *option)[following].item()
+        return max(options, key=scores.__getitem__)
+
+
+def _witten_bell(counts: np.ndarray, fallback: np.ndarray) -> np.ndarray:
+    """Mix the frequencies after each context (all axes but the last) with a fallback, by how many outcomes were seen.
+
+    A context that was never seen has the fallback alone.
+    """
+    seen, kinds = counts.sum(-1, keepdims=True), (counts > 0).sum(-1, keepdims=True)
+    return np.where(seen > 0, (counts + kinds * fallback) / np.maximum(seen + kinds, 1), fallback)
