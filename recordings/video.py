@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 LOGGER = get_logger(__name__)
 # FFmpeg reads playlists and text files as videos too; a file must not make it open other files or addresses.
 FILE_OPTIONS = {'protocol_whitelist': 'file'}
+PLAYLIST_MARKS = (b'#EXTM3U', b'ffconcat')
 TEXT_FORMAT = 'tty'
 FALLBACK_RATE = Fraction(25)  # of a source that tells neither time stamps nor a rate
 TIME_TOLERANCE = Fraction(1, 1000)  # Matroska rounds time stamps to milliseconds
@@ -81,8 +82,8 @@ class VideoReader:
 
     def _open(self) -> 'av.container.InputContainer':
         path = Path(self.source)
-        if self._is_file and not path.stat().st_size:
-            raise UserError(f'{self.source}: is empty (0 bytes), expected a video; copy it again')
+        if self._is_file:
+            _check_start(path)
         options = {'metadata_errors': 'ignore'}
         if str(self.source) == '-':
             name = 'pipe:0'
@@ -208,6 +209,23 @@ class VideoReader:
             return to_image(frame, image_size)
         except (self._av.FFmpegError, OSError, ValueError) as error:
             raise self._unreadable(error) from error
+
+
+def _check_start(path: Path) -> None:
+    """Refuse an unreadable or empty file, and a playlist, which FFmpeg would try to follow for minutes.
+
+    Raises:
+        UserError: see above.
+    """
+    try:
+        with path.open('rb') as file:
+            start = file.read(16)
+    except OSError as error:
+        raise UserError(f'{path}: cannot be read ({error.strerror}); make it readable') from error
+    if not start:
+        raise UserError(f'{path}: is empty (0 bytes), expected a video; copy it again')
+    if start.removeprefix(b'\xef\xbb\xbf').startswith(PLAYLIST_MARKS):
+        raise UserError(f'{path}: is a playlist, expected a video; give the videos that it names')
 
 
 def to_image(frame: 'av.VideoFrame', image_size: int | None = None) -> np.ndarray:
