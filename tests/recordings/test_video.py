@@ -13,7 +13,7 @@ import pytest
 
 from recordings import video
 from recordings.video import VideoReader
-from tests.video_files import cut, gray_of, write_audio, write_video
+from tests.video_files import cut, write_audio, write_video
 from utils.errors import UserError
 from utils.memory import process_memory
 
@@ -62,7 +62,8 @@ def test_a_variable_rate_is_sampled_by_time_and_not_by_number(tmp_path):
 
 @needs_av
 @pytest.mark.parametrize('settings', [
-    {'pixel_format': 'yuv420p10le'}, {'pixel_format': 'gray', 'codec': 'ffv1', 'ending': 'mkv'}, {'pixel_format': 'yuv444p', 'size': (31, 47)},
+    {'pixel_format': 'yuv420p10le'}, {'pixel_format': 'gray', 'codec': 'ffv1', 'ending': 'mkv'},
+    {'pixel_format': 'yuv444p', 'size': (31, 47)},
     {'codec': 'mpeg4', 'ending': 'avi'}, {'ending': 'ts'}, {'ending': 'mkv'}, {'ending': 'h264'},
     {'ending': 'mp4', 'options': {'movflags': 'frag_keyframe+empty_moov'}}])
 def test_pixel_formats_odd_sizes_containers_and_missing_time_stamps(tmp_path, settings):
@@ -107,7 +108,7 @@ def test_pictures_of_a_turned_camera_are_upright(tmp_path, rotation, place):
     (lambda folder: (folder / 'x.txt').write_text('text ' * 100), 'is a text file'),
     (lambda folder: None, 'no such file'),
     (lambda folder: (folder / 'x.mp4').mkdir(), 'cannot be read as a video')])
-def test_what_is_no_whole_video_is_refused_in_one_line(tmp_path, make, message):
+def test_what_is_not_a_whole_video_is_refused_in_one_line(tmp_path, make, message):
     make(tmp_path)
     path = next(tmp_path.iterdir(), tmp_path / 'x.mp4')
     with pytest.raises(UserError, match=message) as error:
