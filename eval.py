@@ -10,7 +10,7 @@ from evaluation.evaluate import Evaluation, evaluate_checkpoint
 from evaluation.progress_metrics import PROGRESS_TABLE
 from evaluation.report import write_report
 from evaluation.single_tasks import evaluate_single_tasks
-from utils.command_line import OneLineParser, choose_device, run_command
+from utils.command_line import OneLineParser, choose_device, option, run_command
 from utils.errors import UserError
 from utils.logging import set_up_logging
 from utils.run_folder import RunFolder, is_single_task_folder, open_run_folder
@@ -77,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     def command() -> None:
         arguments = parse_arguments(argv)
         set_up_logging()
-        device = choose_device(arguments.device)
+        with option('--device'):
+            device = choose_device(arguments.device)
         types = CHECKPOINT_TYPES if arguments.checkpoint_type == 'both' else (arguments.checkpoint_type,)
         if is_single_task_folder(arguments.folder):
             if arguments.report:
@@ -85,7 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             run = RunFolder(arguments.folder)
             evaluations = [evaluate_single_tasks(run, kind, device) for kind in types]
         else:
-            run = open_run_folder(arguments.folder)
+            with option('-f'):
+                run = open_run_folder(arguments.folder)
             evaluations = [evaluate_checkpoint(run, kind, device, with_alignments=arguments.report) for kind in types]
         for evaluation in evaluations:
             print_evaluation(evaluation)

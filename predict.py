@@ -11,7 +11,8 @@ from prediction import TrainedRun, load_run, stream
 from prediction.files import frames_ahead, plan_requests, write_predictions
 from prediction.frame_progress import FrameProgress
 from prediction.standard_input import NAME, read_items
-from utils.command_line import OneLineParser, run_command
+from recordings.rates import parse_rate
+from utils.command_line import OneLineParser, choose_device, option, run_command
 from utils.errors import UserError
 from utils.logging import get_logger, set_up_logging
 
@@ -28,6 +29,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     source.add_argument('--stream', action='store_true', help='read frames from standard input, print rows of CSV')
     parser.add_argument('--segments', type=Path, metavar='PATH', help='.csv or .json of start, end[, label] in frames, '
                         'or a folder of them; without, a recording is one action')
+    parser.add_argument('--fps', metavar='F', help='feature frames per second: the times of --segments are seconds')
     parser.add_argument('--task', metavar='NAME', help='what is done in the recordings, one of the tasks of the run')
     parser.add_argument('-o', '--output', type=Path, metavar='FOLDER', help=f'default {DEFAULT_OUTPUT}')
     parser.add_argument('--overwrite', action='store_true', help='replace results that are there')
@@ -35,6 +37,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
                         help='lowest total loss (default) or lowest alignment loss')
     parser.add_argument('--device', default='auto', help="'auto', 'cpu', 'cuda', 'cuda:1', ...")
     arguments = parser.parse_args(argv)
+    if arguments.fps and not arguments.segments:
+        parser.error('--fps: concerns the times of --segments, of which there are none')
     if arguments.stream and (arguments.segments or arguments.output or arguments.overwrite):
         parser.error('--stream: not with --segments, -o or --overwrite: actions are marked in the stream, and results '
                      'go to standard output')
@@ -42,15 +46,19 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def predict_files(run: TrainedRun, arguments: argparse.Namespace) -> None:
-    """Write the progress of recordings that lie in files."""
+    """Write the progress of recordings in files."""
     out = arguments.output or DEFAULT_OUTPUT
-    requests = plan_requests(run, arguments.features, arguments.segments, out, overwrite=arguments.overwrite)
+    with option('--fps'):
+        fps = parse_rate(arguments.fps) if arguments.fps else None
+    requests = plan_requests(run, arguments.features, arguments.segments, out, fps=fps, overwrite=arguments.overwrite)
     if arguments.segments is None:
         LOGGER.warning('no --segments: each recording counts as one action, from its first frame to its last. That '
                        'fits recordings cut to one action; of a longer one it says little, for the head has learned '
                        'progress within single actions')
     ahead = 0
-    for request, prediction in write_predictions(run, requests, arguments.task, out):
+    with option('--task'):
+        task = run.check_task(arguments.task)
+    for request, prediction in write_predictions(run, requests, task, out):
         ahead = max(ahead, frames_ahead(run, prediction))
         print(f'{request.features.stem}: {len(prediction.frames)} frames, actions: {len(prediction.actions)} -> '
               f'{", ".join(map(str, request.outputs))}')
@@ -67,6 +75,8 @@ def predict_stream(run: TrainedRun, task: str | None) -> None:
                 run.delay)
     writer = csv.writer(sys.stdout, lineterminator='\n')
     try:
+        with option('--task'):
+            task = run.check_task(task)
         rows = stream(run, read_items(sys.stdin.buffer, run.rank), task, name=NAME)
         writer.writerow(FrameProgress._fields)
         for row in rows:
@@ -82,7 +92,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     def command() -> None:
         arguments = parse_arguments(argv)
         set_up_logging()
-        run = load_run(arguments.folder, arguments.checkpoint_type, arguments.device)
+        with option('--device'):
+            device = choose_device(arguments.device)
+        with option('-f'):
+            run = load_run(arguments.folder, arguments.checkpoint_type, device)
         if arguments.stream:
             predict_stream(run, arguments.task)
         else:

@@ -73,7 +73,7 @@ def _trainable(config: EasyDict, recordings: RecordingsByTask, splits: Splits) -
     """Return the split without the tasks that a head of steps could learn nothing from."""
     if not (config.PROGRESS_LOSS.enabled and config.PROGRESS_LOSS.step_durations):
         return splits
-    actions = list_all_actions(split_recordings(recordings, splits)['train'], config.BACKGROUND_LABELS)
+    actions = list_all_actions(split_recordings(recordings, splits)['train'])
     idle = [task for task in splits if not any(actions[task])]
     if not idle or len(idle) == len(splits):  # the first run tells what is wrong with all of them
         return splits

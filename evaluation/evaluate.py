@@ -23,6 +23,7 @@ from evaluation.baselines import ProgressBaselines
 from evaluation.phase_metrics import frame_labels, majority_accuracy, phase_classification, phase_progression
 from evaluation.pictures import draw_alignments, draw_error_by_length, draw_progress
 from evaluation.progress_metrics import PROGRESS_TABLE, ActionCurves, action_progress_row, errors_by_step, skill
+from models.action_progress import predict_actions
 from models.build import check_input_width
 from recordings.from_config import load_dataset, reading_options, split_recordings
 from recordings.json_dataset import Recording, RecordingDataset, to_device
@@ -33,7 +34,7 @@ from utils.files import make_folder, remove_leftovers
 from utils.logging import get_logger
 from utils.run_folder import RunFolder
 from utils.tables import Row, with_mean_row, write_table
-from utils.tensorops import Action, action_progress, get_trueprogress, list_actions
+from utils.tensorops import Action, action_progress, recording_progress
 
 LOGGER = get_logger(__name__)
 NOTHING_TO_TEST = 'no task has test recordings; train with a test share above 0 in TRAIN_SPLIT'
@@ -75,7 +76,7 @@ class EmbeddedTask:
 
     recordings: list[Recording]
     embeddings: list[Tensor]
-    actions: list[list[Action]]
+    actions: list[Sequence[Action]]
     progress: list[Tensor]
 
     @property
@@ -104,7 +105,7 @@ def evaluate_checkpoint(run: RunFolder, checkpoint_type: str, device: torch.devi
     try:
         path = find_checkpoint(run.path, checkpoint_type)
     except FileNotFoundError as error:
-        raise UserError(f'-f {run.path}: {error}; train at least one epoch') from error
+        raise UserError(f'{run.path}: {error}; train at least one epoch') from error
     model, config, checkpoint = load_model(path, device)
     parts, reading = _load_parts(config, run)
     folder = results_folder(run.path, config, path.stem)
@@ -126,7 +127,7 @@ def results_folder(root: Path, config: EasyDict, checkpoint: str) -> Path:
         UserError: it cannot be made.
     """
     folder = root / config.EVAL_PLOTFOLDER / checkpoint
-    make_folder(folder, '', 'make the run folder writable')
+    make_folder(folder, 'make the run folder writable')
     remove_leftovers(folder)
     return folder
 
@@ -149,8 +150,7 @@ def _evaluate_tasks(model: nn.Module, config: EasyDict, parts: Mapping, reading:
     steps: dict[str, list[Row]] = {}
     tasks = [task for task, test in parts['test'].items() if test]
     for task in tqdm(tasks, desc='evaluating', unit='task', leave=False, disable=None):
-        train, test = (embed(model, parts[part][task], reading, config.BACKGROUND_LABELS, device)
-                       for part in ('train', 'test'))
+        train, test = (embed(model, parts[part][task], reading, device) for part in ('train', 'test'))
         for name, row in alignment_rows(train, test).items():
             rows[name].append({'task': task, **row})
         if with_alignments:
@@ -208,32 +208,25 @@ def finish_tables(rows: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
 
 
 @torch.no_grad()
-def embed(model: nn.Module, recordings: Sequence[Recording], reading: Mapping, background: Sequence[str],
-           device: torch.device) -> EmbeddedTask:
-    """Embed recordings one by one: an embedding does not depend on what it is evaluated beside."""
+def embed(model: nn.Module, recordings: Sequence[Recording], reading: Mapping, device: torch.device) -> EmbeddedTask:
+    """Embed recordings one by one: an embedding does not depend on what it is evaluated with."""
     dataset = RecordingDataset(recordings, **reading)
     embeddings = [model(to_device([dataset[index][0]], device))['outputs'][0].float().cpu()
                   for index in range(len(dataset))]
-    actions = [list_actions(recording.times, len(embedding), background)
-               for recording, embedding in zip(recordings, embeddings, strict=True)]
-    progress = [get_trueprogress(recording.times, len(embedding), background)
-                for recording, embedding in zip(recordings, embeddings, strict=True)]
-    return EmbeddedTask(list(recordings), embeddings, actions, progress)
+    progress = [recording_progress(recording.actions, recording.num_frames) for recording in recordings]
+    return EmbeddedTask(list(recordings), embeddings, [recording.actions for recording in recordings], progress)
 
 
-@torch.no_grad()
 def _action_curves(model: nn.Module, train: EmbeddedTask, test: EmbeddedTask,
                    device: torch.device) -> list[list[ActionCurves]]:
     """Predict the progress of the test recordings' actions with the head and with every baseline."""
     baselines = ProgressBaselines(train.actions, train.embeddings)
     curves = []
     for recording, embedding, actions in zip(test.recordings, test.embeddings, test.actions, strict=True):
-        segments = [embedding[action.start:action.end + 1].to(device) for action in actions]
-        contexts = model.progress_head.contexts(recording.task, actions)
-        heads = model.progress_head.forward_dense(segments, contexts) if segments else []
+        heads = predict_actions(model, embedding.to(device), actions, recording.task)
         curves.append([
             ActionCurves(recording.handle, action.length, action_progress(action, len(embedding)).numpy(),
-                         {'head': head.double().cpu().numpy(), **others})
+                         {'head': head.numpy(), **others})
             for action, head, others in zip(actions, heads, baselines.predict(actions, embedding), strict=True)])
     return curves
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.action_progress import predict_actions
 from prediction.frame_progress import FrameProgress
 from prediction.segments import Segment, check_segments
 from prediction.trained_run import TrainedRun
@@ -14,7 +15,7 @@ from recordings.feature_files import FRAME_RANK, check_finite
 from recordings.json_dataset import to_device
 from recordings.kept_frames import follow_frames, kept_frames, select_frames
 from utils.logging import get_logger
-from utils.tensorops import Action, list_actions
+from utils.tensorops import Action
 
 LOGGER = get_logger(__name__)
 
@@ -80,22 +81,18 @@ def predict(run: TrainedRun, features: np.ndarray | Tensor, segments: Sequence[S
     video = kept if run.rank == FRAME_RANK else torch.from_numpy(np.array(kept, dtype=np.float32))
     embedding = run.model(to_device([video], run.device))['outputs'][0].float()
     progress = np.full(len(kept), np.nan)
-    if actions:
-        curves = run.head.forward_dense([embedding[action.start:action.end + 1] for action in actions],
-                                        run.head.contexts(task, actions))
-        for action, curve in zip(actions, curves, strict=True):
-            progress[action.start:action.end + 1] = curve.double().cpu().numpy()
+    for action, curve in zip(actions, predict_actions(run.model, embedding, actions, task), strict=True):
+        progress[action.start:action.end + 1] = curve.numpy()
     return Prediction(actions, np.asarray(used), progress)
 
 
 def _actions_of(run: TrainedRun, segments: Sequence[Sequence] | None, num_frames: int, used: Sequence[int],
                 name: str) -> list[Action]:
-    """Return the actions of a recording in the frames that the run looks at, by way of a dataset's annotation."""
+    """Return the actions of a recording in the frames that the run looks at."""
     segments = [Segment(0, num_frames)] if segments is None else [Segment(*segment) for segment in segments]
     check_segments(segments, num_frames, name)
-    times = {'step': [segment.label for segment in segments], 'start_frame': [segment.start for segment in segments],
-             'end_frame': [segment.end - 1 for segment in segments], 'name': name}
-    actions = list_actions(follow_frames(times, used), len(used), run.config.BACKGROUND_LABELS)
+    followed = follow_frames([Action(label, start, end - 1) for start, end, label in segments], used)
+    actions = [segment for segment in followed if not run.is_background(segment.name)]
     if not actions:
         LOGGER.warning('%s: none of its %d segments is an action that holds a frame; nothing to predict', name,
                        len(segments))

@@ -1,16 +1,17 @@
-"""Where the actions of a recording lie: a CSV or JSON file of start, end and label, checked against its length."""
+"""Where the actions of a recording are: files of start, end and label, checked against the recording's length."""
 
-import csv
-import io
-import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
-from utils.errors import UserError
-from utils.files import is_writable
+from recordings.segment_list import SegmentList
+from recordings.segment_tables import TableOptions, read_table
+from recordings.table_rows import ENDINGS
+from utils.errors import UserError, name_some
 
-FORMATS = {'.csv': 'lines "start,end[,label]"', '.json': 'a list of [start, end] or [start, end, label]'}
+IN_FRAMES = ' of the features; convert seconds or camera frames to them, or give the frames per second (fps)'
 
 
 class Segment(NamedTuple):
@@ -19,7 +20,7 @@ class Segment(NamedTuple):
     Attributes:
         start: its first frame, from 0.
         end: the frame after its last one, so that the next segment may start there.
-        label: what is done in it, None where it is not known.
+        label: what is done in it, None if it is not known.
     """
 
     start: int
@@ -27,67 +28,57 @@ class Segment(NamedTuple):
     label: str | None = None
 
 
-def read_segments(path: Path | str) -> list[Segment]:
-    """Read a file of segments.
+def read_segments(path: Path | str, recording: str | None = None, *, fps: Fraction | None = None) -> list[Segment]:
+    """Read the segments of a recording from any table that ``tools.import_segments`` reads; labels may be missing.
 
     Args:
-        path: ``.csv`` with lines ``start,end`` or ``start,end,label``, a line of these names above them or not; or
-            ``.json`` with a list of ``[start, end]``, ``[start, end, label]`` or objects of these names.
+        path: a ``.csv`` or ``.json`` file, see ``recordings.segment_tables``.
+        recording: name of the recording; needed if the table has a column of several recordings.
+        fps: feature frames per second; times are seconds then. None: times are feature frames.
 
     Returns:
-        The segments as they stand there; :func:`check_segments` looks whether they make sense.
+        The segments in order of time; :func:`check_segments` compares them with the recording's length.
 
     Raises:
-        UserError: the file cannot be read, or a segment is not as described.
+        UserError: the file cannot be read, a segment is invalid, or two overlap; or the table does not name the
+            recording.
     """
     path = Path(path)
-    if path.suffix not in FORMATS:
-        raise UserError(f'--segments {path}: expected a file that ends in .csv or .json')
-    try:
-        text = path.read_text(encoding='utf-8-sig')
-        rows = json.loads(text) if path.suffix == '.json' else _csv_rows(text)
-    except OSError as error:
-        raise UserError(f'--segments {path}: cannot be read ({error.strerror}); expected {FORMATS[path.suffix]}'
-                        ) from error
-    except (ValueError, RecursionError, csv.Error) as error:
-        raise UserError(f'--segments {path}: not valid {path.suffix[1:].upper()} ({error}); expected '
-                        f'{FORMATS[path.suffix]}') from error
-    if not isinstance(rows, list):
-        raise UserError(f'--segments {path}: {type(rows).__name__} at the top, expected {FORMATS[path.suffix]}')
-    return [_read_segment(f'{path}: segment {position}', row) for position, row in enumerate(rows)]
+    tables = read_segment_table(path, fps)
+    return choose_segments(tables, next(iter(tables)) if recording is None and len(tables) == 1 else recording, path)
 
 
-def _csv_rows(text: str) -> list[list]:
-    """Return the rows that hold anything, times as integers where they are, without a header."""
-    rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), strict=True)]
-    rows = [row for row in rows if any(row)]
-    if rows and [cell.lower() for cell in rows[0][:2]] == ['start', 'end']:
-        rows = rows[1:]
-    return [[*(int(cell) if cell.isdecimal() else cell for cell in row[:2]), *(cell or None for cell in row[2:])]
-            for row in rows]
+def read_segment_table(path: Path, fps: Fraction | None = None) -> dict[str | None, list[Segment]]:
+    """Read a table: recording -> its segments, None if the table has no column of recordings."""
+    if path.suffix not in ENDINGS:
+        raise UserError(f'{path}: expected a file that ends in {" or ".join(ENDINGS)}')
+    tables = read_table(path, TableOptions(fps, needs_labels=False, advice={'fraction': IN_FRAMES}))
+    return {name: _in_frames(segments) for name, segments in tables.items()} or {None: []}
 
 
-def _read_segment(where: str, row: object) -> Segment:
-    """Check the types of one segment.
+def choose_segments(tables: Mapping[str | None, list[Segment]], recording: str | None, path: Path) -> list[Segment]:
+    """Return the segments of a recording from a table.
 
     Raises:
-        UserError: it is none.
+        UserError: the table names recordings, but not this one.
     """
-    if isinstance(row, dict) and {'start', 'end'} <= set(row) <= set(Segment._fields):
-        row = [row['start'], row['end'], row.get('label')]
-    if not isinstance(row, list) or len(row) not in (2, 3):
-        raise UserError(f'{where} is {str(row)[:60]!r}, expected start, end and, if known, label')
-    for name, time in zip(Segment._fields, row[:2], strict=False):
-        if isinstance(time, bool) or not isinstance(time, int) or time < 0:
-            raise UserError(f'{where}: {name} is {str(time)[:60]!r}, expected a whole number of feature frames, at '
-                            'least 0; convert seconds or camera frames to them')
-    label = row[2] if len(row) == 3 else None
-    if not isinstance(label, str | None):
-        raise UserError(f'{where}: label is {str(label)[:60]!r}, expected text; put it in quotes')
-    if label is not None and not is_writable(label):
-        raise UserError(f'{where}: label {label[:60]!r} holds half a character and cannot be written as UTF-8; rename '
-                        'it')
-    return Segment(*row)
+    if None in tables:
+        return tables[None]
+    if recording not in tables:
+        raise UserError(f'{path}: has segments of {name_some(list(tables))}, expected those of '
+                        f'{"one recording; name it" if recording is None else f"{recording}; add them"}')
+    return tables[recording]
+
+
+def _in_frames(segments: SegmentList) -> list[Segment]:
+    """Return the segments in whole frames; of those in seconds, the ones that contain no frame's center are dropped."""
+    found = []
+    for label, start, end in zip(segments.labels, segments.starts, segments.ends, strict=True):
+        # A frame belongs to the segment that contains its center, as in recordings.rates; whole frames stay.
+        first, after = (math.ceil(time - Fraction(1, 2)) for time in (start, end))
+        if first < after or start == end:
+            found.append(Segment(first, after, label))
+    return found
 
 
 def check_segments(segments: Sequence[Segment], num_frames: int, where: str) -> None:
@@ -99,10 +90,11 @@ def check_segments(segments: Sequence[Segment], num_frames: int, where: str) -> 
         where: the recording, for the message.
 
     Raises:
-        UserError: there is none, or one is empty, runs backwards, overlaps the one before or ends after the recording.
+        UserError: there are no segments, or one is empty, runs backwards, overlaps the one before or ends after the
+            recording.
     """
     if not segments:
-        raise UserError(f'{where}: no segment, expected at least one; leave --segments out to take the whole recording '
+        raise UserError(f'{where}: no segment, expected at least one; leave segments out to take the whole recording '
                         'as one action')
     last_end = 0
     for position, (start, end, _) in enumerate(segments):

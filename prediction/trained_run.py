@@ -100,15 +100,15 @@ class TrainedRun:
             UserError: the run does not know the task, or none is given where the head cannot do without.
         """
         if task is not None and task not in self.tasks:
-            raise UserError(f'--task {task!r}: the run does not know it, expected one of {", ".join(self.tasks)}')
+            raise UserError(f'{task!r}: not a task of the run, expected one of {", ".join(self.tasks)}')
         if task is None and len(self.tasks) == 1:
             return self.tasks[0]
         if task is None and isinstance(self.head, StepProgressHead):
             if self.head.condition_on_step:
-                raise UserError(f'--task: none given, but the head is told the step (condition_on_step), which belongs '
-                                f'to a task; give one of {", ".join(self.tasks)}')
-            self.warn_once('task', 'no --task: the head takes the steps of every task for possible, and the recording '
-                                   f'for one of average pace; known are {", ".join(self.tasks)}')
+                raise UserError(f'no task given, but the head is told the step (condition_on_step), which belongs to a '
+                                f'task; give one of {", ".join(self.tasks)}')
+            self.warn_once('task', 'no task given: the head considers the steps of every task, and assumes an average '
+                                   f'pace; known are {", ".join(self.tasks)}')
         return task
 
     def check_label(self, task: str | None, label: str | None, where: str) -> None:
@@ -139,7 +139,7 @@ class TrainedRun:
             LOGGER.warning(message)
 
 
-def load_run(folder: Path | str, checkpoint_type: str = 'combined', device: str = 'auto') -> TrainedRun:
+def load_run(folder: Path | str, checkpoint_type: str = 'combined', device: str | torch.device = 'auto') -> TrainedRun:
     """Load the best checkpoint of a run.
 
     Args:
@@ -154,12 +154,12 @@ def load_run(folder: Path | str, checkpoint_type: str = 'combined', device: str 
     try:
         path = find_checkpoint(run.path, checkpoint_type)
     except FileNotFoundError as error:
-        raise UserError(f'-f {folder}: {error}; train at least one epoch') from error
+        raise UserError(f'{folder}: {error}; train at least one epoch') from error
     chosen = choose_device(device)
     model, config, checkpoint = load_model(path, chosen)
     if not config.PROGRESS_LOSS.enabled:
-        raise UserError(f'-f {folder}: this run has no progress head, expected one that was trained with --progress; '
-                        'train such a run')
+        raise UserError(f'{folder}: this run has no progress head, expected one that was trained with '
+                        'PROGRESS_LOSS.enabled; train such a run')
     head = model.progress_head
     tasks = ({task for task, _ in head.durations.steps} if isinstance(head, StepProgressHead)
              else load_run_splits(run.splits))

@@ -4,14 +4,13 @@ A file holds, per task, handles and half-open segments in annotation frames (usu
 converts them to feature frames, ``recordings.assignment`` gives each recording its list.
 """
 
-import json
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from utils.errors import UserError
-from utils.files import is_writable, unique_keys
+from utils.files import is_writable, read_json
 from utils.logging import get_logger
 
 LOGGER = get_logger(__name__)
@@ -40,6 +39,17 @@ class TaskAnnotations:
     starts: list[list[int]]
     ends: list[list[int]]
 
+    def take(self, lists: Sequence[int], handles: Sequence[int] | None = None) -> 'TaskAnnotations':
+        """Return the annotation lists at these positions, in this order.
+
+        Args:
+            lists: positions of the annotation lists.
+            handles: positions of the handles; None: all of them.
+        """
+        chosen = self.handles if handles is None else [self.handles[position] for position in handles]
+        return TaskAnnotations(self.task, chosen, *([column[position] for position in lists]
+                                                    for column in (self.actions, self.starts, self.ends)))
+
 
 def _stop(mistake: UserError) -> None:
     raise mistake
@@ -59,7 +69,7 @@ def load_annotations(path: Path, report: Callable[[UserError], None] = _stop) ->
         UserError: the file cannot be read, or anything in it is not as described; one line that names file, task and
             recording.
     """
-    content = _read_json(path)
+    content = read_json(path, 'the annotation file of the dataset: set JSON_DPATH to its folder')
     if not isinstance(content, dict) or not content:
         raise UserError(f'{path}: {_found(content)} at the top, expected an object {{task: {FORMAT}}} with at least '
                         'one task')
@@ -79,20 +89,6 @@ def load_annotations(path: Path, report: Callable[[UserError], None] = _stop) ->
         if annotated:
             tasks[task] = annotated
     return tasks
-
-
-def _read_json(path: Path) -> object:
-    try:
-        return json.loads(path.read_text(encoding='utf-8-sig'), object_pairs_hook=unique_keys(str(path)))
-    except OSError as error:
-        raise UserError(f'{path}: cannot be read ({error.strerror}); expected the annotation file of the dataset: '
-                        'set JSON_DPATH to its folder') from error
-    except json.JSONDecodeError as error:
-        raise UserError(f'{path}: not valid JSON at line {error.lineno}, column {error.colno} ({error.msg}); it may '
-                        'be cut off: write it anew') from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f'{path}: not valid JSON ({" ".join(str(error).split())}); write it anew as UTF-8 text'
-                        ) from error
 
 
 def _found(value: object) -> str:

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from recordings.annotations import TaskAnnotations, short
-from recordings.rates import scale_number, task_rates, times_at_feature_rate
+from recordings.rates import scale_number, segments_at_rate, task_rates
 from recordings.view_matching import match_lists_to_handles, opening_key
 from utils.errors import UserError
 from utils.logging import get_logger
+from utils.tensorops import Action
 
 LOGGER = get_logger(__name__)
 
@@ -14,7 +15,7 @@ LOGGER = get_logger(__name__)
 def annotate_recordings(
     annotations: Mapping[str, TaskAnnotations], num_frames: Mapping[str, int], *, time_scale: str | float = 'auto',
     min_segment_len: int = 3, background_labels: Sequence[str],
-) -> dict[str, list[dict]]:
+) -> dict[str, dict[str, list[Action]]]:
     """Give each recording its annotation at the feature rate.
 
     A task with more annotation lists than handles has them matched by order and length; where that fails the task is
@@ -29,30 +30,31 @@ def annotate_recordings(
         background_labels: labels of segments that are no action.
 
     Returns:
-        task -> ``times`` dicts in the order of the task's handles; tasks left out are absent.
+        task -> handle -> segments in feature frames, background included, in the order of the task's handles; tasks
+        left out are absent.
 
     Raises:
         UserError: ``time_scale`` is none of these, a task has no rate, or no task remains.
     """
     if time_scale not in ('auto', 'median'):
         scale_number(time_scale)
-    annotated_times = {}
+    annotated_segments = {}
     for task, annotated in annotations.items():
         lengths = [int(num_frames[handle]) for handle in annotated.handles]
         paired = one_list_per_handle(annotated, lengths, time_scale)
         if paired is None:
             continue
         rates = task_rates(paired, lengths, time_scale)
-        recordings = zip(paired.actions, paired.starts, paired.ends, lengths, rates, paired.handles, strict=True)
-        times = [times_at_feature_rate(actions, starts, ends, num_frames=frames, rate=rate, name=handle)[0]
-                 for actions, starts, ends, frames, rate, handle in recordings]
-        _log_task(paired, times, min_segment_len, background_labels)
-        annotated_times[task] = times
-    if not annotated_times:
+        columns = zip(paired.actions, paired.starts, paired.ends, lengths, rates, strict=True)
+        segments = [segments_at_rate(labels, starts, ends, num_frames=frames, rate=rate)
+                    for labels, starts, ends, frames, rate in columns]
+        _log_task(paired, segments, min_segment_len, background_labels)
+        annotated_segments[task] = dict(zip(paired.handles, segments, strict=True))
+    if not annotated_segments:
         raise UserError(f'no task remains of {short(", ".join(annotations))}: every one has more annotation lists '
                         'than handles, and they cannot be matched; write one list per handle, in the order of the '
                         'handles')
-    return annotated_times
+    return annotated_segments
 
 
 def one_list_per_handle(annotated: TaskAnnotations, lengths: Sequence[int],
@@ -72,19 +74,16 @@ def one_list_per_handle(annotated: TaskAnnotations, lengths: Sequence[int],
         return None
     LOGGER.warning('task %s: %d annotation lists for %d handles; each recording takes the list that fits in order and '
                    'in length (all within 2 %% or 1.5 frames); %s', annotated.task, lists, handles, advice)
-    return TaskAnnotations(annotated.task, annotated.handles, *(
-        [values[index] for index in match] for values in (annotated.actions, annotated.starts, annotated.ends)))
+    return annotated.take(match)
 
 
-def _log_task(annotated: TaskAnnotations, times: Sequence[dict], min_segment_len: int,
+def _log_task(annotated: TaskAnnotations, segments: Sequence[Sequence[Action]], min_segment_len: int,
               background_labels: Sequence[str]) -> None:
-    """Tell what is left of a task's actions at the feature rate."""
+    """Log how many of a task's actions remain at the feature rate."""
     background = set(background_labels)
-    total = sum(label not in background for actions in annotated.actions for label in actions)
-    lengths = [end - start + 1 for recording in times
-               for label, start, end in zip(recording['step'], recording['start_frame'], recording['end_frame'],
-                                            strict=True) if label not in background]
+    total = sum(label not in background for labels in annotated.actions for label in labels)
+    lengths = [segment.length for recording in segments for segment in recording if segment.name not in background]
     short, dropped = sum(length < min_segment_len for length in lengths), total - len(lengths)
-    LOGGER.info('task %s: %d recordings, %d actions%s%s', annotated.task, len(times), len(lengths),
-                f', {short} of them shorter than {min_segment_len} frames' * (short > 0),
-                f'; {dropped} more hold no frame and are dropped' * (dropped > 0))
+    LOGGER.info('task %s: %d recordings, %d actions%s%s', annotated.task, len(segments), len(lengths),
+                f', {short} of them shorter than {min_segment_len} frames' if short else '',
+                f'; {dropped} more hold no frame and are dropped' if dropped else '')

@@ -9,7 +9,7 @@ from recordings.json_dataset import RecordingsByTask, load_recordings
 from recordings.splits import PARTS, Splits, load_splits, make_splits
 from utils.errors import UserError
 from utils.logging import get_logger
-from utils.tensorops import Action, list_actions
+from utils.tensorops import Action
 
 LOGGER = get_logger(__name__)
 
@@ -55,7 +55,7 @@ def choose_splits(config: Mapping, recordings: RecordingsByTask, path: Path | No
     if path:
         return load_splits(path, handles)
     written = _paths_of(config).splits
-    LOGGER.info('no --splits: a split is drawn by TRAIN_SPLIT and SEED%s',
+    LOGGER.info('no split file given: a split is drawn by TRAIN_SPLIT and SEED%s',
                 f'; one that was written with the dataset is {written}' if written.exists() else '')
     return make_splits(handles, config.TRAIN_SPLIT, config.SEED)
 
@@ -90,10 +90,9 @@ def count_recordings(parts: Mapping[str, RecordingsByTask]) -> Sequence[int]:
     return [sum(len(members) for members in parts[part].values()) for part in PARTS]
 
 
-def list_all_actions(recordings: RecordingsByTask, background: Sequence[str]) -> dict[str, list[list[Action]]]:
+def list_all_actions(recordings: RecordingsByTask) -> dict[str, list[Sequence[Action]]]:
     """Return task -> actions of each of its recordings."""
-    return {task: [list_actions(recording.times, recording.num_frames, background) for recording in members]
-            for task, members in recordings.items()}
+    return {task: [recording.actions for recording in members] for task, members in recordings.items()}
 
 
 def explain_unused(config: Mapping, recordings: RecordingsByTask,
@@ -111,9 +110,8 @@ def explain_unused(config: Mapping, recordings: RecordingsByTask,
     progress = config.PROGRESS_LOSS
     shortest = progress.min_segment_len if progress.sampling == 'segment' else 1
     in_split = {recording.handle for part in parts.values() for members in part.values() for recording in members}
-    silent = {recording.handle for members in parts['train'].values() for recording in members if not any(
-        action.length >= shortest
-        for action in list_actions(recording.times, recording.num_frames, config.BACKGROUND_LABELS))}
+    silent = {recording.handle for members in parts['train'].values() for recording in members
+              if not any(action.length >= shortest for action in recording.actions)}
     alone = {recording.handle for members in parts['train'].values() for recording in members
              if min(len(members), config.BATCH_SIZE) == 1}
     idle = alone & silent if progress.enabled else alone
@@ -123,7 +121,7 @@ def explain_unused(config: Mapping, recordings: RecordingsByTask,
         'never used, in no part of the split': [
             recording.handle for members in recordings.values() for recording in members
             if recording.handle not in in_split],
-        'never used, nothing to be aligned with' + ' and no action' * progress.enabled: sorted(idle),
+        f'never used, nothing to be aligned with{" and no action" if progress.enabled else ""}': sorted(idle),
         f'without an action of {shortest} frames or more, aligned but without part in the progress loss':
             sorted(silent - idle) if progress.enabled else [],
     }

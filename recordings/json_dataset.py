@@ -4,7 +4,7 @@ import random
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ from recordings.feature_files import (
 )
 from recordings.kept_frames import SelectedFrames, follow_frames, kept_frames, select_frames
 from utils.errors import UserError
+from utils.tensorops import Action
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Recording:
         path: its ``.npy`` file.
         num_frames: T, of the frames that are used.
         width: D of features, C of frames.
-        times: 'step', 'start_frame', 'end_frame' (both ends inclusive, at the feature rate), 'name' and 'task'.
+        segments: all annotated segments in order of time, background included, in used frames.
+        actions: the segments that are not background.
     """
 
     task: str
@@ -45,7 +47,14 @@ class Recording:
     path: Path
     num_frames: int
     width: int
-    times: dict
+    segments: tuple[Action, ...]
+    actions: tuple[Action, ...]
+
+    @property
+    def times(self) -> dict:
+        """The segments in the form that the loss takes: 'step', 'start_frame', 'end_frame', 'name' and 'task'."""
+        return {'step': [name for name, _, _ in self.segments], 'start_frame': [start for _, start, _ in self.segments],
+                'end_frame': [end for _, _, end in self.segments], 'name': self.handle, 'task': self.task}
 
 
 class RecordingsByTask(dict[str, list[Recording]]):
@@ -106,23 +115,24 @@ def load_recordings(
     rank = FRAME_RANK if frames else FEATURE_RANK
     shapes = check_headers(paths.values(), rank)
     lengths = {handle: shapes[path][0] for handle, path in paths.items()}
-    all_times = annotate_recordings(tasks, lengths, time_scale=time_scale, min_segment_len=min_segment_len,
+    annotated = annotate_recordings(tasks, lengths, time_scale=time_scale, min_segment_len=min_segment_len,
                                     background_labels=background_labels)
-    recordings = {task: [_index(task, times, paths[times['name']], shapes[paths[times['name']]], skip_rate, max_frames)
-                         for times in task_times] for task, task_times in all_times.items()}
+
+    def index(task: str, handle: str, segments: Sequence[Action]) -> Recording:
+        shape = shapes[paths[handle]]
+        used = kept_frames(shape[0], skip_rate, max_frames)
+        followed = tuple(follow_frames(segments, used))
+        actions = tuple(segment for segment in followed if segment.name not in background_labels)
+        return Recording(task, handle, paths[handle], len(used), shape[1], followed, actions)
+
+    recordings = {task: [index(task, handle, segments) for handle, segments in members.items()]
+                  for task, members in annotated.items()}
     used = [recording.path for members in recordings.values() for recording in members]
     if small_enough_to_check(used, values_limit_gb):
         for path in used:
             check_finite(open_recording(path, rank), path)
     return RecordingsByTask(recordings, [handle for task, annotated in tasks.items() if task not in recordings
                                          for handle in annotated.handles])
-
-
-def _index(task: str, times: dict, path: Path, shape: tuple[int, ...], skip_rate: int,
-           max_frames: int | None) -> Recording:
-    """Return a recording with the times of the frames that are used."""
-    used = kept_frames(shape[0], skip_rate, max_frames)
-    return Recording(task, times['name'], path, len(used), shape[1], {**follow_frames(times, used), 'task': task})
 
 
 class RecordingDataset(Dataset):
@@ -242,7 +252,7 @@ def make_validation_loaders(val: Mapping[str, Sequence[Recording]], train: Mappi
     """Return one loader per task with validation recordings, in a fixed order.
 
     A batch short of recordings is filled with the task's first ones, and a lone validation recording is paired with
-    the task's first training recording. What fills a batch brings no times, so that it takes part in the alignment
+    the task's first training recording. What fills a batch has no segments, so that it takes part in the alignment
     and is not counted in the progress loss.
 
     Args:
@@ -256,18 +266,13 @@ def make_validation_loaders(val: Mapping[str, Sequence[Recording]], train: Mappi
     for task, members in val.items():
         if not members:
             continue
-        fillers = [_without_times(recording) for recording in [*members, *train[task]][:size]]
+        fillers = [replace(recording, segments=(), actions=()) for recording in [*members, *train[task]][:size]]
         batches = [list(range(start, min(start + size, len(members)))) for start in range(0, len(members), size)]
         present = {members[index].handle for index in batches[-1]}
         spare = [len(members) + position for position, filler in enumerate(fillers) if filler.handle not in present]
         batches[-1] += spare[:size - len(batches[-1])]
         loaders[task] = make_loader(RecordingDataset([*members, *fillers], **reading), batches)
     return loaders
-
-
-def _without_times(recording: Recording) -> Recording:
-    times = {**recording.times, 'step': [], 'start_frame': [], 'end_frame': []}
-    return Recording(recording.task, recording.handle, recording.path, recording.num_frames, recording.width, times)
 
 
 def merge_loaders(loaders: Mapping[str, DataLoader], batch_size: int, *, seed: int, workers: int = 0, rank: int = 0,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from recordings.feature_files import FRAME_RANK
+from utils.tensorops import Action
 
 
 def kept_frames(num_frames: int, skip_rate: int = 1, max_frames: int | None = None) -> Sequence[int]:
@@ -23,26 +24,16 @@ def kept_frames(num_frames: int, skip_rate: int = 1, max_frames: int | None = No
     return [every[index * len(every) // max_frames] for index in range(max_frames)]
 
 
-def follow_frames(times: dict, frames: Sequence[int]) -> dict:
-    """Bring times to the frames that are used; segments that hold none of them are dropped.
+def follow_frames(segments: Sequence[Action], frames: Sequence[int]) -> list[Action]:
+    """Return segments in frames of the file as segments in used frames; those without a used frame are dropped.
 
     Args:
-        times: 'step', 'start_frame', 'end_frame' (both ends inclusive, in frames of the file) and 'name'.
+        segments: in frames of the file.
         frames: see :func:`kept_frames`.
-
-    Returns:
-        The same keys, in used frames.
     """
-    segments = [(step, bisect_left(frames, start), bisect_right(frames, end) - 1) for step, start, end
-                in zip(times['step'], times['start_frame'], times['end_frame'], strict=True)]
-    kept = [segment for segment in segments if segment[1] <= segment[2]]
-    return {'step': [step for step, _, _ in kept], 'start_frame': [start for _, start, _ in kept],
-            'end_frame': [end for _, _, end in kept], 'name': times['name']}
-
-
-def skip_frames(times: dict, skip_rate: int) -> dict:
-    """Bring times to features of which every n-th frame is kept; segments that hold none are dropped."""
-    return follow_frames(times, range(0, max(times['end_frame'], default=0) + 1, skip_rate))
+    followed = (Action(name, bisect_left(frames, start), bisect_right(frames, end) - 1)
+                for name, start, end in segments)
+    return [segment for segment in followed if segment.start <= segment.end]
 
 
 class SelectedFrames:

@@ -8,6 +8,7 @@ from fractions import Fraction
 from recordings.annotations import TaskAnnotations, short
 from utils.errors import UserError, name_some
 from utils.logging import get_logger
+from utils.tensorops import Action
 
 LOGGER = get_logger(__name__)
 AS_IT_IS = Fraction(2, 100)  # a rate this close to 1 is 1
@@ -15,26 +16,22 @@ MAX_OFF_MEDIAN = Fraction(25, 100)
 MAX_DENOMINATOR = 10**6  # a rate given as float stands for a fraction of frame counts below this
 
 
-def times_at_feature_rate(
-    actions: Sequence[str], starts: Sequence[int], ends: Sequence[int], *, num_frames: int, rate: Fraction | float,
-    name: str,
-) -> tuple[dict, int]:
-    """Bring half-open segments to feature frames; a frame belongs to the segment that holds its centre.
+def segments_at_rate(labels: Sequence[str], starts: Sequence[int | Fraction], ends: Sequence[int | Fraction], *,
+                     num_frames: int, rate: Fraction | float) -> list[Action]:
+    """Convert half-open segments to feature frames; a frame belongs to the segment that contains its center.
 
     With ``r`` the rate, a segment ``[s, e)`` becomes ``ceil(s r - 1/2)`` to ``ceil(e r - 1/2) - 1``, both inclusive.
-    Computed with fractions: centres fall on boundaries often, and floats would put them on either side.
+    Computed with fractions: centers often fall on boundaries, and floats would put them on either side.
 
     Args:
-        actions: labels.
+        labels: of the segments, background included.
         starts: first annotation frame of each segment.
         ends: annotation frame after each segment's last one.
         num_frames: T, feature frames of the recording.
         rate: feature frames per annotation frame, > 0.
-        name: the recording's handle.
 
     Returns:
-        The ``times`` dict ('step', 'start_frame', 'end_frame' in [0, T - 1], 'name'), and how many segments were
-        dropped because they hold no frame's centre.
+        The segments in feature frames, within [0, T - 1]; those that contain no frame's center are dropped.
 
     Raises:
         ValueError: ``rate`` is not positive and finite.
@@ -43,15 +40,9 @@ def times_at_feature_rate(
         raise ValueError(f'rate is {rate}, expected a positive number of feature frames per annotation frame')
     exact = rate if isinstance(rate, Fraction) else Fraction(rate).limit_denominator(MAX_DENOMINATOR)
     half = Fraction(1, 2)
-    times = {'step': [], 'start_frame': [], 'end_frame': [], 'name': name}
-    for label, start, end in zip(actions, starts, ends, strict=True):
-        first = math.ceil(start * exact - half)
-        last = min(math.ceil(end * exact - half), int(num_frames)) - 1
-        if first <= last:
-            times['step'].append(label)
-            times['start_frame'].append(first)
-            times['end_frame'].append(last)
-    return times, len(actions) - len(times['step'])
+    segments = (Action(label, math.ceil(start * exact - half), min(math.ceil(end * exact - half), int(num_frames)) - 1)
+                for label, start, end in zip(labels, starts, ends, strict=True))
+    return [segment for segment in segments if segment.start <= segment.end]
 
 
 def recording_rate(num_frames: int, last_end: int, time_scale: str | float) -> Fraction:
@@ -83,6 +74,21 @@ def scale_number(time_scale: str | float) -> Fraction:
         raise UserError(f"TIME_SCALE is {short(time_scale)}, expected 'auto', 'median' or a number above 0 of "
                         'annotation frames per feature frame (30 for 30 a second beside features at 1 a second)')
     return Fraction(str(time_scale))
+
+
+def parse_rate(text: str) -> Fraction:
+    """Read a number above 0, exactly as it is written; also '30000/1001'.
+
+    Raises:
+        UserError: it is not one.
+    """
+    try:
+        number = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        number = Fraction(0)
+    if number <= 0:
+        raise UserError(f'{text}: expected a number above 0')
+    return number
 
 
 def task_rates(annotated: TaskAnnotations, num_frames: Sequence[int], time_scale: str | float) -> list[Fraction]:

@@ -1,16 +1,15 @@
-"""Tables of segments: CSV files of start, end and label, one file per recording or one for all."""
+"""Tables of segments: CSV or JSON files of start, end and label, one file per recording or one for all."""
 
-import csv
-import io
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
 from recordings.annotations import MAX_TIME
-from recordings.segment_list import SegmentList, list_files, read_text
+from recordings.segment_list import SegmentList, list_files
+from recordings.table_rows import ENDINGS, Table, TableRow, read_rows
 from utils.errors import UserError
+from utils.files import is_writable
 
 # What columns are called, first the name used here.
 COLUMNS = {
@@ -19,8 +18,8 @@ COLUMNS = {
     'label': ('label', 'action', 'step', 'class', 'name', 'annotation'),
     'recording': ('recording', 'video', 'video_id', 'video_name', 'handle', 'file', 'filename'),
 }
-NEEDED = ('start', 'end', 'label')
-DELIMITERS = ',;\t'
+UNNAMED = ('start', 'end', 'label')  # order of the columns of a table that does not name them
+IN_SECONDS = ('start_sec', 'end_sec')
 FILE_ENDINGS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.npy', '.csv', '.txt')
 
 
@@ -29,22 +28,27 @@ class TableOptions:
     """How a table is read.
 
     Attributes:
-        seconds: times are seconds (or minutes:seconds), else frames.
+        fps: frames per second; times are seconds (or minutes:seconds) then. None: times are frames.
         inclusive_ends: an end is the last frame of its segment, else the frame after it.
         trim_overlaps: a segment ends where the next one starts, else overlaps are refused.
-        columns: 'start', 'end', 'label', 'recording' -> the column's name in the file, where it is another.
+        needs_labels: a segment without a label is refused.
+        columns: 'start', 'end', 'label', 'recording' -> the column's name in the file, if it is none of ``COLUMNS``.
+        advice: what the user of the caller can do about an 'overlap', an unknown 'column' or a 'fraction' of a frame,
+            added to the message.
     """
 
-    seconds: bool
+    fps: Fraction | None = None
     inclusive_ends: bool = False
     trim_overlaps: bool = False
-    columns: Mapping[str, str] | None = None
+    needs_labels: bool = True
+    columns: Mapping[str, str] = field(default_factory=dict)
+    advice: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class _Row:
-    line: int
-    label: str
+class _Segment:
+    place: str
+    label: str | None
     start: Fraction
     end: Fraction
 
@@ -53,91 +57,96 @@ def read_tables(source: Path, options: TableOptions) -> dict[str, SegmentList]:
     """Read a table that names the recordings, or a folder of tables each named like its recording.
 
     Args:
-        source: a CSV file or a folder of them.
+        source: a CSV or JSON file, or a folder; of a folder with both kinds the CSV files are read.
         options: how to read it.
 
     Returns:
-        Recording -> its segments, in the order of time.
+        Recording -> its segments, in order of time.
 
     Raises:
-        UserError: a file that cannot be read, a column that is missing, a time that is none, an end before its start,
-            or an overlap.
+        UserError: see :func:`read_table`; or a recording is in two files.
     """
-    paths = list_files(source, '.csv') if source.is_dir() else [source]
     recordings: dict[str, SegmentList] = {}
-    for path in paths:
-        for name, rows in _read_table(path, options).items():
+    for path in table_files(source):
+        for name, segments in read_table(path, options).items():
+            name = path.stem if name is None else name
             if name in recordings:
-                raise UserError(f'{path}: recording {name!r} also stands in {recordings[name].source}; expected all '
-                                'its segments in one file')
-            recordings[name] = _in_order(path, name, rows, options)
+                raise UserError(f'{path}: recording {name!r} is also in {recordings[name].source}; expected all its '
+                                'segments in one file')
+            recordings[name] = segments
     return recordings
 
 
-def _read_table(path: Path, options: TableOptions) -> dict[str, list[_Row]]:
-    """Return recording -> rows; a file without a column of recordings is named like its recording."""
-    text = read_text(path)
-    header = next((line for line in text.splitlines() if line.strip()), '')
-    delimiter = max(DELIMITERS, key=header.count)
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
-    try:
-        # A cell in quotes may go over several lines; a label is one.
-        rows = [(reader.line_num, [re.sub(r'\s*\n\s*', ' ', cell.strip()) for cell in row])
-                for row in reader if any(map(str.strip, row))]
-    except csv.Error as error:
-        raise UserError(f'{path}: line {reader.line_num}: no CSV ({error}); close each quote, and write one within a '
-                        'quoted label twice') from error
-    if not rows:
-        raise UserError(f'{path}: is empty, expected rows of start, end and label')
-    columns, rows = _find_columns(path, rows, options.columns or {})
-    recordings: dict[str, list[_Row]] = {}
-    for number, cells in rows:
-        where = f'{path}: line {number}'
-        if len(cells) <= max(columns.values()):
-            raise UserError(f'{where}: {len(cells)} cells, expected at least {max(columns.values()) + 1}; put a label '
-                            f'that holds {delimiter!r} in quotes')
-        name = _recording_name(where, cells[columns['recording']]) if 'recording' in columns else path.stem
-        recordings.setdefault(name, []).append(_read_row(where, number, cells, columns, options))
-    return recordings
+def table_files(source: Path) -> list[Path]:
+    """Return the tables of a folder, of the first of ``ENDINGS`` that it has; of a file itself."""
+    if not source.is_dir():
+        return [source]
+    return next((paths for ending in ENDINGS if (paths := list_files(source, ending))), [])
 
 
-def _find_columns(path: Path, rows: Sequence[tuple[int, list[str]]], given: Mapping[str, str],
-                  ) -> tuple[dict[str, int], Sequence[tuple[int, list[str]]]]:
-    """Return the position of each column, and the rows below the header."""
-    header = [cell.lower() for cell in rows[0][1]]
-    if not given and len(header) >= len(NEEDED) and _is_time(header[0]) and _is_time(header[1]):
-        return {name: position for position, name in enumerate(NEEDED)}, rows  # a file without header
-    positions = {}
+def read_table(path: Path, options: TableOptions) -> dict[str | None, SegmentList]:
+    """Read one table.
+
+    Args:
+        path: a CSV or JSON file.
+        options: how to read it.
+
+    Returns:
+        Recording -> its segments, in order of time; the recording is None if the table has no column of recordings.
+
+    Raises:
+        UserError: the file cannot be read, a column is missing, a time is invalid, an end is before its start, or two
+            segments overlap.
+    """
+    # Without names, two columns are enough for segments that need no label.
+    least = len(UNNAMED) if options.needs_labels else len(UNNAMED) - 1
+    table = read_rows(path, UNNAMED, lambda cells: not options.columns and len(cells) >= least
+                      and all(parse_time(cell) is not None for cell in cells[:2]))
+    columns = _find_columns(path, table, options)
+    recordings: dict[str | None, list[_Segment]] = {}
+    for row in table.rows:
+        name = _recording_name(f'{path}: {row.place}', row, columns['recording']) if 'recording' in columns else None
+        recordings.setdefault(name, []).append(_read_segment(path, row, columns, options))
+    return {name: _in_order(path, name, segments, options) for name, segments in recordings.items()}
+
+
+def _find_columns(path: Path, table: Table, options: TableOptions) -> dict[str, str]:
+    """Return the name of each column that the table has."""
+    columns: dict[str, str] = {}
     for column, names in COLUMNS.items():
-        wanted = (given[column].lower(),) if column in given else names
-        there = [header.index(name) for name in wanted if name in header]
-        # 'name' may be the label's column or stand beside it: the first spelling found counts
-        if there and there[0] not in positions.values():
-            positions[column] = there[0]
-        elif column in given or column in NEEDED:
-            raise UserError(f'{path}: found the columns {", ".join(rows[0][1])}; expected one for the {column} '
-                            f'({", ".join(wanted)}); name it with --columns {column}=NAME')
-    return positions, rows[1:]
+        wanted = (options.columns[column].lower(),) if column in options.columns else names
+        # 'name' may be the label's column or come in addition to it: the first spelling found counts.
+        found = next((name for name in wanted if name in table.names and name not in columns.values()), None)
+        # A label may be missing, but a column that could be a misspelled label is not ignored.
+        optional = column == 'recording' or (column == 'label' and not options.needs_labels and set(
+            table.names) <= {*columns.values(), *COLUMNS['recording']})
+        if found:
+            columns[column] = found
+        elif column in options.columns or (not optional and table.names):
+            raise UserError(f'{path}: found the columns {", ".join(table.names)}; expected one for the {column} '
+                            f'({", ".join(wanted)}); rename it' + options.advice.get('column', '').format(column))
+    if options.fps is None and not options.columns and (seconds := [name for name in columns.values()
+                                                                    if name in IN_SECONDS]):
+        raise UserError(f'{path}: {seconds[0]} is in seconds, expected frames{options.advice.get("fraction", "")}')
+    return columns
 
 
-def _is_time(text: str) -> bool:
-    try:
-        _parse_time(text)
-    except (ValueError, ZeroDivisionError):
-        return False
-    return True
-
-
-def _parse_time(text: str) -> Fraction:
-    """Read a number, with a decimal comma too, or hours:minutes:seconds."""
+def parse_time(cell: object) -> Fraction | None:
+    """Return a number, also with a decimal comma, or hours:minutes:seconds; None for anything else."""
+    if isinstance(cell, bool) or not isinstance(cell, str | int | float):
+        return None
     total = Fraction(0)
-    for part in text.replace(',', '.').split(':'):
-        total = total * 60 + Fraction(part)
+    try:
+        for part in str(cell).replace(',', '.').split(':'):
+            total = total * 60 + Fraction(part)
+    except (ValueError, ZeroDivisionError):
+        return None
     return total
 
 
-def _recording_name(where: str, text: str) -> str:
+def _recording_name(where: str, row: TableRow, column: str) -> str:
     """Return the name of a recording without the ending of its file."""
+    text = str(row.cells.get(column) or '')
     ending = PurePosixPath(text).suffix
     name = text.removesuffix(ending) if ending.lower() in FILE_ENDINGS else text
     if not name or '/' in name or '\\' in name:
@@ -145,44 +154,58 @@ def _recording_name(where: str, text: str) -> str:
     return name
 
 
-def _read_row(where: str, line: int, cells: Sequence[str], columns: Mapping[str, int], options: TableOptions) -> _Row:
-    """Check one segment."""
-    times = []
-    for column in ('start', 'end'):
-        text = cells[columns[column]]
-        if not _is_time(text) or (not options.seconds and _parse_time(text).denominator != 1):
-            raise UserError(f'{where}: {column} is {text[:60]!r}, expected a number of '
-                            f'{"seconds" if options.seconds else "frames (--unit seconds takes fractions)"}')
-        times.append(_parse_time(text))
-        if times[-1] > MAX_TIME:
-            raise UserError(f'{where}: {column} is {text[:60]!r}, expected at most 2^53')
-    start, end = times[0], times[1] + int(options.inclusive_ends)
+def _read_segment(path: Path, row: TableRow, columns: Mapping[str, str], options: TableOptions) -> _Segment:
+    """Check one segment and convert it to frames."""
+    where = f'{path}: {row.place}'
+    start, end = (_read_time(where, column, row.cells.get(columns[column], ''), options)
+                  for column in ('start', 'end'))
+    end += int(options.inclusive_ends)
     if start < 0 or end < start:
-        raise UserError(f'{where}: from {cells[columns["start"]]} to {cells[columns["end"]]}, expected a start of at '
-                        'least 0 and an end that is not before it')
-    if not cells[columns['label']]:
-        raise UserError(f'{where}: the label is empty, expected one; write that of the background or remove the line')
-    return _Row(line, cells[columns['label']], start, end)
+        raise UserError(f'{where}: from {row.cells[columns["start"]]} to {row.cells[columns["end"]]}, expected a start '
+                        'of at least 0 and an end that is not before it')
+    label = row.cells.get(columns.get('label', ''))
+    if not isinstance(label, str | None):
+        raise UserError(f'{where}: label is {str(label)[:60]!r}, expected text; put it in quotes')
+    if label and not is_writable(label):
+        raise UserError(f'{where}: label {label[:60]!r} contains an unpaired surrogate and cannot be written as UTF-8; '
+                        'rename it')
+    if not label and options.needs_labels:
+        raise UserError(f'{where}: the label is empty, expected one; write that of the background or remove the row')
+    scale = options.fps or 1
+    return _Segment(row.place, label or None, start * scale, end * scale)
 
 
-def _in_order(path: Path, name: str, rows: Sequence[_Row], options: TableOptions) -> SegmentList:
+def _read_time(where: str, column: str, cell: object, options: TableOptions) -> Fraction:
+    """Return a time in the unit of the table."""
+    time = parse_time(cell)
+    if options.fps is not None and time is None:
+        raise UserError(f'{where}: {column} is {str(cell)[:60]!r}, expected a number of seconds')
+    if options.fps is None and (time is None or time.denominator != 1 or ':' in str(cell)):
+        raise UserError(f'{where}: {column} is {str(cell)[:60]!r}, expected a whole number of frames'
+                        + options.advice.get('fraction', ''))
+    if time > MAX_TIME:
+        raise UserError(f'{where}: {column} is {str(cell)[:60]!r}, expected at most 2^53')
+    return time
+
+
+def _in_order(path: Path, name: str | None, segments: Sequence[_Segment], options: TableOptions) -> SegmentList:
     """Sort the segments of a recording by time and refuse or cut overlaps."""
-    ordered = sorted(rows, key=lambda row: (row.start, row.end))
-    if options.trim_overlaps:  # a moment without duration is no reason to cut what goes on
-        ordered = [row for row in ordered if row.end > row.start]
-    ends = [row.end for row in ordered]
-    for position, (row, following) in enumerate(zip(ordered, ordered[1:], strict=False)):
-        if row.end > following.start and not options.trim_overlaps:
-            raise UserError(f'{path}: recording {name!r}: line {row.line} ({row.label}) ends after the start of line '
-                            f'{following.line} ({following.label}); expected one action at a time: correct them, or '
-                            'give --trim_overlaps to end each segment where the next one starts')
-        ends[position] = min(row.end, following.start)
-    return SegmentList(f'{path}: recording {name!r}', [row.label for row in ordered], [row.start for row in ordered],
-                       ends)
+    source = str(path) if name is None else f'{path}: recording {name!r}'
+    ordered = sorted(segments, key=lambda segment: (segment.start, segment.end))
+    if options.trim_overlaps:  # a moment without duration must not cut the segment that goes on
+        ordered = [segment for segment in ordered if segment.end > segment.start]
+    ends = [segment.end for segment in ordered]
+    for position, (segment, following) in enumerate(zip(ordered, ordered[1:], strict=False)):
+        if segment.end > following.start and not options.trim_overlaps:
+            raise UserError(f'{source}: {segment.place} ({segment.label or "no label"}) ends after the start of '
+                            f'{following.place} ({following.label or "no label"}); expected one action at a time: '
+                            f'correct them{options.advice.get("overlap", "")}')
+        ends[position] = min(segment.end, following.start)
+    return SegmentList(source, [segment.label for segment in ordered], [segment.start for segment in ordered], ends)
 
 
 def ends_look_inclusive(recordings: Mapping[str, SegmentList]) -> bool:
-    """Say whether most segments, in frames, end one frame before the next one starts and none touches it."""
+    """Return True if most segments, in frames, end one frame before the next one starts and none touches it."""
     gaps = [start - end for segments in recordings.values()
             for end, start in zip(segments.ends, segments.starts[1:], strict=False)]
     return len(gaps) > 1 and 0 not in gaps and 2 * gaps.count(1) > len(gaps)

@@ -1,14 +1,12 @@
 """Train, validation and test recordings of each task."""
 
-import json
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from utils.errors import UserError
-from utils.files import unique_keys
+from utils.files import read_json
 from utils.logging import get_logger
-from utils.run_folder import read_json
 
 LOGGER = get_logger(__name__)
 PARTS = ('train', 'val', 'test')
@@ -56,14 +54,14 @@ def load_splits(path: Path, handles: Mapping[str, Sequence[str]]) -> Splits:
     splits = {}
     for task, parts in read_splits(path).items():
         if task not in handles:
-            LOGGER.warning('--splits %s: task %s is not among the loaded ones; its split is not used', path, task)
+            LOGGER.warning('%s: task %s is not among the loaded ones; its split is not used', path, task)
             continue
         splits[task] = _check_task(path, task, parts, handles[task])
     for task in handles:
         if task not in splits:
-            LOGGER.warning('--splits %s: does not name task %s, which is left out', path, task)
+            LOGGER.warning('%s: does not name task %s, which is left out', path, task)
     if not splits:
-        raise UserError(f'--splits {path}: names none of the tasks {", ".join(handles)}; expected at least one')
+        raise UserError(f'{path}: names none of the tasks {", ".join(handles)}; expected at least one')
     return splits
 
 
@@ -73,31 +71,25 @@ def load_run_splits(path: Path) -> Splits:
     Raises:
         UserError: the file cannot be read or has another shape.
     """
-    splits = _under_splits(read_json(path), str(path))
+    splits = _under_splits(read_json(path, 'the split that training stores in its run folder', 'train again'), path)
     for task, parts in splits.items():
         _check_parts(f'{path}: task {task!r:.60}', parts)
     return splits
 
 
 def read_splits(path: Path) -> Mapping:
-    """Return what stands under "splits" of a split file, unchecked.
+    """Return the object under "splits" of a split file, unchecked.
 
     Raises:
-        UserError: the file cannot be read, or there is nothing of the name.
+        UserError: the file cannot be read, or has no such object.
     """
-    try:
-        content = json.loads(path.read_text(encoding='utf-8-sig'), object_pairs_hook=unique_keys(f'--splits {path}'))
-    except OSError as error:
-        raise UserError(f'--splits {path}: cannot be read ({error.strerror}); expected a JSON file') from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f'--splits {path}: not valid JSON ({error}); write it anew') from error
-    return _under_splits(content, f'--splits {path}')
+    return _under_splits(read_json(path, 'a JSON file of splits'), path)
 
 
-def _under_splits(content: object, source: str) -> Mapping:
+def _under_splits(content: object, path: Path) -> Mapping:
     splits = content.get('splits') if isinstance(content, dict) else None
     if not isinstance(splits, dict):
-        raise UserError(f'{source}: no object under "splits"; expected '
+        raise UserError(f'{path}: no object under "splits"; expected '
                         '{"splits": {task: {"train": [...], "val": [...], "test": [...]}}}')
     return splits
 
@@ -114,7 +106,7 @@ def _check_parts(where: str, parts: object) -> None:
 
 def _check_task(path: Path, task: str, parts: object, handles: Sequence[str]) -> dict[str, list[str]]:
     """Check the split of one task against its recordings."""
-    where = f'--splits {path}: task {task}'
+    where = f'{path}: task {task}'
     _check_parts(where, parts)
     seen: set[str] = set()
     for part in PARTS:

@@ -148,7 +148,7 @@ def test_what_the_head_knows_of_steps_comes_from_the_training_recordings_alone(d
         monkeypatch.setenv(variable, value)
     model, config, _ = load_model(recommended_run / 'ckpt/last.pt')
     splits = json.loads((recommended_run / 'splits.json').read_text())['splits']
-    actions = list_all_actions(split_recordings(load_dataset(config), splits)['train'], config.BACKGROUND_LABELS)
+    actions = list_all_actions(split_recordings(load_dataset(config), splits)['train'])
     steps = {(task, action.name) for task, members in actions.items() for member in members for action in member}
     assert set(model.progress_head.durations.steps) == steps and len(splits) > 1
     expected = StepDurations(config.PROGRESS_LOSS.steps)
@@ -304,7 +304,7 @@ def test_evaluation_refuses_what_it_cannot_evaluate(broken, capsys, tmp_path):
     (tmp_path / 'empty/ckpt').mkdir(parents=True)
     assert 'No checkpoints found' in refused(capsys, eval_command, '-f', tmp_path / 'empty')
     assert 'holds no ckpt/' in refused(capsys, eval_command, '-f', tmp_path / 'data')
-    assert 'no such folder' in refused(capsys, eval_command, '-f', tmp_path / 'nowhere')
+    assert 'nowhere: no such run folder' in refused(capsys, eval_command, '-f', tmp_path / 'nowhere')
     assert 'invalid choice' in refused(capsys, eval_command, '-f', tmp_path, '--checkpoint_type', 'nonsense')
 
 

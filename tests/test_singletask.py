@@ -167,7 +167,7 @@ def refused(capsys, module, *arguments):
 
 
 def test_mistakes_are_named(trained, capsys):
-    assert 'this run exists; --overwrite' in refused(capsys, singletask_train, *COMMAND)
+    assert 'this run exists; set overwrite' in refused(capsys, singletask_train, *COMMAND)
     assert 'start the runs without --resume' in refused(capsys, singletask_train, '2', *COMMAND[1:], '--resume')
     assert 'a run for each task' in refused(capsys, eval_command, '-f', trained, '--report')
 
@@ -201,6 +201,6 @@ def test_a_task_that_was_not_trained_yet_is_named(trained, capsys):
     task = sorted(tasks_of(trained))[0]
     (trained / task).rename(trained / 'elsewhere')
     try:
-        assert f'{task}: no such folder' in refused(capsys, eval_command, '-f', trained)
+        assert f'{task}: no such run folder' in refused(capsys, eval_command, '-f', trained)
     finally:
         (trained / 'elsewhere').rename(trained / task)

@@ -4,6 +4,7 @@
 ``splits/<part>.split<n>.bundle`` the names of the recordings of a part.
 """
 
+import argparse
 import re
 from collections.abc import Mapping
 from fractions import Fraction
@@ -12,10 +13,17 @@ from pathlib import Path
 
 from recordings.segment_list import SegmentList, list_files, read_text
 from recordings.splits import PARTS
+from tools.import_format import ImportFormat
 from utils.errors import UserError, name_some
 
 LABEL_FOLDER, MAPPING_FILE = 'groundTruth', 'mapping.txt'
 BUNDLE = re.compile(rf'({"|".join(PARTS)})\.split(\d+)\.bundle')
+
+
+def read_source(arguments: argparse.Namespace) -> dict[str, SegmentList]:
+    """Read the label files of SOURCE, with its ``mapping.txt`` if there is one."""
+    mapping = arguments.source / MAPPING_FILE
+    return read_label_folder(arguments.source / LABEL_FOLDER, read_mapping(mapping) if mapping.exists() else None)
 
 
 def read_label_folder(folder: Path, mapping: Mapping[str, str] | None) -> dict[str, SegmentList]:
@@ -125,3 +133,7 @@ def read_bundles(folder: Path, number: int | None) -> tuple[int, dict[str, list[
                                 'one')
             seen[name] = path.name
     return chosen, parts
+
+
+FORMAT = ImportFormat('frame-wise labels', f'a folder with {LABEL_FOLDER}/ (a label per frame)',
+                      lambda source: (source / LABEL_FOLDER).is_dir(), read_source)

@@ -7,15 +7,10 @@ from pathlib import Path
 
 from configs.generic_config import CONFIG
 from recordings.feature_files import FEATURE_RANK, open_recording
-from recordings.segment_list import (
-    SegmentList,
-    annotated_frames,
-    common_length,
-    list_files,
-    segments_at_feature_rate,
-)
+from recordings.segment_list import SegmentList, list_files
 from recordings.splits import PARTS, Splits, make_splits
 from tools.imported_dataset import ImportedRecording
+from tools.source_segments import annotated_frames, common_length, segments_at_feature_rate
 from utils.errors import UserError, name_some
 from utils.logging import get_logger
 
@@ -128,7 +123,7 @@ def pair_recordings(
         features: recording -> its file; others are left out.
         tasks: recording -> its task.
         layout: see :func:`time_is_last`.
-        rate: feature frames per unit of the annotation's time.
+        rate: feature frames per annotation frame.
         max_mismatch: feature frames by which annotation and features may differ in length.
         sample_rate: every n-th frame is kept.
 

@@ -1,7 +1,8 @@
 """Bring a dataset in a common form into the project's: python -m tools.import_segments NAME SOURCE.
 
 SOURCE is a folder as MS-TCN uses it (``groundTruth/``, ``mapping.txt``, ``splits/``, ``features/``), a folder of CSV
-files, or one CSV file. The dataset is written below ``$DATASET_PATH`` and ``$JSON_DPATH``.
+or JSON tables, or one table; ``FORMATS`` lists the forms. The dataset is written below ``$DATASET_PATH`` and
+``$JSON_DPATH``.
 """
 
 import argparse
@@ -10,16 +11,17 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
 
 from configs.generic_config import CONFIG
 from configs.paths import check_new_name
 from recordings.annotations import check_name
-from recordings.segment_list import SegmentList, list_files, mark_background
-from recordings.segment_tables import COLUMNS, TableOptions, ends_look_inclusive, read_tables
+from recordings.rates import parse_rate
+from recordings.segment_list import SegmentList
 from recordings.splits import Splits, make_splits
-from tools.frame_labels import LABEL_FOLDER, MAPPING_FILE, read_bundles, read_label_folder, read_mapping
+from tools import frame_labels, table_import
+from tools.frame_labels import read_bundles
+from tools.import_format import ImportFormat
 from tools.import_pairing import (
     LAYOUTS,
     bundled_splits,
@@ -29,7 +31,8 @@ from tools.import_pairing import (
     refuse_or_skip,
 )
 from tools.imported_dataset import ImportedRecording, OutputPaths, write_dataset
-from utils.command_line import OneLineParser, run_command
+from tools.source_segments import mark_background
+from utils.command_line import OneLineParser, option, run_command
 from utils.errors import UserError, name_some
 from utils.logging import get_logger, set_up_logging
 
@@ -37,17 +40,16 @@ LOGGER = get_logger(__name__)
 # Background of the common datasets beside CONFIG.BACKGROUND_LABELS: what 50Salads calls the time before and after.
 OTHER_BACKGROUND = ('action_start', 'action_end')
 MAX_MISMATCH = 10  # feature frames; extractors lose a window's width at the end
-TABLE_OPTIONS = ('unit', 'fps', 'inclusive_ends', 'trim_overlaps', 'columns')
+FORMATS = (frame_labels.FORMAT, table_import.FORMAT)  # the first one that recognizes SOURCE reads it
 
 
 def build_parser() -> OneLineParser:
     """Return the parser of the command line."""
     parser = OneLineParser(
-        prog='python -m tools.import_segments', description='Bring frame-wise label files or CSV files with their '
-        'features into the format of this project. Writes below $DATASET_PATH and $JSON_DPATH.')
+        prog='python -m tools.import_segments', description='Convert frame-wise label files or tables of segments, '
+        'with their features, to the format of this project. Writes below $DATASET_PATH and $JSON_DPATH.')
     parser.add_argument('name', metavar='NAME', help='name of the dataset, for --dataset')
-    parser.add_argument('source', metavar='SOURCE', type=Path, help=f'folder with {LABEL_FOLDER}/ (frame-wise labels), '
-                        'folder of CSV files, or a CSV file')
+    parser.add_argument('source', metavar='SOURCE', type=Path, help='; or '.join(form.source for form in FORMATS))
     parser.add_argument('--features', type=Path, metavar='DIR', help='folder of <recording>.npy, default '
                         'SOURCE/features')
     parser.add_argument('--layout', choices=LAYOUTS, default='auto', help='axes of the feature files; auto tells by '
@@ -60,12 +62,10 @@ def build_parser() -> OneLineParser:
                         f'{", ".join(CONFIG.BACKGROUND_LABELS)}; default {" ".join(OTHER_BACKGROUND)}')
     _add_rates(parser)
     _add_splits(parser)
-    table = parser.add_argument_group('CSV files')
-    table.add_argument('--unit', choices=['seconds', 'frames'], help='of the times (needed)')
-    table.add_argument('--fps', metavar='F', help='feature frames per second, for --unit seconds')
-    table.add_argument('--inclusive_ends', action='store_true', help='an end is the last frame of its segment')
-    table.add_argument('--trim_overlaps', action='store_true', help='a segment ends where the next one starts')
-    table.add_argument('--columns', nargs='+', metavar='COLUMN=NAME', help=f'names of the columns {", ".join(COLUMNS)}')
+    for form in FORMATS:
+        group = parser.add_argument_group(form.name)
+        for name, keywords in form.options.items():
+            group.add_argument(f'--{name}', **keywords)
     parser.add_argument('--skip_missing', action='store_true', help='leave out recordings that lack labels or features')
     parser.add_argument('--overwrite', action='store_true', help='replace a dataset of that name')
     return parser
@@ -92,85 +92,52 @@ def _add_splits(parser: argparse.ArgumentParser) -> None:
                        'the bundle that validate; default 0')
 
 
+def choose_format(source: Path) -> ImportFormat:
+    """Return the format of SOURCE.
+
+    Raises:
+        UserError: it does not exist, or no format recognizes it.
+    """
+    found = next((form for form in FORMATS if form.recognizes(source)), None) if source.exists() else None
+    if found is None:
+        raise UserError(f'SOURCE {source}: {"of no known format" if source.exists() else "does not exist"}, expected '
+                        f'{"; or ".join(form.source for form in FORMATS)}')
+    return found
+
+
 def check_arguments(arguments: argparse.Namespace) -> None:
-    """Refuse options that are out of range or do not go together.
+    """Refuse options that are out of range or concern another format than that of SOURCE.
 
     Raises:
         UserError: such an option, or a SOURCE that does not exist.
     """
     check_new_name(arguments.name, 'NAME')
-    if not arguments.source.exists():
-        raise UserError(f'SOURCE {arguments.source}: does not exist; expected a folder with {LABEL_FOLDER}/, a folder '
-                        'of CSV files, or a CSV file')
-    if arguments.source.is_dir() and not (_is_frame_wise(arguments.source) or list_files(arguments.source, '.csv')):
-        raise UserError(f'SOURCE {arguments.source}: holds neither {LABEL_FOLDER}/ nor a .csv file; expected '
-                        'frame-wise labels, one CSV file per recording, or one with a column of recordings')
-    for option, least in (('sample_rate', 1), ('max_mismatch', 0)):
-        if getattr(arguments, option) < least:
-            raise UserError(f'--{option} {getattr(arguments, option)}: expected {least} or more')
+    chosen = choose_format(arguments.source)
+    for name, least in (('sample_rate', 1), ('max_mismatch', 0)):
+        if getattr(arguments, name) < least:
+            raise UserError(f'--{name} {getattr(arguments, name)}: expected {least} or more')
     if not 0 <= arguments.val_share < 1:
         raise UserError(f'--val_share {arguments.val_share}: expected 0 or more, and less than 1')
-    if _is_frame_wise(arguments.source):
-        given = [option for option in TABLE_OPTIONS if getattr(arguments, option)]
-        if given:
-            raise UserError(f'--{given[0]}: concerns CSV files, but SOURCE {arguments.source} holds {LABEL_FOLDER}/ '
-                            'with a label per frame; leave it out')
-    elif arguments.unit is None:
-        raise UserError('--unit: is needed for CSV files, expected seconds or frames')
-    elif arguments.unit == 'seconds' and (arguments.fps is None or arguments.inclusive_ends):
-        raise UserError('--unit seconds: needs --fps, the feature frames per second, and takes no --inclusive_ends')
-    elif arguments.unit == 'frames' and arguments.fps is not None:
-        raise UserError('--fps: concerns --unit seconds; where features are sampled more coarsely than the frames '
-                        'counted, give --labels_per_feature')
-
-
-def _is_frame_wise(source: Path) -> bool:
-    return (source / LABEL_FOLDER).is_dir()
+    for form in FORMATS:
+        for name in form.options:
+            if getattr(arguments, name) and name not in chosen.options:
+                raise UserError(f'--{name}: concerns {form.name}, but SOURCE {arguments.source} is {chosen.source}; '
+                                'leave it out')
 
 
 def _folder(source: Path) -> Path:
-    """Return where features and splits are looked for unless told: in SOURCE, or beside it where it is a file."""
+    """Return the default folder of features and splits: SOURCE, or the folder that contains it if it is a file."""
     return source if source.is_dir() else source.parent
-
-
-def _positive(option: str, text: str) -> Fraction:
-    """Read a number above 0, exactly as it is written; also '30000/1001'."""
-    try:
-        number = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        number = Fraction(0)
-    if number <= 0:
-        raise UserError(f'--{option} {text}: expected a number above 0')
-    return number
-
-
-def feature_rate(arguments: argparse.Namespace) -> Fraction:
-    """Return the feature frames per unit of the annotation's time."""
-    coarser = _positive('labels_per_feature', arguments.labels_per_feature)
-    if arguments.fps is None:
-        return 1 / coarser
-    if coarser != 1:
-        raise UserError('--labels_per_feature: not with --unit seconds, whose --fps tells the rate; leave it out')
-    return _positive('fps', arguments.fps)
 
 
 def read_source(arguments: argparse.Namespace) -> dict[str, SegmentList]:
     """Read the annotations of SOURCE: recording -> segments, with background labels as the project has them.
 
     Raises:
-        UserError: anything wrong with a file, or --background names a label that there is not.
+        UserError: anything wrong with a file or the options of its format, or --background names an unknown label.
     """
     source = arguments.source
-    if _is_frame_wise(source):
-        mapping = source / MAPPING_FILE
-        recordings = read_label_folder(source / LABEL_FOLDER, read_mapping(mapping) if mapping.exists() else None)
-    else:
-        options = TableOptions(arguments.unit == 'seconds', arguments.inclusive_ends, arguments.trim_overlaps,
-                               _read_columns(arguments.columns or ()))
-        recordings = read_tables(source, options)
-        if arguments.unit == 'frames' and not arguments.inclusive_ends and ends_look_inclusive(recordings):
-            LOGGER.warning('%s: most segments end one frame before the next one starts; if an end is the last frame '
-                           'of its segment, give --inclusive_ends', source)
+    recordings = choose_format(source).read(arguments)
     labels = {label for segments in recordings.values() for label in segments.labels}
     for label in arguments.background or ():
         if label not in labels:
@@ -179,16 +146,6 @@ def read_source(arguments: argparse.Namespace) -> dict[str, SegmentList]:
     background = {*CONFIG.BACKGROUND_LABELS, *(arguments.background or OTHER_BACKGROUND)}
     return {name: mark_background(segments, background, CONFIG.BACKGROUND_LABELS[0])
             for name, segments in recordings.items()}
-
-
-def _read_columns(assignments: Sequence[str]) -> dict[str, str]:
-    columns = {}
-    for assignment in assignments:
-        column, _, name = assignment.partition('=')
-        if column not in COLUMNS or not name:
-            raise UserError(f'--columns {assignment}: expected COLUMN=NAME with a COLUMN of {", ".join(COLUMNS)}')
-        columns[column] = name
-    return columns
 
 
 def choose_tasks(arguments: argparse.Namespace, names: Sequence[str]) -> dict[str, str]:
@@ -233,7 +190,9 @@ def import_dataset(arguments: argparse.Namespace) -> tuple[list[ImportedRecordin
     features = arguments.features or _folder(arguments.source) / 'features'
     paths = OutputPaths(arguments.name)
     paths.check(arguments.name, [arguments.source, features], overwrite=arguments.overwrite)
-    rate, sources, parts = feature_rate(arguments), read_source(arguments), read_bundle_parts(arguments)
+    with option('--labels_per_feature'):
+        rate = 1 / parse_rate(arguments.labels_per_feature)
+    sources, parts = read_source(arguments), read_bundle_parts(arguments)
     _warn_of_numbers(sources)
     bundled = [name for names in (parts or {}).values() for name in names]
     unlabelled = [name for name in bundled if name not in sources]

@@ -16,11 +16,11 @@ from pathlib import Path
 from recordings.annotations import TaskAnnotations, load_annotations
 from recordings.assignment import one_list_per_handle
 from recordings.feature_files import AXES, FEATURE_RANK, FRAME_RANK, check_finite, open_recording
-from recordings.rates import task_rates, times_at_feature_rate
+from recordings.rates import segments_at_rate, task_rates
 from recordings.segment_list import list_files
 from utils.errors import UserError, name_some
 from utils.logging import ROOT
-from utils.tensorops import Action, list_actions
+from utils.tensorops import Action
 
 Shapes = dict[str, tuple[int, ...]]
 MANY_SHORT = 0.25  # share of actions of one frame, of dropped actions, or of unlabelled frames that is worth a note
@@ -192,8 +192,7 @@ def _view_task(annotated: TaskAnnotations, shapes: Shapes, time_scale: str | flo
                         f'{len(annotated.handles)} handles can only be matched when all its files are there and sound')
     lengths = [shapes[annotated.handles[position]][0] for position in sound]
     if not matching:
-        annotated = TaskAnnotations(annotated.task, *([column[position] for position in sound] for column in (
-            annotated.handles, annotated.actions, annotated.starts, annotated.ends)))
+        annotated = annotated.take(sound, sound)
     paired = one_list_per_handle(annotated, lengths, time_scale)
     if paired is None:
         return []
@@ -212,13 +211,12 @@ def _positions(lists: Sequence[list], taken: Sequence[list]) -> list[int]:
 def _view_recording(handle: str, num_frames: int, rate: Fraction, position: int, labels: list[str], starts: list[int],
                     ends: list[int], *, background: Sequence[str]) -> RecordingView:
     """Count what one recording holds at the feature rate."""
-    times, _ = times_at_feature_rate(labels, starts, ends, num_frames=num_frames, rate=rate, name=handle)
-    segments = list(zip(times['step'], times['start_frame'], times['end_frame'], strict=True))
-    actions = list_actions(times, num_frames, background)
-    labelled = sum(end - start + 1 for _, start, end in segments)
-    idle = sum(end - start + 1 for label, start, end in segments if label in background)
-    previous_ends = [-1, *times['end_frame'][:-1]]
-    gaps = sum(start > end + 1 for start, end in zip(times['start_frame'], previous_ends, strict=False))
+    segments = segments_at_rate(labels, starts, ends, num_frames=num_frames, rate=rate)
+    actions = [segment for segment in segments if segment.name not in background]
+    labelled = sum(segment.length for segment in segments)
+    idle = labelled - sum(action.length for action in actions)
+    previous_ends = [-1, *(segment.end for segment in segments)]
+    gaps = sum(segment.start > end + 1 for segment, end in zip(segments, previous_ends, strict=False))
     dropped = sum(label not in background for label in labels) - len(actions)
     return RecordingView(handle, num_frames, rate, position, actions, idle, num_frames - labelled, gaps, dropped)
 

@@ -118,7 +118,7 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     first = next(iter(parts['train'].values()))[0]
     config.DATAFOLDER = str(first.path.parent)
     fill_in_sizes(config, first.width, len(splits))
-    actions = list_all_actions(parts['train'], config.BACKGROUND_LABELS)
+    actions = list_all_actions(parts['train'])
     fill_in_steps(config, actions)
     if config.PROGRESS_LOSS.enabled:
         _look_at_validation(config, parts['val'])
@@ -157,7 +157,7 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
 
 def _look_at_validation(config: EasyDict, recordings: RecordingsByTask) -> None:
     """Say what is done without validation recordings that tell progress, and switch off what needs them, in place."""
-    if any(map(any, list_all_actions(recordings, config.BACKGROUND_LABELS).values())):
+    if any(map(any, list_all_actions(recordings).values())):
         return
     if any(recordings.values()):
         LOGGER.warning('the validation recordings hold no action: the progress of the training selects the best '

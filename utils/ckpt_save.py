@@ -49,8 +49,8 @@ def ckpt_save(model_t: nn.Module, optimizer_t: torch.optim.Optimizer, epoch_t: i
     """
     state = model_t.state_dict()
     if name := first_not_finite(state):
-        raise UserError(f'{filename}: not saved, {name} holds NaN or infinity after epoch {epoch_t}; lower '
-                        '--learning_rate, or look with --debug; earlier checkpoints are intact')
+        raise UserError(f'{filename}: not saved, {name} contains NaN or infinity after epoch {epoch_t}; lower '
+                        'LEARNING_RATE, or set DEBUG to locate them; earlier checkpoints are intact')
     # By way of memory: torch.save turns a full disk into a RuntimeError, write_bytes leaves it an OSError.
     buffer = io.BytesIO()
     torch.save({'config': to_plain(config), 'epoch': int(epoch_t), 'loss': float(loss_t),
@@ -170,11 +170,11 @@ def load_encoder_weights(model: nn.Module, run: Path | str) -> Path:
     try:
         path = find_checkpoint(run, 'alignment')
     except FileNotFoundError as error:
-        raise UserError(f'--init_from {run}: {error}') from error
+        raise UserError(f'{run}: {error}') from error
     checkpoint = load_checkpoint(path)
     if misfit := _misfit(model, checkpoint):
-        raise UserError(f'--init_from {run}: the weights of {path.name} do not fit this network ({misfit}); give the '
-                        'encoder, CAUSAL, --mcn, loss and widths of that run')
+        raise UserError(f'{run}: the weights of {path.name} do not fit this network ({misfit}); give the encoder, '
+                        'CAUSAL, ARCHITECTURE.MCN, loss and dimensions of that run')
     model.load_state_dict(_without_head(checkpoint['model_state_dict']), strict=False)
     return path
 

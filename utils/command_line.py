@@ -3,7 +3,8 @@
 import argparse
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import torch
@@ -45,8 +46,17 @@ def run_command(command: Callable[[], None]) -> int:
     return 0
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the device of ``--device``; 'auto' takes a GPU where there is one.
+@contextmanager
+def option(name: str) -> Iterator[None]:
+    """Put the name of an option before the message of a UserError: what raises it knows the value only."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f'{name} {error}') from error
+
+
+def choose_device(name: str | torch.device) -> torch.device:
+    """Return the device of that name; 'auto' takes a GPU if there is one.
 
     Raises:
         UserError: no such device.
@@ -59,8 +69,7 @@ def choose_device(name: str) -> torch.device:
         if device.type == 'meta':
             raise RuntimeError('it computes nothing')
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f'--device {name}: not available here ({first_line(error)}); use auto or cpu'
-                        ) from error
+        raise UserError(f'{name}: not available as a device here ({first_line(error)}); use auto or cpu') from error
     return device
 
 

@@ -1,11 +1,12 @@
 """Files and folders that are written whole or not at all, and what JSON needs besides Python's own module."""
 
+import csv
 import json
 import os
 import re
 import shutil
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -75,10 +76,47 @@ def is_another_process(number: int) -> bool:
     return True
 
 
+def read_json(path: Path, expected: str, fix: str = 'write it again as UTF-8 text') -> object:
+    """Read a JSON file, with or without a byte order mark.
+
+    Args:
+        path: the file.
+        expected: what should be there, for the message.
+        fix: what to do about content that is not valid JSON, for the message.
+
+    Raises:
+        UserError: the file cannot be read, is not valid JSON in UTF-8, or repeats a key within an object.
+    """
+    try:
+        return json.loads(path.read_text(encoding='utf-8-sig'), object_pairs_hook=unique_keys(str(path)))
+    except OSError as error:
+        raise UserError(f'{path}: cannot be read ({error.strerror}); expected {expected}') from error
+    except json.JSONDecodeError as error:
+        raise UserError(f'{path}: not valid JSON at line {error.lineno}, column {error.colno} ({error.msg}); it may '
+                        f'be cut off: {fix}') from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f'{path}: not valid JSON ({" ".join(str(error).split())}); {fix}') from error
+
+
 def write_json(path: Path | str, content: object) -> None:
     """Write ``content`` as indented JSON, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
+
+
+def write_csv(path: Path | str, columns: Iterable[str], rows: Iterable[Sequence], *, line_end: str = '\r\n') -> None:
+    """Write a CSV file, atomically.
+
+    Args:
+        path: the file.
+        columns: names of the columns, its first line.
+        rows: values of each row; None is left empty.
+        line_end: of every line.
+    """
+    with atomic_path(path) as temporary, temporary.open('w', newline='', encoding='utf-8') as file:
+        writer = csv.writer(file, lineterminator=line_end)
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 def is_writable(text: str) -> bool:
@@ -102,13 +140,12 @@ def unique_keys(source: str) -> Callable[[list[tuple[str, object]]], dict[str, o
     return build
 
 
-def make_folder(folder: Path, source: str, advice: str) -> None:
+def make_folder(folder: Path, advice: str) -> None:
     """Make a folder and those above it, unless they are there.
 
     Args:
         folder: to be made.
-        source: option or variable that names it; '' where none does.
-        advice: how to mend it where it cannot be made.
+        advice: what to do if it cannot be made.
 
     Raises:
         UserError: it cannot be made.
@@ -116,7 +153,7 @@ def make_folder(folder: Path, source: str, advice: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f'{source}{folder}: cannot be made ({error.strerror}); {advice}') from error
+        raise UserError(f'{folder}: cannot be made ({error.strerror}); {advice}') from error
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The folder of a run: where it lies and which files it holds."""
 
 import difflib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +52,7 @@ def check_run_folder(path: Path, *, overwrite: bool) -> None:
     if not path.exists():
         return
     if not overwrite:
-        raise UserError(f'{path}: this run exists; --overwrite replaces it, or give another VERSION or --message')
+        raise UserError(f'{path}: this run exists; set overwrite to replace it, or give another VERSION or message')
     if not path.is_dir() or (any(path.iterdir()) and not (RunFolder(path).config.exists()
                                                           or is_single_task_folder(path))):
         raise UserError(f'{path}: exists and holds no config.json, so it is no run; move it away')
@@ -93,7 +92,7 @@ def _create(path: Path, fill: Callable[[RunFolder], None], *, overwrite: bool) -
     except UserError as error:  # the user knows the folder by the name that it was to have
         raise UserError(str(error).replace(str(new), str(path))) from error
     except OSError as error:
-        raise UserError(f'OUTPUT_PATH: {path} cannot be made ({error.strerror}); choose a folder that can be written'
+        raise UserError(f'{path}: cannot be made ({error.strerror}); set OUTPUT_PATH to a folder that can be written'
                         ) from error
     return RunFolder(path)
 
@@ -107,27 +106,13 @@ def open_run_folder(path: Path) -> RunFolder:
     if not path.is_dir():
         names = [other.name for other in path.parent.iterdir() if other.is_dir()] if path.parent.is_dir() else []
         nearest = difflib.get_close_matches(path.name, names, n=1)
-        raise UserError(f'-f {path}: no such folder; expected the run folder that training printed'
+        raise UserError(f'{path}: no such run folder; expected the one that training printed'
                         + (f', perhaps {path.with_name(nearest[0])}' if nearest else ''))
     if not RunFolder(path).checkpoints.is_dir():
-        raise UserError(f'-f {path}: holds no ckpt/ with checkpoints; expected a run folder of a finished epoch')
+        raise UserError(f'{path}: contains no ckpt/ with checkpoints; expected a run folder of a finished epoch')
     return RunFolder(path)
 
 
 def is_single_task_folder(path: Path) -> bool:
     """Say whether a folder is that of ``singletask_train.py``, which holds a run for each task and their split."""
     return RunFolder(path).splits.exists() and not RunFolder(path).config.exists()
-
-
-def read_json(path: Path) -> dict:
-    """Read a JSON file of a run.
-
-    Raises:
-        UserError: it is missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding='utf-8'))
-    except FileNotFoundError as error:
-        raise UserError(f'{path}: missing from the run folder; train anew') from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f'{path}: cannot be read ({error}); train anew') from error

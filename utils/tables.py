@@ -1,11 +1,10 @@
 """Tables of metrics: a row per task and a MEAN row, as CSV and as text."""
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from utils.files import atomic_path
+from utils.files import write_csv
 
 MEAN = 'MEAN'
 DIGITS = 4  # decimals shown
@@ -22,20 +21,27 @@ def with_mean_row(rows: Sequence[Row]) -> list[Row]:
 
 
 def write_table(rows: Sequence[Row], path: Path) -> None:
-    """Write a table as CSV; a value that there is not stays empty."""
-    with atomic_path(path) as temporary, temporary.open('w', newline='', encoding='utf-8') as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows({column: '' if _absent(value) else value for column, value in row.items()} for row in rows)
+    """Write a table as CSV; missing values are empty."""
+    write_csv(path, rows[0], ([None if _absent(row[column]) else row[column] for column in rows[0]] for row in rows))
 
 
 def format_table(rows: Sequence[Mapping], title: str) -> str:
     """Return a table as aligned text under its title."""
     cells = [[str(column) for column in rows[0]], *([show_value(value) for value in row.values()] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    lines = ['  '.join(cell.ljust(width) if column == 0 else cell.rjust(width)
-                       for column, (cell, width) in enumerate(zip(row, widths, strict=True))) for row in cells]
+    lines = ['  '.join(row) for row in align_columns(cells)]
     return '\n'.join([title, lines[0], '-' * len(lines[0]), *lines[1:]])
+
+
+def align_columns(rows: Sequence[Sequence[str]], left: int = 1) -> list[list[str]]:
+    """Pad the cells of every column to one width.
+
+    Args:
+        rows: cells of each row, as many in each.
+        left: columns that are aligned to the left; the others are aligned to the right.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [[cell.ljust(width) if position < left else cell.rjust(width)
+             for position, (cell, width) in enumerate(zip(row, widths, strict=True))] for row in rows]
 
 
 def _absent(value: object) -> bool:

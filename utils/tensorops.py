@@ -14,7 +14,7 @@ DEFAULT_BACKGROUND = tuple(CONFIG.BACKGROUND_LABELS)
 
 
 class Action(NamedTuple):
-    """One action segment of a recording; frames at the feature rate, both ends inclusive."""
+    """One annotated segment of a recording; frames at the feature rate, both ends inclusive."""
 
     name: str
     start: int
@@ -123,8 +123,12 @@ def get_trueprogress(times_dict: Mapping, num_frames: int,
     Returns:
         (T,) float64 in [0, 1]; zeros where there is no action.
     """
+    return recording_progress(list_actions(times_dict, num_frames, background_labels), num_frames)
+
+
+def recording_progress(actions: Sequence[Action], num_frames: int) -> Tensor:
+    """Return the true progress (T,) of a whole recording from its actions; see :func:`get_trueprogress`."""
     gain = torch.zeros(num_frames, dtype=torch.float64)
-    actions = list_actions(times_dict, num_frames, background_labels)
     for action in actions:
         gain[action.start:action.end + 1] += 1 / (action.length * len(actions))
     return gain.cumsum(0).clamp(max=1)

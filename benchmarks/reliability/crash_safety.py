@@ -30,9 +30,9 @@ from utils import ckpt_save
 from utils.ckpt_save import BEST_NAMES, load_checkpoint, load_model
 from utils.command_line import OneLineParser, run_command
 from utils.errors import UserError
-from utils.files import atomic_path
+from utils.files import atomic_path, read_json
 from utils.plotter import plot_dual_losses
-from utils.run_folder import RunFolder, read_json
+from utils.run_folder import RunFolder
 
 EPOCHS = 4
 OPTIONS = ['1', '--dataset', 'demo', '--gtcc', '--naive', '--mcn', '--progress', '-ep', str(EPOCHS), '-od', '16',
@@ -217,7 +217,8 @@ class Bench:
         if not self._run.exists():
             return 0
         for name in ('config.json', 'splits.json'):
-            _expect(read_json(self._run / name) == read_json(self._whole / name), f'{name} is that of the run')
+            own, whole = (read_json(run / name, 'a file of the run') for run in (self._run, self._whole))
+            _expect(own == whole, f'{name} is that of the run')
         losses = _losses(self._run)
         _expect(losses == _losses(self._whole)[:len(losses)], 'losses.csv is the beginning of the whole one')
         for picture in _shown(self._run, '*.png'):

@@ -198,20 +198,20 @@ def load_and_read(folder: Path) -> None:
     handles = {task: [recording.handle for recording in members] for task, members in recordings.items()}
     splits = load_splits(folder / 'splits.json', handles)
     for members in (members for part in split_recordings(recordings, splits).values() for members in part.values()):
-        for (features, times, task), recording in zip(RecordingDataset(members), members, strict=True):
+        for (features, _, task), recording in zip(RecordingDataset(members), members, strict=True):
             assert features.shape == (recording.num_frames, recording.width) and task == recording.task
-            check_recording(recording, times, folder / 'features')
+            check_recording(recording, folder / 'features')
 
 
-def check_recording(recording: Recording, times: dict, folder: Path) -> None:
-    """Check that a recording lies in its folder and that its actions are in order and within its frames.
+def check_recording(recording: Recording, folder: Path) -> None:
+    """Check that a recording is in its folder and that its segments are in order and within its frames.
 
     Raises:
         AssertionError: they are not.
     """
     assert recording.path.resolve().parent == folder.resolve() and recording.handle
     previous = -1
-    for label, start, end in zip(times['step'], times['start_frame'], times['end_frame'], strict=True):
+    for label, start, end in recording.segments:
         assert isinstance(label, str) and label.encode('utf-8') is not None
         assert previous < start <= end < recording.num_frames
         previous = end

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from utils.memory import process_memory
+from utils.tables import align_columns
 
 ENOUGH_SECONDS = 20.0  # a case that has been run for so long is not repeated any more
 MIB = 2 ** 20
@@ -101,9 +102,9 @@ def describe_machine(threads: int) -> str:
 def format_table(rows: Sequence[Mapping[str, object]]) -> str:
     """Format rows of the same keys as a Markdown table, the first column to the left, the others to the right."""
     cells = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    aligned = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in cells]
-    rule = ['-' * widths[0], *('-' * (width - 1) + ':' for width in widths[1:])]
+    aligned = align_columns(cells)
+    rule = ['-' * len(cell) if position == 0 else '-' * (len(cell) - 1) + ':'
+            for position, cell in enumerate(aligned[0])]
     return '\n'.join(f'| {" | ".join(row)} |' for row in [aligned[0], rule, *aligned[1:]])
 
 

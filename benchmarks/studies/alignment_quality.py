@@ -85,8 +85,7 @@ def untrained_metrics(command: Sequence[str]) -> dict[str, float]:
     seed_everything(config.SEED)
     model = build_model(config).eval()
     reading = reading_options(config, recordings)
-    tests = [embed(model, test, reading, config.BACKGROUND_LABELS, torch.device('cpu'))
-             for test in parts['test'].values()]
+    tests = [embed(model, test, reading, torch.device('cpu')) for test in parts['test'].values()]
     return {'kendalls_tau': float(np.mean([kendalls_tau(test.embeddings) for test in tests])),
             'enclosed_area_error': float(np.mean([enclosed_area_error(test.embeddings, test.actions)
                                                   for test in tests]))}

@@ -3,6 +3,7 @@
 import csv
 import logging
 import math
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -33,9 +34,8 @@ def recordings(tmp_path):
         path = tmp_path / f'rec{index}.npy'
         length = 30 + index
         np.save(path, generator.normal(size=(length, WIDTH)).astype(np.float32))
-        times = {'step': ['0', 'cut', '0'], 'start_frame': [0, 5, 25], 'end_frame': [4, 24, length - 1],
-                 'name': f'rec{index}', 'task': 'task'}
-        made.append(Recording('task', f'rec{index}', path, length, WIDTH, times))
+        segments = (Action('0', 0, 4), Action('cut', 5, 24), Action('0', 25, length - 1))
+        made.append(Recording('task', f'rec{index}', path, length, WIDTH, segments, segments[1:2]))
     return made
 
 
@@ -182,8 +182,8 @@ def test_training_losses_select_where_there_is_no_validation(recordings, small_c
 
 
 def test_the_progress_of_training_selects_where_validation_has_none(recordings, small_config, tmp_path):
-    for recording in recordings[:2]:
-        recording.times.update(step=['0'], start_frame=[0], end_frame=[recording.num_frames - 1])
+    recordings[:2] = [replace(recording, segments=(Action('0', 0, recording.num_frames - 1),), actions=())
+                      for recording in recordings[:2]]
     run(recordings, small_config, tmp_path / 'run')
     rows = read_rows(tmp_path / 'run/losses.csv')
     assert {row['val_progress'] for row in rows} == {''}

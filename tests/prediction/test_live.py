@@ -136,7 +136,7 @@ def test_a_stream_refuses_what_does_not_fit_the_run(make_run, make_features):
     assert 'camera: frame 2 holds NaN or infinity' in refused(run, [*features[:2], features[2] * np.nan])
     assert 'camera: frame 0 holds NaN or infinity' in refused(run, [features[0].astype(float) + 1e300])
     assert 'camera: ended before the first frame' in refused(run, [ActionMarker()])
-    assert "--task 'coffee': the run does not know it, expected one of tea, tyre" in refused(run, features, 'coffee')
+    assert "'coffee': not a task of the run, expected one of tea, tyre" in refused(run, features, 'coffee')
 
 
 def test_a_head_that_is_told_the_step_needs_labels(make_run, make_features, step_options):
@@ -145,7 +145,7 @@ def test_a_head_that_is_told_the_step_needs_labels(make_run, make_features, step
     unlabelled = [ActionMarker('boil'), features[0], ActionMarker(), features[1]]
     assert 'before frame 1: an action without label' in refused(run, unlabelled, 'tea')
     assert 'give each action one of boil, pour' in refused(run, unlabelled, 'tea')
-    assert '--task: none given' in refused(run, [ActionMarker('boil'), *features])
+    assert 'no task given' in refused(run, [ActionMarker('boil'), *features])
     assert len(list(stream(run, [ActionMarker(begins=False), *features], 'tea'))) == 3
 
 

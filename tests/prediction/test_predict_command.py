@@ -84,6 +84,16 @@ def test_a_folder_is_predicted_file_by_file(run_folder, recordings, capsys):
     assert json.loads(Path('out/deep/b.json').read_text())['actions'][1]['frames'][-1] == 19
 
 
+def test_one_table_of_all_recordings_in_seconds(run_folder, recordings):
+    rows = [f'{name}.npy,{start / 10},{end / 10},{label}\n' for name in 'ab' for start, end, label in SEGMENTS]
+    Path('all.csv').write_text(f'video,start,end,label\n{"".join(rows)}')
+    command = ['--features', 'features', '--task', 'tea', '--segments']
+    assert call(run_folder, *command, 'segments', '-o', 'frames') == 0
+    assert call(run_folder, *command, 'all.csv', '--fps', '10', '-o', 'seconds') == 0
+    for name in ('a.csv', 'b.csv'):
+        assert Path('frames', name).read_bytes() == Path('seconds', name).read_bytes()
+
+
 def test_without_segments_a_recording_is_one_action_and_that_is_said(run_folder, recordings, capsys):
     assert call(run_folder, '--features', 'features/b.npy') == 0
     assert 'each recording counts as one action, from its first frame to its last' in capsys.readouterr().err
@@ -95,7 +105,7 @@ def test_results_are_kept_unless_overwritten(run_folder, recordings, capsys):
     Path('out').mkdir()
     Path('out/b.json').write_text('mine')
     command = ['--features', 'features', '-o', 'out']
-    assert 'out/b.json: exists; --overwrite replaces it' in refused(capsys, run_folder, *command)
+    assert 'out/b.json: exists; set overwrite to replace it' in refused(capsys, run_folder, *command)
     assert os.listdir('out') == ['b.json'] and Path('out/b.json').read_text() == 'mine'
     assert call(run_folder, *command, '--overwrite') == 0 and Path('out/b.json').read_text() != 'mine'
 
@@ -140,16 +150,18 @@ MISTAKES = {
               'features/a.npy: shape (9, 4), expected (T, D) with at least one frame and D = 6, as in training'),
     'rank': (lambda: break_features(np.ravel), [], 'features/b.npy: shape (150,), expected (T, D)'),
     'no .npy': (lambda: Path('features/a.npy').write_text('text'), [], 'cannot be read as a .npy array'),
-    'task': (None, ['--task', 'coffee'], "--task 'coffee': the run does not know it, expected one of tea, tyre"),
+    'task': (None, ['--task', 'coffee'], "--task 'coffee': not a task of the run, expected one of tea, tyre"),
     'beyond': (lambda: Path('segments/b.json').write_text('[[0, 26]]'), ['--segments', 'segments'],
                'features/b.npy: segment 0, from 0 to 26, ends beyond the recording of 25 frames'),
-    'overlap': (lambda: Path('segments/a.csv').write_text('0,5\n4,6\n'), ['--segments', 'segments'], 'overlaps'),
-    'backwards': (lambda: Path('segments/a.csv').write_text('5,4\n'), ['--segments', 'segments'], 'runs backwards'),
+    'overlap': (lambda: Path('segments/a.csv').write_text('0,5\n4,6\n'), ['--segments', 'segments'],
+                'segments/a.csv: line 1 (no label) ends after the start of line 2'),
+    'backwards': (lambda: Path('segments/a.csv').write_text('5,4\n'), ['--segments', 'segments'],
+                  'segments/a.csv: line 1: from 5 to 4, expected'),
     'no segments of one': (lambda: Path('segments/b.json').unlink(), ['--segments', 'segments'],
-                           '--segments segments: 0 files for b.npy, expected one of b.csv and b.json'),
+                           'segments: 0 files for b.npy, expected one of b.csv and b.json'),
     'two of one': (lambda: Path('segments/b.csv').write_text('0,1'), ['--segments', 'segments'], '2 files for b.npy'),
-    'a file beside a folder': (None, ['--segments', 'segments/a.csv'], 'segments/a.csv: a file, but --features is a'),
-    'output': (lambda: Path('out').write_text(''), ['-o', 'out/a'], '-o out/a: cannot be made'),
+    'a file beside a folder': (None, ['--segments', 'segments/a.csv'], 'a.csv: a file without a column of recordings'),
+    'output': (lambda: Path('out').write_text(''), ['-o', 'out/a'], 'out/a: cannot be made'),
 }
 
 
@@ -167,17 +179,19 @@ def test_values_that_are_not_finite_end_in_one_line(run_folder, recordings, caps
 
 
 @pytest.mark.parametrize(('options', 'expected'), [
-    (['--features', 'nowhere'], '--features nowhere: no such file or folder'),
-    (['--features', 'segments'], '--features segments: holds no .npy file'), ([], 'one of the arguments'),
+    (['--features', 'features', '--fps', '4'], '--fps: concerns the times of --segments'),
+    (['--features', 'features', '--segments', 'segments', '--fps', '0'], '--fps 0: expected a number above 0'),
+    (['--features', 'nowhere'], 'nowhere: no such file or folder'),
+    (['--features', 'segments'], 'segments: contains no .npy file'), ([], 'one of the arguments'),
     (['--features', 'features', '--stream'], 'not allowed with'),
     (['--stream', '-o', 'out'], '--stream: not with --segments, -o or --overwrite'),
-    (['--features', 'features/a.npy', '--segments', 'segments'], 'a folder, but --features is a file')])
+    (['--features', 'features/a.npy', '--segments', 'segments'], 'a folder of segments, but features/a.npy is')])
 def test_options_that_do_not_go_together_end_in_one_line(run_folder, recordings, capsys, options, expected):
     assert expected in refused(capsys, run_folder, *options)
 
 
 def test_an_unknown_run_ends_in_one_line(recordings, capsys):
-    assert 'nowhere: no such folder' in refused(capsys, 'nowhere', '--features', 'features')
+    assert '-f nowhere: no such run folder' in refused(capsys, 'nowhere', '--features', 'features')
 
 
 def test_a_stream_prints_what_the_file_would_hold(run_folder, recordings, capsys, monkeypatch):

@@ -10,7 +10,8 @@ from prediction import load_run, predict
 from recordings.from_config import list_all_actions, load_dataset, split_recordings
 from tools.demo import DemoSettings, write_demo
 from utils.errors import UserError
-from utils.run_folder import RunFolder, read_json
+from utils.files import read_json
+from utils.run_folder import RunFolder
 
 STEP_HEAD = ['--progress_sampling', 'dense', '--set', 'PROGRESS_LOSS.step_durations=true']
 RUNS = {
@@ -33,16 +34,14 @@ def demo(tmp_path_factory):
 @pytest.mark.parametrize('name', RUNS)
 def test_predictions_are_those_of_evaluation(demo, make_run, save_run, monkeypatch, name):
     config, _ = parse_training_arguments(['1', '--tcc', '--dataset', 'demo', '--naive'], 'test')
-    splits = read_json(demo / 'dset_jsons/demo.splits.json')['splits']
+    splits = read_json(demo / 'dset_jsons/demo.splits.json', 'the split')['splits']
     parts = split_recordings(load_dataset(config), splits)
-    training = list_all_actions(parts['train'], config.BACKGROUND_LABELS)
+    training = list_all_actions(parts['train'])
     folder = save_run(make_run(*RUNS[name], width=48, training=training), demo / name, splits)
     evaluated = evaluate_actions(folder, monkeypatch)
     run = load_run(folder, device='cpu')
     for recording in (recording for members in parts['test'].values() for recording in members):
-        times = recording.times
-        segments = [(start, end + 1, label) for label, start, end in
-                    zip(times['step'], times['start_frame'], times['end_frame'], strict=True)]
+        segments = [(start, end + 1, label) for label, start, end in recording.segments]
         prediction = predict(run, np.load(recording.path), segments, recording.task)
         expected = np.concatenate(evaluated.pop(recording.handle))
         received = prediction.progress[~np.isnan(prediction.progress)]
@@ -132,9 +131,9 @@ def test_labels_and_task_are_checked(make_run, make_features, step_options, capl
     assert "the head does not know the label 'bowl'" in caplog.text and 'known are boil, pour' in caplog.text
     predict(run, features)
     predict(run, features)
-    assert caplog.text.count('no --task: the head takes the steps of every task') == 1
+    assert caplog.text.count('no task given: the head considers the steps of every task') == 1
     told = make_run('--naive', *step_options, '--condition_on_step')
     with pytest.raises(UserError, match='rec: an action without label'):
         predict(told, features, task='tea', name='rec')
-    with pytest.raises(UserError, match='--task: none given, but the head is told the step'):
+    with pytest.raises(UserError, match='no task given, but the head is told the step'):
         predict(told, features, [(0, 5, 'boil')])

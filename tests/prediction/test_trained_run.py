@@ -26,19 +26,19 @@ def test_a_run_of_one_task_needs_no_task(make_run, step_options):
 
 
 def test_what_is_no_run_is_refused(make_run, save_run, tmp_path):
-    with pytest.raises(UserError, match='nowhere: no such folder'):
+    with pytest.raises(UserError, match='nowhere: no such run folder'):
         load_run(tmp_path / 'nowhere')
-    with pytest.raises(UserError, match='holds no ckpt/'):
+    with pytest.raises(UserError, match='contains no ckpt/'):
         load_run(tmp_path)
     (tmp_path / 'empty/ckpt').mkdir(parents=True)
     with pytest.raises(UserError, match='No checkpoints found'):
         load_run(tmp_path / 'empty')
     run = make_run('--naive')
     folder = save_run(run, tmp_path / 'run')
-    with pytest.raises(UserError, match='--device moon'):
+    with pytest.raises(UserError, match='^moon: not available as a device'):
         load_run(folder, device='moon')
     (folder / 'splits.json').unlink()
-    with pytest.raises(UserError, match='splits.json: missing from the run folder'):
+    with pytest.raises(UserError, match='splits.json: cannot be read'):
         load_run(folder)
 
 
@@ -46,7 +46,7 @@ def test_a_run_without_a_progress_head_is_refused(make_run, save_run, tmp_path):
     run = make_run('--naive', '--set', 'PROGRESS_LOSS.enabled=true')
     run.config.PROGRESS_LOSS.enabled = False
     del run.model.progress_head
-    with pytest.raises(UserError, match='this run has no progress head, expected one that was trained with --progress'):
+    with pytest.raises(UserError, match='this run has no progress head, expected one .* PROGRESS_LOSS.enabled'):
         load_run(save_run(run, tmp_path / 'run'))
 
 

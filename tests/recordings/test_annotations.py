@@ -7,7 +7,7 @@ import pytest
 
 from recordings.annotations import TaskAnnotations, load_annotations
 from recordings.assignment import annotate_recordings
-from recordings.rates import recording_rate, times_at_feature_rate
+from recordings.rates import recording_rate, segments_at_rate
 from utils.errors import UserError
 
 BACKGROUND = ['0', 'SIL', 'background']
@@ -46,10 +46,6 @@ def naive_times(segments, num_frames, rate):
         if frames:
             found.append((label, frames[0], frames[-1]))
     return found
-
-
-def as_tuples(times):
-    return list(zip(times['step'], times['start_frame'], times['end_frame'], strict=True))
 
 
 def draw_segments(draw, count):
@@ -134,7 +130,7 @@ class TestLoad:
             with pytest.raises(UserError, match='cannot be read'):
                 load_annotations(path)
         (tmp_path / 'latin.json').write_bytes('{"Küche": {}}'.encode('latin-1'))
-        with pytest.raises(UserError, match='write it anew as UTF-8'):
+        with pytest.raises(UserError, match='write it again as UTF-8'):
             load_annotations(tmp_path / 'latin.json')
 
     def test_a_byte_order_mark_is_accepted(self, tmp_path):
@@ -143,27 +139,24 @@ class TestLoad:
         assert list(load_annotations(path)) == ['tea']
 
 
-class TestTimesAtFeatureRate:
+class TestSegmentsAtRate:
     def test_as_they_are_half_open_becomes_inclusive(self):
-        times, dropped = times_at_feature_rate(['0', 'a', 'b'], [0, 4, 7], [4, 7, 10], num_frames=10, rate=1, name='r')
-        assert times == {'step': ['0', 'a', 'b'], 'start_frame': [0, 4, 7], 'end_frame': [3, 6, 9], 'name': 'r'}
-        assert dropped == 0
+        found = segments_at_rate(['0', 'a', 'b'], [0, 4, 7], [4, 7, 10], num_frames=10, rate=1)
+        assert found == [('0', 0, 3), ('a', 4, 6), ('b', 7, 9)]
 
     def test_thirty_a_second_to_one_a_second(self):
         # centres lie at 15, 45, 75, 105: 15 is the first frame of 'a', 75 no longer in it, and 'b' holds none
-        times, dropped = times_at_feature_rate(['0', 'a', 'b', 'c'], [0, 15, 75, 76], [15, 75, 76, 120], num_frames=4,
-                                               rate=1 / 30, name='r')
-        assert as_tuples(times) == [('a', 0, 1), ('b', 2, 2), ('c', 3, 3)]
-        assert dropped == 1
+        found = segments_at_rate(['0', 'a', 'b', 'c'], [0, 15, 75, 76], [15, 75, 76, 120], num_frames=4,
+                                               rate=1 / 30)
+        assert found == [('a', 0, 1), ('b', 2, 2), ('c', 3, 3)]
 
     def test_clipped_to_the_recording(self):
-        times, dropped = times_at_feature_rate(['a', 'b', 'c'], [0, 5, 12], [5, 12, 20], num_frames=8, rate=1, name='r')
-        assert as_tuples(times) == [('a', 0, 4), ('b', 5, 7)]
-        assert dropped == 1
+        found = segments_at_rate(['a', 'b', 'c'], [0, 5, 12], [5, 12, 20], num_frames=8, rate=1)
+        assert found == [('a', 0, 4), ('b', 5, 7)]
 
     def test_a_segment_without_length_is_dropped(self):
-        times, dropped = times_at_feature_rate(['a', 'b'], [3, 3], [3, 9], num_frames=9, rate=1, name='r')
-        assert (as_tuples(times), dropped) == ([('b', 3, 8)], 1)
+        found = segments_at_rate(['a', 'b'], [3, 3], [3, 9], num_frames=9, rate=1)
+        assert found == [('b', 3, 8)]
 
     @pytest.mark.parametrize('seed', range(25))
     def test_every_frame_goes_to_the_segment_that_holds_its_centre(self, seed):
@@ -174,24 +167,22 @@ class TestTimesAtFeatureRate:
         rate = Fraction(num_frames, last_end)
         expected = naive_times(segments, num_frames, rate)
         for given in (rate, float(rate)):  # a float stands for the fraction it was meant to be
-            times, dropped = times_at_feature_rate(*zip(*segments, strict=True), num_frames=num_frames, rate=given,
-                                                   name='r')
-            assert as_tuples(times) == expected
-            assert dropped == len(segments) - len(expected)
+            found = segments_at_rate(*zip(*segments, strict=True), num_frames=num_frames, rate=given)
+            assert found == expected
         assert all(end < start for (_, _, end), (_, start, _) in zip(expected, expected[1:], strict=False))
 
     @pytest.mark.parametrize('scale', [10, 20, 30, 50, 90])  # some 1 / scale are rounded up, some down
     def test_centres_on_boundaries_are_exact(self, scale):
         for frames in range(1, 100):
             middle = scale * frames - scale // 2  # the centre of the last frame, which the segment after it holds
-            times, _ = times_at_feature_rate(['a', 'b'], [0, middle], [middle, scale * frames], num_frames=frames,
-                                             rate=1 / scale, name='r')
-            assert as_tuples(times)[-1] == ('b', frames - 1, frames - 1)
+            found = segments_at_rate(['a', 'b'], [0, middle], [middle, scale * frames], num_frames=frames,
+                                             rate=1 / scale)
+            assert found[-1] == ('b', frames - 1, frames - 1)
 
     @pytest.mark.parametrize('rate', [0, -1.0, float('nan'), float('inf')])
     def test_a_rate_that_is_none_is_refused(self, rate):
         with pytest.raises(ValueError, match='positive number of feature frames per annotation frame'):
-            times_at_feature_rate(['a'], [0], [3], num_frames=3, rate=rate, name='r')
+            segments_at_rate(['a'], [0], [3], num_frames=3, rate=rate)
 
 
 class TestRecordingRate:
@@ -218,21 +209,22 @@ class TestRecordingRate:
 
 class TestAnnotateRecordings:
     def annotate(self, segments, lengths, **options):
-        return annotate_recordings({'tea': annotated(segments)}, {f'r{i}': T for i, T in enumerate(lengths)},
-                                   background_labels=BACKGROUND, **options)['tea']
+        found = annotate_recordings({'tea': annotated(segments)}, {f'r{i}': T for i, T in enumerate(lengths)},
+                                    background_labels=BACKGROUND, **options)['tea']
+        assert list(found) == [f'r{i}' for i in range(len(lengths))]
+        return list(found.values())
 
     def test_auto_takes_one_rate_per_recording(self):
-        times = self.annotate([[('a', 0, 300)], [('a', 0, 120), ('b', 120, 240)], [('c', 10, 20)]], [10, 10, 20])
-        assert [as_tuples(one) for one in times] == [[('a', 0, 9)], [('a', 0, 4), ('b', 5, 9)], [('c', 10, 19)]]
-        assert [one['name'] for one in times] == ['r0', 'r1', 'r2']
+        segments = self.annotate([[('a', 0, 300)], [('a', 0, 120), ('b', 120, 240)], [('c', 10, 20)]], [10, 10, 20])
+        assert segments == [[('a', 0, 9)], [('a', 0, 4), ('b', 5, 9)], [('c', 10, 19)]]
 
     def test_median_takes_one_rate_per_task(self):
-        times = self.annotate([[('a', 0, 300)], [('a', 0, 300)], [('a', 0, 150)]], [10, 10, 10], time_scale='median')
-        assert [as_tuples(one) for one in times] == [[('a', 0, 9)], [('a', 0, 9)], [('a', 0, 4)]]
+        segments = self.annotate([[('a', 0, 300)], [('a', 0, 300)], [('a', 0, 150)]], [10, 10, 10], time_scale='median')
+        assert segments == [[('a', 0, 9)], [('a', 0, 9)], [('a', 0, 4)]]
 
     def test_number(self):
-        times = self.annotate([[('a', 0, 300)], [('a', 0, 90), ('b', 90, 1000)]], [10, 10], time_scale=30)
-        assert [as_tuples(one) for one in times] == [[('a', 0, 9)], [('a', 0, 2), ('b', 3, 9)]]
+        segments = self.annotate([[('a', 0, 300)], [('a', 0, 90), ('b', 90, 1000)]], [10, 10], time_scale=30)
+        assert segments == [[('a', 0, 9)], [('a', 0, 2), ('b', 3, 9)]]
 
     def test_a_recording_far_from_the_median_is_named(self, caplog):
         segments = [[('a', 0, 300)]] * 3 + [[('a', 0, 200)], [('a', 0, 250)]]
@@ -242,9 +234,8 @@ class TestAnnotateRecordings:
         assert 'task tea' in message and 'r3 (0.05)' in message and 'r4' not in message and 'TIME_SCALE' in message
 
     def test_a_recording_without_segments_is_legal(self):
-        times = self.annotate([[], [('a', 0, 60)]], [10, 2])
-        assert times[0] == {'step': [], 'start_frame': [], 'end_frame': [], 'name': 'r0'}
-        assert as_tuples(times[1]) == [('a', 0, 1)]
+        segments = self.annotate([[], [('a', 0, 60)]], [10, 2])
+        assert segments == [[], [('a', 0, 1)]]
 
     @pytest.mark.parametrize('scale', ['auto', 'median'])
     def test_a_task_without_any_annotated_time_has_no_rate(self, scale):
@@ -280,11 +271,11 @@ class TestListsThatOutnumberHandles:
         lengths = [round((length + 10) * rate) for length in self.LENGTHS]
         with caplog.at_level(logging.WARNING):
             result = self.annotate(lengths, time_scale=scale)['tea']
-        for person, times in enumerate(result):
-            assert times['name'] == f'p{person}'
-            assert times['step'] == ['0', 'ab'[person % 2], '0']
-            assert times['start_frame'][1] == pytest.approx((100 + 7 * person) * rate, abs=1)
-            assert times['end_frame'][-1] >= lengths[person] - 2
+        assert list(result) == [f'p{person}' for person in range(6)]
+        for person, segments in enumerate(result.values()):
+            assert [segment.name for segment in segments] == ['0', 'ab'[person % 2], '0']
+            assert segments[1].start == pytest.approx((100 + 7 * person) * rate, abs=1)
+            assert segments[-1].end >= lengths[person] - 2
         [message] = [record.getMessage() for record in caplog.records]
         assert '18 annotation lists for 6 handles' in message
         assert 'one list per handle, in the order of the handles' in message

@@ -7,13 +7,13 @@ import pytest
 
 from recordings.from_config import explain_unused
 from recordings.json_dataset import Recording, RecordingsByTask, load_recordings
+from utils.tensorops import Action
 
 
 def recording(handle, *actions, task='tea'):
     """A recording of 20 frames; an action is a label with its first and last frame."""
-    steps, starts, ends = zip(*actions, strict=True) if actions else ((), (), ())
-    times = {'step': list(steps), 'start_frame': list(starts), 'end_frame': list(ends), 'name': handle, 'task': task}
-    return Recording(task, handle, None, 20, 4, times)
+    segments = tuple(Action(*action) for action in actions)
+    return Recording(task, handle, None, 20, 4, segments, tuple(one for one in segments if one.name != '0'))
 
 
 @pytest.fixture

@@ -121,15 +121,11 @@ def test_a_split_cannot_rename_a_task(dataset):
     (['0'], [Action('cut', 0, 5)]), (['cut'], [Action('0', 6, 11)]), ([], [Action('cut', 0, 5), Action('0', 6, 11)]),
     (['0', 'cut'], [])])
 def test_actions_of_every_recording_by_task(dataset, background, expected):
+    dataset.BACKGROUND_LABELS = background
     recordings = load_dataset(dataset)
     recordings['Pie.cmu'] = recordings['Pie.cmu'][:1]
-    assert list_all_actions(recordings, background) == {'Pie.cmu': [expected], 'Tea.egtea': [expected] * 4}
-
-
-def test_actions_past_the_features_are_none(dataset):
-    recordings = {'Pie.cmu': load_dataset(dataset)['Pie.cmu'][:1]}
-    recordings['Pie.cmu'][0].times['start_frame'][1] = 12
-    assert list_all_actions(recordings, []) == {'Pie.cmu': [[Action('cut', 0, 5)]]}
+    assert list_all_actions(recordings) == {'Pie.cmu': [tuple(expected)], 'Tea.egtea': [tuple(expected)] * 4}
+    assert recordings['Pie.cmu'][0].segments == (Action('cut', 0, 5), Action('0', 6, 11))
 
 
 def test_a_recording_has_no_more_frames_than_asked_for(dataset):

@@ -20,6 +20,7 @@ from recordings.json_dataset import (
     read_ahead,
 )
 from utils.errors import UserError
+from utils.tensorops import Action
 
 WIDTH = 3
 
@@ -31,8 +32,8 @@ def make_recordings(folder, task, count, frames=False):
         handle, length = f'{task}{index}', 4 + index
         shape = (length, WIDTH, 2, 2) if frames else (length, WIDTH)
         np.save(folder / f'{handle}.npy', np.full(shape, index, np.float16))
-        times = {'step': ['pour'], 'start_frame': [0], 'end_frame': [length - 1], 'name': handle}
-        recordings.append(Recording(task, handle, folder / f'{handle}.npy', length, WIDTH, times))
+        actions = (Action('pour', 0, length - 1),)
+        recordings.append(Recording(task, handle, folder / f'{handle}.npy', length, WIDTH, actions, actions))
     return recordings
 
 
@@ -118,7 +119,7 @@ def test_company_has_features_but_no_times(tmp_path):
     recordings = make_recordings(tmp_path, 'tea', 2)
     batch, = make_validation_loaders({'tea': recordings[:1]}, {'tea': recordings[1:]}, 2)['tea']
     assert torch.all(batch.videos[1] == 1) and len(batch.videos[1]) == recordings[1].num_frames
-    assert batch.times[1] == {'step': [], 'start_frame': [], 'end_frame': [], 'name': 'tea1'}
+    assert batch.times[1] == {'step': [], 'start_frame': [], 'end_frame': [], 'name': 'tea1', 'task': 'tea'}
     assert recordings[1].times['step'] == ['pour'], 'the training recording keeps its own'
 
 
@@ -151,8 +152,7 @@ def test_times_follow_the_frames_that_are_kept(dataset_files, skip_rate):
     np.testing.assert_allclose(features, np.load(recording.path)[::skip_rate], rtol=1e-6)
     assert recording.num_frames == len(features) == len(kept)
     told = [None] * len(kept)
-    times = recording.times
-    for step, start, end in zip(times['step'], times['start_frame'], times['end_frame'], strict=True):
+    for step, start, end in recording.segments:
         assert start <= end
         told[start:end + 1] = [step] * (end - start + 1)
     assert told == kept

@@ -6,12 +6,7 @@ import torch
 
 from models.encoders import Resnet50Encoder
 from recordings.json_dataset import Recording, RecordingDataset
-from recordings.kept_frames import SelectedFrames, follow_frames, kept_frames, skip_frames
-
-
-def annotated(*segments):
-    return {'step': [step for step, _, _ in segments], 'start_frame': [start for _, start, _ in segments],
-            'end_frame': [end for _, _, end in segments], 'name': 'rec'}
+from recordings.kept_frames import SelectedFrames, follow_frames, kept_frames
 
 
 @pytest.mark.parametrize(('num_frames', 'skip_rate', 'max_frames', 'expected'), [
@@ -21,31 +16,28 @@ def test_so_many_frames_evenly(num_frames, skip_rate, max_frames, expected):
     assert list(kept_frames(num_frames, skip_rate, max_frames)) == expected
 
 
-def test_times_follow_the_frames():
-    times = annotated(('a', 0, 1), ('b', 2, 4), ('c', 5, 6), ('d', 8, 9))
+def test_segments_follow_the_frames():
+    segments = [('a', 0, 1), ('b', 2, 4), ('c', 5, 6), ('d', 8, 9)]
     # Used are frames 0, 2, 5, 7: a holds the first, b the second, c the third, none is in d, and 7 is in no action.
-    assert follow_frames(times, [0, 2, 5, 7]) == annotated(('a', 0, 0), ('b', 1, 1), ('c', 2, 2))
-    assert follow_frames(annotated(('a', 0, 9)), [0, 2, 5, 7]) == annotated(('a', 0, 3))
-    assert follow_frames(annotated(('a', 1, 1), ('b', 3, 7)), [0, 2, 5, 7]) == annotated(('b', 2, 3))
+    assert follow_frames(segments, [0, 2, 5, 7]) == [('a', 0, 0), ('b', 1, 1), ('c', 2, 2)]
+    assert follow_frames([('a', 0, 9)], [0, 2, 5, 7]) == [('a', 0, 3)]
+    assert follow_frames([('a', 1, 1), ('b', 3, 7)], [0, 2, 5, 7]) == [('b', 2, 3)]
 
 
 @pytest.mark.parametrize(('num_frames', 'max_frames'), [(57, 20), (100, 99), (40, 7), (41, 2)])
 def test_every_used_frame_keeps_its_label(num_frames, max_frames):
     bounds = [0, 3, 4, 9, 21, num_frames]
-    times = annotated(*((str(index), start, end - 1) for index, (start, end)
-                        in enumerate(zip(bounds, bounds[1:], strict=False))))
-    labels = [step for step, start, end in zip(*list(times.values())[:3], strict=True) for _ in range(start, end + 1)]
+    segments = [(str(index), start, bounds[index + 1] - 1) for index, start in enumerate(bounds[:-1])]
+    labels = [label for label, start, end in segments for _ in range(start, end + 1)]
     frames = kept_frames(num_frames, 1, max_frames)
-    followed = follow_frames(times, frames)
-    found = [step for step, start, end in zip(*list(followed.values())[:3], strict=True) for _ in range(start, end + 1)]
+    found = [label for label, start, end in follow_frames(segments, frames) for _ in range(start, end + 1)]
     assert found == [labels[frame] for frame in frames] and len(frames) == max_frames
 
 
 def test_every_nth_frame_is_the_same_thing():
-    times = annotated(('a', 0, 1), ('b', 2, 4), ('c', 5, 5), ('d', 6, 11))
-    assert skip_frames(times, 3) == follow_frames(times, kept_frames(12, 3)) == annotated(
-        ('a', 0, 0), ('b', 1, 1), ('d', 2, 3))
-    assert skip_frames(annotated(), 3) == annotated()
+    segments = [('a', 0, 1), ('b', 2, 4), ('c', 5, 5), ('d', 6, 11)]
+    assert follow_frames(segments, kept_frames(12, 3)) == [('a', 0, 0), ('b', 1, 1), ('d', 2, 3)]
+    assert follow_frames([], kept_frames(12, 3)) == []
 
 
 @pytest.fixture
@@ -54,7 +46,7 @@ def written(tmp_path):
     for name, shape in (('features', (10, 2)), ('frames', (10, 3, 2, 2))):
         np.save(tmp_path / f'{name}.npy', np.arange(10, dtype=np.float32).reshape(10, *[1] * (len(shape) - 1))
                 * np.ones(shape, np.float32))
-    return {name: Recording('tea', name, tmp_path / f'{name}.npy', 4, 2, annotated()) for name in
+    return {name: Recording('tea', name, tmp_path / f'{name}.npy', 4, 2, (), ()) for name in
             ('features', 'frames')}
 
 

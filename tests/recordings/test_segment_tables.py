@@ -1,4 +1,4 @@
-"""CSV files of segments: the spellings that are read, and what is refused."""
+"""Tables of segments: the spellings that are read, and what is refused."""
 
 import re
 from fractions import Fraction
@@ -8,7 +8,13 @@ import pytest
 from recordings.segment_tables import TableOptions, ends_look_inclusive, read_tables
 from utils.errors import UserError
 
-SECONDS, FRAMES = TableOptions(seconds=True), TableOptions(seconds=False)
+SECONDS, FRAMES = TableOptions(fps=Fraction(1)), TableOptions()
+SPELLINGS = {
+    'header': 'start,end,label\n0,1.5,boil water\n1.5,4,pour\n', 'no-header': '0,1.5,boil water\n1.5,4,pour',
+    'decimal-comma': '\ufeffStart;End;Label\r\n0;1,5;boil water\r\n1,5;4;pour\r\n',
+    'tabs-and-minutes': 'label\tonset\toffset\nboil water\t0:00\t0:01.5\npour\t0:01.5\t00:00:04',
+    'unsorted': 'start,end,label\n1.5,4,pour\n\n0,1.5,"boil water"\n,,\n',
+    'other-names': 'name,start_time,end_time\nboil water,0,1.5\npour,1.5,4'}
 
 
 def read(tmp_path, text, options=SECONDS, name='a.csv'):
@@ -17,13 +23,7 @@ def read(tmp_path, text, options=SECONDS, name='a.csv'):
             for name, segments in read_tables(tmp_path / name, options).items()}
 
 
-@pytest.mark.parametrize('text', [
-    'start,end,label\n0,1.5,boil water\n1.5,4,pour\n', '0,1.5,boil water\n1.5,4,pour',
-    '\ufeffStart;End;Label\r\n0;1,5;boil water\r\n1,5;4;pour\r\n',
-    'label\tonset\toffset\nboil water\t0:00\t0:01.5\npour\t0:01.5\t00:00:04',
-    'start,end,label\n1.5,4,pour\n\n0,1.5,"boil water"\n,,\n',
-    'name,start_time,end_time\nboil water,0,1.5\npour,1.5,4'],
-    ids=['header', 'no-header', 'decimal-comma', 'tabs-and-minutes', 'unsorted', 'other-names'])
+@pytest.mark.parametrize('text', SPELLINGS.values(), ids=SPELLINGS)
 def test_spellings_of_one_table(tmp_path, text):
     half = Fraction(3, 2)
     assert read(tmp_path, text) == {'a': [('boil water', 0, half), ('pour', half, 4)]}
@@ -46,8 +46,20 @@ def test_a_folder_of_tables_is_named_by_its_files(tmp_path):
     assert list(read_tables(tmp_path, FRAMES)) == ['a', 'b']
 
 
+def test_tables_in_json(tmp_path):
+    text = '''[{"video": "x.mp4", "start": 0, "end": 5, "action": "a"},
+              {"video": "y", "start": 1.0, "end": 3, "action": "b"}]'''
+    assert read(tmp_path, text, FRAMES, 'a.json') == {'x': [('a', 0, 5)], 'y': [('b', 1, 3)]}
+    assert read(tmp_path, '[[0, 0.1, "a"], ["0:00.1", 4, "b"]]', SECONDS, 'b.json') == {
+        'b': [('a', 0, Fraction(1, 10)), ('b', Fraction(1, 10), 4)]}
+    with pytest.raises(UserError, match='b.json: segment 1: the label is empty'):
+        read(tmp_path, '[[0, 1, "a"], [1, 2, null]]', FRAMES, 'b.json')
+    (tmp_path / 'b.json').unlink()
+    assert list(read_tables(tmp_path, FRAMES)) == ['x', 'y']
+
+
 def test_columns_with_names_of_their_own(tmp_path):
-    options = TableOptions(seconds=False, columns={'start': 'From', 'end': 'Till', 'label': 'What', 'recording': 'Who'})
+    options = TableOptions(columns={'start': 'From', 'end': 'Till', 'label': 'What', 'recording': 'Who'})
     assert read(tmp_path, 'Who,What,from,till,label\nz,go,1,2,no\n', options) == {'z': [('go', 1, 2)]}
 
 
@@ -55,10 +67,10 @@ def test_inclusive_ends_and_trimmed_overlaps(tmp_path):
     text = 'start,end,label\n0,4,a\n5,9,b\n10,19,c'
     assert read(tmp_path, text, FRAMES) == {'a': [('a', 0, 4), ('b', 5, 9), ('c', 10, 19)]}
     assert ends_look_inclusive(read_tables(tmp_path / 'a.csv', FRAMES))
-    inclusive = TableOptions(seconds=False, inclusive_ends=True)
+    inclusive = TableOptions(inclusive_ends=True)
     assert read(tmp_path, text, inclusive) == {'a': [('a', 0, 5), ('b', 5, 10), ('c', 10, 20)]}
     assert not ends_look_inclusive(read_tables(tmp_path / 'a.csv', inclusive))
-    trimmed = TableOptions(seconds=False, trim_overlaps=True)
+    trimmed = TableOptions(trim_overlaps=True)
     assert read(tmp_path, '0,8,a\n6,9,b\n9,12,c', trimmed) == {'a': [('a', 0, 6), ('b', 6, 9), ('c', 9, 12)]}
     assert read(tmp_path, '0,5,a\n3,3,moment\n4,9,b', trimmed) == {'a': [('a', 0, 4), ('b', 4, 9)]}
 
@@ -69,17 +81,21 @@ def test_inclusive_ends_and_trimmed_overlaps(tmp_path):
     ('begin,finish,label\n0,1,x', SECONDS, 'expected one for the end'),
     ('start,end,label\n0,x,a', SECONDS, "line 2: end is 'x', expected a number of seconds"),
     ('start,end,label\n0,nan,a', SECONDS, "end is 'nan'"), ('start,end,label\n,1,a', SECONDS, "start is ''"),
-    ('start,end,label\n0,1.5,a', FRAMES, "end is '1.5', expected a number of frames"),
+    ('start,end,label\n0,1.5,a', FRAMES, "end is '1.5', expected a whole number of frames"),
     ('start,end,label\n4,2,a', SECONDS, 'line 2: from 4 to 2'), ('start,end,label\n-1,2,a', SECONDS, 'from -1 to 2'),
     ('start,end,label\n0,2,', SECONDS, 'line 2: the label is empty'),
-    ('start,end,label\n0,1,"pour\n1,2,stir\n2,3,serve', SECONDS, 'no CSV (unexpected end of data); close each quote'),
-    ('start,end,label\n0,1,"pour" tea', SECONDS, 'line 2: no CSV'),
+    ('start,end,label\n0,1,"pour\n1,2,stir\n2,3,serve', SECONDS, 'not valid CSV (unexpected end of data); close each'),
+    ('start,end,label\n0,1,"pour" tea', SECONDS, 'line 2: not valid CSV'),
     ('0,1e9999,a', SECONDS, "end is '1e9999', expected at most 2^53"),
-    ('start,end,label\n0,1,"' + 10**5 * 'pour\n', SECONDS, 'no CSV (field larger'),
-    ('start,end,label\n0,2', SECONDS, 'line 2: 2 cells, expected at least 3'),
+    ('start,end,label\n0,1,"' + 10**5 * 'pour\n', SECONDS, 'not valid CSV (field larger'),
+    ('start,end,label\n0,2', SECONDS, 'line 2: the label is empty'),
+    ('0,1,pour, slowly', SECONDS, "line 1: 4 cells, expected start, end, label; put a label that contains ','"),
+    ('start,end,label\n0:00,0:02,a', FRAMES, "start is '0:00', expected a whole number of frames"),
+    ('start_sec,end_sec,label\n0,2,a', FRAMES, 'start_sec is in seconds, expected frames'),
     ('start,end,label\n0,5,a\n4,6,b', SECONDS, 'line 2 (a) ends after the start of line 3 (b)'),
     ('start,end,label,video\n0,5,a,sub/x.mp4', SECONDS, "recording 'sub/x.mp4'"),
-    ('start,end,label\n0,1,a', TableOptions(seconds=True, columns={'label': 'verb'}), '--columns label=NAME')])
+    ('start,end,label\n0,1,a', TableOptions(columns={'label': 'verb'}, advice={'column': ', or {}=NAME'}),
+     'rename it, or label=NAME')])
 def test_tables_that_are_refused(tmp_path, text, options, message):
     with pytest.raises(UserError, match=re.escape(message)) as error:
         read(tmp_path, text, options)
@@ -89,5 +105,5 @@ def test_tables_that_are_refused(tmp_path, text, options, message):
 def test_a_recording_in_two_tables_is_refused(tmp_path):
     for name in ('a', 'b'):
         (tmp_path / f'{name}.csv').write_text('video,start,end,label\nx,0,2,go\n')
-    with pytest.raises(UserError, match="recording 'x' also stands in"):
+    with pytest.raises(UserError, match="recording 'x' is also in"):
         read_tables(tmp_path, FRAMES)

@@ -57,12 +57,12 @@ def test_a_wrong_file_is_named_in_one_line(tmp_path, content, expected):
     path = write(tmp_path, content)
     with pytest.raises(UserError) as error:
         load_splits(path, HANDLES)
-    assert str(error.value).startswith(f'--splits {path}: ') and expected in str(error.value)
+    assert str(error.value).startswith(f'{path}: ') and expected in str(error.value)
     assert '\n' not in str(error.value)
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(UserError, match=r'--splits .*nowhere\.json: cannot be read'):
+    with pytest.raises(UserError, match=r'nowhere\.json: cannot be read'):
         load_splits(tmp_path / 'nowhere.json', HANDLES)
 
 
@@ -86,7 +86,7 @@ def test_the_split_of_a_run_is_read_as_it_was_written(tmp_path):
 
 
 @pytest.mark.parametrize(('content', 'expected'), [
-    ('{"splits": ', 'cannot be read'), ([], 'no object under "splits"'), ({'tea': GOOD}, 'no object under "splits"'),
+    ('{"splits": ', 'not valid JSON'), ([], 'no object under "splits"'), ({'tea': GOOD}, 'no object under "splits"'),
     ({'splits': {'tea': [1]}}, "task 'tea': found [1], expected the three lists"),
     ({'splits': {'a\nb': {**GOOD, 'val': [1]}}}, "task 'a\\nb': val is no list")])
 def test_a_damaged_split_of_a_run_is_named_in_one_line(tmp_path, content, expected):

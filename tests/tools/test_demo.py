@@ -22,7 +22,7 @@ from recordings.json_dataset import load_recordings
 from recordings.splits import load_splits
 from tools import demo
 from utils.errors import UserError
-from utils.tensorops import Action, list_actions, seeded_draws
+from utils.tensorops import Action, seeded_draws
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = demo.DemoSettings(people=4, repetitions=1)
@@ -59,8 +59,7 @@ def load(out):
     recordings = load_recordings(out / 'dset_jsons/demo.json', out / 'data/demo/features', background_labels=['0'])
     handles = {task: [recording.handle for recording in members] for task, members in recordings.items()}
     splits = load_splits(out / 'dset_jsons/demo.splits.json', handles)
-    return {part: [Sample(task, recording.handle, np.load(recording.path),
-                          list_actions(recording.times, recording.num_frames, ['0']))
+    return {part: [Sample(task, recording.handle, np.load(recording.path), recording.actions)
                    for task, members in recordings.items() for recording in members
                    if recording.handle in splits[task][part]]
             for part in ('train', 'val', 'test')}

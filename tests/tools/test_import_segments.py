@@ -5,14 +5,17 @@ import os
 import shutil
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from recordings.json_dataset import load_recordings
+from recordings.segment_list import SegmentList
 from recordings.splits import load_splits
 from tools import import_segments, imported_dataset
+from tools.import_format import ImportFormat
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH = 6
@@ -116,8 +119,7 @@ def test_segments_features_and_split_are_those_of_the_source(source):
     for members in recordings.values():
         for recording in members:
             read = [None] * recording.num_frames
-            for label, start, end in zip(*(recording.times[key] for key in ('step', 'start_frame', 'end_frame')),
-                                         strict=True):
+            for label, start, end in recording.segments:
                 read[start:end + 1] = [label] * (end + 1 - start)
             assert read == ['0' if label == 'SIL' else label for label in labels_of(recording.handle)]
 
@@ -231,6 +233,21 @@ def test_what_is_missing_may_be_left_out(source, capsys):
     assert len(annotations()['mine']['handles']) == 6
 
 
+def test_a_new_format_is_one_entry(source, capsys, monkeypatch):
+    def read(arguments):
+        return {name: SegmentList('own', [arguments.only], [Fraction(0)], [Fraction(13)])
+                for name in json.loads((arguments.source / 'own.txt').read_text())}
+
+    form = ImportFormat('own labels', 'a folder with own.txt', lambda folder: (folder / 'own.txt').exists(), read,
+                        {'only': {'help': 'label of all'}})
+    monkeypatch.setattr(import_segments, 'FORMATS', (form, *import_segments.FORMATS))
+    (source / 'own.txt').write_text(json.dumps(['P01_cam01_P01_tea']))
+    shutil.rmtree(source / 'splits')
+    assert run_import('--only', 'sip', '--layout', 'DT') == 0
+    assert segments('mine', 'P01_cam01_P01_tea') == [('sip', 0, 13)]
+    assert '--unit: concerns tables, but SOURCE mstcn is a folder with own.txt' in refused(capsys, '--unit', 'frames')
+
+
 # What is refused ------------------------------------------------------------------------------------------------------
 
 def refused(capsys, *options):
@@ -253,7 +270,8 @@ def refused(capsys, *options):
     (['--max_mismatch', '-1'], '--max_mismatch -1: expected 0 or more'),
     (['--val_share', '1'], '--val_share 1.0: expected 0 or more, and less than 1'),
     (['--labels_per_feature', 'x'], '--labels_per_feature x: expected a number above 0'),
-    (['--unit', 'frames'], '--unit: concerns CSV files'), (['--split', '4'], 'expected train.split4.bundle'),
+    (['--unit', 'frames'], '--unit: concerns tables, but SOURCE mstcn is a folder with groundT'),
+    (['--split', '4'], 'expected train.split4.bundle'),
     (['--bundles', 'none'], 'none: found no bundle'), (['--features', 'none'], 'none: no such folder'),
     (['--features', 'mstcn/splits', '--skip_missing'], 'holds a file of none of the 8 annotated recordings'),
     (['--layout', 'TD'], 'expected features of one width'), (['--laout', 'TD'], 'unrecognized arguments'),
@@ -265,7 +283,7 @@ def test_options_that_are_refused(source, capsys, options, message):
 def test_names_and_sources_that_are_refused(source, capsys):
     for name, place, message in (('../up', 'mstcn', 'expected letters, digits'), ('cmu', 'mstcn', 'part of egoprocel'),
                                  ('mine', 'nowhere', 'SOURCE nowhere: does not exist'),
-                                 ('mine', 'mstcn/splits', 'neither groundTruth/ nor a .csv file')):
+                                 ('mine', 'mstcn/splits', 'mstcn/splits: of no known format, expected a folder')):
         assert import_segments.main([name, place]) == 2
         assert message in capsys.readouterr().err
     assert written() == []

@@ -17,6 +17,7 @@ from training.history import ComponentMeans
 from training.step import LossModule
 from utils.errors import UserError
 from utils.loss_entry import LossTerms, get_loss_function
+from utils.tensorops import Action
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH = 6
@@ -127,8 +128,7 @@ def recordings(tmp_path):
     for index in range(5):
         path = tmp_path / f'rec{index}.npy'
         np.save(path, np.random.default_rng(index).normal(size=(9 + index, WIDTH)).astype(np.float32))
-        made.append(Recording('tea', f'rec{index}', path, 9 + index, WIDTH, {
-            'step': ['cut'], 'start_frame': [0], 'end_frame': [8], 'name': f'rec{index}', 'task': 'tea'}))
+        made.append(Recording('tea', f'rec{index}', path, 9 + index, WIDTH, *[(Action('cut', 0, 8),)] * 2))
     return made
 
 

@@ -25,7 +25,7 @@ OPTIONS = ['1', '--dataset', 'tiny', '--gtcc', '--naive', '--mcn', '--progress',
 
 
 def recordings(tmp_path, **lengths):
-    return {task: [Recording(task, f'{task}{index}', tmp_path / f'{task}{index}.npy', length, 3, {'name': str(index)})
+    return {task: [Recording(task, f'{task}{index}', tmp_path / f'{task}{index}.npy', length, 3, (), ())
                    for index, length in enumerate(members)] for task, members in lengths.items()}
 
 
@@ -93,7 +93,7 @@ def test_extreme_batches(tmp_path):
 def test_frames_of_batches_count_what_fills_a_batch(tmp_path):
     members = recordings(tmp_path, tea=[10, 10, 10], one=[7])
     assert sorted(frames_of_batches(make_train_loaders(members, 2, seed=0))) == [7, 20, 20]
-    alone = [Recording('one', 'other', tmp_path / 'other.npy', 3, 3, {'name': 'other'})]
+    alone = [Recording('one', 'other', tmp_path / 'other.npy', 3, 3, (), ())]
     assert frames_of_batches(make_validation_loaders({'one': alone}, members, 2)) == [3 + 7]
 
 

@@ -12,6 +12,7 @@ from recordings.json_dataset import Recording, make_train_loaders, make_validati
 from training.epoch import SkippedSteps, choose_content_weight, run_training_epoch, run_validation_epoch
 from training.step import LossModule, build_optimizer
 from utils.loss_entry import LossTerms, content_term
+from utils.tensorops import Action
 
 WIDTH = 3
 
@@ -41,8 +42,7 @@ def recordings(tmp_path):
     for index in range(4):
         path = tmp_path / f'rec{index}.npy'
         np.save(path, np.random.default_rng(index).normal(size=(9 + index, WIDTH)).astype(np.float32))
-        made.append(Recording('tea', f'rec{index}', path, 9 + index, WIDTH, {
-            'step': ['cut'], 'start_frame': [0], 'end_frame': [8], 'name': f'rec{index}', 'task': 'tea'}))
+        made.append(Recording('tea', f'rec{index}', path, 9 + index, WIDTH, *[(Action('cut', 0, 8),)] * 2))
     return made
 
 

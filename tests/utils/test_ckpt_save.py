@@ -108,7 +108,7 @@ def test_a_model_that_is_not_finite_is_not_saved(small_config, tmp_path, value):
     before, model = path.read_bytes(), build_model(small_config)
     with torch.no_grad():
         model.progress_head.fc[0].bias[1] = value
-    with pytest.raises(UserError, match='not saved, progress_head.fc.0.bias holds NaN or infinity after epoch 3'):
+    with pytest.raises(UserError, match='not saved, progress_head.fc.0.bias contains NaN or infinity after epoch 3'):
         save(small_config, path, model_t=model)
     assert path.read_bytes() == before
 
@@ -321,7 +321,7 @@ def test_weights_of_another_network_are_refused(small_config, tmp_path, change, 
     with pytest.raises(UserError, match='the weights of best_model_alignment.pt do not fit this network') as caught:
         load_encoder_weights(build_model(asked), tmp_path)
     assert message in str(caught.value) and '\n' not in str(caught.value)
-    assert str(caught.value).startswith(f'--init_from {tmp_path}: ')
+    assert str(caught.value).startswith(f'{tmp_path}: ')
 
 
 @pytest.mark.parametrize('stored', [True, False, None])

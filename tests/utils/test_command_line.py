@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from utils.command_line import choose_device, run_command, seed_everything
+from utils.command_line import choose_device, option, run_command, seed_everything
 from utils.errors import UserError
 
 
@@ -32,8 +32,13 @@ def test_a_defect_of_the_program_is_not_hidden():
 
 @pytest.mark.parametrize('name', ['no_such_device', 'cuda:99'])
 def test_a_missing_device_is_a_users_mistake(name):
-    with pytest.raises(UserError, match=f'--device {name}: not available here'):
+    with pytest.raises(UserError, match=f'^{name}: not available as a device here'):
         choose_device(name)
+
+
+def test_the_option_of_a_value_is_named():
+    with pytest.raises(UserError, match=r'^--device moon: not available'), option('--device'):
+        choose_device('moon')
 
 
 def test_auto_finds_a_device():

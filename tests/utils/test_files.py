@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from utils.errors import UserError
-from utils.files import atomic_path, remove_leftovers, write_json
+from utils.files import atomic_path, read_json, remove_leftovers, write_csv, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -94,3 +94,23 @@ def test_file_and_name_are_brought_to_the_disk_in_that_order(tmp_path, monkeypat
     monkeypatch.setattr(os, 'fsync', note)
     write_json(tmp_path / 'a.json', {})
     assert synced == [(f'.a.{os.getpid()}.partial.json', False), (tmp_path.name, True)]
+
+
+@pytest.mark.parametrize(('content', 'message'), [
+    (None, 'cannot be read .No such file.*expected a split'), (b'{"a": ', 'not valid JSON at line 1, column 7 .*: fix'),
+    (b'\xff\xfe', 'not valid JSON .*; fix it'), (b'[' * 10**5, 'not valid JSON .*; fix it'),
+    (b'{"b": {"a": 1, "a": 2}}', "'a' stands twice")])
+def test_json_that_cannot_be_read_is_a_users_mistake(tmp_path, content, message):
+    path = tmp_path / 'splits.json'
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=f'splits.json: {message}') as caught:
+        read_json(path, 'a split', 'fix it')
+    assert '\n' not in str(caught.value)
+
+
+def test_csv_and_json_are_read_as_written(tmp_path):
+    write_csv(tmp_path / 'a.csv', ('task', 'mae'), [['tea, hot', 0.1], ['pie', None]])
+    assert (tmp_path / 'a.csv').read_bytes() == b'task,mae\r\n"tea, hot",0.1\r\npie,\r\n'
+    (tmp_path / 'a.json').write_text('{"a": [1]}', encoding='utf-8-sig')
+    assert read_json(tmp_path / 'a.json', 'anything') == {'a': [1]}

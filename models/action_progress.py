@@ -1,0 +1,29 @@
+"""Progress of a recording's actions by a model's head: what evaluation and prediction compute."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from utils.tensorops import Action
+
+
+@torch.no_grad()
+def predict_actions(model: nn.Module, embedding: Tensor, actions: Sequence[Action], task: str | None) -> list[Tensor]:
+    """Compute the progress of every action of a recording, at each of its frames.
+
+    Args:
+        model: with a progress head, in eval mode.
+        embedding: (T, E) of the recording, on the model's device.
+        actions: of the recording, in order of time; both ends inclusive, in frames of the embedding.
+        task: what is done in the recording; None if unknown.
+
+    Returns:
+        Progress (n,) in [0, 1] of each action, float64 on the CPU. It depends on the action's own frames, on as many
+        frames ahead as the encoder sees, and on what the head knows of the actions before it.
+    """
+    if not actions:
+        return []
+    segments = [embedding[action.start:action.end + 1] for action in actions]  # (n_i, E)
+    curves = model.progress_head.forward_dense(segments, model.progress_head.contexts(task, actions))
+    return [curve.double().cpu() for curve in curves]
