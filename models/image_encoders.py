@@ -135,7 +135,7 @@ class TransformersEncoder(ImageEncoder):
         try:
             self.shape()
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:
-            raise UserError(f'--encoder {name}: does not encode images ({" ".join(str(error).split())[:200]}); '
+            raise UserError(f'{name}: does not encode images ({" ".join(str(error).split())[:200]}); '
                             'expected an image encoder such as hf:facebook/dinov2-small') from error
 
     def maps(self, images: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ class TransformersEncoder(ImageEncoder):
         patch = getattr(self.network.config, 'patch_size', None)
         side = self.image_size // patch if isinstance(patch, int) else 0
         if not 0 < side * side <= states.shape[1]:
-            raise UserError(f'--encoder {self.name}: has no maps; extract features without --frames')
+            raise UserError(f'{self.name}: has no maps, expected an encoder with them; extract features')
         # Class and register tokens come before those of the patches.
         patches = states[:, states.shape[1] - side * side:]  # (B, side * side, C)
         return patches.transpose(1, 2).unflatten(2, (side, side))
@@ -166,13 +166,13 @@ def _load_transformers(name: str) -> tuple[nn.Module, dict, bool]:
         from transformers import AutoModel
         from transformers.image_processing_base import ImageProcessingMixin
     except ImportError as error:
-        raise UserError(f'--encoder {name}: needs the package transformers ({error}); install it with: pip install '
+        raise UserError(f'{name}: needs the package transformers ({error}); install it with: pip install '
                         'transformers') from error
     source = name.removeprefix('hf:')
     try:
         model, loading = AutoModel.from_pretrained(source, output_loading_info=True)
     except Exception as error:  # errors of any type, by the kind of file and connection
-        raise UserError(f'--encoder {name}: cannot be loaded ({" ".join(str(error).split())[:300]}); expected the name '
+        raise UserError(f'{name}: cannot be loaded ({" ".join(str(error).split())[:300]}); expected the name '
                         'of a model, downloaded before or within reach, or the folder of a saved one') from error
     try:
         settings, _ = ImageProcessingMixin.get_image_processor_dict(source)
@@ -180,7 +180,7 @@ def _load_transformers(name: str) -> tuple[nn.Module, dict, bool]:
         settings = {}
     missing = [key for key in loading['missing_keys'] if 'pool' not in key]
     if missing:
-        raise UserError(f'--encoder {name}: the weights lack {missing[0]} ({len(missing)} in all), expected those of '
+        raise UserError(f'{name}: the weights lack {missing[0]} ({len(missing)} in all), expected those of '
                         'the whole model')
     return getattr(model, 'vision_model', model), settings, not loading['missing_keys']
 
@@ -191,7 +191,7 @@ def _preprocessing(name: str, settings: dict, config: object) -> tuple[int, tupl
     if isinstance(size, dict):
         size = size.get('height') or size.get('shortest_edge')
     if not isinstance(size, int) or size < 1:
-        raise UserError(f'--encoder {name}: no image size in its configuration, expected an encoder of square images')
+        raise UserError(f'{name}: no image size in its configuration, expected an encoder of square images')
     scale = settings.get('rescale_factor', 1 / 255) if settings.get('do_rescale', True) else 1
     normalize = settings.get('do_normalize', True)
     mean = settings.get('image_mean', (0.485, 0.456, 0.406)) if normalize else (0.0,) * 3  # ImageNet's
@@ -217,7 +217,7 @@ def build_image_encoder(name: str, device: torch.device | str = 'cpu') -> ImageE
     elif name in ENCODERS:
         encoder = ENCODERS[name]()
     else:
-        raise UserError(f'--encoder {name}: expected {", ".join(ENCODERS)}, or hf: and the name or folder of a model')
+        raise UserError(f'{name}: expected {", ".join(ENCODERS)}, or hf: and the name or folder of a model')
     encoder.requires_grad_(False)
     return encoder.eval().to(device, memory_format=torch.channels_last)
 

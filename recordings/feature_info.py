@@ -8,7 +8,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from utils.errors import UserError
-from utils.files import unique_keys
+from utils.files import read_json
 
 FILE_NAME = 'features.json'
 KINDS = ('features', 'frames')
@@ -64,16 +64,14 @@ def read_feature_info(folder: Path) -> FeatureInfo | None:
         UserError: the file cannot be read or is not such a description.
     """
     path = folder / FILE_NAME
+    if not path.exists():
+        return None
+    content = read_json(path, 'the description that tools.extract writes', 'extract the features again')
     try:
-        content = json.loads(path.read_text(encoding='utf-8'), object_pairs_hook=unique_keys(str(path)))
         info = FeatureInfo(**{**content, 'fps': Fraction(content['fps']), 'shape': tuple(content['shape'])})
         if info.fps <= 0 or info.kind not in KINDS:
             raise ValueError(f'fps {info.fps} and kind {info.kind!r:.40}')
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise UserError(f'{path}: cannot be read ({error.strerror}); make it readable') from error
-    except (ValueError, TypeError, KeyError, ZeroDivisionError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, ZeroDivisionError) as error:
         reason = ' '.join(str(error).split())[:200]
         raise UserError(f'{path}: is not a description of features ({type(error).__name__}: {reason}); expected the '
                         'file that tools.extract writes: extract the features again') from error

@@ -25,7 +25,7 @@ from recordings.feature_info import KINDS, FeatureInfo, check_folder, claim_fold
 from recordings.feature_writer import FeatureWriter, remove_partial_files
 from recordings.video import import_av
 from tools.video_batches import Shard, Video, VideoBatch, choose_shard, find_videos, read_videos
-from utils.command_line import OneLineParser, choose_device, run_command
+from utils.command_line import OneLineParser, choose_device, option, run_command
 from utils.errors import UserError
 from utils.files import make_folder
 from utils.logging import get_logger, set_up_logging
@@ -90,10 +90,10 @@ def check_arguments(arguments: argparse.Namespace) -> None:
     if not 0 < fps <= MAX_FPS:
         raise UserError(f'--fps {arguments.fps}: expected a number above 0, {MAX_FPS} at most')
     arguments.fps = fps
-    for option, least in (('batch_size', 1), ('workers', 0)):
-        value = getattr(arguments, option)
+    for name, least in (('batch_size', 1), ('workers', 0)):
+        value = getattr(arguments, name)
         if value is not None and value < least:
-            raise UserError(f'--{option} {value}: expected {least} or more')
+            raise UserError(f'--{name} {value}: expected {least} or more')
 
 
 def describe(encoder: ImageEncoder, arguments: argparse.Namespace) -> FeatureInfo:
@@ -193,11 +193,13 @@ def extract_shard(arguments: argparse.Namespace, shard: Shard) -> tuple[Extracti
     """
     import_av()
     videos = shard.take(find_videos(arguments.source))
-    device = choose_device(_device_name(arguments.device, os.environ))
-    encoder = build_image_encoder(arguments.encoder, device)
-    info = describe(encoder, arguments)
+    with option('--device'):
+        device = choose_device(_device_name(arguments.device, os.environ))
+    with option('--encoder'):
+        encoder = build_image_encoder(arguments.encoder, device)
+        info = describe(encoder, arguments)
     done = Extraction(environment_path('DATASET_PATH') / arguments.name / info.kind)
-    make_folder(done.folder, 'DATASET_PATH: ', 'set DATASET_PATH to a folder that can be written to')
+    make_folder(done.folder, 'set DATASET_PATH to a folder that can be written to')
     claim_folder(done.folder, info)
     remove_partial_files(done.folder, {video.name for video in videos})
     done.kept = [name for _, name in videos if is_whole(done.folder / f'{name}.npy', info)]

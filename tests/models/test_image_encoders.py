@@ -129,5 +129,5 @@ def test_models_that_cannot_be_used_are_refused_in_one_line(tmp_path):
 
 
 def test_an_unknown_encoder_is_refused():
-    with pytest.raises(UserError, match='--encoder resnet: expected efficientnet_lite0, or hf:'):
+    with pytest.raises(UserError, match='resnet: expected efficientnet_lite0, or hf:'):
         build_image_encoder('resnet')
