@@ -20,6 +20,7 @@ from recordings.rates import parse_rate
 from recordings.segment_list import SegmentList
 from recordings.splits import Splits, make_splits
 from tools import frame_labels, table_import
+from tools.extracted_features import check_lengths, find_feature_source
 from tools.frame_labels import read_bundles
 from tools.import_format import ImportFormat
 from tools.import_pairing import (
@@ -30,7 +31,7 @@ from tools.import_pairing import (
     pair_recordings,
     refuse_or_skip,
 )
-from tools.imported_dataset import ImportedRecording, OutputPaths, write_dataset
+from tools.imported_dataset import ImportedRecording, OutputPaths, write_annotations, write_dataset
 from tools.source_segments import mark_background
 from utils.command_line import OneLineParser, option, run_command
 from utils.errors import UserError, name_some
@@ -51,7 +52,7 @@ def build_parser() -> OneLineParser:
     parser.add_argument('name', metavar='NAME', help='name of the dataset, for --dataset')
     parser.add_argument('source', metavar='SOURCE', type=Path, help='; or '.join(form.source for form in FORMATS))
     parser.add_argument('--features', type=Path, metavar='DIR', help='folder of <recording>.npy, default '
-                        'SOURCE/features')
+                        'SOURCE/features; without that folder, what tools.extract wrote for NAME')
     parser.add_argument('--layout', choices=LAYOUTS, default='auto', help='axes of the feature files; auto tells by '
                         'the sizes')
     tasks = parser.add_mutually_exclusive_group()
@@ -187,9 +188,10 @@ def import_dataset(arguments: argparse.Namespace) -> tuple[list[ImportedRecordin
         UserError: any mistake in options or files; nothing is written then.
     """
     check_arguments(arguments)
-    features = arguments.features or _folder(arguments.source) / 'features'
+    features = find_feature_source(arguments, _folder(arguments.source) / 'features')
     paths = OutputPaths(arguments.name)
-    paths.check(arguments.name, [arguments.source, features], overwrite=arguments.overwrite)
+    read = [arguments.source] if features.in_place else [arguments.source, features.folder]
+    paths.check(arguments.name, read, overwrite=arguments.overwrite, in_place=features.in_place)
     with option('--labels_per_feature'):
         rate = 1 / parse_rate(arguments.labels_per_feature)
     sources, parts = read_source(arguments), read_bundle_parts(arguments)
@@ -198,12 +200,16 @@ def import_dataset(arguments: argparse.Namespace) -> tuple[list[ImportedRecordin
     unlabelled = [name for name in bundled if name not in sources]
     refuse_or_skip(f'{arguments.source}: the bundles name {name_some(unlabelled)}, of which there are no labels',
                    unlabelled, arguments.skip_missing)
-    files = find_features(sources, features, skip_missing=arguments.skip_missing)
+    files = find_features(sources, features.folder, skip_missing=arguments.skip_missing)
     tasks = choose_tasks(arguments, list(files))
-    recordings = pair_recordings(sources, files, tasks, layout=arguments.layout, rate=rate,
+    recordings = pair_recordings(sources, files, tasks, layout='TD' if features.info else arguments.layout, rate=rate,
                                  max_mismatch=arguments.max_mismatch, sample_rate=arguments.sample_rate)
     splits = _choose_splits(parts, tasks, arguments.val_share)
-    write_dataset(paths, recordings, splits, sample_rate=arguments.sample_rate)
+    if features.in_place:
+        check_lengths(recordings)
+        write_annotations(paths, recordings, splits)
+    else:
+        write_dataset(paths, recordings, splits, sample_rate=arguments.sample_rate, info=features.info)
     return recordings, splits, parts is not None
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +10,10 @@ from tqdm import tqdm
 
 from configs.paths import environment_path
 from recordings.feature_files import FEATURE_RANK, check_finite, open_recording
+from recordings.feature_info import FeatureInfo, write_feature_info
 from recordings.splits import Splits
 from utils.errors import UserError
-from utils.files import replace_folder, staged_folder, write_json
+from utils.files import make_folder, replace_folder, staged_folder, write_json
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,14 @@ class OutputPaths:
         self.annotations = environment_path('JSON_DPATH') / f'{name}.json'
         self.splits = environment_path('JSON_DPATH') / f'{name}.splits.json'
 
-    def check(self, name: str, sources: Sequence[Path], *, overwrite: bool) -> None:
+    def check(self, name: str, sources: Sequence[Path], *, overwrite: bool, in_place: bool = False) -> None:
         """Refuse what would replace something that is not meant to be replaced.
 
         Args:
             name: of the dataset.
             sources: folders that are read.
             overwrite: an existing dataset may be replaced.
+            in_place: the features are there and stay.
 
         Raises:
             UserError: the dataset exists, or a source lies where the features are to be written.
@@ -64,13 +66,14 @@ class OutputPaths:
             if target == source.resolve() or target in source.resolve().parents:
                 raise UserError(f'{source}: is read, but the dataset {name} would be written to it; choose another '
                                 'NAME, or set DATASET_PATH to another folder')
-        existing = [path for path in (self.annotations, self.splits, self.features) if path.exists()]
+        existing = [path for path in (self.annotations, self.splits, self.features)
+                    if path.exists() and not (in_place and path == self.features)]
         if existing and not overwrite:
             raise UserError(f'{existing[0]}: this dataset exists; --overwrite replaces it, or choose another NAME')
 
 
 def write_dataset(paths: OutputPaths, recordings: Sequence[ImportedRecording], splits: Splits, *,
-                  sample_rate: int) -> None:
+                  sample_rate: int, info: FeatureInfo | None = None) -> None:
     """Write features, split and annotations, in this order; an earlier dataset stays until all features are there.
 
     Args:
@@ -78,6 +81,7 @@ def write_dataset(paths: OutputPaths, recordings: Sequence[ImportedRecording], s
         recordings: what to write, in the order of the annotation file.
         splits: task -> part -> handles.
         sample_rate: every n-th frame is written.
+        info: ``features.json`` of the features, if they have one.
 
     Raises:
         UserError: a feature file holds NaN or infinity, or a file cannot be written.
@@ -86,18 +90,35 @@ def write_dataset(paths: OutputPaths, recordings: Sequence[ImportedRecording], s
         with staged_folder(paths.features) as folder:
             for recording in tqdm(recordings, desc='features', unit='file', leave=False, disable=None):
                 _write_features(recording, folder / f'{recording.handle}.npy', sample_rate)
+            if info:
+                write_feature_info(folder, replace(info, fps=info.fps / sample_rate))
             paths.annotations.parent.mkdir(parents=True, exist_ok=True)
             # The annotations go first and are written last: without them a dataset cut short is not taken for whole.
             with _removed(paths.annotations):
                 replace_folder(folder, paths.features)
-        write_json(paths.splits, {'splits': splits})
-        write_json(paths.annotations, _annotations(recordings))
+        write_annotations(paths, recordings, splits)
     except OSError as error:
         raise UserError(f'{error.filename or paths.features}: cannot be written ({error.strerror}); set DATASET_PATH '
                         'and JSON_DPATH to folders with enough room that you may write to') from error
     finally:
         with suppress(OSError):
             paths.features.parent.rmdir()  # succeeds where it is empty: it was made for nothing
+
+
+def write_annotations(paths: OutputPaths, recordings: Sequence[ImportedRecording], splits: Splits) -> None:
+    """Write split and annotations of a dataset whose features are in place.
+
+    Args:
+        paths: where to.
+        recordings: in the order of the annotation file.
+        splits: task -> part -> handles.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    make_folder(paths.annotations.parent, 'set JSON_DPATH to a folder that you may write to')
+    write_json(paths.splits, {'splits': splits})
+    write_json(paths.annotations, _annotations(recordings))
 
 
 @contextmanager

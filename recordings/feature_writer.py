@@ -1,0 +1,100 @@
+"""Feature files written while a video is read: the number of frames is known at the end only."""
+
+from collections.abc import Collection
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+
+from utils.errors import UserError
+from utils.files import PARTIAL_NAME, atomic_path, is_another_process
+
+
+class _AbandonedError(Exception):
+    """Ends the writing of a file without putting it in place."""
+
+
+class FeatureWriter:
+    """A ``.npy`` file (T, ...) that grows; nothing is at its place until :meth:`finish`.
+
+    Args:
+        path: of the file.
+        shape: of one frame.
+        dtype: of its values, 'float32' or 'float16'.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: str) -> None:
+        self.path, self.num_frames = path, 0
+        self._shape, self._dtype = shape, np.dtype(dtype)
+        self._stack = ExitStack()
+        temporary = self._stack.enter_context(atomic_path(path))
+        try:
+            self._file = self._stack.enter_context(temporary.open('wb'))
+            self._write_header()
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _write_header(self) -> None:
+        # numpy leaves room for the first number of the shape to grow, so the header is written again in place.
+        npy.write_array_header_1_0(self._file, {'shape': (self.num_frames, *self._shape), 'fortran_order': False,
+                                                'descr': npy.dtype_to_descr(self._dtype)})
+
+    def append(self, frames: np.ndarray) -> None:
+        """Write frames (n, ...) after those before.
+
+        Raises:
+            UserError: a value is not finite in the file's type, or the file cannot be written.
+        """
+        with np.errstate(over='ignore'):
+            values = np.ascontiguousarray(frames, dtype=self._dtype)
+        if values.shape[1:] != self._shape:
+            raise ValueError(f'frames of shape {values.shape[1:]}, expected {self._shape}')
+        if not np.isfinite(values).all():
+            raise UserError(f'{self.path}: the encoder gives NaN, infinity, or values too large for {self._dtype}; '
+                            'extract without --float16, or with another encoder')
+        try:
+            self._file.write(values.data)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self.num_frames += len(values)
+
+    def finish(self) -> None:
+        """Put the file in its place.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        try:
+            self._file.seek(0)
+            self._write_header()
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self._stack.close()
+
+    def abandon(self) -> None:
+        """Remove what was written so far; has no effect after :meth:`finish`."""
+        with suppress(_AbandonedError, OSError, UserError), self._stack:
+            raise _AbandonedError
+
+    def _unwritable(self, error: OSError) -> UserError:
+        self.abandon()
+        return UserError(f'{self.path}: cannot be written ({error.strerror or error}); free some space or choose '
+                         'another place')
+
+
+def remove_partial_files(folder: Path, names: Collection[str]) -> None:
+    """Remove what killed processes left of some files; other files of the folder may be in work on other machines.
+
+    Args:
+        folder: of the files.
+        names: of the files, without '.npy'.
+    """
+    for leftover in list(folder.glob('.*.partial.npy')):
+        match = PARTIAL_NAME.fullmatch(leftover.name)
+        name = match and leftover.name.removesuffix(f'.{match[1]}.partial.npy')[1:]
+        if name in names and not is_another_process(int(match[1])):
+            leftover.unlink(missing_ok=True)

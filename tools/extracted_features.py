@@ -1,0 +1,83 @@
+"""Features that ``tools.extract`` wrote, as an import finds them: where they are, and what ``features.json`` says."""
+
+import argparse
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from recordings.feature_files import FEATURE_RANK, open_recording
+from recordings.feature_info import FeatureInfo, read_feature_info
+from recordings.rates import parse_rate
+from tools.imported_dataset import ImportedRecording, OutputPaths
+from utils.command_line import option
+from utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class FeatureSource:
+    """The features of an import.
+
+    Attributes:
+        folder: of ``<recording>.npy`` files.
+        info: its ``features.json``, None if it has none.
+        in_place: True if the files are in the dataset's own folder, where ``tools.extract NAME`` wrote them: nothing is
+            copied.
+    """
+
+    folder: Path
+    info: FeatureInfo | None
+    in_place: bool
+
+
+def find_feature_source(arguments: argparse.Namespace, default: Path) -> FeatureSource:
+    """Return the features that an import reads.
+
+    Args:
+        arguments: of the command line.
+        default: folder next to the annotations; without it and ``--features``, the features that ``tools.extract``
+            wrote under the dataset's name are taken.
+
+    Raises:
+        UserError: a broken ``features.json``, or an option that contradicts it or the place of the features.
+    """
+    own = OutputPaths(arguments.name).features
+    folder = arguments.features or default
+    if arguments.features is None and not default.is_dir() and read_feature_info(own):
+        folder = own
+    info = read_feature_info(folder)
+    in_place = info is not None and folder.resolve() == own.resolve()
+    if in_place and arguments.sample_rate != 1:
+        raise UserError(f'--sample_rate {arguments.sample_rate}: the features stay in {folder}, where tools.extract '
+                        'wrote them; extract them with a lower --fps, or import them under another NAME')
+    if info:
+        _take_rate(arguments, folder, info.fps)
+    return FeatureSource(folder, info, in_place)
+
+
+def _take_rate(arguments: argparse.Namespace, folder: Path, fps: Fraction) -> None:
+    """Fill in the options of tables that ``features.json`` answers: times are seconds unless the options say frames."""
+    if arguments.unit is None and arguments.labels_per_feature == '1' and not arguments.inclusive_ends:
+        arguments.unit = 'seconds'
+    if arguments.unit != 'seconds':
+        return
+    if arguments.fps is not None:
+        with option('--fps'):
+            given = parse_rate(arguments.fps)
+        if given != fps:
+            raise UserError(f'--fps {arguments.fps}: the features of {folder} have {fps} frames per second; '
+                            'leave it out')
+    arguments.fps = str(fps)
+
+
+def check_lengths(recordings: Iterable[ImportedRecording]) -> None:
+    """Check that features that stay in place have the length of their annotation: nothing is cut off there.
+
+    Raises:
+        UserError: a recording is longer.
+    """
+    for recording in recordings:
+        length = len(open_recording(recording.source, FEATURE_RANK))
+        if length != recording.num_frames:
+            raise UserError(f'{recording.source}: has {length} frames, of which {recording.num_frames} are annotated; '
+                            'give --features and another NAME to have features cut to their annotation')
