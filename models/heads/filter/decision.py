@@ -40,14 +40,22 @@ def decide(probability: Tensor, shown: Shown, surprise: Tensor, rule: Tensor) ->
     return Shown(step, torch.where(step < surprise.shape[1] - 1, step, shown.last))
 
 
-def decide_all(probability: Tensor, surprise: Tensor, rule: Tensor) -> Tensor:
-    """Return the steps to show at all frames, (N, T), from label probabilities (N, T, K + 1)."""
-    zero = torch.zeros(len(probability), dtype=torch.long, device=probability.device)
+def decide_all(probability: Tensor, surprise: Tensor, rules: Tensor) -> Tensor:
+    """Return the steps to show at all frames under each of R rules, (N, R, T).
+
+    Args:
+        probability: (N, T, K + 1), see :func:`decide`.
+        surprise: (K + 1, K + 1).
+        rules: (R, 3), see :func:`decide`.
+    """
+    rows, count = len(probability), len(rules)
+    rule = rules.repeat(rows, 1)  # (N R, 3)
+    zero = torch.zeros(rows * count, dtype=torch.long, device=probability.device)
     shown, steps = Shown(zero - 1, zero + probability.shape[2] - 1), []
     for t in range(probability.shape[1]):
-        shown = decide(probability[:, t], shown, surprise, rule)
+        shown = decide(probability[:, t].repeat_interleave(count, dim=0), shown, surprise, rule)
         steps.append(shown.step)
-    return torch.stack(steps, dim=1)
+    return torch.stack(steps, dim=1).view(rows, count, -1)
 
 
 def phase_quantiles(phases: Tensor, levels: Tensor) -> Tensor:

@@ -137,9 +137,14 @@ class UnsegmentedFilter(nn.Module):
         self.short_sensors.copy_(means @ self.short.projection.T)  # projection and cells in a single product
         self.short_bias.copy_(-0.5 * means.square().sum(1) - self.short_sensors @ self.short.offset)
 
-    def combine(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
-        """Return the weighted evidence of labels (..., K') and of phases, at the grid's nodes (..., K, nodes)."""
-        logistic, gaussian, phase, short = self.weights.unbind()
+    def combine(self, evidence: Evidence, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the weighted evidence of labels (..., K') and of phases, at the grid's nodes (..., K, nodes).
+
+        Args:
+            evidence: from :meth:`sense`.
+            weights: (4,), to use instead of the chosen ones.
+        """
+        logistic, gaussian, phase, short = (self.weights if weights is None else weights).unbind()
         label = logistic * evidence.logistic + gaussian * evidence.gaussian
         return label, evidence.phase @ (phase * self.between) + evidence.short @ (short * self.between_short)
 
@@ -181,11 +186,16 @@ class UnsegmentedFilter(nn.Module):
             unknown=distance > self.unknown_above, label_probability=probability)
 
     @torch.no_grad()
-    def posteriors(self, evidence: Sequence[Evidence]) -> list[Posterior]:
-        """Return the posterior at each frame of recordings, whose evidence has shapes (T_i, ...); batched."""
+    def posteriors(self, evidence: Sequence[Evidence], weights: Sequence[Tensor] | None = None) -> list[Posterior]:
+        """Return the posterior at each frame of recordings, all of which advance together.
+
+        Args:
+            evidence: of each recording, from :meth:`sense`, shapes (T_i, ...).
+            weights: (4,), of the sensors for each recording; None: the chosen ones for all.
+        """
         lengths = [len(item.distance) for item in evidence]
         order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-        combined = [self.combine(evidence[index]) for index in order]
+        combined = [self.combine(evidence[index], weights and weights[index]) for index in order]
         label, phase = (nn.utils.rnn.pad_sequence(list(part), batch_first=True) for part in zip(*combined, strict=True))
         mass, pace = self.grid.start(len(order))
         frames: list[Posterior] = []
@@ -204,7 +214,7 @@ class UnsegmentedFilter(nn.Module):
         outputs = []
         for item, posterior in zip(evidence, self.posteriors(evidence), strict=True):
             probability = self.label_probability(posterior.kinds)
-            step = decide_all(probability.unsqueeze(0), self.grid.surprise, self.rule).squeeze(0)
+            step = decide_all(probability.unsqueeze(0), self.grid.surprise, self.rule.unsqueeze(0)).flatten()
             elapsed = torch.arange(1, len(step) + 1, device=step.device, dtype=probability.dtype)
             outputs.append(self.read(posterior, probability, step, elapsed, item.distance))
         return outputs

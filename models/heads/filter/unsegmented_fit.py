@@ -2,12 +2,13 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from models.heads.base import EmbeddedRecording
 from models.heads.filter.decision import decide_all, phase_quantiles
@@ -146,54 +147,67 @@ def choose_weights(model: UnsegmentedFilter, folds: Sequence[Sequence[Rated]]) -
 
     Weights are chosen one after another: of the labels, of the short-term phases, of the other phases.
     """
-    rated = [item for some in folds for item in some]
     best, kept, chosen, rule = math.inf, [], {'label': 0.0, 'short': 0.0, 'phase': 0.1}, RULES[0]
     tried = set()
     for name, options in (('label', LABEL_WEIGHTS), ('short', SHORT_WEIGHTS), ('phase', PHASE_WEIGHTS)):
-        start = dict(chosen)
-        for option in options:
-            weights = start | {name: option}
-            if (key := tuple(weights.values())) in tried:
-                continue
-            tried.add(key)
-            posteriors = []
-            for some in folds:
-                set_weights(some[0].model, **weights)
-                posteriors += some[0].model.posteriors([item.evidence for item in some])
-            scores = rate(rated, posteriors)
+        trials = [weights for option in options
+                  if tuple((weights := chosen | {name: option}).values()) not in tried]
+        tried.update(tuple(weights.values()) for weights in trials)
+        for weights, (posteriors, scores) in zip(trials, _try_weights(folds, trials), strict=True):
             if scores.min() < best:
                 best, kept, chosen, rule = scores.min(), posteriors, weights, RULES[int(scores.argmin())]
-    set_weights(model, **chosen)
+    model.weights.copy_(sensor_weights(**chosen))
     model.rule.copy_(torch.tensor(rule))
     return kept
 
 
-def set_weights(model: UnsegmentedFilter, label: float, short: float, phase: float) -> None:
-    """Write the weights of the sensors, in place."""
-    model.weights.copy_(torch.tensor([label, label / 2, phase, short]))
+def sensor_weights(label: float, short: float, phase: float) -> Tensor:
+    """Return the weights of the four sensors, (4,)."""
+    return torch.tensor([label, label / 2, phase, short])
 
 
-def rate(rated: Sequence[Rated], posteriors: Sequence[Posterior]) -> np.ndarray:
-    """Return what the choice of weights and rule minimizes, for each of ``RULES``; a mean over recordings.
+def _try_weights(folds: Sequence[Sequence[Rated]],
+                 trials: Sequence[Mapping[str, float]]) -> list[tuple[list[Posterior], Tensor]]:
+    """Return the posteriors of the left-out recordings with each choice of weights, and the score of each rule.
+
+    The recordings of a fold advance together with all weights: steps over frames are what takes the time.
+    """
+    by_trial: list[list[Posterior]] = [[] for _ in trials]
+    scores = []
+    for some in folds:
+        evidence = [item.evidence for item in some]
+        device = evidence[0].distance.device
+        weights = [sensor_weights(**trial).to(device) for trial in trials for _ in some]
+        posteriors = some[0].model.posteriors(evidence * len(trials), weights)
+        for number, found in enumerate(by_trial):
+            found += posteriors[number * len(some):(number + 1) * len(some)]
+        scores.append(rate(list(some) * len(trials), posteriors).unflatten(0, (len(trials), len(some))))
+    means = torch.cat(scores, dim=1).nanmean(dim=1)  # (trials, rules), a mean over recordings
+    return list(zip(by_trial, means.cpu(), strict=True))
+
+
+def rate(rated: Sequence[Rated], posteriors: Sequence[Posterior]) -> Tensor:
+    """Return what the choice of weights and rule minimizes, (N, rules), for N recordings left out of one filter.
 
     It is the error of progress over 0.25 (that of a constant), plus the errors of the shown steps in three respects:
-    frames of actions, all frames, and edit score, each between 0 and 1.
+    frames of actions, all frames, and edit score, each between 0 and 1. NaN for a recording without an action.
     """
+    model = rated[0].model
     rules = torch.tensor(RULES, device=posteriors[0].phases.device)
+    probability = pad_sequence([model.label_probability(posterior.kinds) for posterior in posteriors],
+                               batch_first=True)  # (N, T, K + 1)
+    shown = decide_all(probability, model.grid.surprise, rules)  # (N, rules, T)
     scores = []
-    for item, posterior in zip(rated, posteriors, strict=True):
-        label, k = item.recording.label, item.model.num_labels
-        within = label < k
-        if not within.any():
-            continue
-        probability = item.model.label_probability(posterior.kinds).expand(len(RULES), -1, -1)
-        steps = decide_all(probability, item.model.grid.surprise, rules)  # (rules, T)
+    for item, posterior, steps in zip(rated, posteriors, shown, strict=True):
+        label = item.recording.label
+        within = label < model.num_labels
+        steps = steps[:, :len(label)]
         hits = (steps == label).float()
-        edits = _edit_scores(steps, label, k).to(hits)
+        edits = _edit_scores(steps, label, model.num_labels).to(hits)
         median = phase_quantiles(posterior.phases, rules.new_tensor([0.5])).squeeze(-1)
         error = (median - item.recording.progress)[within].abs().mean()
         scores.append(4 * error + 3 - hits[:, within].mean(1) - hits.mean(1) - edits)
-    return torch.stack(scores).mean(0).cpu().numpy()
+    return torch.stack(scores)
 
 
 def _edit_scores(steps: Tensor, label: Tensor, background: int) -> Tensor:
