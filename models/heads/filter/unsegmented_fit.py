@@ -1,6 +1,5 @@
 """Fitting of the filter with unknown boundaries: closed-form parts, then weights and intervals on left-out groups."""
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,10 +9,10 @@ import torch
 from torch import Tensor
 
 from models.heads.base import EmbeddedRecording
-from models.heads.filter.decision import decide_all, phase_quantiles
+from models.heads.filter.decision import decide_all
 from models.heads.filter.phase_grid import PHASES
 from models.heads.filter.remaining import Remaining
-from models.heads.filter.unsegmented import Evidence, Posterior, UnsegmentedFilter
+from models.heads.filter.unsegmented import Evidence, Posterior, UnsegmentedFilter, phase_quantiles
 from utils.edit_distance import levenshtein
 from utils.tensorops import Action
 
@@ -21,10 +20,11 @@ FOLDS = 6
 FEWEST_GROUPS = 3  # with fewer, recordings are left out instead of groups
 FEWEST_RECORDINGS = 3  # with fewer, the weights are the defaults
 MOST_FRAMES = 24_000  # of left-out recordings that weights and intervals are chosen on
-LABEL_WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)  # of the logistic sensor; the Gaussian one has half of it
-SHORT_WEIGHTS = (0.0, 0.1, 0.3, 0.6, 1.0)  # of the phase sensor with short-term features
-PHASE_WEIGHTS = (0.0, 0.03, 0.1, 0.3)  # of the other phase sensor
-RULES = tuple(itertools.product((0.0, 0.7), (0.0, 0.5, 1.0, 1.5), (0.0, 0.5, 1.0, 2.0)))  # margin, caution, handicap
+DEFAULTS = {'label': 0.1, 'short': 0.0, 'phase': 0.1}  # weights that are kept unless others are clearly better
+OPTIONS = {'label': (0.0, 0.05, 0.1, 0.2, 0.4, 0.8),  # the logistic sensor's; the Gaussian one has half of it
+           'short': (0.0, 0.1, 0.3, 0.6, 1.0),  # phases, from short-term features
+           'phase': (0.0, 0.03, 0.1, 0.3)}  # phases, from all features
+RULES = ((1.0, 1.0), (0.5, 0.5), (0.0, 0.0))  # caution and handicap, the default first
 BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
 COVERAGE = 0.9
 UNKNOWN = 0.99  # of left-out training frames are known
@@ -125,7 +125,7 @@ def leave_out(items: Sequence[Recording]) -> list[tuple[list[int], list[int]]]:
 
 @torch.no_grad()
 def calibrate(model: UnsegmentedFilter, items: Sequence[Recording]) -> None:
-    """Choose weights, margin, blend, and intervals on groups left out of the training recordings, in place."""
+    """Choose weights, rule, blend, and intervals on groups left out of the training recordings, in place."""
     folds, stride = [], math.ceil(sum(len(item.label) for item in items) / MOST_FRAMES)
     for kept, left in leave_out(items):
         fold = UnsegmentedFilter(model.labels, model.features.embedding_dim, model.has_background)
@@ -144,28 +144,35 @@ def calibrate(model: UnsegmentedFilter, items: Sequence[Recording]) -> None:
 def choose_weights(model: UnsegmentedFilter, folds: Sequence[Sequence[Rated]]) -> list[Posterior]:
     """Choose weights and rule, in place; return the posteriors of the left-out recordings with them.
 
-    Weights are chosen one after another: of the labels, of the short-term phases, of the other phases.
+    Weights are chosen one after another, the rule last. The best option replaces the present one only if it is better
+    by more than the standard error of the difference between paired recordings: a few recordings favor many options
+    by chance.
     """
-    rated = [item for some in folds for item in some]
-    best, kept, chosen, rule = math.inf, [], {'label': 0.0, 'short': 0.0, 'phase': 0.1}, RULES[0]
-    tried = set()
-    for name, options in (('label', LABEL_WEIGHTS), ('short', SHORT_WEIGHTS), ('phase', PHASE_WEIGHTS)):
-        start = dict(chosen)
-        for option in options:
-            weights = start | {name: option}
-            if (key := tuple(weights.values())) in tried:
-                continue
-            tried.add(key)
-            posteriors = []
-            for some in folds:
-                set_weights(some[0].model, **weights)
-                posteriors += some[0].model.posteriors([item.evidence for item in some])
-            scores = rate(rated, posteriors)
-            if scores.min() < best:
-                best, kept, chosen, rule = scores.min(), posteriors, weights, RULES[int(scores.argmin())]
+    def run(weights: dict[str, float]) -> tuple[np.ndarray, list[Posterior]]:
+        posteriors = []
+        for some in folds:
+            set_weights(some[0].model, **weights)
+            posteriors += some[0].model.posteriors([item.evidence for item in some])
+        return rate([item for some in folds for item in some], posteriors), posteriors
+
+    chosen = dict(DEFAULTS)
+    scores, posteriors = run(chosen)  # (rules, recordings)
+    for name, options in OPTIONS.items():
+        tried = {option: run(chosen | {name: option}) for option in options if option != chosen[name]}
+        best = min(tried, key=lambda option: tried[option][0][0].mean())
+        if _is_better(tried[best][0][0], scores[0]):
+            chosen[name] = best
+            scores, posteriors = tried[best]
+    best = int(scores.mean(1).argmin())
     set_weights(model, **chosen)
-    model.rule.copy_(torch.tensor(rule))
-    return kept
+    model.rule.copy_(torch.tensor(RULES[best if _is_better(scores[best], scores[0]) else 0]))
+    return posteriors
+
+
+def _is_better(scores: np.ndarray, others: np.ndarray) -> bool:
+    """Return True if scores (n,), lower is better, beat others on average by more than the standard error."""
+    gain = others - scores
+    return bool(gain.mean() > gain.std() / math.sqrt(len(gain)))
 
 
 def set_weights(model: UnsegmentedFilter, label: float, short: float, phase: float) -> None:
@@ -174,7 +181,7 @@ def set_weights(model: UnsegmentedFilter, label: float, short: float, phase: flo
 
 
 def rate(rated: Sequence[Rated], posteriors: Sequence[Posterior]) -> np.ndarray:
-    """Return what the choice of weights and rule minimizes, for each of ``RULES``; a mean over recordings.
+    """Return what the choice of weights and rule minimizes, (rules, recordings), for each of ``RULES``.
 
     It is the error of progress over 0.25 (that of a constant), plus the errors of the shown steps in three respects:
     frames of actions, all frames, and edit score, each between 0 and 1.
@@ -193,7 +200,7 @@ def rate(rated: Sequence[Rated], posteriors: Sequence[Posterior]) -> np.ndarray:
         median = phase_quantiles(posterior.phases, rules.new_tensor([0.5])).squeeze(-1)
         error = (median - item.recording.progress)[within].abs().mean()
         scores.append(4 * error + 3 - hits[:, within].mean(1) - hits.mean(1) - edits)
-    return torch.stack(scores).mean(0).cpu().numpy()
+    return torch.stack(scores, dim=1).cpu().numpy()
 
 
 def _edit_scores(steps: Tensor, label: Tensor, background: int) -> Tensor:
