@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.heads.filter.cells import Cells
-from models.heads.filter.decision import Shown, decide, decide_all, phase_quantiles
+from models.heads.filter.decision import Shown, decide, decide_all
 from models.heads.filter.label_sensor import LogisticLabels
 from models.heads.filter.phase_grid import PHASES, RATES, PhaseGrid
 from models.heads.filter.recent import RecentFeatures
@@ -76,7 +76,7 @@ class UnsegmentedFilter(nn.Module):
 
     Attributes:
         weights: buffer (4,), of the logistic and Gaussian label sensors and of both phase sensors, each >= 0.
-        rule: buffer (3,), margin, caution, and handicap of :func:`models.heads.filter.decision.decide`.
+        rule: buffer (2,), caution and handicap of :func:`decide`.
         levels: buffer (3,), quantiles that make up ``progress``, set so that 90 % of left-out frames are inside.
         unknown_above: buffer (), distance that 1 % of left-out training frames exceed.
     """
@@ -93,7 +93,7 @@ class UnsegmentedFilter(nn.Module):
         self.grid = PhaseGrid(self.num_labels, has_background)
         self.rest = Remaining(self.grid)
         self.register_buffer('weights', torch.tensor([0.1, 0.05, 0.1, 0.0]))
-        self.register_buffer('rule', torch.tensor([0.0, 1.0, 0.5]))
+        self.register_buffer('rule', torch.tensor([1.0, 0.5]))
         self.register_buffer('levels', torch.tensor(LEVELS))
         self.register_buffer('unknown_above', torch.tensor(NEVER))
         rows = self.cells.dims + sensed
@@ -246,3 +246,13 @@ def _interpolation(bins: int) -> Tensor:
     """Return the matrix (bins, nodes) that interpolates values at the centers of bins linearly at the grid's nodes."""
     place = (torch.arange(PHASES + 1) / PHASES * bins - 0.5).clamp(0, bins - 1)
     return (1 - (place - torch.arange(bins).unsqueeze(1)).abs()).clamp(min=0)
+
+
+def phase_quantiles(phases: Tensor, levels: Tensor) -> Tensor:
+    """Return quantiles of progress, (..., Q) in (0, 1], from mass at phases b / B, (..., nodes), with any sum."""
+    cumulative = phases.cumsum(-1)
+    target = (levels * cumulative[..., -1:]).contiguous()
+    index = torch.searchsorted(cumulative, target).clamp(max=phases.shape[-1] - 1)
+    mass = phases.gather(-1, index)
+    part = ((target - cumulative.gather(-1, index) + mass) / mass.clamp(min=1e-30)).clamp(0, 1)
+    return ((index + part - 0.5) / PHASES).clamp(0.1 / PHASES, 1)

@@ -1,6 +1,5 @@
 """Fitting of the filter with unknown boundaries: closed-form parts, then weights and intervals on left-out groups."""
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -11,10 +10,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from models.heads.base import EmbeddedRecording
-from models.heads.filter.decision import decide_all, phase_quantiles
+from models.heads.filter.decision import decide_all
 from models.heads.filter.phase_grid import PHASES
 from models.heads.filter.remaining import Remaining
-from models.heads.filter.unsegmented import Evidence, Posterior, UnsegmentedFilter
+from models.heads.filter.unsegmented import Evidence, Posterior, UnsegmentedFilter, phase_quantiles
 from utils.edit_distance import levenshtein
 from utils.tensorops import Action
 
@@ -22,10 +21,11 @@ FOLDS = 6
 FEWEST_GROUPS = 3  # with fewer, recordings are left out instead of groups
 FEWEST_RECORDINGS = 3  # with fewer, the weights are the defaults
 MOST_FRAMES = 24_000  # of left-out recordings that weights and intervals are chosen on
-LABEL_WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)  # of the logistic sensor; the Gaussian one has half of it
-SHORT_WEIGHTS = (0.0, 0.1, 0.3, 0.6, 1.0)  # of the phase sensor with short-term features
-PHASE_WEIGHTS = (0.0, 0.03, 0.1, 0.3)  # of the other phase sensor
-RULES = tuple(itertools.product((0.0, 0.7), (0.0, 0.5, 1.0, 1.5), (0.0, 0.5, 1.0, 2.0)))  # margin, caution, handicap
+DEFAULTS = {'label': 0.1, 'short': 0.0, 'phase': 0.1}  # weights that are kept unless others are clearly better
+OPTIONS = {'label': (0.0, 0.05, 0.1, 0.2, 0.4, 0.8),  # the logistic sensor's; the Gaussian one has half of it
+           'short': (0.0, 0.1, 0.3, 0.6, 1.0),  # phases, from short-term features
+           'phase': (0.0, 0.03, 0.1, 0.3)}  # phases, from all features
+RULES = ((1.0, 1.0), (0.5, 0.5), (0.0, 0.0))  # caution and handicap, the default first
 BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
 COVERAGE = 0.9
 UNKNOWN = 0.99  # of left-out training frames are known
@@ -126,7 +126,7 @@ def leave_out(items: Sequence[Recording]) -> list[tuple[list[int], list[int]]]:
 
 @torch.no_grad()
 def calibrate(model: UnsegmentedFilter, items: Sequence[Recording]) -> None:
-    """Choose weights, margin, blend, and intervals on groups left out of the training recordings, in place."""
+    """Choose weights, rule, blend, and intervals on groups left out of the training recordings, in place."""
     folds, stride = [], math.ceil(sum(len(item.label) for item in items) / MOST_FRAMES)
     for kept, left in leave_out(items):
         fold = UnsegmentedFilter(model.labels, model.features.embedding_dim, model.has_background)
@@ -145,20 +145,28 @@ def calibrate(model: UnsegmentedFilter, items: Sequence[Recording]) -> None:
 def choose_weights(model: UnsegmentedFilter, folds: Sequence[Sequence[Rated]]) -> list[Posterior]:
     """Choose weights and rule, in place; return the posteriors of the left-out recordings with them.
 
-    Weights are chosen one after another: of the labels, of the short-term phases, of the other phases.
+    Weights are chosen one after another, the rule last. The best option replaces the present one only if it is better
+    by more than the standard error of the difference between paired recordings: a few recordings favor many options
+    by chance.
     """
-    best, kept, chosen, rule = math.inf, [], {'label': 0.0, 'short': 0.0, 'phase': 0.1}, RULES[0]
-    tried = set()
-    for name, options in (('label', LABEL_WEIGHTS), ('short', SHORT_WEIGHTS), ('phase', PHASE_WEIGHTS)):
-        trials = [weights for option in options
-                  if tuple((weights := chosen | {name: option}).values()) not in tried]
-        tried.update(tuple(weights.values()) for weights in trials)
-        for weights, (posteriors, scores) in zip(trials, _try_weights(folds, trials), strict=True):
-            if scores.min() < best:
-                best, kept, chosen, rule = scores.min(), posteriors, weights, RULES[int(scores.argmin())]
+    chosen = dict(DEFAULTS)
+    ((posteriors, scores),) = _try_weights(folds, [chosen])
+    for name, options in OPTIONS.items():
+        trials = [chosen | {name: option} for option in options if option != chosen[name]]
+        found = _try_weights(folds, trials)
+        best = min(range(len(trials)), key=lambda number: found[number][1][:, 0].mean())
+        if _is_better(found[best][1][:, 0], scores[:, 0]):
+            chosen, (posteriors, scores) = trials[best], found[best]
+    best = int(scores.mean(0).argmin())
     model.weights.copy_(sensor_weights(**chosen))
-    model.rule.copy_(torch.tensor(rule))
-    return kept
+    model.rule.copy_(torch.tensor(RULES[best if _is_better(scores[:, best], scores[:, 0]) else 0]))
+    return posteriors
+
+
+def _is_better(scores: Tensor, others: Tensor) -> bool:
+    """Return True if scores (n,), lower is better, beat others on average by more than the standard error."""
+    gain = others - scores
+    return bool(gain.mean() > gain.std(correction=0) / math.sqrt(len(gain)))
 
 
 def sensor_weights(label: float, short: float, phase: float) -> Tensor:
@@ -168,7 +176,7 @@ def sensor_weights(label: float, short: float, phase: float) -> Tensor:
 
 def _try_weights(folds: Sequence[Sequence[Rated]],
                  trials: Sequence[Mapping[str, float]]) -> list[tuple[list[Posterior], Tensor]]:
-    """Return the posteriors of the left-out recordings with each choice of weights, and the score of each rule.
+    """Return the left-out recordings' posteriors with each choice of weights, and their scores (recordings, rules).
 
     The recordings of a fold advance together with all weights: steps over frames are what takes the time.
     """
@@ -182,8 +190,9 @@ def _try_weights(folds: Sequence[Sequence[Rated]],
         for number, found in enumerate(by_trial):
             found += posteriors[number * len(some):(number + 1) * len(some)]
         scores.append(rate(list(some) * len(trials), posteriors).unflatten(0, (len(trials), len(some))))
-    means = torch.cat(scores, dim=1).nanmean(dim=1)  # (trials, rules), a mean over recordings
-    return list(zip(by_trial, means.cpu(), strict=True))
+    all_scores = torch.cat(scores, dim=1).cpu()  # (trials, recordings, rules)
+    with_actions = ~all_scores[0, :, 0].isnan()
+    return list(zip(by_trial, all_scores[:, with_actions], strict=True))
 
 
 def rate(rated: Sequence[Rated], posteriors: Sequence[Posterior]) -> Tensor:
