@@ -227,7 +227,7 @@ def test_mistakes_end_in_one_line(argv, expected):
     ({'NUM_EPOCHS': {'a': 1}}, "unknown key 'NUM_EPOCHS.a'"),
     ({'GTCC_PARAMS': {'delta': 1.5}}, 'expected a number in (0, 1]'),
     ('[' * 10**5, 'not valid JSON'),
-    ([1], 'holds a list, expected an object of settings'), ('{"a": ', 'not valid JSON'), ('', 'not valid JSON')])
+    ([1], 'contains a list, expected an object of settings'), ('{"a": ', 'not valid JSON'), ('', 'not valid JSON')])
 def test_mistakes_in_a_file_name_it(config_file, content, expected):
     path = config_file(content)
     message = refused(*CHOICES, '--config', path)
