@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from losses.gaussian_mixture import GaussianMixture, component_densities, component_shares, fit_gaussian_mixture
+from losses.gaussian_mixture import GaussianMixture, component_densities, component_fractions, fit_gaussian_mixture
 
 
 def normal_rows(length, *modes):
@@ -59,22 +59,22 @@ def test_the_start_is_even():
 def test_shares_are_the_weights_of_a_further_step():
     alpha = random_rows(3, 12).requires_grad_()
     mixture = fit_gaussian_mixture(alpha, 3, 4)
-    shares = component_shares(mixture, alpha)
+    shares = component_fractions(mixture, alpha)
     for row in range(3):
         expected = naive_step(alpha[row], *(value[row] for value in mixture))[0]
         torch.testing.assert_close(shares[row], expected, rtol=1e-9, atol=1e-9)
-    assert torch.autograd.gradcheck(lambda weights: component_shares(mixture, weights), alpha)
+    assert torch.autograd.gradcheck(lambda weights: component_fractions(mixture, weights), alpha)
 
 
 def test_shares_by_hand():
     # Two narrow components, on the first and on the last index, share what lies on either side of the middle.
     mixture = GaussianMixture(*(torch.tensor([values]) for values in ([0.5, 0.5], [0., 4.], [0.5, 0.5])))
-    shares = component_shares(mixture, torch.tensor([[0.1, 0.2, 0.4, 0., 0.3]]))
+    shares = component_fractions(mixture, torch.tensor([[0.1, 0.2, 0.4, 0., 0.3]]))
     assert shares.tolist() == [pytest.approx([0.5, 0.5], abs=1e-3)]
 
 
 def plain_step(alpha, mixture):
-    """A step of expectation-maximisation for all rows."""
+    """A step of expectation-maximization for all rows."""
     index = torch.arange(alpha.shape[1], dtype=torch.float64)
     normals = torch.distributions.Normal(mixture.means.unsqueeze(-1), mixture.variances.sqrt().unsqueeze(-1))
     shares = torch.softmax(mixture.weights.log().unsqueeze(-1) + normals.log_prob(index), dim=1) * alpha.unsqueeze(1)
@@ -163,9 +163,9 @@ def test_padding_changes_nothing():
 
 def test_long_distributions_are_fitted_as_well_as_without_runs_of_indices(monkeypatch):
     index = torch.arange(2000, dtype=torch.float64)
-    centres = torch.tensor([[300.0], [305.0], [900.0], [1500.0]])
+    centers = torch.tensor([[300.0], [305.0], [900.0], [1500.0]])
     widths = torch.tensor([[2.0], [40.0], [150.0], [10.0]])
-    bumps = torch.exp(-((index - centres) / widths).square() / 2) + 1e-6
+    bumps = torch.exp(-((index - centers) / widths).square() / 2) + 1e-6
     alpha = torch.stack([bumps[0], bumps[1] + bumps[3], bumps.sum(0), torch.ones_like(index)])
     alpha = alpha / alpha.sum(1, keepdim=True)
 

@@ -44,8 +44,8 @@ def naive_error(u, v, i, alpha, window, mixture, tau, variance_weight):
     error = 0
     for share, mu, variance in zip(naive_shares(alpha, mixture), *mixture[1:], strict=True):
         density = naive_softmax([-(j - mu) ** 2 / (2 * variance) for j in range(len(v))])
-        neighbour = sum(p * v_j for p, v_j in zip(density, v, strict=True))
-        beta = naive_softmax([-naive_distance(neighbour, u[n]) / tau for n in window])
+        neighbor = sum(p * v_j for p, v_j in zip(density, v, strict=True))
+        beta = naive_softmax([-naive_distance(neighbor, u[n]) / tau for n in window])
         mean = sum(b * n for b, n in zip(beta, window, strict=True))
         component = (i - mean) ** 2
         if variance_weight:
@@ -179,7 +179,7 @@ def test_windows_by_hand():
 
 
 def test_drop_weights_by_hand():
-    # Scores 0, 1, 2 (bias apart): standardised -sqrt(3/2), 0, sqrt(3/2).
+    # Scores 0, 1, 2 (bias apart): standardized -sqrt(3/2), 0, sqrt(3/2).
     weights = drop_weights(torch.tensor([[0., 5.], [1., 5.], [2., 5.]]), torch.tensor([1., 0., 7.]), 0.2)
     expected = [0.2 + 0.8 / (1 + math.exp(-z)) for z in (-math.sqrt(1.5), 0, math.sqrt(1.5))]
     assert weights.tolist() == pytest.approx(expected)
@@ -268,9 +268,9 @@ def test_embeddings_that_are_not_finite_give_a_loss_that_is_not_so_that_the_step
 
 @pytest.mark.parametrize('arguments, message', [
     (dict(dropouts=None), 'dropouts is None, expected one drop vector per sequence'),
-    (dict(dropouts=[torch.ones(3)]), 'holds 1 vectors, expected 2'),
+    (dict(dropouts=[torch.ones(3)]), 'contains 1 vectors, expected 2'),
     (dict(dropouts=[torch.ones(3), torch.ones(2)]), r'dropouts\[1\] has shape \(2,\), expected \(3,\)'),
-    (dict(sequences=[torch.ones(3, 2), torch.ones(3, 4)]), 'is 4 wide, expected 2'),
+    (dict(sequences=[torch.ones(3, 2), torch.ones(3, 4)]), 'has embedding dimension 4, expected 2'),
     (dict(n_components=0), 'n_components is 0'), (dict(max_gmm_iters=0), 'max_gmm_iters is 0'),
     (dict(max_comparisons=0), 'max_comparisons is 0'), (dict(delta=0), 'delta is 0'), (dict(delta=1.5), 'delta is 1.5'),
     (dict(gamma=0), 'gamma is 0'), (dict(gamma=2), 'gamma is 2'), (dict(softmax_temp=-1), 'softmax_temp is -1'),

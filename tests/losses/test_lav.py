@@ -118,7 +118,7 @@ def test_one_sequence_gives_a_zero_on_the_graph():
 @pytest.mark.parametrize('arguments, message', [
     (dict(min_temp=0), 'min_temp is 0'), (dict(cr_coefficient=-1), 'cr_coefficient is -1'),
     (dict(reduction='max'), "reduction is 'max'"), (dict(sequences=[]), 'sequences is empty'),
-    (dict(sequences=[torch.ones(3, 2), torch.ones(3, 4)]), 'is 4 wide, expected 2')])
+    (dict(sequences=[torch.ones(3, 2), torch.ones(3, 4)]), 'has embedding dimension 4, expected 2')])
 def test_wrong_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         LAV_loss(**{'sequences': [torch.ones(3, 2)] * 2, **arguments})

@@ -31,8 +31,8 @@ def test_moments_far_from_the_start_keep_their_variance():
 @pytest.mark.parametrize('clusters', [1, 2, 40])
 def test_gradients_of_float32_distances_within_and_between_clusters(clusters):
     generator = torch.Generator().manual_seed(clusters)
-    centres = 10 * torch.randn(clusters, 16, generator=generator)
-    members = centres[torch.arange(80) % clusters]
+    centers = 10 * torch.randn(clusters, 16, generator=generator)
+    members = centers[torch.arange(80) % clusters]
     rows, columns = (members + 1e-3 * torch.randn(80, 16, generator=generator) for _ in range(2))
     columns[3] = rows[3]
     rows[0] += 20  # one frame far from all others makes even those of a single cluster near to each other

@@ -27,8 +27,8 @@ def naive_tcc(sequences, tau, variance_weight, reduction):
             N, total = len(u), 0
             for i in range(N):
                 alpha = naive_softmax([-naive_distance(u[i], v_j) / tau for v_j in v])
-                neighbour = sum(a * v_j for a, v_j in zip(alpha, v, strict=True))
-                beta = naive_softmax([-naive_distance(neighbour, u_k) / tau for u_k in u])
+                neighbor = sum(a * v_j for a, v_j in zip(alpha, v, strict=True))
+                beta = naive_softmax([-naive_distance(neighbor, u_k) / tau for u_k in u])
                 mu = sum(b * k for k, b in enumerate(beta))
                 s = sum(b * (k - mu) ** 2 for k, b in enumerate(beta)) + 0.25
                 if reduction == 'mean':  # time in units of N: both the error and the spread are divided by N^2
@@ -126,7 +126,7 @@ def test_one_sequence_gives_a_zero_on_the_graph():
     (dict(sequences=[]), 'sequences is empty'),
     (dict(sequences=[torch.ones(3, 2), torch.ones(3)]), r'sequences\[1\] has shape \(3,\)'),
     (dict(sequences=[torch.ones(3, 2), torch.ones(0, 2)]), r'sequences\[1\] has shape \(0, 2\)'),
-    (dict(sequences=[torch.ones(3, 2), torch.ones(3, 4)]), 'is 4 wide, expected 2'),
+    (dict(sequences=[torch.ones(3, 2), torch.ones(3, 4)]), 'has embedding dimension 4, expected 2'),
     (dict(sequences=[torch.ones(3, 2), torch.ones(3, 2).double()]), 'float64 on cpu, expected torch.float32'),
     (dict(sequences=[torch.ones(3, 2).long()] * 2), 'dtype torch.int64'),
     (dict(softmax_temp=0), 'softmax_temp is 0'),

@@ -30,20 +30,20 @@ def naive_costs(D, lambda1, lambda2, zeta, delta, phi, matches):
     return C
 
 
-def naive_sinkhorn(C, regularisation, steps):
+def naive_sinkhorn(C, regularization, steps):
     """Alternate the potentials, columns first, in the log domain, from each row's least true cost."""
     rows, columns = C.shape
-    f = [min(C[i, :columns - 1]) / regularisation for i in range(rows)]
+    f = [min(C[i, :columns - 1]) / regularization for i in range(rows)]
     for _ in range(steps):
-        g = [-math.log(columns) - torch.logsumexp(torch.stack([f[i] - C[i, j] / regularisation
+        g = [-math.log(columns) - torch.logsumexp(torch.stack([f[i] - C[i, j] / regularization
                                                                for i in range(rows)]), 0) for j in range(columns)]
-        f = [-math.log(rows) - torch.logsumexp(torch.stack([g[j] - C[i, j] / regularisation
+        f = [-math.log(rows) - torch.logsumexp(torch.stack([g[j] - C[i, j] / regularization
                                                             for j in range(columns)]), 0) for i in range(rows)]
     return f, g
 
 
 def naive_plan(D, steps, lambda1, lambda2, zeta, delta, phi):
-    """The plan, (N + 1, M + 1), and what it minimises."""
+    """The plan, (N + 1, M + 1), and what it minimizes."""
     N, M = D.shape
     C = torch.full((N + 1, M + 1), zeta, dtype=torch.float64)
     C[:N, :M] = D
@@ -81,7 +81,7 @@ def test_marginals_are_uniform_once_converged():
     torch.testing.assert_close(mass.sum(0), torch.full((12,), 1 / 12, dtype=torch.float64), rtol=1e-6, atol=0)
 
 
-def test_the_plan_minimises_its_objective():
+def test_the_plan_minimizes_its_objective():
     # Any other plan with the same marginals costs more.
     distances = random_distances(5, 6)
     plan = transport_plan(distances, 4000, **OPTIONS, phase=1 - 1e-12)
