@@ -132,7 +132,7 @@ def test_which_checkpoint_is_found(tmp_path, caplog, monkeypatch, names, kind, f
         path = find_checkpoint(str(tmp_path / 'run' / below), kind)
     assert path == tmp_path / 'run' / 'ckpt' / f'{found}.pt'
     fell_back = found != f'best_model_{kind}'
-    assert (f'best_model_{kind}.pt is not there; falling back to {found}.pt' in caplog.text) == fell_back
+    assert (f'best_model_{kind}.pt is missing; falling back to {found}.pt' in caplog.text) == fell_back
 
 
 @pytest.mark.parametrize('made', [[], [''], ['', 'ckpt']], ids=['no folder', 'empty folder', 'empty ckpt'])
@@ -169,7 +169,7 @@ def test_a_loaded_model_computes_what_the_saved_one_did(small_config, tmp_path, 
 @pytest.mark.parametrize(('stored', 'arguments', 'message'), [
     ({'num_heads': HEADS}, {'num_heads': 5}, 'a model of 2 heads, expected 5'),
     ({'MCN': False}, {}, 'a model without heads, expected 2; load it with get_ckpt_for_eval'),
-    ({'MCN': True}, {'dropout': True}, 'a model without drop network, expected one')])
+    ({'MCN': True}, {'dropout': True}, 'a model without drop network, expected a drop network')])
 def test_arguments_that_contradict_the_stored_configuration_are_refused(small_config, tmp_path, stored, arguments,
                                                                         message):
     small_config.ARCHITECTURE.update(stored)
@@ -230,7 +230,7 @@ def test_a_checkpoint_with_other_things_in_its_places_is_refused(small_config, t
     path = tmp_path / 'last.pt'
     save(small_config, path)
     torch.save({**torch.load(path, weights_only=True), key: value}, path)
-    with pytest.raises(UserError, match=f'last.pt: no checkpoint of a run, {key} is a {found}, expected a'):
+    with pytest.raises(UserError, match=f'last.pt: not a checkpoint of a run, {key} is a {found}, expected a'):
         load_checkpoint(path)
 
 
@@ -278,7 +278,7 @@ def test_a_missing_file_or_key_is_named(tmp_path):
     with pytest.raises(UserError, match='nowhere.pt: cannot be read as a checkpoint'):
         load_checkpoint(tmp_path / 'nowhere.pt')
     torch.save({'config': {}, 'epoch': 1, 'loss': 0.0}, tmp_path / 'old.pt')
-    with pytest.raises(UserError, match='no checkpoint of a run, model_state_dict, optimizer_state_dict missing'):
+    with pytest.raises(UserError, match='not a checkpoint of a run, model_state_dict, optimizer_state_dict missing'):
         load_checkpoint(tmp_path / 'old.pt')
 
 

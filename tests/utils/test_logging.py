@@ -36,5 +36,5 @@ def test_a_full_disk_is_told_once_and_stops_nothing(logger, caplog, capsys):
         logger.warning('line %d', number)
     messages = [record.getMessage() for record in caplog.records]
     assert [message[:6] for message in messages if message.startswith('line')] == ['line 0', 'line 1', 'line 2']
-    told = [message for message in messages if message.startswith('/dev/full: cannot be written any more')]
+    told = [message for message in messages if message.startswith('/dev/full: can no longer be written')]
     assert len(told) == 1 and 'No space left on device' in told[0] and capsys.readouterr().err == ''

@@ -283,7 +283,7 @@ def step_config(progress_config):
 
 
 def make_step_output(lengths=LENGTHS[:2], **options):
-    """As make_output, with a head that recognises steps and is a little trained."""
+    """As make_output, with a head that recognizes steps and is a little trained."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(11)
         head = StepProgressHead(WIDTH, 5, steps=[('clean', 'mix'), ('cook', 'cut'), ('cook', 'mix')], projection_dim=3,
@@ -314,7 +314,7 @@ def naive_step_loss(output, times, settings, steps=('clean mix', 'cook cut', 'co
 
 @pytest.mark.parametrize('options', [{}, {'content_correction': False}, {'condition_on_step': True}])
 @pytest.mark.parametrize('loss_type', ['l1', 'l2'])
-def test_a_head_that_knows_steps_is_trained_to_recognise_them(step_config, loss_type, options):
+def test_a_head_that_knows_steps_is_trained_to_recognize_them(step_config, loss_type, options):
     step_config.PROGRESS_LOSS.loss_type = loss_type
     output = make_step_output(**options)
     found = get_loss_function(step_config)(output, 0, times=STEP_TIMES)['progress_loss']
@@ -337,7 +337,7 @@ def test_recognition_counts_in_training_alone(step_config):
 
 
 @pytest.mark.parametrize('change', [{'step': ['0', 'whisk', 'whisk']}, {'task': 'garden'}, {'task': None}])
-def test_steps_that_were_never_trained_on_are_not_recognised_and_never_nan(step_config, change):
+def test_steps_that_were_never_trained_on_are_not_recognized_and_never_nan(step_config, change):
     times = [{**STEP_TIMES[1], **change}] * 2  # a validation recording may hold nothing else
     output = make_step_output(LENGTHS[1:2] * 2)
     terms = get_loss_function(step_config)(output, 0, times=times)

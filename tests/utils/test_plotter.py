@@ -23,7 +23,7 @@ def drawn(monkeypatch):
     return figures
 
 
-def lines_by_colour(axes):
+def lines_by_color(axes):
     """Colour's name -> line; a hue counts, not its shade."""
     hues = {'blue': 'tab:blue', 'green': 'tab:green', 'red': 'tab:red'}
     return {next(name for name, shade in hues.items() if matplotlib.colors.same_color(line.get_color(), shade)): line
@@ -35,7 +35,7 @@ def test_blue_is_green_plus_red_in_both_panels(drawn, tmp_path):
     panels = drawn['dual_loss_comparison.png'].axes
     assert [panel.get_title() for panel in panels] == ['Training losses', 'Validation losses']
     for panel, total in zip(panels, (TOTAL, [2.0, 1.5, 1.2]), strict=True):
-        lines = lines_by_colour(panel)
+        lines = lines_by_color(panel)
         blue, green, red = (lines[name].get_ydata() for name in ('blue', 'green', 'red'))
         assert list(blue) == total
         assert [part + rest for part, rest in zip(green, red, strict=True)] == pytest.approx(blue)
@@ -47,7 +47,7 @@ def test_blue_is_green_plus_red_in_both_panels(drawn, tmp_path):
 def test_without_progress_no_red_curve(drawn, tmp_path, losses):
     plot_dual_losses(losses, losses, tmp_path)
     for panel in drawn['dual_loss_comparison.png'].axes:
-        assert set(lines_by_colour(panel)) == {'blue', 'green'}
+        assert set(lines_by_color(panel)) == {'blue', 'green'}
 
 
 def test_one_epoch_is_a_visible_point(drawn, tmp_path):

@@ -92,7 +92,7 @@ def test_what_is_no_run_is_never_removed(tmp_path, kind):
     kept = path / 'chapter.txt' if kind == 'folder' else path
     kept.parent.mkdir(exist_ok=True)
     kept.write_text('years of work')
-    with pytest.raises(UserError, match='holds no config.json, so it is no run; move it away'):
+    with pytest.raises(UserError, match='contains no config.json, so it is not a run; move it elsewhere'):
         make_run(path, overwrite=True)
     assert kept.read_text() == 'years of work'
 
