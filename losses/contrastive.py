@@ -46,6 +46,7 @@ def contrastive_loss(sequence: Tensor, *, window: int = WINDOW, margin: float = 
     length = len(sequence)
     block_loss = partial(_block_loss, sequence=sequence, window=window, margin=margin,
                          unit=length if reduction == 'mean' else 1)
+    # Without a gradient nothing is kept, so there is nothing to recompute.
     recompute = torch.is_grad_enabled() and length ** 2 > KEPT_ENTRIES
     total = sum_over_blocks(block_loss, length, length, recompute=recompute)
     return total / length ** 2 if reduction == 'mean' else total

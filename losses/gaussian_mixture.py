@@ -135,6 +135,7 @@ def _pool(alpha: Tensor, powers: Tensor, size: int) -> tuple[Tensor, Tensor]:
     An iteration over the runs is an EM iteration in which all indices of a run share one responsibility.
     """
     padding = -alpha.shape[1] % size
+    # (r, m) -> (r, runs, size), and powers (r, 3, m) -> (r, 3, runs * size)
     alpha, powers = F.pad(alpha, (0, padding)).unflatten(1, (-1, size)), F.pad(powers, (0, padding))
     pooled = alpha.sum(2)  # (r, runs, size) -> (r, runs)
     moments = (alpha.unsqueeze(1) * powers.unflatten(2, (-1, size))).sum(3)  # (r, 3, runs, size) -> (r, 3, runs)
@@ -149,6 +150,7 @@ def _iterate(mixture: GaussianMixture, alpha: Tensor, powers: Tensor, last: Tens
     rows = max(1, CHUNK_ENTRIES // (mixture.means.shape[1] * alpha.shape[1]))
     chunks = list(zip(powers.split(rows), weighted_powers.split(rows), strict=True))
     for _ in range(steps):
+        # Per chunk (rows, K, 3) @ (rows, 3, m) -> responsibilities (rows, K, m); times (rows, m, 3) -> (rows, K, 3).
         moments = [torch.softmax(coefficients @ powers, dim=1) @ weighted for coefficients, (powers, weighted)
                    in zip(_log_joint_coefficients(mixture).split(rows), chunks, strict=True)]
         stepped = _maximize(torch.cat(moments), mixture, last)
@@ -186,7 +188,7 @@ def _maximize(moments: Tensor, previous: GaussianMixture, last: Tensor) -> Gauss
     """Compute weights, means and variances from the moments 0, 1, 2 of the index under each component, (r, K, 3)."""
     mass = moments[..., 0]  # (r, K)
     filled = mass > EMPTY
-    divisor = torch.where(filled, mass, 1)
+    divisor = torch.where(filled, mass, 1)  # avoids NaN from components without data
     means = moments[..., 1] / divisor
     variances = (moments[..., 2] / divisor - means.square()).clamp(min=VARIANCE_FLOOR)
     return GaussianMixture(mass / mass.sum(-1, keepdim=True),

@@ -119,7 +119,7 @@ def _draw_comparisons(sequences: Sequence[Tensor], delta: float, max_comparisons
     comparisons = []
     for first, second in itertools.permutations(range(len(sequences)), 2):
         length, device = len(sequences[first]), sequences[first].device
-        frames = torch.randperm(length, generator=rng)[:max_comparisons]
+        frames = torch.randperm(length, generator=rng)[:max_comparisons]  # (n,)
         forward = torch.rand(len(frames), generator=rng) < 0.5
         window = cycle_windows(frames, forward, length, delta)  # (n, N)
         comparisons.append(_Comparison(first, second, frames.to(device), window.to(device)))
@@ -197,9 +197,10 @@ def cycle_errors(sequence: Tensor, other: Tensor, frames: Tensor, window: Tensor
     densities = component_densities(mixture, len(other)).to(other.dtype)  # (n, K, M)
     neighbors = densities @ other  # (n, K, E)
     distances = euclidean_distances(neighbors.flatten(0, 1), sequence).unflatten(0, densities.shape[:2])  # (n, K, N)
+    # The window (n, 1, N) is the same for all components.
     logits = (distances / -softmax_temp).masked_fill(~window.unsqueeze(1), -torch.inf)
     mean, variance = index_moments(torch.softmax(logits, dim=-1))  # (n, K) each
-    errors = (frames.unsqueeze(1) - mean).square()
+    errors = (frames.unsqueeze(1) - mean).square()  # (n, K)
     if alignment_variance > 0:
         errors = errors + alignment_variance / 2 * (variance + QUARTER_FRAME).log()
     alpha = torch.softmax(euclidean_distances(sequence[frames], other) / -softmax_temp, dim=1)  # (n, M)

@@ -48,10 +48,11 @@ def LAV_loss(sequences: Sequence[Tensor], min_temp: float = 0.1, cr_coefficient:
     sequences = check_sequences(sequences)
     if len(sequences) == 1:
         return attached_zero(sequences)
+    # Under autocast the products of the distances would be rounded to bf16.
     with torch.autocast(sequences[0].device.type, enabled=False):
         alignments = []
         for first, second in itertools.combinations(sequences, 2):
-            cost = soft_dtw(squared_distances(first, second), min_temp)
+            cost = soft_dtw(squared_distances(first, second), min_temp)  # (N, M) -> ()
             alignments.append(cost / (len(first) + len(second)) if reduction == 'mean' else cost)
         contrasts = [contrastive_loss(sequence, reduction=reduction) for sequence in sequences]
         return reduce_symmetric(alignments, contrasts, cr_coefficient, reduction)

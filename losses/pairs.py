@@ -72,6 +72,7 @@ class _Distances(torch.autograd.Function):
         else:
             divisors = distances[near]
             quotients = torch.where(divisors == 0, 0, gradient[near] / divisors).double()
+            # (n, m), with the near pairs only
             few = torch.sparse_coo_tensor(torch.stack(near), quotients, pull.shape, check_invariants=False)
             pull[near] = 0
             gradients = [far + close for far, close in zip(
@@ -82,6 +83,7 @@ class _Distances(torch.autograd.Function):
 
 def _pull_together(pull: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     """Compute ``sum_j p_ij (u_i - v_j)``, (n, E), and ``sum_i p_ij (v_j - u_i)``, (m, E); p, (n, m), may be sparse."""
+    # (n,) and (m,); sums of a sparse tensor are sparse.
     row_sums, column_sums = (sums.to_dense() if sums.is_sparse else sums for sums in (pull.sum(1), pull.sum(0)))
     return row_sums.unsqueeze(1) * rows - pull @ columns, column_sums.unsqueeze(1) * columns - pull.T @ rows
 

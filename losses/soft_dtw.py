@@ -68,11 +68,11 @@ class _SoftDTW(torch.autograd.Function):
 
 def enter_by_antidiagonals(distances: Tensor, gamma: float) -> Tensor:
     """Compute the soft maximum over each cell's predecessors, (N, M), one antidiagonal at a time, on any device."""
-    costs = widen(distances) * (1 / gamma)
+    costs = widen(distances) * (1 / gamma)  # (N, M)
     rows, columns = costs.shape
     entering = torch.empty_like(costs)
     potentials = costs.new_full((rows + 1, columns + 1), -math.inf)  # with a row and a column before the first
-    potentials[0, 0] = 0
+    potentials[0, 0] = 0  # the only start of an alignment
     for total in range(rows + columns - 1):
         first, last = max(0, total - columns + 1), min(rows, total + 1)
         # Cell (i, j) of the distances is cell (i + 1, j + 1) of the potentials.
@@ -89,10 +89,10 @@ def enter_by_antidiagonals(distances: Tensor, gamma: float) -> Tensor:
 def align_by_antidiagonals(distances: Tensor, entering: Tensor, gamma: float) -> Tensor:
     """Compute the expected alignment, (N, M), one antidiagonal at a time, on any device."""
     rows, columns = distances.shape
-    potentials = entering - widen(distances) * (1 / gamma)
+    potentials = entering - widen(distances) * (1 / gamma)  # (N, M)
     entering = F.pad(entering, (0, 1, 0, 1), value=math.inf)  # (N + 1, M + 1); nothing follows the last cell
     alignment = torch.zeros_like(entering)
-    alignment[-2, -2] = 1
+    alignment[-2, -2] = 1  # every alignment ends in the last cell
     for total in range(rows + columns - 3, -1, -1):
         first, last = max(0, total - columns + 1), min(rows, total + 1)
         here = _antidiagonal(potentials, total, first, last)
@@ -128,7 +128,7 @@ def align_by_cells(distances: Tensor, entering: Tensor, gamma: float) -> Tensor:
 def _enter(distances: np.ndarray, sharpness: float, entering: np.ndarray) -> None:
     rows, columns = distances.shape
     potentials = np.full(columns + 1, -np.inf)  # of the row above, overwritten from the left
-    before = 0.0
+    before = 0.0  # potential of the diagonal predecessor; 0 starts every alignment
     for i in range(rows):
         left = -np.inf
         for j in range(columns):
@@ -149,7 +149,7 @@ def _enter(distances: np.ndarray, sharpness: float, entering: np.ndarray) -> Non
 @numba.njit(nogil=True)
 def _align(distances: np.ndarray, sharpness: float, entering: np.ndarray, alignment: np.ndarray) -> None:
     rows, columns = distances.shape
-    alignment[rows - 1, columns - 1] = 1.0
+    alignment[rows - 1, columns - 1] = 1.0  # every alignment ends in the last cell
     for i in range(rows - 1, -1, -1):
         for j in range(columns - 1, -1, -1):
             here = entering[i, j] - distances[i, j] * sharpness

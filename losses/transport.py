@@ -73,7 +73,7 @@ def transport_plan(distances: Tensor, max_steps: int, lambda1: float, lambda2: f
     previous = _log_mass(costs, lambda2, _sinkhorn(costs, lambda2, half))
     matches = _Matches(*(best_and_least_matches(previous, axis)[0] for axis in (1, 0)))
     costs = _add_order(costs, matches, phase, lambda1, lambda2, delta)
-    rows, columns = _sinkhorn(costs, lambda2, max_steps - half)
+    rows, columns = _sinkhorn(costs, lambda2, max_steps - half)  # potentials f, (N + 1,), and g, (M + 1,)
     log_mass = _log_mass(costs, lambda2, (rows, columns))
     mass = log_mass.exp()
     # <T, C> + lambda2 <T, log T>, with log T = f + g - C / lambda2.
@@ -91,7 +91,7 @@ def best_and_least_matches(log_mass: Tensor, axis: int) -> tuple[Tensor, Tensor]
     Returns:
         Best and worst matches: indices into v, each (N,), if ``axis`` is 1; indices into u, each (M,), if it is 0.
     """
-    between = log_mass[:-1, :-1]
+    between = log_mass[:-1, :-1]  # (N, M)
     return between.argmax(axis), between.argmin(axis)
 
 
@@ -114,7 +114,7 @@ def _add_order(costs: Tensor, matches: _Matches, phase: float, lambda1: float, l
         from_diagonal = (x[block] - y).square()  # (b, M)
         from_row = (x[block] - x[matches.of_columns].T).abs()  # (b, M)
         from_column = (y - y[matches.of_rows[block]].unsqueeze(1)).abs()  # (b, M)
-        moment = phase / (from_diagonal + 1)
+        moment = phase / (from_diagonal + 1)  # S, (b, M)
         moment += (1 - phase) / ((from_row.square() + from_column.square()) / 2 + 1)
         from_match = ((from_row + from_column) / 2).square()
         log_prior = torch.logaddexp(from_diagonal / -spread + math.log(phase),
@@ -136,9 +136,9 @@ def _sinkhorn(costs: Tensor, regularization: float, steps: int) -> tuple[Tensor,
     numbers is several times slower on a CPU. If the cap may have changed the plan, or the scalings leave the range of
     float64, the iterations are run in the log domain on the uncapped costs.
     """
-    least = costs[:, :-1].amin(1, keepdim=True)
+    least = costs[:, :-1].amin(1, keepdim=True)  # (N + 1, 1)
     above = costs - least
-    least_of_columns = above.amin(0)
+    least_of_columns = above.amin(0)  # (M + 1,)
     above -= least_of_columns
     if costs.dtype == torch.float64:
         cap = CAP * regularization

@@ -102,11 +102,11 @@ def match_contrast(squares: Tensor, log_mass: Tensor, reduction: str) -> Tensor:
     """
     terms = []
     for axis in (1, 0):
-        best, least = best_and_least_matches(log_mass, axis)
+        best, least = best_and_least_matches(log_mass, axis)  # one index per frame, each
         # Rows are the frames of u, (N, M) and (N, M + 1), then those of v, (M, N) and (M, N + 1).
         oriented, mass = (squares, log_mass[:-1]) if axis else (squares.T, log_mass[:, :-1].T)
         frames = torch.arange(len(oriented), device=oriented.device)
-        matched = mass[frames, best] > mass[:, -1]
+        matched = mass[frames, best] > mass[:, -1]  # the last column is the virtual frame
         terms.append(torch.where(matched, oriented[frames, best], 0) + F.relu(MARGIN - oriented[frames, least]))
     values = torch.cat(terms)  # (N + M,)
     return values.mean() if reduction == 'mean' else values.sum()

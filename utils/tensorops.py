@@ -49,6 +49,7 @@ def list_actions(times_dict: Mapping, num_frames: int,
         num_frames: T, length of the features.
         background_labels: labels of segments that are not actions.
     """
+    # 'step' is the label of a segment.
     segments = zip(times_dict['step'], times_dict['start_frame'], times_dict['end_frame'], strict=True)
     return [Action(*segment) for segment in segments
             if segment[0] not in background_labels and segment[1] < num_frames]
@@ -77,7 +78,7 @@ def sample_action_segment_with_random_index(
     if not candidates:
         return None, None, None
     action = draw.choice(candidates)
-    last = min(action.end, len(embeddings) - 1)
+    last = min(action.end, len(embeddings) - 1)  # an annotation may extend past the features
     start = draw.randint(action.start, max(action.start, last - min_segment_len + 1))
     end = draw.randint(min(start + min_segment_len - 1, last), last)
     target = draw.randint(start, end)
