@@ -224,6 +224,16 @@ class ProgressHeadBase(nn.Module):
         """Predict the 5 and 95 % quantiles of progress, (n, 2), at every frame of each segment (n, D)."""
         raise NotImplementedError
 
+    def step_interval(self, embedding: Tensor, state: object = None, context: object = None) -> tuple[Tensor, object]:
+        """Predict as :meth:`step` does, with an interval; a head that offers intervals overrides this.
+
+        Returns:
+            (3,): the progress and its 5 and 95 % quantiles (NaN here), and the state for the next call.
+        """
+        progress, state = self.step(embedding, state, context)
+        unknown = torch.full_like(progress, torch.nan)
+        return torch.stack([progress, unknown, unknown]), state
+
     # --- recordings with unknown boundaries ---
 
     def filter(self, embeddings: Tensor, task: str | None = None) -> FrameEstimates:
@@ -234,8 +244,17 @@ class ProgressHeadBase(nn.Module):
         """
         raise self._no_filter()
 
-    def filter_step(self, embedding: Tensor, state: object = None) -> tuple[FrameEstimates, object]:
-        """Infer as :meth:`filter` does, one frame (D,) at a time; return its output and the state for the next call.
+    def filter_step(self, embedding: Tensor, state: object = None,
+                    task: str | None = None) -> tuple[FrameEstimates, object]:
+        """Infer as :meth:`filter` does, one frame at a time, at constant cost.
+
+        Args:
+            embedding: (D,), the next frame.
+            state: what the call before returned; None at the first frame.
+            task: as in :meth:`filter`, the same at every frame.
+
+        Returns:
+            The estimates of this frame (T = 1), and the state for the next call.
 
         Raises:
             UserError: the head does not offer it.

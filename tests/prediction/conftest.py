@@ -1,9 +1,12 @@
 """Runs that were never trained, with heads whose answer depends on frames, steps, pace and label."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from configs.choices import HEADS
 from configs.entry_config import parse_training_arguments
 from models.build import build_model, fill_in_head, fill_in_sizes
 from prediction import TrainedRun
@@ -34,6 +37,12 @@ def untrained(*options, width=WIDTH, training=TRAINING):
         torch.nn.init.normal_(weight)  # the step head's correction starts at zero
     return TrainedRun('untrained', 'best_model_combined', 1, model.eval(), config, torch.device('cpu'),
                       sorted(training))
+
+
+@pytest.fixture
+def filter_head(monkeypatch):
+    """Put a head that infers boundaries in the place of the plan's head."""
+    monkeypatch.setitem(HEADS, 'gru', replace(HEADS['gru'], cls='tests.prediction.filter_head:FilterHead'))
 
 
 @pytest.fixture(scope='session')
