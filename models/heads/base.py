@@ -251,10 +251,10 @@ class ProgressHeadBase(nn.Module):
         Args:
             embedding: (D,), the next frame.
             state: what the call before returned; None at the first frame.
-            task: as in :meth:`filter`, the same at every frame.
+            task: the same at every frame.
 
         Returns:
-            The estimates of this frame (T = 1), and the state for the next call.
+            Estimates of T = 1 frame, and the state for the next call.
 
         Raises:
             UserError: the head does not offer it.
