@@ -3,17 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+VIDEO := $(VENV)/.video
 SOURCES := $(filter-out tests/% docs/%,$(wildcard *.py */*.py */*/*.py))
 
 DEMO := demo
 DEMO_RUN := $(DEMO)/output/multi-task-setting/V1___GTCC_demo.progress
 DEMO_SPLITS := $(DEMO)/dset_jsons/demo.splits.json
 RECOMMENDED := configs/progress_recommended.json
-DEMO_ANEW := --splits $(DEMO_SPLITS) --overwrite
+DEMO_AGAIN := --splits $(DEMO_SPLITS) --overwrite
 # One thread: the demo computes little, and on a busy machine more would wait for each other.
 DEMO_PATHS := OMP_NUM_THREADS=1 DATASET_PATH=$(DEMO)/data JSON_DPATH=$(DEMO)/dset_jsons OUTPUT_PATH=$(DEMO)/output
 
-.PHONY: demo test lint docs docs-check bench bench-training study
+.PHONY: demo test lint video docs docs-check bench bench-training study
 demo: $(DEMO)/.evaluated
 	@cat $(DEMO)/.evaluated
 	@echo
@@ -56,6 +57,12 @@ $(INSTALLED): requirements.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
+video: $(VIDEO)  # packages that read videos; everything else runs without them
+
+$(VIDEO): $(INSTALLED) requirements-video.txt
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-video.txt
+	touch $@
+
 $(DEMO)/.written: $(INSTALLED) tools/demo.py
 	$(RUN) -m tools.demo $(DEMO) --name demo --seed 0 --overwrite
 	touch $@
@@ -63,7 +70,7 @@ $(DEMO)/.written: $(INSTALLED) tools/demo.py
 # A run that holds an epoch and was never finished goes on.
 $(DEMO)/.trained: $(DEMO)/.written $(SOURCES) $(RECOMMENDED)
 	$(DEMO_PATHS) $(RUN) multitask_train.py 1 --dataset demo --config $(RECOMMENDED) -m progress \
-	    $(if $(wildcard $@),$(DEMO_ANEW),$(if $(wildcard $(DEMO_RUN)/ckpt/last.pt),--resume,$(DEMO_ANEW)))
+	    $(if $(wildcard $@),$(DEMO_AGAIN),$(if $(wildcard $(DEMO_RUN)/ckpt/last.pt),--resume,$(DEMO_AGAIN)))
 	touch $@
 
 # The table is kept, so that a second `make demo` shows it without computing it again.

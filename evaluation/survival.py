@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from models.heads.duration_density import Completed, Durations
-from models.heads.grid import DurationGrid
+from models.heads.filter.duration_grid import DurationGrid
 from models.heads.order import StepOrder
 from utils.tensorops import Action
 

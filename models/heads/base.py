@@ -244,6 +244,10 @@ class ProgressHeadBase(nn.Module):
         """
         raise self._no_filter()
 
+    def filter_all(self, recordings: Sequence[Tensor], task: str | None = None) -> list[FrameEstimates]:
+        """Infer as :meth:`filter` does for recordings (T_i, D) of one task; here one after another."""
+        return [self.filter(embeddings, task) for embeddings in recordings]
+
     def filter_step(self, embedding: Tensor, state: object = None,
                     task: str | None = None) -> tuple[FrameEstimates, object]:
         """Infer as :meth:`filter` does, one frame at a time, at constant cost.
