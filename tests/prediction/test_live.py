@@ -139,6 +139,17 @@ def test_a_head_that_infers_boundaries_fills_every_column(filter_head, make_run,
     assert all(row.progress is row.progress_low is row.remaining_s is None for row in streamed if row not in inside)
 
 
+@pytest.mark.parametrize('task', ['tea', None])
+@pytest.mark.parametrize('segments', [None, SEGMENTS])
+def test_the_filter_streams_what_it_predicts_of_a_whole_recording(hsmm_run, make_features, task, segments):
+    features = make_features(45)
+    items = features if segments is None else with_markers(features, segments)
+    prediction = predict(hsmm_run, features, segments, task, fps=10)
+    assert_same(list(stream(hsmm_run, items, task, fps=10)), prediction)
+    assert not np.isnan(prediction.progress_low[prediction.step != 'background']).any()
+    assert np.isnan(prediction.overall).all() == (segments is not None)
+
+
 def test_what_is_inferred_depends_on_the_task_and_seconds_on_the_frames_skipped(filter_head, make_run, make_features):
     features = make_features(30)
     steps = {task: {row.step for row in stream(make_run('--naive'), features, task)} - {'background'}
