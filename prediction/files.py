@@ -1,6 +1,6 @@
 """Feature files -> rows as CSV or JSON lines, a summary as JSON, and a picture."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -98,10 +98,19 @@ def plan_requests(run: TrainedRun, features: Path, segments: Path | None, out: P
     if own := [output for request in requests for output in request.outputs if output.resolve() in kept]:
         raise UserError(f'{own[0]}: would be replaced by a result, but is among the features and segments; choose '
                         'another output folder')
-    existing = [output for request in requests for output in request.outputs if output.exists()]
-    if existing and not options.overwrite:
-        raise UserError(f'{existing[0]}: exists; set overwrite to replace it, or choose another output folder')
+    if not options.overwrite:
+        refuse_existing(output for request in requests for output in request.outputs)
     return requests
+
+
+def refuse_existing(outputs: Iterable[Path]) -> None:
+    """Refuse to replace results.
+
+    Raises:
+        UserError: one exists.
+    """
+    if existing := next((output for output in outputs if output.exists()), None):
+        raise UserError(f'{existing}: exists; set overwrite to replace it, or choose another output folder')
 
 
 def write_predictions(run: TrainedRun, requests: Sequence[Request], task: str | None, out: Path,
