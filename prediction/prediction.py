@@ -7,6 +7,7 @@ import numpy as np
 from prediction.frame_progress import FrameProgress
 from utils.tensorops import Action
 
+DTYPES = {'frame': int, 'step': object, 'next_step': object, 'unknown': bool}  # other columns are float
 GIVEN, INFERRED, WHOLE_RECORDING = 'given', 'inferred', 'whole recording'
 
 
@@ -29,18 +30,15 @@ class Prediction:
 
     def __init__(self, boundaries: str, actions: Sequence[Action], rows: Sequence[FrameProgress]) -> None:
         self.boundaries, self.actions, self.rows = boundaries, actions, rows
-        self.frame = self._column('frame', int)
-        self.time_s = self._column('time_s')
-        self.step = self._column('step', object)
-        self.step_probability = self._column('step_probability')
-        self.progress = self._column('progress')
-        self.progress_low, self.progress_high = self._column('progress_low'), self._column('progress_high')
-        self.remaining_s = self._column('remaining_s')
-        self.overall = self._column('overall')
-        self.overall_low, self.overall_high = self._column('overall_low'), self._column('overall_high')
-        self.overall_remaining_s = self._column('overall_remaining_s')
-        self.next_step = self._column('next_step', object)
-        self.unknown = self._column('unknown', bool)
-
-    def _column(self, name: str, dtype: type = float) -> np.ndarray:
-        return np.array([getattr(row, name) for row in self.rows], dtype)  # as a float, None is NaN
+        # As a float, None is NaN.
+        columns = {name: np.array(values, DTYPES.get(name, float))
+                   for name, values in zip(FrameProgress._fields, zip(*rows, strict=True), strict=True)}
+        self.frame, self.time_s = columns['frame'], columns['time_s']
+        self.step, self.step_probability = columns['step'], columns['step_probability']
+        self.progress = columns['progress']
+        self.progress_low, self.progress_high = columns['progress_low'], columns['progress_high']
+        self.remaining_s = columns['remaining_s']
+        self.overall = columns['overall']
+        self.overall_low, self.overall_high = columns['overall_low'], columns['overall_high']
+        self.overall_remaining_s = columns['overall_remaining_s']
+        self.next_step, self.unknown = columns['next_step'], columns['unknown']

@@ -6,6 +6,7 @@ import torch
 
 from configs.entry_config import parse_training_arguments
 from evaluation import evaluate, pictures
+from evaluation.head_tables import TaskPart, filter_answers
 from prediction import FrameProgress, load_run, predict
 from recordings.from_config import list_all_actions, load_dataset, split_recordings
 from tools.demo import DemoSettings, write_demo
@@ -65,6 +66,17 @@ def evaluate_actions(folder, monkeypatch):
     evaluate.evaluate_checkpoint(RunFolder(folder), 'combined', torch.device('cpu'))
     assert len(evaluated) == 3
     return evaluated
+
+
+def test_what_is_inferred_is_what_evaluation_scores(hsmm_run, make_features):
+    recordings = [make_features(length) for length in (30, 41)]
+    part = TaskPart('tea', ['a', 'b'], [torch.from_numpy(features) for features in recordings], [[], []])
+    for features, answers in zip(recordings, filter_answers(hsmm_run.head, part, torch.device('cpu')), strict=True):
+        prediction = predict(hsmm_run, features, task='tea')
+        assert prediction.step.tolist() == answers['step'].tolist()
+        inside = prediction.step != 'background'
+        np.testing.assert_allclose(prediction.progress[inside], answers['progress'][inside], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(prediction.overall, answers['overall'], rtol=0, atol=1e-5)
 
 
 def test_the_pace_of_completed_actions_counts_and_later_ones_do_not(make_run, make_features, step_options):
