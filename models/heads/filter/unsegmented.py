@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.heads.filter.cells import Cells
-from models.heads.filter.decision import Shown, decide, decide_all, phase_quantiles
+from models.heads.filter.decision import Shown, decide, decide_all
 from models.heads.filter.label_sensor import LogisticLabels
 from models.heads.filter.phase_grid import PHASES, RATES, PhaseGrid
 from models.heads.filter.recent import RecentFeatures
@@ -76,7 +76,7 @@ class UnsegmentedFilter(nn.Module):
 
     Attributes:
         weights: buffer (4,), of the logistic and Gaussian label sensors and of both phase sensors, each >= 0.
-        rule: buffer (3,), margin, caution, and handicap of :func:`models.heads.filter.decision.decide`.
+        rule: buffer (2,), caution and handicap of :func:`decide`.
         levels: buffer (3,), quantiles that make up ``progress``, set so that 90 % of left-out frames are inside.
         unknown_above: buffer (), distance that 1 % of left-out training frames exceed.
     """
@@ -93,7 +93,7 @@ class UnsegmentedFilter(nn.Module):
         self.grid = PhaseGrid(self.num_labels, has_background)
         self.rest = Remaining(self.grid)
         self.register_buffer('weights', torch.tensor([0.1, 0.05, 0.1, 0.0]))
-        self.register_buffer('rule', torch.tensor([0.0, 1.0, 0.5]))
+        self.register_buffer('rule', torch.tensor([1.0, 0.5]))
         self.register_buffer('levels', torch.tensor(LEVELS))
         self.register_buffer('unknown_above', torch.tensor(NEVER))
         rows = self.cells.dims + sensed
@@ -137,9 +137,14 @@ class UnsegmentedFilter(nn.Module):
         self.short_sensors.copy_(means @ self.short.projection.T)  # projection and cells in a single product
         self.short_bias.copy_(-0.5 * means.square().sum(1) - self.short_sensors @ self.short.offset)
 
-    def combine(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
-        """Return the weighted evidence of labels (..., K') and of phases, at the grid's nodes (..., K, nodes)."""
-        logistic, gaussian, phase, short = self.weights.unbind()
+    def combine(self, evidence: Evidence, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the weighted evidence of labels (..., K') and of phases, at the grid's nodes (..., K, nodes).
+
+        Args:
+            evidence: from :meth:`sense`.
+            weights: (4,), to use instead of the chosen ones.
+        """
+        logistic, gaussian, phase, short = (self.weights if weights is None else weights).unbind()
         label = logistic * evidence.logistic + gaussian * evidence.gaussian
         return label, evidence.phase @ (phase * self.between) + evidence.short @ (short * self.between_short)
 
@@ -181,11 +186,16 @@ class UnsegmentedFilter(nn.Module):
             unknown=distance > self.unknown_above, label_probability=probability)
 
     @torch.no_grad()
-    def posteriors(self, evidence: Sequence[Evidence]) -> list[Posterior]:
-        """Return the posterior at each frame of recordings, whose evidence has shapes (T_i, ...); batched."""
+    def posteriors(self, evidence: Sequence[Evidence], weights: Sequence[Tensor] | None = None) -> list[Posterior]:
+        """Return the posterior at each frame of recordings, all of which advance together.
+
+        Args:
+            evidence: of each recording, from :meth:`sense`, shapes (T_i, ...).
+            weights: (4,), of the sensors for each recording; None: the chosen ones for all.
+        """
         lengths = [len(item.distance) for item in evidence]
         order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-        combined = [self.combine(evidence[index]) for index in order]
+        combined = [self.combine(evidence[index], weights and weights[index]) for index in order]
         label, phase = (nn.utils.rnn.pad_sequence(list(part), batch_first=True) for part in zip(*combined, strict=True))
         mass, pace = self.grid.start(len(order))
         frames: list[Posterior] = []
@@ -204,7 +214,7 @@ class UnsegmentedFilter(nn.Module):
         outputs = []
         for item, posterior in zip(evidence, self.posteriors(evidence), strict=True):
             probability = self.label_probability(posterior.kinds)
-            step = decide_all(probability.unsqueeze(0), self.grid.surprise, self.rule).squeeze(0)
+            step = decide_all(probability.unsqueeze(0), self.grid.surprise, self.rule.unsqueeze(0)).flatten()
             elapsed = torch.arange(1, len(step) + 1, device=step.device, dtype=probability.dtype)
             outputs.append(self.read(posterior, probability, step, elapsed, item.distance))
         return outputs
@@ -236,3 +246,13 @@ def _interpolation(bins: int) -> Tensor:
     """Return the matrix (bins, nodes) that interpolates values at the centers of bins linearly at the grid's nodes."""
     place = (torch.arange(PHASES + 1) / PHASES * bins - 0.5).clamp(0, bins - 1)
     return (1 - (place - torch.arange(bins).unsqueeze(1)).abs()).clamp(min=0)
+
+
+def phase_quantiles(phases: Tensor, levels: Tensor) -> Tensor:
+    """Return quantiles of progress, (..., Q) in (0, 1], from mass at phases b / B, (..., nodes), with any sum."""
+    cumulative = phases.cumsum(-1)
+    target = (levels * cumulative[..., -1:]).contiguous()
+    index = torch.searchsorted(cumulative, target).clamp(max=phases.shape[-1] - 1)
+    mass = phases.gather(-1, index)
+    part = ((target - cumulative.gather(-1, index) + mass) / mass.clamp(min=1e-30)).clamp(0, 1)
+    return ((index + part - 0.5) / PHASES).clamp(0.1 / PHASES, 1)

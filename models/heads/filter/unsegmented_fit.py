@@ -1,19 +1,19 @@
 """Fitting of the filter with unknown boundaries: closed-form parts, then weights and intervals on left-out groups."""
 
-import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from models.heads.base import EmbeddedRecording
-from models.heads.filter.decision import decide_all, phase_quantiles
+from models.heads.filter.decision import decide_all
 from models.heads.filter.phase_grid import PHASES
 from models.heads.filter.remaining import Remaining
-from models.heads.filter.unsegmented import Evidence, Posterior, UnsegmentedFilter
+from models.heads.filter.unsegmented import Evidence, Posterior, UnsegmentedFilter, phase_quantiles
 from utils.edit_distance import levenshtein
 from utils.tensorops import Action
 
@@ -21,10 +21,11 @@ FOLDS = 6
 FEWEST_GROUPS = 3  # with fewer, recordings are left out instead of groups
 FEWEST_RECORDINGS = 3  # with fewer, the weights are the defaults
 MOST_FRAMES = 24_000  # of left-out recordings that weights and intervals are chosen on
-LABEL_WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)  # of the logistic sensor; the Gaussian one has half of it
-SHORT_WEIGHTS = (0.0, 0.1, 0.3, 0.6, 1.0)  # of the phase sensor with short-term features
-PHASE_WEIGHTS = (0.0, 0.03, 0.1, 0.3)  # of the other phase sensor
-RULES = tuple(itertools.product((0.0, 0.7), (0.0, 0.5, 1.0, 1.5), (0.0, 0.5, 1.0, 2.0)))  # margin, caution, handicap
+DEFAULTS = {'label': 0.1, 'short': 0.0, 'phase': 0.1}  # weights that are kept unless others are clearly better
+OPTIONS = {'label': (0.0, 0.05, 0.1, 0.2, 0.4, 0.8),  # the logistic sensor's; the Gaussian one has half of it
+           'short': (0.0, 0.1, 0.3, 0.6, 1.0),  # phases, from short-term features
+           'phase': (0.0, 0.03, 0.1, 0.3)}  # phases, from all features
+RULES = ((1.0, 1.0), (0.5, 0.5), (0.0, 0.0))  # caution and handicap, the default first
 BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
 COVERAGE = 0.9
 UNKNOWN = 0.99  # of left-out training frames are known
@@ -125,7 +126,7 @@ def leave_out(items: Sequence[Recording]) -> list[tuple[list[int], list[int]]]:
 
 @torch.no_grad()
 def calibrate(model: UnsegmentedFilter, items: Sequence[Recording]) -> None:
-    """Choose weights, margin, blend, and intervals on groups left out of the training recordings, in place."""
+    """Choose weights, rule, blend, and intervals on groups left out of the training recordings, in place."""
     folds, stride = [], math.ceil(sum(len(item.label) for item in items) / MOST_FRAMES)
     for kept, left in leave_out(items):
         fold = UnsegmentedFilter(model.labels, model.features.embedding_dim, model.has_background)
@@ -144,56 +145,78 @@ def calibrate(model: UnsegmentedFilter, items: Sequence[Recording]) -> None:
 def choose_weights(model: UnsegmentedFilter, folds: Sequence[Sequence[Rated]]) -> list[Posterior]:
     """Choose weights and rule, in place; return the posteriors of the left-out recordings with them.
 
-    Weights are chosen one after another: of the labels, of the short-term phases, of the other phases.
+    Weights are chosen one after another, the rule last. The best option replaces the present one only if it is better
+    by more than the standard error of the difference between paired recordings: a few recordings favor many options
+    by chance.
     """
-    rated = [item for some in folds for item in some]
-    best, kept, chosen, rule = math.inf, [], {'label': 0.0, 'short': 0.0, 'phase': 0.1}, RULES[0]
-    tried = set()
-    for name, options in (('label', LABEL_WEIGHTS), ('short', SHORT_WEIGHTS), ('phase', PHASE_WEIGHTS)):
-        start = dict(chosen)
-        for option in options:
-            weights = start | {name: option}
-            if (key := tuple(weights.values())) in tried:
-                continue
-            tried.add(key)
-            posteriors = []
-            for some in folds:
-                set_weights(some[0].model, **weights)
-                posteriors += some[0].model.posteriors([item.evidence for item in some])
-            scores = rate(rated, posteriors)
-            if scores.min() < best:
-                best, kept, chosen, rule = scores.min(), posteriors, weights, RULES[int(scores.argmin())]
-    set_weights(model, **chosen)
-    model.rule.copy_(torch.tensor(rule))
-    return kept
+    chosen = dict(DEFAULTS)
+    ((posteriors, scores),) = _try_weights(folds, [chosen])
+    for name, options in OPTIONS.items():
+        trials = [chosen | {name: option} for option in options if option != chosen[name]]
+        found = _try_weights(folds, trials)
+        best = min(range(len(trials)), key=lambda number: found[number][1][:, 0].mean())
+        if _is_better(found[best][1][:, 0], scores[:, 0]):
+            chosen, (posteriors, scores) = trials[best], found[best]
+    best = int(scores.mean(0).argmin())
+    model.weights.copy_(sensor_weights(**chosen))
+    model.rule.copy_(torch.tensor(RULES[best if _is_better(scores[:, best], scores[:, 0]) else 0]))
+    return posteriors
 
 
-def set_weights(model: UnsegmentedFilter, label: float, short: float, phase: float) -> None:
-    """Write the weights of the sensors, in place."""
-    model.weights.copy_(torch.tensor([label, label / 2, phase, short]))
+def _is_better(scores: Tensor, others: Tensor) -> bool:
+    """Return True if scores (n,), lower is better, beat others on average by more than the standard error."""
+    gain = others - scores
+    return bool(gain.mean() > gain.std(correction=0) / math.sqrt(len(gain)))
 
 
-def rate(rated: Sequence[Rated], posteriors: Sequence[Posterior]) -> np.ndarray:
-    """Return what the choice of weights and rule minimizes, for each of ``RULES``; a mean over recordings.
+def sensor_weights(label: float, short: float, phase: float) -> Tensor:
+    """Return the weights of the four sensors, (4,)."""
+    return torch.tensor([label, label / 2, phase, short])
+
+
+def _try_weights(folds: Sequence[Sequence[Rated]],
+                 trials: Sequence[Mapping[str, float]]) -> list[tuple[list[Posterior], Tensor]]:
+    """Return the left-out recordings' posteriors with each choice of weights, and their scores (recordings, rules).
+
+    The recordings of a fold advance together with all weights: steps over frames are what takes the time.
+    """
+    by_trial: list[list[Posterior]] = [[] for _ in trials]
+    scores = []
+    for some in folds:
+        evidence = [item.evidence for item in some]
+        device = evidence[0].distance.device
+        weights = [sensor_weights(**trial).to(device) for trial in trials for _ in some]
+        posteriors = some[0].model.posteriors(evidence * len(trials), weights)
+        for number, found in enumerate(by_trial):
+            found += posteriors[number * len(some):(number + 1) * len(some)]
+        scores.append(rate(list(some) * len(trials), posteriors).unflatten(0, (len(trials), len(some))))
+    all_scores = torch.cat(scores, dim=1).cpu()  # (trials, recordings, rules)
+    with_actions = ~all_scores[0, :, 0].isnan()
+    return list(zip(by_trial, all_scores[:, with_actions], strict=True))
+
+
+def rate(rated: Sequence[Rated], posteriors: Sequence[Posterior]) -> Tensor:
+    """Return what the choice of weights and rule minimizes, (N, rules), for N recordings left out of one filter.
 
     It is the error of progress over 0.25 (that of a constant), plus the errors of the shown steps in three respects:
-    frames of actions, all frames, and edit score, each between 0 and 1.
+    frames of actions, all frames, and edit score, each between 0 and 1. NaN for a recording without an action.
     """
+    model = rated[0].model
     rules = torch.tensor(RULES, device=posteriors[0].phases.device)
+    probability = pad_sequence([model.label_probability(posterior.kinds) for posterior in posteriors],
+                               batch_first=True)  # (N, T, K + 1)
+    shown = decide_all(probability, model.grid.surprise, rules)  # (N, rules, T)
     scores = []
-    for item, posterior in zip(rated, posteriors, strict=True):
-        label, k = item.recording.label, item.model.num_labels
-        within = label < k
-        if not within.any():
-            continue
-        probability = item.model.label_probability(posterior.kinds).expand(len(RULES), -1, -1)
-        steps = decide_all(probability, item.model.grid.surprise, rules)  # (rules, T)
+    for item, posterior, steps in zip(rated, posteriors, shown, strict=True):
+        label = item.recording.label
+        within = label < model.num_labels
+        steps = steps[:, :len(label)]
         hits = (steps == label).float()
-        edits = _edit_scores(steps, label, k).to(hits)
+        edits = _edit_scores(steps, label, model.num_labels).to(hits)
         median = phase_quantiles(posterior.phases, rules.new_tensor([0.5])).squeeze(-1)
         error = (median - item.recording.progress)[within].abs().mean()
         scores.append(4 * error + 3 - hits[:, within].mean(1) - hits.mean(1) - edits)
-    return torch.stack(scores).mean(0).cpu().numpy()
+    return torch.stack(scores)
 
 
 def _edit_scores(steps: Tensor, label: Tensor, background: int) -> Tensor:
