@@ -7,18 +7,25 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
-from matplotlib.patches import Patch
 
 from evaluation.progress_metrics import ActionCurves
 from models.heads.estimates import BACKGROUND
 from utils.plotter import new_figure, save_figure
+from utils.ribbons import (
+    LANE_HEIGHTS,
+    RECORDING_MARGIN,
+    UNIT_AXIS,
+    Span,
+    add_legend,
+    draw_band,
+    draw_ribbons,
+    label_colors,
+    label_spans,
+    legend_height,
+)
 from utils.tensorops import Action
 
 RECORDINGS_DRAWN = 4
-NUM_COLORS = 20  # of the palette; more labels share them
-LANE_HEIGHTS = {'steps': 0.35, 'progress': 1.5, 'overall': 1.0}  # inches
-RECORDING_MARGIN, LEGEND_HEIGHT, LEGEND_COLUMNS = 0.75, 0.25, 5
 
 
 class DrawnRecording(NamedTuple):
@@ -54,26 +61,21 @@ def draw_progress(task: str, recordings: Sequence[DrawnRecording], path: Path) -
     lanes = ['steps', 'progress', *(['overall'] if 'overall' in (drawn[0].answers or {}) else [])]
     ribbons = 1 + (drawn[0].answers is not None)
     heights = [LANE_HEIGHTS[lane] * (ribbons if lane == 'steps' else 1) for lane in lanes]
-    legend_height = LEGEND_HEIGHT * (2 + (len(colors) - 1) // LEGEND_COLUMNS)
-    figure = new_figure(12, (sum(heights) + RECORDING_MARGIN) * len(drawn) + legend_height + 0.4)
+    figure = new_figure(12, (sum(heights) + RECORDING_MARGIN) * len(drawn) + legend_height(len(colors)) + 0.4)
     figure.suptitle(f'{task}: progress within each action of test recordings', parse_math=False)
     parts = figure.subfigures(len(drawn), 1, squeeze=False)[:, 0]
     for part, recording in zip(parts, drawn, strict=True):
         panels = dict(zip(lanes, part.subplots(len(lanes), 1, sharex=True, height_ratios=heights), strict=True))
         _draw_recording(panels, recording, colors)
-    _add_legend(figure, parts[0], colors)
+    add_legend(figure, parts[0].axes[1], colors)
     save_figure(figure, path)
 
 
 def _label_colors(recordings: Sequence[DrawnRecording]) -> dict[str, tuple]:
     """Return label -> color, in the order in which labels first appear."""
-    from matplotlib import colormaps
-
-    names = dict.fromkeys(itertools.chain.from_iterable(
-        [*(action.name for action in one.actions), *_recognized(one)] for one in recordings))
-    names.pop(BACKGROUND, None)
-    palette = colormaps['tab20'].colors
-    return {name: palette[index % NUM_COLORS] for index, name in enumerate(names)}
+    names = itertools.chain.from_iterable(
+        [*(action.name for action in one.actions), *_recognized(one)] for one in recordings)
+    return label_colors(name for name in names if name != BACKGROUND)
 
 
 def _recognized(recording: DrawnRecording) -> list[str]:
@@ -89,24 +91,18 @@ def _draw_recording(panels: Mapping[str, Axes], recording: DrawnRecording, color
         axes, answers, frames = panels['overall'], recording.answers, np.arange(recording.num_frames)
         axes.plot(frames, (frames + 1) / recording.num_frames, color='0.65', linewidth=3)
         _draw_filtered(axes, answers, 'overall')
-        axes.set(ylim=(0, 1.05), yticks=[0, 0.5, 1], ylabel='overall')
+        axes.set(**UNIT_AXIS, ylabel='overall')
     last = list(panels.values())[-1]
     last.set(xlabel='frame', xlim=(-1, recording.num_frames))
 
 
 def _draw_steps(axes: Axes, recording: DrawnRecording, colors: Mapping[str, tuple]) -> None:
     """Draw the true steps as a ribbon, and below it the recognized ones if there are any."""
-    rows = {'true': [(action.name, action.start, min(action.end + 1, recording.num_frames))
-                     for action in recording.actions]}
+    ribbons = {'true': [Span(action.name, action.start, min(action.end + 1, recording.num_frames))
+                        for action in recording.actions]}
     if recognized := _recognized(recording):
-        starts = [frame for frame, label in enumerate(recognized) if not frame or label != recognized[frame - 1]]
-        rows['recognized'] = [(recognized[start], start, end)
-                              for start, end in itertools.pairwise([*starts, len(recognized)])
-                              if recognized[start] != BACKGROUND]
-    for row, spans in enumerate(rows.values()):
-        axes.broken_barh([(start - 0.5, end - start) for _, start, end in spans], (row - 0.4, 0.8),
-                         facecolors=[colors[name] for name, _, _ in spans], edgecolor='white', linewidth=0.5)
-    axes.set(yticks=range(len(rows)), yticklabels=list(rows), ylim=(len(rows) - 0.5, -0.5))
+        ribbons['recognized'] = [span for span in label_spans(recognized) if span.label != BACKGROUND]
+    draw_ribbons(axes, ribbons, colors)
 
 
 def _draw_within(axes: Axes, recording: DrawnRecording) -> None:
@@ -120,22 +116,11 @@ def _draw_within(axes: Axes, recording: DrawnRecording) -> None:
                   label=None if number else 'predicted, starts given')
     if recording.answers is not None:
         _draw_filtered(axes, recording.answers, 'progress')
-    axes.set(ylim=(0, 1.05), yticks=[0, 0.5, 1], ylabel='progress')
+    axes.set(**UNIT_AXIS, ylabel='progress')
 
 
 def _draw_filtered(axes: Axes, answers: Mapping[str, np.ndarray], name: str) -> None:
     """Draw what a head infers without boundaries, with its 90 % interval if it has one."""
-    frames = np.arange(len(answers[name]))
-    axes.plot(frames, answers[name], color='tab:blue', linewidth=1.2, label='predicted, boundaries unknown')
-    if f'{name}_low' in answers:
-        axes.fill_between(frames, answers[f'{name}_low'], answers[f'{name}_high'], color='tab:blue', alpha=0.2,
-                          linewidth=0, label='its 90 % interval')
-
-
-def _add_legend(figure: Figure, part: SubFigure, colors: Mapping[str, tuple]) -> None:
-    """Explain curves and colors below the recordings."""
-    handles, labels = part.axes[1].get_legend_handles_labels()
-    handles += [Patch(color=color) for color in colors.values()]
-    legend = figure.legend(handles, [*labels, *colors], loc='outside lower center', ncols=LEGEND_COLUMNS, fontsize=8)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    values = [answers[field] for field in (name, f'{name}_low', f'{name}_high') if field in answers]
+    draw_band(axes, np.arange(len(values[0])), values, 'tab:blue',
+              ['predicted, boundaries unknown', 'its 90 % interval'])

@@ -24,6 +24,32 @@ def predict_actions(model: nn.Module, embedding: Tensor, actions: Sequence[Actio
     """
     if not actions:
         return []
-    segments = [embedding[action.start:action.end + 1] for action in actions]  # (n_i, E)
-    curves = model.progress_head.forward_dense(segments, model.progress_head.contexts(task, actions))
+    curves = model.progress_head.forward_dense(_segments(embedding, actions),
+                                               model.progress_head.contexts(task, actions))
     return [curve.double().cpu() for curve in curves]
+
+
+@torch.no_grad()
+def predict_intervals(model: nn.Module, embedding: Tensor, actions: Sequence[Action],
+                      task: str | None) -> list[Tensor]:
+    """Compute the 5 and 95 % quantiles of the progress that :func:`predict_actions` computes.
+
+    Args:
+        model: as there.
+        embedding: as there.
+        actions: as there.
+        task: as there.
+
+    Returns:
+        (n, 2) of each action, float64 on the CPU; NaN if the head offers no intervals.
+    """
+    head = model.progress_head
+    if not actions or not head.offers_intervals:
+        lengths = [len(segment) for segment in _segments(embedding, actions)]
+        return [torch.full((length, 2), torch.nan, dtype=torch.float64) for length in lengths]
+    bounds = head.forward_intervals(_segments(embedding, actions), head.contexts(task, actions))
+    return [bound.double().cpu() for bound in bounds]
+
+
+def _segments(embedding: Tensor, actions: Sequence[Action]) -> list[Tensor]:
+    return [embedding[action.start:action.end + 1] for action in actions]  # (n_i, E)

@@ -1,22 +1,25 @@
-"""Feature files -> progress as CSV, JSON and picture."""
+"""Feature files -> rows as CSV or JSON lines, a summary as JSON, and a picture."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from prediction.frame_progress import DIGITS, FrameProgress
+from prediction.frame_progress import DIGITS
 from prediction.picture import draw_prediction
-from prediction.recording import Prediction, predict
+from prediction.prediction import Prediction
+from prediction.recording import predict
+from prediction.row_writer import CSV, write_rows
 from prediction.segments import Segment, check_segments, choose_segments, read_segment_table, read_segments
 from prediction.trained_run import TrainedRun
 from recordings.feature_files import check_headers, open_recording
+from recordings.feature_info import feature_rate
 from recordings.segment_list import list_files
 from recordings.table_rows import ENDINGS
 from utils.errors import UserError
-from utils.files import make_folder, write_csv, write_json
+from utils.files import make_folder, write_json
 
-RESULTS = ('.csv', '.json', '.png')
+FRAMES, SECONDS = 'frames', 'seconds'  # what times of segments are
 
 
 @dataclass(frozen=True)
@@ -25,17 +28,45 @@ class Request:
 
     Attributes:
         features: its ``.npy`` file.
-        segments: its segments; None: the whole recording is one action.
-        outputs: files to write, in the order of ``RESULTS``.
+        segments: its segments; None: they are not given.
+        fps: feature frames per second; None: not known.
+        rows: file of the rows to write, as CSV or JSON lines by its ending.
+        summary: JSON file to write.
+        picture: PNG to write; None: none.
     """
 
     features: Path
     segments: list[Segment] | None
-    outputs: list[Path]
+    fps: Fraction | None
+    rows: Path
+    summary: Path
+    picture: Path | None
+
+    @property
+    def outputs(self) -> list[Path]:
+        """All files to write."""
+        return [path for path in (self.rows, self.summary, self.picture) if path]
 
 
-def plan_requests(run: TrainedRun, features: Path, segments: Path | None, out: Path, *, fps: Fraction | None = None,
-                  overwrite: bool) -> list[Request]:
+@dataclass(frozen=True)
+class FileOptions:
+    """How files are read and written.
+
+    Attributes:
+        fps: feature frames per second; None: what ``features.json`` next to the features says, if there is one.
+        unit: times of segments are 'frames' of the features or 'seconds'; None: seconds if the frame rate is known.
+        format: of the rows, 'csv' or 'jsonl'.
+        overwrite: replace results that exist.
+    """
+
+    fps: Fraction | None = None
+    unit: str | None = None
+    format: str = CSV
+    overwrite: bool = False
+
+
+def plan_requests(run: TrainedRun, features: Path, segments: Path | None, out: Path,
+                  options: FileOptions) -> list[Request]:
     """Find the recordings to predict, and check them before anything is computed.
 
     Args:
@@ -44,31 +75,42 @@ def plan_requests(run: TrainedRun, features: Path, segments: Path | None, out: P
         segments: a table of segments; for a folder of features a table with a column of recordings, or a folder with
             one of the same name for each.
         out: folder that takes the results.
-        fps: feature frames per second, if the times of the segments are seconds.
-        overwrite: replace results that exist.
+        options: see there.
 
     Raises:
-        UserError: nothing found, a file that does not fit the run, segments that do not fit their recording, or a
-            result that exists already.
+        UserError: nothing found, a file that does not fit the run, segments that do not fit their recording, times in
+            seconds but no frame rate, or a result that exists already.
     """
     paths = _feature_files(features)
     kept = {path.resolve() for path in (*paths, *_segment_files(segments))}
     shapes = check_headers(paths, run.rank)
-    read = _segment_reader(features, segments, fps)
+    fps = options.fps or feature_rate(features if features.is_dir() else features.parent)
+    read = _segment_reader(features, segments, _rate_of_segments(fps, options.unit))
+    draws = segments is not None or run.head.offers_filter
     requests = []
     for path in paths:
         run.check_shape(shapes[path], str(path))
         listed = read(path) if read else None
         if listed is not None:
             check_segments(listed, shapes[path][0], str(path))
-        requests.append(Request(path, listed, [out / f'{path.stem}{ending}' for ending in RESULTS]))
+        requests.append(Request(path, listed, fps, out / f'{path.stem}.{options.format}', out / f'{path.stem}.json',
+                                out / f'{path.stem}.png' if draws else None))
     if own := [output for request in requests for output in request.outputs if output.resolve() in kept]:
         raise UserError(f'{own[0]}: would be replaced by a result, but is among the features and segments; choose '
                         'another output folder')
-    existing = [output for request in requests for output in request.outputs if output.exists()]
-    if existing and not overwrite:
-        raise UserError(f'{existing[0]}: exists; set overwrite to replace it, or choose another output folder')
+    if not options.overwrite:
+        refuse_existing(output for request in requests for output in request.outputs)
     return requests
+
+
+def refuse_existing(outputs: Iterable[Path]) -> None:
+    """Refuse to replace results.
+
+    Raises:
+        UserError: one exists.
+    """
+    if existing := next((output for output in outputs if output.exists()), None):
+        raise UserError(f'{existing}: exists; set overwrite to replace it, or choose another output folder')
 
 
 def write_predictions(run: TrainedRun, requests: Sequence[Request], task: str | None, out: Path,
@@ -79,24 +121,24 @@ def write_predictions(run: TrainedRun, requests: Sequence[Request], task: str | 
         run: from ``load_run``.
         requests: from :func:`plan_requests`.
         task: of all recordings.
-        out: folder that takes the results; made where it is not there.
+        out: folder that takes the results; made if it is missing.
 
     Yields:
         Each recording, once its files are written.
 
     Raises:
-        UserError: values that are not finite, labels or task that the run cannot do with, or a file that cannot be
-            written.
+        UserError: features or predictions that are not finite, labels or task that do not fit the run, or a file that
+            cannot be written.
     """
     task = run.check_task(task)
     for request in requests:
-        prediction = predict(run, open_recording(request.features, run.rank), request.segments, task,
+        prediction = predict(run, open_recording(request.features, run.rank), request.segments, task, fps=request.fps,
                              name=str(request.features))
         make_folder(out, 'choose an output folder that can be written')
-        table, content, picture = request.outputs
-        write_csv(table, FrameProgress._fields, (row.cells() for row in prediction.rows()), line_end='\n')
-        write_json(content, _as_json(run, request, task, prediction))
-        draw_prediction(prediction, f'{request.features.stem}: predicted progress within each action', picture)
+        write_rows(request.rows, prediction.rows)
+        write_json(request.summary, _summary(run, request, task, prediction))
+        if request.picture:
+            draw_prediction(prediction, request.features.stem, request.picture)
         yield request, prediction
 
 
@@ -107,6 +149,14 @@ def _feature_files(features: Path) -> list[Path]:
     if not paths:
         raise UserError(f'{features}: contains no .npy file, expected one for each recording')
     return paths
+
+
+def _rate_of_segments(fps: Fraction | None, unit: str | None) -> Fraction | None:
+    """Return the feature frames per second if times of segments are seconds, else None."""
+    if unit == SECONDS and fps is None:
+        raise UserError('unit seconds: the frame rate of the features is not known, expected features.json next to '
+                        'them or the frames per second (fps); give it')
+    return None if unit == FRAMES else fps
 
 
 def _segment_files(segments: Path | None) -> list[Path]:
@@ -143,20 +193,19 @@ def _segment_file(path: Path, segments: Path) -> Path:
 
 def frames_ahead(run: TrainedRun, prediction: Prediction) -> int:
     """Return how many frames of a recording after the current one its progress depends on, at most."""
-    if not run.max_frames or len(prediction.frames) <= run.model.lookahead:
+    lookahead, frames = run.model.lookahead, prediction.frame
+    if not run.max_frames or len(frames) <= lookahead:
         return run.delay
-    lookahead, frames = run.model.lookahead, prediction.frames
     return int((frames[lookahead:] - frames[:len(frames) - lookahead]).max())
 
 
-def _as_json(run: TrainedRun, request: Request, task: str | None, prediction: Prediction) -> dict:
+def _summary(run: TrainedRun, request: Request, task: str | None, prediction: Prediction) -> dict:
     """Return what was predicted action by action, and what with."""
-    frames = prediction.frames.tolist()
+    frames, progress = prediction.frame.tolist(), prediction.progress.tolist()
     return {
         'recording': request.features.stem, 'run': run.name, 'checkpoint': run.checkpoint, 'epoch': run.epoch,
-        'task': task, 'frames': len(frames), 'frames_ahead': frames_ahead(run, prediction),
-        'whole_recording': request.segments is None,
+        'task': task, 'fps': None if request.fps is None else float(request.fps), 'frames': len(frames),
+        'frames_ahead': frames_ahead(run, prediction), 'boundaries': prediction.boundaries,
         'actions': [{'label': action.name, 'frames': frames[action.start:action.end + 1],
-                     'progress': [round(value, DIGITS) for value in
-                                  prediction.progress[action.start:action.end + 1].tolist()]}
+                     'progress': [round(value, DIGITS) for value in progress[action.start:action.end + 1]]}
                     for action in prediction.actions]}

@@ -2,52 +2,47 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from fractions import Fraction
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from models.streaming import EmbeddingStream
-from prediction.frame_progress import FrameProgress
+from prediction.frame_progress import Clock, FrameProgress, Source
+from prediction.trackers import ActionMarker, GivenBoundaries, InferredBoundaries
 from prediction.trained_run import TrainedRun
 from utils.errors import UserError
-from utils.tensorops import Action
-
-
-class ActionMarker(NamedTuple):
-    """What stands between two frames of a stream where an action begins or ends.
-
-    Attributes:
-        label: of the action that begins with the next frame; None where it is not known.
-        begins: False: no action begins, what follows is background.
-        ended: label of the action that is over, where it was not known when it began.
-    """
-
-    label: str | None = None
-    begins: bool = True
-    ended: str | None = None
 
 
 class ProgressStream:
     """Progress of one recording, frame by frame.
 
-    Carried from frame to frame are the inputs that the encoder's convolutions still see, the state of the head, and the
-    completed actions, which tell the pace. The progress of a frame is there ``run.delay`` frames later, and equals what
-    ``predict`` says of the same actions. Unless a marker stands before it, the first frame begins an action.
+    Carried from frame to frame are the inputs that the encoder's convolutions still see, the state of the head, and,
+    with boundaries given, the completed actions, which tell the pace. The row of a frame is known ``run.delay`` frames
+    later, and equals what ``predict`` returns for the same recording.
+
+    If the head infers boundaries, it does so unless a marker comes before the first frame; then all boundaries of the
+    recording are given by markers. With another head and no marker before it, the first frame begins an action.
 
     Args:
         run: from ``load_run``.
-        task: what is done in the recording; needed where the head knows the steps of several tasks.
+        task: what is done in the recording; needed if the head knows the steps of several tasks.
+        fps: feature frames per second, for the seconds in the rows; None: not known.
         name: of the stream, for messages.
+
+    Attributes:
+        fps: as above; may be set at any time, and holds for the rows after it.
+        task: the task, filled in if the run has a single one.
 
     Raises:
         UserError: the run does not know the task, or its network needs whole recordings.
     """
 
-    def __init__(self, run: TrainedRun, task: str | None = None, *, name: str = 'stream') -> None:
-        self._run, self._name = run, name
-        self._tracker = _ActionTracker(run, run.check_task(task), name)
+    def __init__(self, run: TrainedRun, task: str | None = None, *, fps: Fraction | float | None = None,
+                 name: str = 'stream') -> None:
+        self._run, self._name, self.fps = run, name, fps
+        self.task = run.check_task(task)
         try:
             self._embeddings = EmbeddingStream(run.model)
         except ValueError as error:
@@ -57,16 +52,24 @@ class ProgressStream:
             run.warn_once('max_frames', f'{name}: the run looks at {run.max_frames} frames of a recording at most, '
                                         'evenly chosen, but in a stream at every one: from a longer recording they '
                                         'come faster here than in training')
-        self._marker: ActionMarker | None = ActionMarker()
+        self._marker = None if run.head.offers_filter else ActionMarker()
+        self._tracker: GivenBoundaries | InferredBoundaries | None = None  # the first frame decides which
         self._waiting: deque[tuple[int, ActionMarker | None]] = deque()  # frames whose embedding is still to come
         self._seen = self._marked_at = 0  # frames, and of those the ones before the last marker
 
     def mark(self, marker: ActionMarker) -> None:
-        """Begin or end an action before the next frame; of several markers between two frames the last one rules.
+        """Begin or end an action before the next frame; of several markers between two frames the last one counts.
 
-        Where frames that do not count (SKIP_RATE) have come since the marker before, what ended since is an action of
-        no frame: its label is not that of the action before.
+        If frames that do not count (SKIP_RATE) have come since the marker before, what ended since is an action
+        without a frame: its label is not that of the action before.
+
+        Raises:
+            UserError: the boundaries have been inferred since the first frame.
         """
+        if isinstance(self._tracker, InferredBoundaries):
+            raise UserError(f'{self._name}: a marker before frame {self._seen}, but boundaries have been inferred '
+                            'since frame 0; expected markers from the start or none: put one before the first frame '
+                            '("action": false if it is background)')
         if self._marker is not None:
             told_late = marker.ended if self._seen == self._marked_at else None
             marker = marker._replace(ended=told_late or self._marker.ended)
@@ -74,38 +77,51 @@ class ProgressStream:
 
     @torch.no_grad()
     def push(self, frame: np.ndarray | Tensor) -> list[FrameProgress]:
-        """Take the next frame, (D,) or (C, H, W), and return what is known by it: one frame's progress or none.
+        """Take the next frame, (D,) or (C, H, W), and return the rows known by it: of one frame or none.
+
+        A frame that is refused does not count: the next one has its number.
 
         Raises:
+            NotFiniteError: the run predicts NaN or infinity.
             UserError: the frame has another shape than those of the training, or holds NaN or infinity; or an action
-                begins without a label, and the head has to be told it.
+                begins without a label, and the head needs it.
         """
-        frame = self._checked(frame)
-        number, self._seen = self._seen, self._seen + 1
-        if number % self._run.skip_rate:
-            return []
-        if self._marker is not None:
+        frame, number = self._checked(frame), self._seen
+        counts = number % self._run.skip_rate == 0
+        if self._tracker is None:
+            self._tracker = self._choose_tracker()
+        if counts and self._marker is not None:
             self._tracker.check(self._marker, number)
+        self._seen += 1
+        if not counts:
+            return []
         self._waiting.append((number, self._marker))
         self._marker = None
-        return [self._progress(embedding) for embedding in self._embeddings.push(frame)]
+        return [self._row(embedding) for embedding in self._embeddings.push(frame)]
 
     @torch.no_grad()
     def finish(self) -> list[FrameProgress]:
-        """End the recording and return the progress of the frames that were waiting for frames ahead.
+        """End the recording and return the rows of the frames that were waiting for frames ahead.
 
         Raises:
+            NotFiniteError: the run predicts NaN or infinity.
             UserError: there was no frame.
         """
         if not self._seen:
             raise UserError(f'{self._name}: ended before the first frame, expected at least one; pipe frames into it')
-        return [self._progress(embedding) for embedding in self._embeddings.finish()]
+        return [self._row(embedding) for embedding in self._embeddings.finish()]
 
-    def _progress(self, embedding: Tensor) -> FrameProgress:
+    def _choose_tracker(self) -> GivenBoundaries | InferredBoundaries:
+        if self._marker is None:
+            return InferredBoundaries(self._run, self.task)
+        return GivenBoundaries(self._run, self.task, self._name)
+
+    def _row(self, embedding: Tensor) -> FrameProgress:
         number, marker = self._waiting.popleft()
         if marker is not None:
             self._tracker.apply(marker)
-        return self._tracker.step(number, embedding)
+        fps = None if self.fps is None else Fraction(self.fps)
+        return self._tracker.step(number, embedding, Source(self._name, Clock(fps, self._run.skip_rate)))
 
     def _checked(self, frame: np.ndarray | Tensor) -> Tensor:
         where = f'{self._name}: frame {self._seen}'
@@ -114,67 +130,30 @@ class ProgressStream:
         tensor = tensor.float()
         if not torch.isfinite(tensor).all():
             raise UserError(f'{where} holds NaN or infinity (as float32), expected finite values; leave it out or '
-                            'extract it anew')
+                            're-extract it')
         return tensor
 
 
-class _ActionTracker:
-    """Which action a frame belongs to, and the head's state within it."""
-
-    def __init__(self, run: TrainedRun, task: str | None, name: str) -> None:
-        self._run, self._task, self._name = run, task, name
-        self._completed: list[Action] = []
-        self._number, self._label, self._start = -1, None, None  # of the current action; no start: background
-        self._frames = 0  # that the run has looked at
-        self._state = self._context = None
-
-    def check(self, marker: ActionMarker, frame: int) -> None:
-        """Look whether the head can do with the labels of a marker."""
-        where = f'{self._name}: before frame {frame}'
-        if marker.begins and not self._run.is_background(marker.label):
-            self._run.check_label(self._task, marker.label, where)
-        if marker.ended is not None:
-            self._run.check_label(self._task, marker.ended, where)
-
-    def apply(self, marker: ActionMarker) -> None:
-        """End the current action, and begin one with the next frame unless it is background."""
-        if self._start is not None:
-            self._completed.append(Action(marker.ended or self._label, self._start, self._frames - 1))
-        self._start = self._state = None
-        if not marker.begins or self._run.is_background(marker.label):
-            return
-        self._number, self._label, self._start = self._number + 1, marker.label, self._frames
-        # Its end is not known yet, and no context depends on it.
-        begun = Action(self._label, self._start, self._start)
-        self._context = self._run.head.context(self._task, self._completed, begun)
-
-    def step(self, frame: int, embedding: Tensor) -> FrameProgress:
-        """Return the progress at the next frame."""
-        self._frames += 1
-        if self._start is None:
-            return FrameProgress(frame, None, None, None)
-        progress, self._state = self._run.head.step(embedding, self._state, self._context)
-        return FrameProgress(frame, self._number, self._label, float(progress))
-
-
 def stream(run: TrainedRun, frames: Iterable[np.ndarray | Tensor | ActionMarker], task: str | None = None, *,
-           name: str = 'stream') -> Iterator[FrameProgress]:
+           fps: Fraction | float | None = None, name: str = 'stream') -> Iterator[FrameProgress]:
     """Predict progress frame by frame, as the frames arrive.
 
     Args:
         run: from ``load_run``.
-        frames: features (D,) or frames (C, H, W) of one recording, and an :class:`ActionMarker` before the first frame
-            of each action; without any, the whole stream is one action.
+        frames: features (D,) or frames (C, H, W) of one recording. With boundaries given, an :class:`ActionMarker`
+            comes before the first frame of each action, and one before the first frame of the recording; without any,
+            boundaries are inferred, or, if the head does not do that, the whole stream is one action.
         task: see :class:`ProgressStream`.
+        fps: feature frames per second; None: not known.
         name: of the stream, for messages.
 
     Returns:
-        An iterator over the frames' progress, each of which comes ``run.delay`` frames after its frame.
+        An iterator over the rows, each of which comes ``run.delay`` frames after its frame.
 
     Raises:
         UserError: see :class:`ProgressStream`.
     """
-    return _advance(ProgressStream(run, task, name=name), frames)
+    return _advance(ProgressStream(run, task, fps=fps, name=name), frames)
 
 
 def _advance(progress: ProgressStream, frames: Iterable) -> Iterator[FrameProgress]:

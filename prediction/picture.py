@@ -1,61 +1,76 @@
-"""Picture of a recording's predicted progress."""
+"""Picture of a recording: steps as a ribbon, progress within them and of the whole recording, with intervals."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 
-from prediction.recording import Prediction
+from prediction.prediction import Prediction
 from utils.plotter import new_figure, save_figure
+from utils.ribbons import (
+    LANE_HEIGHTS,
+    RECORDING_MARGIN,
+    UNIT_AXIS,
+    Span,
+    add_legend,
+    draw_band,
+    draw_ribbons,
+    label_colors,
+    legend_height,
+)
 
-WIDTH, LETTER = 12.0, 0.07  # inches, of the picture and of a letter of a label
-LABEL_ROWS, ROW_HEIGHT = 3, 0.1  # labels that would cover each other stand above each other
-FIRST_ROW = 1.05  # progress at which the labels begin
-SHADES = ('0.88', '0.94')  # of the actions, by turns
+NO_LABEL = 'no label'
+CURVE_LABELS = ['predicted', 'its 90 % interval']
 
 
 def draw_prediction(prediction: Prediction, title: str, path: Path) -> None:
-    """Draw the predicted progress over the frames of a recording.
+    """Draw what is predicted of a recording, over seconds if the frame rate is known, else over frames.
 
     Args:
         prediction: of the recording.
         title: of the picture.
         path: PNG to write.
     """
-    figure = new_figure(WIDTH, 3.4)
-    axes = figure.subplots()
-    for number, action in enumerate(prediction.actions):
-        frames = prediction.frames[action.start:action.end + 1]
-        axes.fill_between([frames[0] - 0.5, frames[-1] + 0.5], 1, color=SHADES[number % 2], linewidth=0)
-        axes.plot(frames, prediction.progress[action.start:action.end + 1], color='tab:red', linewidth=1.5,
-                  marker='.' if len(frames) == 1 else None)  # a line through one point is invisible
-    last = prediction.frames[-1]
-    rows = _write_labels(axes, [(prediction.frames[action.start], action.name) for action in prediction.actions
-                                if action.name], last + 1)
-    axes.set(xlim=(-0.5, last + 0.5), ylim=(0, FIRST_ROW + ROW_HEIGHT * rows), yticks=[0, 0.25, 0.5, 0.75, 1],
-             xlabel='frame', ylabel='progress of the action')
-    axes.spines[['top', 'right']].set_visible(False)
-    axes.set_title(title, parse_math=False)  # names are text, also where they hold a $
+    spans = [Span(action.name or NO_LABEL, action.start, action.end + 1) for action in prediction.actions]
+    colors = label_colors(span.label for span in spans)
+    lanes = ['steps', 'progress', *([] if np.isnan(prediction.overall).all() else ['overall'])]
+    heights = [LANE_HEIGHTS[lane] for lane in lanes]
+    figure = new_figure(12, sum(heights) + RECORDING_MARGIN + legend_height(len(colors)) + 0.2)
+    panels = dict(zip(lanes, figure.subplots(len(lanes), 1, sharex=True, height_ratios=heights), strict=True))
+    panels['steps'].set_title(title, parse_math=False)  # names are text, even with a $
+    x, name = _horizontal(prediction)
+    unit = (x[-1] - x[0]) / (len(x) - 1) if len(x) > 1 else 1
+    draw_ribbons(panels['steps'], {prediction.boundaries: spans}, colors, unit=unit)
+    _draw_progress(panels['progress'], prediction, x)
+    if 'overall' in panels:
+        draw_band(panels['overall'], x, _curve(prediction, 'overall'), 'tab:blue', CURVE_LABELS)
+        panels['overall'].set(**UNIT_AXIS, ylabel='overall')
+    panels[lanes[-1]].set(xlabel=name, xlim=(x[0] - unit, x[-1] + unit))
+    add_legend(figure, panels['progress'], colors)
     save_figure(figure, path)
 
 
-def _write_labels(axes: Axes, labels: Sequence[tuple[int, str]], num_frames: int) -> int:
-    """Write each label above the start of its action, in the first row where it has room; without room, not at all.
+def _horizontal(prediction: Prediction) -> tuple[np.ndarray, str]:
+    """Return the position (n,) of the rows on the horizontal axis, and what it is."""
+    if np.isnan(prediction.time_s).any():
+        return prediction.frame.astype(float), 'frame'
+    return prediction.time_s, 'seconds'
 
-    Args:
-        axes: of the picture.
-        labels: first frame and text of each action.
-        num_frames: of the recording.
 
-    Returns:
-        Rows that were needed.
-    """
-    letter = LETTER * num_frames / (WIDTH - 1)  # in frames
-    free_from = [float('-inf')] * LABEL_ROWS
-    for start, label in labels:
-        start = min(start, num_frames - len(label) * letter)  # the last ones would run out of the picture
-        row = next((row for row, free in enumerate(free_from) if free <= start), None)
-        if row is not None:
-            axes.text(start, FIRST_ROW + ROW_HEIGHT * row, label, fontsize=8, clip_on=True, parse_math=False)
-            free_from[row] = start + (len(label) + 1) * letter
-    return sum(free > float('-inf') for free in free_from)
+def _draw_progress(axes: Axes, prediction: Prediction, x: np.ndarray) -> None:
+    """Draw a curve of its own for each action: one curve would join the end of an action to the next one's start."""
+    labels = CURVE_LABELS
+    values = _curve(prediction, 'progress')
+    for action in prediction.actions:
+        inside = slice(action.start, action.end + 1)
+        draw_band(axes, x[inside], [value[inside] for value in values], 'tab:red', labels)
+        if action.length == 1:
+            axes.lines[-1].set_marker('.')  # a line through one point is invisible
+        labels = [None, None]
+    axes.set(**UNIT_AXIS, ylabel='progress')
+
+
+def _curve(prediction: Prediction, name: str) -> list[np.ndarray]:
+    """Return a field of the prediction, followed by its bounds if it has any."""
+    values = [getattr(prediction, f'{name}{ending}') for ending in ('', '_low', '_high')]
+    return values[:1] if np.isnan(values[1]).all() else values

@@ -1,14 +1,24 @@
 """Progress of a whole recording, as evaluation computes it."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import groupby
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from models.action_progress import predict_actions
-from prediction.frame_progress import FrameProgress
+from models.action_progress import predict_actions, predict_intervals
+from models.heads.estimates import BACKGROUND
+from prediction.frame_progress import (
+    Clock,
+    FrameProgress,
+    Source,
+    rows_of_action,
+    rows_of_background,
+    rows_of_estimates,
+)
+from prediction.prediction import GIVEN, INFERRED, WHOLE_RECORDING, Prediction
 from prediction.segments import Segment, check_segments
 from prediction.trained_run import TrainedRun
 from recordings.feature_files import FRAME_RANK, check_finite
@@ -20,74 +30,95 @@ from utils.tensorops import Action
 LOGGER = get_logger(__name__)
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """Progress of a recording.
-
-    Attributes:
-        actions: the actions, in order; their frames count those that the run looks at, both ends inclusive, and their
-            name is None where it was not given.
-        frames: (n,), numbers of those frames in the recording: all of them, or what ``SKIP_RATE`` and ``MAX_FRAMES``
-            leave.
-        progress: (n,) in [0, 1], NaN in the background.
-    """
-
-    actions: list[Action]
-    frames: np.ndarray
-    progress: np.ndarray
-
-    def rows(self) -> Iterator[FrameProgress]:
-        """Yield the frames one by one, those of the background included."""
-        numbers = np.full(len(self.frames), -1)
-        for number, action in enumerate(self.actions):
-            numbers[action.start:action.end + 1] = number
-        for frame, number, progress in zip(self.frames.tolist(), numbers.tolist(), self.progress.tolist(), strict=True):
-            known = number >= 0
-            yield FrameProgress(frame, number if known else None, self.actions[number].name if known else None,
-                                progress if known else None)
-
-
 @torch.no_grad()
 def predict(run: TrainedRun, features: np.ndarray | Tensor, segments: Sequence[Sequence] | None = None,
-            task: str | None = None, *, name: str = 'features') -> Prediction:
-    """Predict the progress of every action of a recording, at each of its frames.
+            task: str | None = None, *, fps: Fraction | float | None = None, name: str = 'features') -> Prediction:
+    """Predict progress at each frame of a recording.
 
     Args:
         run: from ``load_run``.
         features: (T, D), or (T, C, H, W) for a run that reads frames.
         segments: (start, end) or (start, end, label) of each action, in frames of the features, ``end`` being the
-            frame after the last one; those with a label of the background are none. None: the whole recording is one
-            action.
-        task: what is done in the recording; needed where the head knows the steps of several tasks.
+            frame after the last one; those with a label of the background are no actions. None: the head infers them,
+            or, if it does not do that, the whole recording is one action.
+        task: what is done in the recording; needed if the head knows the steps of several tasks.
+        fps: feature frames per second, for the seconds in the result; None: not known.
         name: of the recording, for messages.
 
     Returns:
-        What evaluation computes for the same segments: each action's progress depends on its own frames, on as many
-        frames ahead as the encoder sees, and on the durations of the actions that were completed before it.
+        What evaluation computes. The prediction at a frame depends on the frames so far and on as many frames ahead as
+        the encoder sees; with segments, on the frames of its own action and the durations of the actions completed
+        before it.
 
     Raises:
-        UserError: features, segments, labels or task do not fit the run.
+        UserError: features, segments, labels or task do not fit the run, or the run predicts NaN or infinity.
     """
     task = run.check_task(task)
     features = features.detach().float().cpu().numpy() if isinstance(features, Tensor) else np.asarray(features)
     run.check_shape(features.shape, name)
     check_finite(features, name)
     used = kept_frames(len(features), run.skip_rate, run.max_frames)
-    actions = _actions_of(run, segments, len(features), used, name)
+    source = Source(name, Clock(None if fps is None else Fraction(fps), _spacing(used)))
+    boundaries = _boundaries(run, segments)
+    if boundaries == INFERRED:
+        estimates = run.head.filter(_embed(run, features, used), task)
+        rows = list(rows_of_estimates(used, estimates, source))
+        return Prediction(boundaries, _steps(rows), rows)
+    actions = _given_actions(run, segments, len(features), used, name)
     for label in dict.fromkeys(action.name for action in actions):
         run.check_label(task, label, name)
+    rows = _rows_within(run, _embed(run, features, used), actions, task, used, source)
+    return Prediction(boundaries, actions, rows)
+
+
+def _boundaries(run: TrainedRun, segments: Sequence[Sequence] | None) -> str:
+    if segments is not None:
+        return GIVEN
+    return INFERRED if run.head.offers_filter else WHOLE_RECORDING
+
+
+def _spacing(used: Sequence[int]) -> float:
+    """Return the frames from one used frame to the next one, on average."""
+    if isinstance(used, range):
+        return used.step
+    return (used[-1] - used[0]) / max(1, len(used) - 1)
+
+
+def _embed(run: TrainedRun, features: np.ndarray, used: Sequence[int]) -> Tensor:
+    """Return the embeddings (n, E) of the used frames."""
     kept = select_frames(features, used)
     # Frames stay memory-mapped: the encoder reads them in chunks.
     video = kept if run.rank == FRAME_RANK else torch.from_numpy(np.array(kept, dtype=np.float32))
-    embedding = run.model(to_device([video], run.device))['outputs'][0].float()
-    progress = np.full(len(kept), np.nan)
-    for action, curve in zip(actions, predict_actions(run.model, embedding, actions, task), strict=True):
-        progress[action.start:action.end + 1] = curve.numpy()
-    return Prediction(actions, np.asarray(used), progress)
+    return run.model(to_device([video], run.device))['outputs'][0].float()
 
 
-def _actions_of(run: TrainedRun, segments: Sequence[Sequence] | None, num_frames: int, used: Sequence[int],
-                name: str) -> list[Action]:
+def _rows_within(run: TrainedRun, embedding: Tensor, actions: Sequence[Action], task: str | None,
+                 used: Sequence[int], source: Source) -> list[FrameProgress]:
+    """Return the rows of a recording whose actions are given."""
+    rows, next_frame = [], 0
+    curves = zip(actions, predict_actions(run.model, embedding, actions, task),
+                 predict_intervals(run.model, embedding, actions, task), strict=True)
+    for action, progress, bounds in curves:
+        values = torch.cat([progress.unsqueeze(1), bounds], dim=1)  # (n, 3)
+        rows += rows_of_background(used[next_frame:action.start], source)
+        rows += rows_of_action(used[action.start:action.end + 1], action.name, values, source)
+        next_frame = action.end + 1
+    return [*rows, *rows_of_background(used[next_frame:], source)]
+
+
+def _steps(rows: Sequence[FrameProgress]) -> list[Action]:
+    """Return the inferred actions: runs of frames of one step."""
+    actions, start = [], 0
+    for step, members in groupby(rows, key=lambda row: row.step):
+        end = start + len(list(members))
+        if step != BACKGROUND:
+            actions.append(Action(step, start, end - 1))
+        start = end
+    return actions
+
+
+def _given_actions(run: TrainedRun, segments: Sequence[Sequence] | None, num_frames: int, used: Sequence[int],
+                   name: str) -> list[Action]:
     """Return the actions of a recording in the frames that the run looks at."""
     segments = [Segment(0, num_frames)] if segments is None else [Segment(*segment) for segment in segments]
     check_segments(segments, num_frames, name)

@@ -1,32 +1,36 @@
-"""Frames and markers from a stream of bytes: JSON lines and .npy arrays, told apart by their first byte."""
+"""Items of a stream of bytes: JSON lines and .npy arrays, told apart by their first byte."""
 
 import io
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from prediction.live import ActionMarker
+from prediction.many_recordings import EndMarker, FrameRate, Item, RecordingMarker
+from prediction.trackers import ActionMarker
+from recordings.rates import parse_rate
 from utils.errors import UserError, first_line
 from utils.files import is_writable
 
 NPY_FIRST_BYTE = b'\x93'  # no text begins with it
 MAX_FRAME_BYTES = 2**30  # a damaged header may ask for more than there is memory
 NAME = 'standard input'
-EXPECTED = 'expected a frame as a list of numbers, or a marker {"action": true | false | "label", "ended": "label"}'
+EXPECTED = ('expected a frame as a list of numbers, or one of {"action": true | false | "label", "ended": "label"}, '
+            '{"recording": "name", "task": "task"}, {"end": "name"}, {"fps": number}')
 
 
-def read_items(source: io.BufferedReader, rank: int) -> Iterator[np.ndarray | ActionMarker]:
-    """Yield each frame and marker as soon as it has arrived.
+def read_items(source: io.BufferedReader, rank: int, on_bad_line: Callable[[UserError], None]) -> Iterator[Item]:
+    """Yield each item as soon as it has arrived.
 
     Args:
-        source: a sequence of JSON lines (a list is a frame, an object a marker, a blank line nothing) and of arrays as
-            ``numpy.save`` writes them (one frame, or a recording whose frames come one after the other).
-        rank: axes of a recording; a frame has one less.
+        source: a sequence of JSON lines (a list is a frame, an object something else, a blank line nothing) and of
+            arrays as ``numpy.save`` writes them (one frame, or a recording whose frames come one after the other).
+        rank: number of dimensions of a recording; a frame has one less.
+        on_bad_line: called with what is wrong with a line that is not an item; reading goes on if it returns.
 
     Raises:
-        UserError: an item is neither, or is cut off.
+        UserError: an array is damaged or cut off, so that nobody knows where the next item begins.
     """
     number = 0
     while first := source.peek(1)[:1]:
@@ -34,16 +38,21 @@ def read_items(source: io.BufferedReader, rank: int) -> Iterator[np.ndarray | Ac
         if first == NPY_FIRST_BYTE:
             yield from _read_array(source, rank, f'{NAME}: item {number}')
         elif (line := source.readline().strip()):
-            yield _parse_line(line, f'{NAME}: line {number}')
+            try:
+                item = _parse_line(line, f'{NAME}: line {number}')
+            except UserError as error:
+                on_bad_line(error)
+            else:
+                yield item
 
 
-def _parse_line(line: bytes, where: str) -> np.ndarray | ActionMarker:
+def _parse_line(line: bytes, where: str) -> Item:
     try:
         content = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise UserError(f'{where}: not valid JSON ({error}), {EXPECTED}; write one item a line') from error
     if isinstance(content, dict):
-        return _parse_marker(content, where)
+        return _parse_object(content, where)
     try:
         frame = np.asarray(content)
     except ValueError as error:
@@ -53,15 +62,41 @@ def _parse_line(line: bytes, where: str) -> np.ndarray | ActionMarker:
     return frame.astype(np.float64)
 
 
-def _parse_marker(content: dict, where: str) -> ActionMarker:
+def _parse_object(content: dict, where: str) -> Item:
+    item = _action_marker(content) or _recording_item(content) or _frame_rate(content)
+    if item is None:
+        raise UserError(f'{where}: {json.dumps(content)[:60]}, {EXPECTED}')
+    if any(isinstance(text, str) and not is_writable(text) for text in content.values()):
+        raise UserError(f'{where}: {json.dumps(content)[:60]} contains an unpaired surrogate, which cannot be written '
+                        'as UTF-8; rename it')
+    return item
+
+
+def _action_marker(content: dict) -> ActionMarker | None:
     action, ended = content.get('action'), content.get('ended')
     if not set(content) <= {'action', 'ended'} or not isinstance(action, bool | str) or not isinstance(
             ended, str | None):
-        raise UserError(f'{where}: {json.dumps(content)[:60]}, {EXPECTED}')
-    if any(isinstance(label, str) and not is_writable(label) for label in (action, ended)):
-        raise UserError(f'{where}: {json.dumps(content)[:60]} holds half a character, which cannot be written as '
-                        'UTF-8; rename the label')
+        return None
     return ActionMarker(action if isinstance(action, str) else None, action is not False, ended)
+
+
+def _recording_item(content: dict) -> RecordingMarker | EndMarker | None:
+    if set(content) == {'end'} and isinstance(content['end'], str):
+        return EndMarker(content['end'])
+    recording, task = content.get('recording'), content.get('task')
+    if set(content) <= {'recording', 'task'} and isinstance(recording, str) and isinstance(task, str | None):
+        return RecordingMarker(recording, task)
+    return None
+
+
+def _frame_rate(content: dict) -> FrameRate | None:
+    rate = content.get('fps')
+    if set(content) != {'fps'} or isinstance(rate, bool) or not isinstance(rate, int | float | str):
+        return None
+    try:
+        return FrameRate(parse_rate(str(rate)))
+    except (UserError, OverflowError):
+        return None
 
 
 def _read_array(source: io.BufferedReader, rank: int, where: str) -> Iterator[np.ndarray]:

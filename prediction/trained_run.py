@@ -11,6 +11,7 @@ from torch import nn
 from models.build import input_width
 from models.heads.base import ProgressHeadBase
 from recordings.feature_files import AXES
+from recordings.feature_info import FeatureInfo, read_feature_info
 from recordings.splits import load_run_splits
 from utils.ckpt_save import find_checkpoint, load_model
 from utils.command_line import choose_device
@@ -33,6 +34,7 @@ class TrainedRun:
         config: configuration of the run.
         device: where it computes.
         tasks: that it was trained on.
+        feature_info: what its features were made with; None: not known.
     """
 
     name: str
@@ -42,6 +44,7 @@ class TrainedRun:
     config: EasyDict
     device: torch.device
     tasks: Sequence[str]
+    feature_info: FeatureInfo | None = None
     _warnings: set[str] = field(default_factory=set, repr=False, compare=False)  # what was warned of, once is enough
 
     @property
@@ -157,4 +160,5 @@ def load_run(folder: Path | str, checkpoint_type: str = 'combined', device: str 
         raise UserError(f'{folder}: this run has no progress head, expected one that was trained with '
                         'PROGRESS_LOSS.enabled; train such a run')
     tasks = model.progress_head.tasks or load_run_splits(run.splits)
-    return TrainedRun(run.path.resolve().name, path.stem, checkpoint['epoch'], model, config, chosen, sorted(tasks))
+    return TrainedRun(run.path.resolve().name, path.stem, checkpoint['epoch'], model, config, chosen, sorted(tasks),
+                      read_feature_info(run.path))

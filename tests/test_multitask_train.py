@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from fractions import Fraction
 
 import pytest
 
 import multitask_train
+from recordings.feature_info import FeatureInfo, read_feature_info, write_feature_info
 from tools.demo import DemoSettings, write_demo
 from utils.ckpt_save import find_checkpoint, load_checkpoint
 
@@ -52,8 +54,12 @@ def without_seconds(checkpoint):
     return [{**row, 'seconds': 0} for row in checkpoint['history']]
 
 
-def test_only_the_head_of_a_frozen_run_changes(tiny):
+def test_only_the_head_of_a_frozen_run_changes_and_it_keeps_what_its_features_were_made_with(tiny):
+    info = FeatureInfo('net', '1', Fraction(4), 224, 'features', (6,))
+    write_feature_info(tiny / 'data/tiny/features', info)
     assert multitask_train.main(['2', *SMALL, *FROZEN]) == 0
+    assert read_feature_info(tiny / RUNS / 'V2___tcc_tiny') == info
+    assert read_feature_info(tiny / RUNS / 'V1___tcc_tiny') is None
     start = load_checkpoint(find_checkpoint(f'{RUNS}/V1___tcc_tiny', 'alignment'))
     first, last = (load_checkpoint(f'{RUNS}/V2___tcc_tiny/ckpt/{name}.pt') for name in ('epoch-1', 'last'))
     assert same(start, first) == same(start, last) == same(first, last) == set(start['model_state_dict'])

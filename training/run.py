@@ -12,6 +12,7 @@ from configs.entry_config import describe_config, parse_training_arguments
 from configs.options import naming_options
 from models.alignment_training_loop import alignment_training_loop
 from models.build import build_model, check_model, fill_in_head, fill_in_sizes, reads_frames
+from recordings.feature_info import read_feature_info, write_feature_info
 from recordings.from_config import (
     choose_splits,
     count_recordings,
@@ -145,6 +146,8 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
             if before_writing:
                 before_writing()
             create_run_folder(run_path, to_plain(config), splits, overwrite=arguments.overwrite)
+            if info := read_feature_info(first.path.parent):  # predict.py --video encodes new videos in the same way
+                write_feature_info(run_path, info)
         log_to_file(RunFolder(run_path).log)
     LOGGER.info('%s: %d train, %d val, %d test recordings of %d task%s; %d parameters; on %s%s', config.EXPERIMENTNAME,
                 *count_recordings(parts), len(splits), 's' * (len(splits) > 1),

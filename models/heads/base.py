@@ -224,6 +224,16 @@ class ProgressHeadBase(nn.Module):
         """Predict the 5 and 95 % quantiles of progress, (n, 2), at every frame of each segment (n, D)."""
         raise NotImplementedError
 
+    def step_interval(self, embedding: Tensor, state: object = None, context: object = None) -> tuple[Tensor, object]:
+        """Predict as :meth:`step` does, with an interval; a head that offers intervals overrides this.
+
+        Returns:
+            (3,): the progress and its 5 and 95 % quantiles (NaN here), and the state for the next call.
+        """
+        progress, state = self.step(embedding, state, context)
+        unknown = torch.full_like(progress, torch.nan)
+        return torch.stack([progress, unknown, unknown]), state
+
     # --- recordings with unknown boundaries ---
 
     def filter(self, embeddings: Tensor, task: str | None = None) -> FrameEstimates:

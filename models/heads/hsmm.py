@@ -211,6 +211,13 @@ class HSMMHead(ProgressHeadBase):
     def step(self, embedding: Tensor, state: HeadState | None = None,
              context: ActionContext | None = None) -> tuple[Tensor, HeadState]:
         """Predict progress one frame at a time, see :meth:`ProgressHeadBase.step`."""
+        values, state = self.step_interval(embedding, state, context)
+        return values[0], state
+
+    @torch.no_grad()
+    def step_interval(self, embedding: Tensor, state: HeadState | None = None,
+                      context: ActionContext | None = None) -> tuple[Tensor, HeadState]:
+        """Predict progress and its 90 % interval, see :meth:`ProgressHeadBase.step_interval`."""
         self._check_frame(embedding)
         embedding, context = embedding.float(), context or ActionContext()
         answers, states = [], []
@@ -218,7 +225,7 @@ class HSMMHead(ProgressHeadBase):
             known = self.filters[number]
             start = known.start(context.completed, context.label) if state is None else None
             output, after = known.segmented.step(embedding, state and state.filters[position], start)
-            answers.append(output.progress)
+            answers.append(torch.stack([output.progress, output.low, output.high]))  # (3,)
             states.append(after)
         if len(answers) == 1:
             return answers[0], HeadState(tuple(states), None)

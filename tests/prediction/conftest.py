@@ -1,11 +1,15 @@
 """Runs that were never trained, with heads whose answer depends on frames, steps, pace and label."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from configs.choices import HEADS
 from configs.entry_config import parse_training_arguments
 from models.build import build_model, fill_in_head, fill_in_sizes
+from models.heads.base import EmbeddedRecording
 from prediction import TrainedRun
 from recordings.splits import PARTS
 from utils.ckpt_save import ckpt_save
@@ -30,16 +34,45 @@ def untrained(*options, width=WIDTH, training=TRAINING):
     torch.manual_seed(1)
     model = build_model(config)
     model.progress_head.fit_actions(training)
-    for weight in model.progress_head.fc[-2].parameters():
-        torch.nn.init.normal_(weight)  # the step head's correction starts at zero
+    if hasattr(model.progress_head, 'fc'):
+        for weight in model.progress_head.fc[-2].parameters():
+            torch.nn.init.normal_(weight)  # the step head's correction starts at zero
     return TrainedRun('untrained', 'best_model_combined', 1, model.eval(), config, torch.device('cpu'),
                       sorted(training))
+
+
+@pytest.fixture
+def filter_head(monkeypatch):
+    """Put a head that infers boundaries in the place of the plan's head."""
+    monkeypatch.setitem(HEADS, 'gru', replace(HEADS['gru'], cls='tests.prediction.filter_head:FilterHead'))
 
 
 @pytest.fixture(scope='session')
 def make_run():
     """A function from options of training to a run."""
     return untrained
+
+
+def recorded(task, number):
+    """A recording whose features tell label and phase, with background before each action."""
+    generator, rows, actions = np.random.default_rng(number), [], []
+    for position, label in enumerate({'tea': ('boil', 'pour'), 'tyre': ('jack',)}[task]):
+        length, start = int(generator.integers(8, 20)), len(rows) + 3
+        rows += [[-1, 0, 0, 0, 0, 0]] * 3 + [[position, 1, frame / length, task == 'tea', 0, 0]
+                                             for frame in range(length)]
+        actions.append(Action(label, start, start + length - 1))
+    features = np.array(rows, np.float32) + 0.3 * generator.standard_normal((len(rows), WIDTH)).astype(np.float32)
+    return EmbeddedRecording(task, f'{task}{number}', torch.from_numpy(features), actions, f'person{number // 2}')
+
+
+@pytest.fixture(scope='session')
+def hsmm_run():
+    """A run with the filter, fitted to the features themselves."""
+    recordings = [recorded(task, number) for task in ('tea', 'tyre') for number in range(6)]
+    training = {task: [one.actions for one in recordings if one.task == task] for task in ('tea', 'tyre')}
+    run = untrained('--identity', '--progress_sampling', 'dense', '--set', 'PROGRESS_LOSS.head=hsmm', training=training)
+    run.head.fit(recordings)
+    return run
 
 
 @pytest.fixture(scope='session')

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from prediction import ActionMarker, ProgressStream, predict, stream
+from prediction import ActionMarker, FrameProgress, ProgressStream, predict, stream
+from tests.prediction.comparison import assert_equal_rows
 from utils.errors import UserError
 
 SEGMENTS = [(2, 12, 'boil'), (12, 13, 'pour'), (16, 20, '0'), (20, 34, 'boil'), (36, 45, 'unseen')]
@@ -27,12 +28,8 @@ def with_markers(features, segments):
 
 
 def assert_same(streamed, prediction):
-    rows = list(prediction.rows())
-    assert [row[:3] for row in streamed] == [row[:3] for row in rows]
-    streamed, whole = (np.array([np.nan if row.progress is None else row.progress for row in these])
-                       for these in (streamed, rows))
-    np.testing.assert_allclose(streamed, whole, rtol=0, atol=1e-5)
-    assert np.nanstd(whole) > 0.01
+    assert_equal_rows(streamed, prediction.rows)
+    assert np.nanstd(prediction.progress) > 0.01
 
 
 @pytest.mark.parametrize(('encoder', 'head'), [
@@ -45,7 +42,7 @@ def test_stream_equals_batch(make_run, make_features, step_options, encoder, hea
     assert run.delay == delay
     streamed = list(stream(run, with_markers(features, SEGMENTS), 'tea'))
     assert_same(streamed, predict(run, features, SEGMENTS, 'tea'))
-    assert {row.action for row in streamed} == {None, 0, 1, 2, 3}  # background and four actions
+    assert {row.step for row in streamed} == {'background', 'boil', 'pour', 'unseen'}
 
 
 def test_stream_of_frames_equals_batch(make_run, make_features, step_options):
@@ -100,7 +97,7 @@ def test_the_last_of_several_markers_rules(make_run, make_features, step_options
     streamed = list(stream(run, [*features[:30], *markers, *features[30:]], 'tea'))
     expected = predict(run, features, [(0, 30, 'boil'), (30, 40, 'boil')], 'tea')
     np.testing.assert_allclose([row.progress for row in streamed], expected.progress, rtol=0, atol=1e-5)
-    assert [streamed[29][1:3], streamed[30][1:3]] == [(0, None), (1, 'boil')]
+    assert [streamed[29].step, streamed[30].step] == [None, 'boil']
 
 
 def test_an_action_of_no_frame_that_counts_does_not_rename_the_one_before(make_run, make_features, step_options):
@@ -121,6 +118,63 @@ def test_a_label_may_be_told_when_its_action_is_over(make_run, make_features, st
     np.testing.assert_allclose([row.progress for row in late], told.progress, rtol=0, atol=1e-5)
     difference = np.abs([one.progress - other.progress for one, other in zip(late, never, strict=True)])
     assert difference[:40].max() == 0 and difference[40:].max() > 0.01  # the pace
+
+
+@pytest.mark.parametrize('encoder', ENCODERS)
+@pytest.mark.parametrize('segments', [None, SEGMENTS])
+def test_a_head_that_infers_boundaries_fills_every_column(filter_head, make_run, make_features, encoder, segments):
+    options, _ = ENCODERS[encoder]
+    run, features = make_run(*options, '--set', 'SKIP_RATE=2'), make_features(45)
+    items = features if segments is None else with_markers(features, segments)
+    streamed = list(stream(run, items, 'tea', fps=2.5))
+    prediction = predict(run, features, segments, 'tea', fps=2.5)
+    assert_same(streamed, prediction)
+    offered = {name for row in streamed for name, value in row._asdict().items() if value is not None}
+    given = {'frame', 'time_s', 'step', 'progress', 'progress_low', 'progress_high', 'remaining_s'}
+    assert offered == (set(FrameProgress._fields) if segments is None else given)
+    assert prediction.boundaries == ('inferred' if segments is None else 'given')
+    assert {row.step for row in streamed} == {'background', 'boil', 'pour', *(['unseen'] if segments else [])}
+    inside = [row for row in streamed if row.step != 'background']
+    assert streamed[-1].time_s == 44 / 2.5 and all(row.remaining_s >= 0 for row in inside)
+    assert all(row.progress is row.progress_low is row.remaining_s is None for row in streamed if row not in inside)
+
+
+@pytest.mark.parametrize('task', ['tea', None])
+@pytest.mark.parametrize('segments', [None, SEGMENTS])
+def test_the_filter_streams_what_it_predicts_of_a_whole_recording(hsmm_run, make_features, task, segments):
+    features = make_features(45)
+    items = features if segments is None else with_markers(features, segments)
+    prediction = predict(hsmm_run, features, segments, task, fps=10)
+    assert_same(list(stream(hsmm_run, items, task, fps=10)), prediction)
+    assert not np.isnan(prediction.progress_low[prediction.step != 'background']).any()
+    assert np.isnan(prediction.overall).all() == (segments is not None)
+
+
+def test_what_is_inferred_depends_on_the_task_and_seconds_on_the_frames_skipped(filter_head, make_run, make_features):
+    features = make_features(30)
+    steps = {task: {row.step for row in stream(make_run('--naive'), features, task)} - {'background'}
+             for task in ('tea', 'tyre')}
+    assert steps == {'tea': {'boil', 'pour'}, 'tyre': {'jack', 'lift'}}
+    row = next(stream(make_run('--naive', '--set', 'SKIP_RATE=3'), features, 'tea', fps=2))
+    assert row.overall_remaining_s == 20 * 3 / 2
+
+
+def test_boundaries_are_either_given_from_the_start_or_inferred(filter_head, make_run, make_features):
+    run, features = make_run('--naive'), make_features(5)
+    assert 'camera: a marker before frame 1, but boundaries have been inferred since frame 0' in refused(
+        run, [features[0], ActionMarker('boil')], 'tea')
+    given = list(stream(run, [ActionMarker(begins=False), *features], 'tea'))
+    assert [row.step for row in given] == ['background'] * 5
+
+
+def test_a_prediction_that_is_not_finite_names_recording_and_frame(make_run, make_features):
+    run, features = make_run('--naive'), make_features(9)
+    with torch.no_grad():
+        for weight in run.model.progress_head.parameters():
+            weight.fill_(torch.nan)
+    assert 'camera: the run predicts progress nan at frame 0, expected a finite number' in refused(run, features)
+    with pytest.raises(UserError, match='rec: the run predicts progress nan at frame 2'):
+        predict(run, features, [(2, 9)], name='rec')
 
 
 def refused(run, items, task=None):

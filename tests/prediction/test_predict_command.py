@@ -1,21 +1,25 @@
 """predict.py as a user runs it: what it writes, prints and refuses."""
 
-import csv
 import io
 import json
 import os
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.image import imread
 
 import predict as predict_command
-from prediction import load_run, predict
+from prediction import FrameProgress, load_run, predict, stream
+from recordings.feature_info import FeatureInfo, write_feature_info
+from tests.prediction.comparison import assert_equal_rows, read_rows
 
+HEADER = f'{",".join(FrameProgress._fields)}\n'
 ROOT = Path(__file__).resolve().parents[2]
 SEGMENTS = [(0, 10, 'boil'), (12, 20, 'pour')]
 
@@ -24,6 +28,12 @@ SEGMENTS = [(0, 10, 'boil'), (12, 20, 'pour')]
 def run_folder(make_run, save_run, step_options, tmp_path_factory):
     """A run that sees 7 frames ahead, whose head knows steps."""
     return save_run(make_run('--tstack', *step_options), tmp_path_factory.mktemp('runs') / 'V1')
+
+
+@pytest.fixture
+def filter_run(filter_head, make_run, save_run, tmp_path):
+    """A run whose head infers boundaries."""
+    return save_run(make_run('--naive'), tmp_path / 'V2')
 
 
 @pytest.fixture
@@ -54,24 +64,19 @@ def refused(capsys, run_folder, *arguments):
     return errors[0]
 
 
-def table(text):
-    return list(csv.DictReader(io.StringIO(text)))
-
-
 def test_csv_json_and_picture_hold_the_prediction(run_folder, recordings, capsys):
     assert call(run_folder, '--features', 'features/a.npy', '--segments', 'segments/a.csv', '--task', 'tea') == 0
     printed = capsys.readouterr()
     assert 'a: 20 frames, actions: 2 -> predictions/a.csv' in printed.out and '7 frames ahead' in printed.out
     assert 'no --segments' not in printed.err
     expected = predict(load_run(run_folder, device='cpu'), np.load('features/a.npy'), SEGMENTS, 'tea')
-    rows = table(Path('predictions/a.csv').read_text())
-    assert [row['action'] for row in rows] == ['0'] * 10 + [''] * 2 + ['1'] * 8
-    assert [row['label'] for row in rows] == ['boil'] * 10 + [''] * 2 + ['pour'] * 8
-    np.testing.assert_allclose([float(row['progress'] or 'nan') for row in rows], expected.progress, atol=1e-6)
+    rows = read_rows(Path('predictions/a.csv').read_text())
+    assert [row['step'] for row in rows] == ['boil'] * 10 + ['background'] * 2 + ['pour'] * 8
+    assert_equal_rows(rows, expected.rows)
     content = json.loads(Path('predictions/a.json').read_text())
     actions = content.pop('actions')
     assert content == {'recording': 'a', 'run': 'V1', 'checkpoint': 'best_model_combined', 'epoch': 1, 'task': 'tea',
-                       'frames': 20, 'frames_ahead': 7, 'whole_recording': False}
+                       'fps': None, 'frames': 20, 'frames_ahead': 7, 'boundaries': 'given'}
     assert [(action['frames'][0], action['frames'][-1] + 1, action['label']) for action in actions] == SEGMENTS
     np.testing.assert_allclose(actions[1]['progress'], expected.progress[12:], atol=1e-6)
     assert imread('predictions/a.png').std() > 0
@@ -88,17 +93,51 @@ def test_one_table_of_all_recordings_in_seconds(run_folder, recordings):
     rows = [f'{name}.npy,{start / 10},{end / 10},{label}\n' for name in 'ab' for start, end, label in SEGMENTS]
     Path('all.csv').write_text(f'video,start,end,label\n{"".join(rows)}')
     command = ['--features', 'features', '--task', 'tea', '--segments']
-    assert call(run_folder, *command, 'segments', '-o', 'frames') == 0
+    assert call(run_folder, *command, 'segments', '-o', 'unknown') == 0
+    assert call(run_folder, *command, 'segments', '--fps', '10', '--unit', 'frames', '-o', 'frames') == 0
     assert call(run_folder, *command, 'all.csv', '--fps', '10', '-o', 'seconds') == 0
+    info = FeatureInfo('net', '1', Fraction(10), 224, 'features', (6,))
+    write_feature_info(Path('features'), info)
+    assert call(run_folder, *command, 'all.csv', '-o', 'described') == 0
     for name in ('a.csv', 'b.csv'):
-        assert Path('frames', name).read_bytes() == Path('seconds', name).read_bytes()
+        assert len({Path(folder, name).read_bytes() for folder in ('frames', 'seconds', 'described')}) == 1
+        timed, untimed = (read_rows(Path(folder, name).read_text()) for folder in ('frames', 'unknown'))
+        assert [row['time_s'] for row in timed] == [row['frame'] / 10 for row in timed]
+        assert_equal_rows([{**row, 'time_s': None} for row in timed], untimed)
+    assert json.loads(Path('described/a.json').read_text())['fps'] == 10
 
 
-def test_without_segments_a_recording_is_one_action_and_that_is_said(run_folder, recordings, capsys):
+def test_without_segments_a_recording_is_one_action_for_a_head_that_needs_them(run_folder, recordings, capsys):
     assert call(run_folder, '--features', 'features/b.npy') == 0
     assert 'each recording counts as one action, from its first frame to its last' in capsys.readouterr().err
-    assert {row['action'] for row in table(Path('predictions/b.csv').read_text())} == {'0'}
-    assert json.loads(Path('predictions/b.json').read_text())['whole_recording'] is True
+    rows = read_rows(Path('predictions/b.csv').read_text())
+    assert len(rows) == 25 and all(row['step'] is None and row['progress'] > 0 for row in rows)
+    assert json.loads(Path('predictions/b.json').read_text())['boundaries'] == 'whole recording'
+    assert sorted(os.listdir('predictions')) == ['b.csv', 'b.json']  # a picture would mislead
+
+
+@pytest.mark.parametrize('form', ['csv', 'jsonl'])
+def test_without_segments_a_head_that_can_infers_them(filter_head, filter_run, recordings, capsys, form):
+    run = load_run(filter_run, device='cpu')
+    features = np.load('features/b.npy')
+    options = ['--task', 'tea', '--fps', '4', '--format', form]
+    assert call(filter_run, '--features', 'features/b.npy', *options) == 0
+    assert 'one action' not in capsys.readouterr().err
+    expected = predict(run, features, task='tea', fps=4)
+    assert_equal_rows(read_rows(Path(f'predictions/b.{form}').read_text(), form), expected.rows)
+    assert sorted(os.listdir('predictions')) == sorted([f'b.{form}', 'b.json', 'b.png'])
+    content = json.loads(Path('predictions/b.json').read_text())
+    assert content['boundaries'] == 'inferred' and content['fps'] == 4
+    assert [action['label'] for action in content['actions']] == [action.name for action in expected.actions]
+    assert {frame: action['label'] for action in content['actions'] for frame in action['frames']} == {
+        row.frame: row.step for row in expected.rows if row.step != 'background'}
+    with Path('features/b.npy').open('rb') as file:
+        items = [b'{"fps": 4}\n', file.read()]
+    assert_equal_rows(list(stream(run, features, 'tea', fps=4)), expected.rows)
+    with pytest.MonkeyPatch.context() as patch:
+        pipe(patch, b''.join(items))
+        assert call(filter_run, '--stream', '--task', 'tea', '--format', form) == 0
+    assert_equal_rows(read_rows(capsys.readouterr().out, form), expected.rows)
 
 
 def test_results_are_kept_unless_overwritten(run_folder, recordings, capsys):
@@ -122,7 +161,7 @@ def test_a_result_never_replaces_what_was_given(run_folder, recordings, capsys, 
 def test_hidden_files_beside_the_features_are_none(run_folder, recordings):
     Path('features/._a.npy').write_text('what some systems leave')
     assert call(run_folder, '--features', 'features') == 0
-    assert len(os.listdir('predictions')) == 6
+    assert len(os.listdir('predictions')) == 4
 
 
 def test_the_frames_ahead_are_those_of_the_recording(make_run, save_run, make_features, tmp_path, capsys, monkeypatch):
@@ -179,7 +218,9 @@ def test_values_that_are_not_finite_end_in_one_line(run_folder, recordings, caps
 
 
 @pytest.mark.parametrize(('options', 'expected'), [
-    (['--features', 'features', '--fps', '4'], '--fps: concerns the times of --segments'),
+    (['--features', 'features', '--unit', 'frames'], '--unit: concerns the times of --segments'),
+    (['--features', 'features', '--skip_bad'], '--skip_bad: concerns the lines of --stream'),
+    (['--features', 'features', '--segments', 'segments', '--unit', 'seconds'], 'frame rate of the features is not'),
     (['--features', 'features', '--segments', 'segments', '--fps', '0'], '--fps 0: expected a number above 0'),
     (['--features', 'nowhere'], 'nowhere: no such file or folder'),
     (['--features', 'segments'], 'segments: contains no .npy file'), ([], 'one of the arguments'),
@@ -204,10 +245,7 @@ def test_a_stream_prints_what_the_file_would_hold(run_folder, recordings, capsys
     printed = capsys.readouterr()
     assert 'the progress of a frame comes 7 frames after it' in printed.err
     assert call(run_folder, '--features', 'features/a.npy', '--segments', 'segments/a.csv', '--task', 'tea') == 0
-    streamed, whole = table(printed.out), table(Path('predictions/a.csv').read_text())
-    assert [{**row, 'progress': ''} for row in streamed] == [{**row, 'progress': ''} for row in whole]
-    progress = [[float(row['progress'] or 'nan') for row in rows] for rows in (streamed, whole)]
-    np.testing.assert_allclose(*progress, rtol=0, atol=1e-5)
+    assert_equal_rows(read_rows(printed.out), read_rows(Path('predictions/a.csv').read_text()))
 
 
 @pytest.mark.parametrize(('content', 'expected'), [
@@ -226,6 +264,92 @@ def test_input_that_never_comes_is_not_waited_for(run_folder, recordings, capsys
     assert f'--stream: standard input is {expected}, expected frames' in refused(capsys, run_folder, '--stream')
 
 
+def frame_lines(features, recording=None):
+    """Lines of a stream; with a recording, each frame after the name of it."""
+    marker = [] if recording is None else [json.dumps({'recording': recording})]
+    return [line for frame in features for line in [*marker, json.dumps(frame.tolist())]]
+
+
+@pytest.mark.parametrize('form', ['csv', 'jsonl'])
+def test_interleaved_recordings_are_predicted_as_if_alone(filter_run, make_features, capsys, monkeypatch, form):
+    features = {'a': make_features(12), 'b': make_features(9)}
+    lines = [line for pair in zip(np.array_split(features['a'], 4), np.array_split(features['b'], 4), strict=True)
+             for name, part in zip('ab', pair, strict=True) for line in frame_lines(part, name)]
+    again = ['{"end": "a"}', '{"recording": "a", "task": "tyre"}', *frame_lines(features['b'])]
+    pipe(monkeypatch, '\n'.join(['{"fps": 5}', *lines, *again]).encode())
+    assert call(filter_run, '--stream', '--task', 'tea', '--format', form) == 0
+    rows = read_rows(capsys.readouterr().out, form)
+    run, found = load_run(filter_run, device='cpu'), {'a': [], 'b': []}
+    for row in rows:
+        found[row.pop('recording')].append(row)
+    assert_equal_rows(found['a'][:12], predict(run, features['a'], task='tea', fps=5).rows)
+    assert_equal_rows(found['b'], predict(run, features['b'], task='tea', fps=5).rows)
+    assert_equal_rows(found['a'][12:], predict(run, features['b'], task='tyre', fps=5).rows)
+
+
+BAD = {'not JSON': b'[1, 2', 'another shape': b'[1, 2]', 'not finite': b'[1, 2, 3, 4, 5, NaN]',
+       'nothing to end': b'{"end": "x"}', 'a late name': b'{"recording": "x"}', 'a late marker': b'{"action": true}'}
+
+
+@pytest.mark.parametrize('bad', BAD)
+def test_a_bad_line_ends_a_stream_unless_it_is_skipped(filter_run, recordings, capsys, monkeypatch, bad):
+    features = np.load('features/a.npy')
+    lines = [line.encode() for line in frame_lines(features)]
+    lines[3:3] = [BAD[bad]]
+    pipe(monkeypatch, b'\n'.join(lines))
+    assert call(filter_run, '--stream', '--task', 'tea') == 2
+    ended = capsys.readouterr()
+    assert len(read_rows(ended.out)) == 3 and ended.err.splitlines()[-1].startswith('error: standard input')
+    pipe(monkeypatch, b'\n'.join(lines))
+    assert call(filter_run, '--stream', '--task', 'tea', '--skip_bad') == 0
+    skipped = capsys.readouterr()
+    assert_equal_rows(read_rows(skipped.out), predict(load_run(filter_run, device='cpu'), features, task='tea').rows)
+    assert 'skipped: standard input' in skipped.err and 'standard input: 1 bad lines were skipped' in skipped.err
+
+
+def test_each_row_is_flushed_before_the_next_line_is_read(filter_run, make_features, monkeypatch):
+    written, flushed = [], []
+
+    class Source(io.RawIOBase):
+        """Hands out one line at a time, and notes how many rows were flushed by then."""
+
+        lines = iter(f'{line}\n'.encode() for line in frame_lines(make_features(4), 'a'))
+
+        def readable(self):
+            return True
+
+        def readinto(self, buffer):
+            line = next(self.lines, b'')
+            flushed.append(''.join(written).count('\n'))
+            buffer[:len(line)] = line
+            return len(line)
+
+    class Sink(io.StringIO):
+        def reconfigure(self, **options):
+            pass
+
+        def flush(self):
+            written[:] = [self.getvalue()]
+
+    stdin = SimpleNamespace(buffer=io.BufferedReader(Source()), isatty=lambda: False)
+    monkeypatch.setattr(sys, 'stdin', stdin)
+    monkeypatch.setattr(sys, 'stdout', Sink())
+    assert call(filter_run, '--stream', '--task', 'tea') == 0
+    assert flushed == [0, 0, 2, 2, 3, 3, 4, 4, 5]  # with the header; each frame comes after a line with its recording
+
+
+def test_predictions_that_are_not_finite_are_refused(make_run, save_run, recordings, tmp_path, capsys, monkeypatch):
+    run = make_run('--naive')
+    with torch.no_grad():
+        run.model.progress_head.fc[0].bias.fill_(3e38)
+        run.model.progress_head.fc[-2].weight[0] = torch.tensor([2.0, -2.0] * 16)  # infinity minus infinity
+    folder = save_run(run, tmp_path / 'V3')
+    expected = 'features/a.npy: the run predicts progress nan at frame 0, expected a finite number'
+    assert expected in refused(capsys, folder, '--features', 'features/a.npy')
+    pipe(monkeypatch, '\n'.join(frame_lines(np.load('features/a.npy'))).encode())
+    assert 'standard input: the run predicts progress nan' in refused(capsys, folder, '--stream', '--skip_bad')
+
+
 def test_rows_arrive_frame_by_frame_and_a_reader_may_leave(make_run, save_run, make_features, tmp_path):
     folder = save_run(make_run('--naive'), tmp_path / 'V1')
     command = [sys.executable, ROOT / 'predict.py', '-f', folder, '--stream', '--device', 'cpu']
@@ -235,8 +359,8 @@ def test_rows_arrive_frame_by_frame_and_a_reader_may_leave(make_run, save_run, m
                 process.stdin.write(json.dumps(frame.tolist()).encode() + b'\n')
                 process.stdin.flush()
                 if number == 0:
-                    assert process.stdout.readline() == b'frame,action,label,progress\n'
-                assert process.stdout.readline().startswith(f'{number},0,,0.'.encode())
+                    assert process.stdout.readline() == HEADER.encode()
+                assert process.stdout.readline().startswith(f'{number},,,,0.'.encode())
             process.stdout.close()
             process.stdin.write(b'[1, 2, 3, 4, 5, 6]\n' * 3)
             process.stdin.close()

@@ -6,7 +6,8 @@ import torch
 
 from configs.entry_config import parse_training_arguments
 from evaluation import evaluate, pictures
-from prediction import load_run, predict
+from evaluation.head_tables import TaskPart, filter_answers
+from prediction import FrameProgress, load_run, predict
 from recordings.from_config import list_all_actions, load_dataset, split_recordings
 from tools.demo import DemoSettings, write_demo
 from utils.errors import UserError
@@ -67,6 +68,17 @@ def evaluate_actions(folder, monkeypatch):
     return evaluated
 
 
+def test_what_is_inferred_is_what_evaluation_scores(hsmm_run, make_features):
+    recordings = [make_features(length) for length in (30, 41)]
+    part = TaskPart('tea', ['a', 'b'], [torch.from_numpy(features) for features in recordings], [[], []])
+    for features, answers in zip(recordings, filter_answers(hsmm_run.head, part, torch.device('cpu')), strict=True):
+        prediction = predict(hsmm_run, features, task='tea')
+        assert prediction.step.tolist() == answers['step'].tolist()
+        inside = prediction.step != 'background'
+        np.testing.assert_allclose(prediction.progress[inside], answers['progress'][inside], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(prediction.overall, answers['overall'], rtol=0, atol=1e-5)
+
+
 def test_the_pace_of_completed_actions_counts_and_later_ones_do_not(make_run, make_features, step_options):
     run, features = make_run('--naive', *step_options), make_features(60)
     segments = [(0, 30, 'boil'), (30, 45, 'pour'), (45, 60, 'boil')]
@@ -77,22 +89,25 @@ def test_the_pace_of_completed_actions_counts_and_later_ones_do_not(make_run, ma
     assert np.abs(alone[30:45] - whole[30:45]).max() > 0.01 and np.isnan(alone[:30]).all()
 
 
-def test_rows_number_the_actions_and_leave_the_background_empty(make_run, make_features):
-    prediction = predict(make_run('--naive'), make_features(6), [(1, 3, 'a'), (3, 4, 'SIL'), (5, 6)])
-    rows = list(prediction.rows())
-    assert [row[:3] for row in rows] == [(0, None, None), (1, 0, 'a'), (2, 0, 'a'), (3, None, None), (4, None, None),
-                                         (5, 1, None)]
+def test_rows_name_the_actions_and_leave_what_is_not_offered_empty(make_run, make_features):
+    prediction = predict(make_run('--naive'), make_features(6), [(1, 3, 'a'), (3, 4, 'SIL'), (5, 6)], fps=4)
+    rows = prediction.rows
+    assert [row[:3] for row in rows] == [(0, 0, 'background'), (1, 0.25, 'a'), (2, 0.5, 'a'), (3, 0.75, 'background'),
+                                         (4, 1, 'background'), (5, 1.25, None)]
     assert [row.progress is None for row in rows] == [True, False, False, True, True, False]
-    assert rows[0].cells() == ['0', '', '', ''] and rows[1].cells()[:3] == ['1', '0', 'a']
-    assert float(rows[1].cells()[3]) == pytest.approx(rows[1].progress, abs=1e-6)
+    assert rows[0].cells() == ['0', '0.0', 'background', *[''] * 11] and rows[1].cells()[5:] == [''] * 9
+    assert float(rows[1].cells()[4]) == pytest.approx(rows[1].progress, abs=1e-6)
+    for name in FrameProgress._fields:
+        assert getattr(prediction, name).shape == (6,)
+    assert prediction.actions == [('a', 1, 2), (None, 5, 5)] and prediction.boundaries == 'given'
 
 
 @pytest.mark.parametrize(('encoder', 'width', 'shape'), [('--naive', 6, (22, 6)), ('--resnet50', 2, (22, 2, 3, 3))])
 def test_of_a_long_recording_the_frames_count_that_training_chooses(make_run, make_features, encoder, width, shape):
     features = make_features(*shape)
     prediction = predict(make_run(encoder, '--max_frames', '7', width=width), features, [(4, 20, 'a')])
-    assert prediction.frames.tolist() == [0, 3, 6, 9, 12, 15, 18]  # floor(22 i / 7)
-    chosen = predict(make_run(encoder, width=width), features[prediction.frames], [(2, 7, 'a')])
+    assert prediction.frame.tolist() == [0, 3, 6, 9, 12, 15, 18]  # floor(22 i / 7)
+    chosen = predict(make_run(encoder, width=width), features[prediction.frame], [(2, 7, 'a')])
     np.testing.assert_array_equal(prediction.progress, chosen.progress)
 
 

@@ -1,12 +1,14 @@
 """A stream of bytes: JSON lines and .npy arrays, in any order."""
 
 import io
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from prediction.live import ActionMarker
+from prediction.many_recordings import EndMarker, FrameRate, RecordingMarker
 from prediction.standard_input import read_items
+from prediction.trackers import ActionMarker
 from utils.errors import UserError
 
 
@@ -16,8 +18,12 @@ def npy(array, **options):
     return buffer.getvalue()
 
 
-def read(*parts, rank=2):
-    return list(read_items(io.BufferedReader(io.BytesIO(b''.join(parts))), rank))
+def refuse(error):
+    raise error
+
+
+def read(*parts, rank=2, on_bad_line=refuse):
+    return list(read_items(io.BufferedReader(io.BytesIO(b''.join(parts))), rank, on_bad_line))
 
 
 def test_lines_and_arrays_follow_each_other():
@@ -32,6 +38,19 @@ def test_lines_and_arrays_follow_each_other():
 def test_markers():
     assert read(b'{"action": true}\n{"action": true, "ended": "a"}\n{"action": false}\n{"action": "0"}\n') == [
         ActionMarker(), ActionMarker(ended='a'), ActionMarker(begins=False), ActionMarker('0')]
+
+
+def test_recordings_and_frame_rates():
+    assert read(b'{"recording": "a"}\n{"recording": "7", "task": "tea"}\n{"end": "a"}\n') == [
+        RecordingMarker('a'), RecordingMarker('7', 'tea'), EndMarker('a')]
+    assert read(b'{"fps": 10}\n{"fps": 2.5}\n{"fps": "30000/1001"}\n') == [
+        FrameRate(10), FrameRate(Fraction(5, 2)), FrameRate(Fraction(30000, 1001))]
+
+
+def test_reading_goes_on_after_a_bad_line_if_it_may():
+    errors = []
+    assert read(b'{"fps": 0}\nnonsense\n{"end": "a"}\n{"end"\n', on_bad_line=errors.append) == [EndMarker('a')]
+    assert [str(error).split(':')[1] for error in errors] == [' line 1', ' line 2', ' line 4']
 
 
 def test_frames_of_pictures_come_from_arrays_and_nested_lists():
@@ -58,7 +77,7 @@ def test_each_item_is_there_before_the_next_one_is_read():
             return len(part)
 
     source = Source()
-    items, given = read_items(io.BufferedReader(source), 2), []
+    items, given = read_items(io.BufferedReader(source), 2, refuse), []
     for _ in range(4):
         next(items)
         given.append(source.given)
@@ -70,7 +89,10 @@ def test_each_item_is_there_before_the_next_one_is_read():
     (b'[1, [2]]\n', 'line 1: lists of unequal length'), (b'["1"]\n', 'expected a frame as a list of numbers'),
     (b'[true]\n', 'expected a frame'), (b'[null]\n', 'expected a frame'), (b'5\n', 'line 1: 5, expected'),
     (b'{"acton": true}\n', 'line 1: {"acton": true}, expected a frame'), (b'{}', 'expected'),
-    (b'{"action": 3}', 'or a marker'), (b'{"action": true, "ended": 4}', 'or a marker'),
+    (b'{"action": 3}', 'or one of {"action"'), (b'{"action": true, "ended": 4}', 'or one of {"action"'),
+    (b'{"recording": 3}', 'line 1: {"recording": 3}, expected'), (b'{"recording": "a", "fps": 3}', 'expected a frame'),
+    (b'{"end": true}', 'expected'), (b'{"fps": true}', 'expected'), (b'{"fps": NaN}', 'line 1: {"fps": NaN}, expected'),
+    (b'{"fps": -1}', 'expected'), (b'{"recording": "\\ud800"}', 'contains an unpaired surrogate'),
     (b'\xff\xfe', 'line 1: not valid JSON'), (b'[' * 100000, 'line 1: not valid JSON'),
     (npy(np.ones((3, 4)))[:-8], 'item 1: frame 2 of 3 is cut off after 24 bytes, expected 32'),
     (npy(np.ones((3, 4)))[:40], 'item 1: its header cannot be read as .npy'),
@@ -78,7 +100,7 @@ def test_each_item_is_there_before_the_next_one_is_read():
     (npy(np.ones(3)).replace(b'(3,)', b'(3,]'), 'header cannot be read'),
     (npy(np.ones(3)).replace(b'(3,)', b'-3,)'), 'header cannot be read'),
     (npy(np.ones((3, 4))).replace(b'(3, 4)', b'(3,-4)'), 'its header says (3, -4)'),
-    (b'{"action": "boil\\ud800"}', 'holds half a character'),
+    (b'{"action": "boil\\ud800"}', 'contains an unpaired surrogate'),
     (npy(np.ones((3, 4), int)), 'item 1: int64, expected float16'),
     (npy(np.asfortranarray(np.ones((3, 4)))), 'item 1: float64 in Fortran order'),
     (npy(np.ones(3, '>f4')), 'byte order of this machine')])

@@ -1,0 +1,44 @@
+"""What is predicted of a whole recording, as rows and as arrays."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from prediction.frame_progress import FrameProgress
+from utils.tensorops import Action
+
+DTYPES = {'frame': int, 'step': object, 'next_step': object, 'unknown': bool}  # other columns are float
+GIVEN, INFERRED, WHOLE_RECORDING = 'given', 'inferred', 'whole recording'
+
+
+class Prediction:
+    """What is predicted of a recording.
+
+    Every field of :class:`FrameProgress` is an attribute, too, an array (n,) with an entry per row: NaN or None if a
+    row has no value, False for ``unknown``.
+
+    Args:
+        boundaries: see the attributes.
+        actions: see the attributes.
+        rows: see the attributes.
+
+    Attributes:
+        boundaries: 'given', 'inferred', or 'whole recording': the recording counts as one action.
+        actions: given or inferred, in order; both ends inclusive, in rows; their name is None if it was not given.
+        rows: n rows, one for each frame that the run looks at: all, or what ``SKIP_RATE`` and ``MAX_FRAMES`` leave.
+    """
+
+    def __init__(self, boundaries: str, actions: Sequence[Action], rows: Sequence[FrameProgress]) -> None:
+        self.boundaries, self.actions, self.rows = boundaries, actions, rows
+        # As a float, None is NaN.
+        columns = {name: np.array(values, DTYPES.get(name, float))
+                   for name, values in zip(FrameProgress._fields, zip(*rows, strict=True), strict=True)}
+        self.frame, self.time_s = columns['frame'], columns['time_s']
+        self.step, self.step_probability = columns['step'], columns['step_probability']
+        self.progress = columns['progress']
+        self.progress_low, self.progress_high = columns['progress_low'], columns['progress_high']
+        self.remaining_s = columns['remaining_s']
+        self.overall = columns['overall']
+        self.overall_low, self.overall_high = columns['overall_low'], columns['overall_high']
+        self.overall_remaining_s = columns['overall_remaining_s']
+        self.next_step, self.unknown = columns['next_step'], columns['unknown']

@@ -1,0 +1,50 @@
+"""Rows as CSV or JSON lines, in files and one by one."""
+
+import csv
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TextIO
+
+from prediction.frame_progress import FrameProgress
+from utils.files import atomic_path
+
+CSV, JSON_LINES = 'csv', 'jsonl'
+FORMATS = (CSV, JSON_LINES)
+RECORDING = 'recording'  # the column before those of a row, if a stream names its recordings
+
+
+class RowWriter:
+    """Writes rows, all with the name of their recording or all without; CSV begins with the names of the columns.
+
+    Args:
+        file: open for writing, without translation of line ends.
+        form: 'csv' or 'jsonl'.
+    """
+
+    def __init__(self, file: TextIO, form: str) -> None:
+        self._file, self._form, self._header = file, form, form == CSV
+        self._csv = csv.writer(file, lineterminator='\n')
+
+    def write(self, row: FrameProgress, recording: str | None = None) -> None:
+        """Write the next row."""
+        named = {} if recording is None else {RECORDING: recording}
+        if self._header:
+            self._csv.writerow([*named, *FrameProgress._fields])
+            self._header = False
+        if self._form == CSV:
+            self._csv.writerow([*named.values(), *row.cells()])
+        else:
+            self._file.write(json.dumps({**named, **row.rounded()}, ensure_ascii=False, allow_nan=False) + '\n')
+
+
+def write_rows(path: Path, rows: Iterable[FrameProgress]) -> None:
+    """Write the rows of a recording, whole or not at all, as CSV or JSON lines by the ending of the file.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    with atomic_path(path) as temporary, temporary.open('w', newline='', encoding='utf-8') as file:
+        writer = RowWriter(file, path.suffix.removeprefix('.'))
+        for row in rows:
+            writer.write(row)

@@ -1,0 +1,82 @@
+"""A stream from standard input to standard output: one process, any number of recordings."""
+
+import io
+from typing import TextIO
+
+from prediction.frame_progress import NotFiniteError
+from prediction.many_recordings import NamedRow, RecordingStreams
+from prediction.row_writer import RowWriter
+from prediction.standard_input import NAME, read_items
+from utils.errors import UserError
+from utils.logging import get_logger
+
+LOGGER = get_logger(__name__)
+BAD_LINES_LOGGED = 10
+
+
+class BadLines:
+    """What happens to items that are refused.
+
+    Args:
+        skip: go on without them and count them; else the first one ends the stream.
+
+    Attributes:
+        count: items that were skipped.
+    """
+
+    def __init__(self, *, skip: bool) -> None:
+        self._skip, self.count = skip, 0
+
+    def note(self, error: UserError) -> None:
+        """Count an item that was refused.
+
+        Raises:
+            UserError: the given one, unless it is to be skipped.
+        """
+        if not self._skip or isinstance(error, NotFiniteError):
+            raise error
+        self.count += 1
+        if self.count <= BAD_LINES_LOGGED:
+            LOGGER.warning('skipped: %s', error)
+
+    def summarize(self) -> None:
+        """Log how many were skipped, if any."""
+        if self.count:
+            LOGGER.warning('%s: %d bad lines were skipped%s', NAME, self.count,
+                           f', of which the first {BAD_LINES_LOGGED} are named above'
+                           if self.count > BAD_LINES_LOGGED else '')
+
+
+def serve(streams: RecordingStreams, source: io.BufferedReader, rank: int, out: TextIO, form: str, *,
+          skip_bad: bool) -> None:
+    """Write the rows of a stream, each as soon as it is known.
+
+    Args:
+        streams: takes the items.
+        source: of ``read_items``.
+        rank: number of dimensions of a recording.
+        out: takes the rows.
+        form: of the rows, 'csv' or 'jsonl'.
+        skip_bad: go on after a line that is refused.
+
+    Raises:
+        UserError: an item is refused; with ``skip_bad``, an array is damaged, or the run predicts NaN or infinity.
+    """
+    writer, bad = RowWriter(out, form), BadLines(skip=skip_bad)
+
+    def write(rows: list[NamedRow]) -> None:
+        for recording, row in rows:
+            writer.write(row, recording)
+            out.flush()
+
+    try:
+        for item in read_items(source, rank, bad.note):
+            try:
+                rows = streams.take(item)
+            except UserError as error:
+                bad.note(error)
+            else:
+                write(rows)
+        write(streams.finish())
+    finally:
+        bad.summarize()

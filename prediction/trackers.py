@@ -1,0 +1,108 @@
+"""What a stream carries from frame to frame: actions whose boundaries are given, or those that the head infers."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from prediction.frame_progress import (
+    FrameProgress,
+    Source,
+    rows_of_action,
+    rows_of_background,
+    rows_of_estimates,
+)
+from prediction.trained_run import TrainedRun
+from utils.tensorops import Action
+
+
+class ActionMarker(NamedTuple):
+    """Tells between two frames of a stream that an action begins or ends.
+
+    Attributes:
+        label: of the action that begins with the next frame; None if it is not known.
+        begins: False: no action begins, what follows is background.
+        ended: label of the action that is over, if it was not known when it began.
+    """
+
+    label: str | None = None
+    begins: bool = True
+    ended: str | None = None
+
+
+class GivenBoundaries:
+    """The current action of a recording whose boundaries are given, and the head's state within it.
+
+    Args:
+        run: from ``load_run``.
+        task: what is done in the recording, if known.
+        name: of the recording, for messages.
+    """
+
+    def __init__(self, run: TrainedRun, task: str | None, name: str) -> None:
+        self._run, self._task, self._name = run, task, name
+        self._completed: list[Action] = []
+        self._label, self._start = None, None  # of the current action; no start: background
+        self._frames = 0  # that the run has looked at
+        self._state = self._context = None
+
+    def check(self, marker: ActionMarker, frame: int) -> None:
+        """Check the labels of a marker.
+
+        Args:
+            marker: before the frame.
+            frame: its number.
+
+        Raises:
+            UserError: the head needs a label and there is none.
+        """
+        where = f'{self._name}: before frame {frame}'
+        if marker.begins and not self._run.is_background(marker.label):
+            self._run.check_label(self._task, marker.label, where)
+        if marker.ended is not None:
+            self._run.check_label(self._task, marker.ended, where)
+
+    def apply(self, marker: ActionMarker) -> None:
+        """End the current action, and begin one with the next frame unless it is background."""
+        if self._start is not None:
+            self._completed.append(Action(marker.ended or self._label, self._start, self._frames - 1))
+        self._start = self._state = None
+        if not marker.begins or self._run.is_background(marker.label):
+            return
+        self._label, self._start = marker.label, self._frames
+        # Its end is not known yet, and no context depends on it.
+        begun = Action(self._label, self._start, self._start)
+        self._context = self._run.head.context(self._task, self._completed, begun)
+
+    def step(self, frame: int, embedding: Tensor, source: Source) -> FrameProgress:
+        """Return the row of the next frame.
+
+        Raises:
+            NotFiniteError: the run predicts NaN or infinity.
+        """
+        self._frames += 1
+        if self._start is None:
+            return next(rows_of_background([frame], source))
+        values, self._state = self._run.head.step_interval(embedding, self._state, self._context)
+        return next(rows_of_action([frame], self._label, values.unsqueeze(0), source, first=self._frames - self._start))
+
+
+class InferredBoundaries:
+    """The state of a head that infers where actions start and end.
+
+    Args:
+        run: from ``load_run``; its head offers the filter.
+        task: what is done in the recording, if known.
+    """
+
+    def __init__(self, run: TrainedRun, task: str | None) -> None:
+        self._head, self._task = run.head, task
+        self._state = None
+
+    def step(self, frame: int, embedding: Tensor, source: Source) -> FrameProgress:
+        """Return the row of the next frame.
+
+        Raises:
+            NotFiniteError: the run predicts NaN or infinity.
+        """
+        estimates, self._state = self._head.filter_step(embedding, self._state, self._task)
+        return next(rows_of_estimates([frame], estimates, source))

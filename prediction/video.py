@@ -1,0 +1,112 @@
+"""Videos as recordings: encoded with the image encoder that the run's features were made with."""
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from models.image_encoders import BATCH_SIZES, ImageEncoder, build_image_encoder
+from prediction.frame_progress import FrameProgress
+from prediction.live import ProgressStream
+from prediction.trained_run import TrainedRun
+from recordings.feature_files import FEATURE_RANK
+from recordings.feature_info import KINDS, FeatureInfo, write_feature_info
+from recordings.feature_writer import FeatureWriter
+from recordings.video import SampledFrame, VideoReader
+from utils.errors import UserError
+from utils.logging import get_logger
+
+LOGGER = get_logger(__name__)
+FEATURES, FRAMES = KINDS
+
+
+class RunEncoder:
+    """The image encoder of a run, and what its features look like.
+
+    Args:
+        run: from ``load_run``.
+
+    Attributes:
+        info: description of the run's features.
+
+    Raises:
+        UserError: the run does not say what its features were made with, or the encoder cannot be built or has other
+            weights now.
+    """
+
+    def __init__(self, run: TrainedRun) -> None:
+        if run.feature_info is None:
+            raise UserError(f'the run {run.name} has no features.json, which says what its features were made with; '
+                            'expected a run that was trained on features of tools.extract: extract and train again, '
+                            'or give --features')
+        self.info: FeatureInfo = run.feature_info
+        expected = FEATURES if run.rank == FEATURE_RANK else FRAMES
+        if self.info.kind != expected:
+            raise UserError(f'the run {run.name} reads {expected}, but its features.json describes {self.info.kind}; '
+                            'train the run again')
+        self._encoder: ImageEncoder = build_image_encoder(self.info.encoder, run.device)
+        if self._encoder.version != self.info.version:
+            raise UserError(f'the image encoder {self.info.encoder} has weights {self._encoder.version} here, but the '
+                            f'run {run.name} was trained on features of {self.info.version}; install the same weights')
+        self.batch_size = BATCH_SIZES['cpu' if run.device.type == 'cpu' else 'cuda']
+
+    def encode(self, frames: Iterable[SampledFrame]) -> np.ndarray:
+        """Return the features (B, D) or maps (B, C, H, W) of frames, in the precision of the run's features."""
+        images = np.stack([frame.image for frame in frames])  # (B, S, S, 3)
+        return self._encoder.encode(images, maps=self.info.kind == FRAMES).astype(self.info.dtype)
+
+
+def extract_video(source: Path, encoder: RunEncoder, folder: Path) -> Path:
+    """Write the features of a video, as ``tools.extract`` does, and return their file.
+
+    Args:
+        source: the video.
+        encoder: of the run.
+        folder: that takes the features and their description.
+
+    Raises:
+        UserError: the video cannot be read, or the features cannot be written.
+    """
+    path = folder / f'{source.stem}.npy'
+    writer = FeatureWriter(path, encoder.info.shape, encoder.info.dtype)
+    try:
+        with VideoReader(source) as reader:
+            frames = reader.sample(encoder.info.fps, encoder.info.image_size)
+            for batch in iter(lambda: list(itertools.islice(frames, encoder.batch_size)), []):
+                writer.append(encoder.encode(batch))
+    except BaseException:
+        writer.abandon()
+        raise
+    writer.finish()
+    write_feature_info(folder, encoder.info)
+    return path
+
+
+def live_rows(run: TrainedRun, encoder: RunEncoder, source: str, task: str | None) -> Iterator[FrameProgress]:
+    """Yield the rows of a camera, pipe, or address as its pictures arrive; log what that took at the end.
+
+    Args:
+        run: from ``load_run``.
+        encoder: of the run.
+        source: what FFmpeg opens; '-' for standard input.
+        task: what is done, if known.
+
+    Raises:
+        UserError: the source cannot be read.
+    """
+    stream = ProgressStream(run, task, fps=encoder.info.fps, name=source)
+    seconds, count, longest = 0.0, 0, 0.0
+    with VideoReader(source) as reader:
+        for frame in reader.sample(encoder.info.fps, encoder.info.image_size):
+            arrived = time.perf_counter()
+            rows = stream.push(torch.from_numpy(encoder.encode([frame])[0]))
+            took = time.perf_counter() - arrived
+            seconds, count, longest = seconds + took, count + 1, max(longest, took)
+            yield from rows
+    yield from stream.finish()
+    LOGGER.info('%s: %d frames; a row came %.0f ms after its picture on average, %.0f ms at most, and %d frames later '
+                'for what the encoder sees ahead', source, count, 1e3 * seconds / max(1, count), 1e3 * longest,
+                run.delay)
