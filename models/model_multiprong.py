@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from models.encoders.base import DROP_LAYERS, Encoder
-from models.encoders.layers import DropNetwork, initialise_, linear_stack, require_positive, split_like
+from models.encoders.layers import DropNetwork, initialize_, linear_stack, require_positive, split_like
 from models.heads.base import ProgressHeadBase
 from models.heads.recurrent import ProgressHead
 
@@ -28,7 +28,7 @@ class HeadModel(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.fc_layers = nn.Sequential(*linear_stack([width, *HEAD_LAYERS, width], nn.ReLU))
-        initialise_(self.fc_layers, 1)
+        initialize_(self.fc_layers, 1)
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Return the head's embeddings (T, E)."""

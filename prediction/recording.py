@@ -11,7 +11,7 @@ from models.action_progress import predict_actions
 from prediction.frame_progress import FrameProgress
 from prediction.segments import Segment, check_segments
 from prediction.trained_run import TrainedRun
-from recordings.feature_files import FRAME_RANK, check_finite
+from recordings.feature_files import FRAME_NDIM, check_finite
 from recordings.json_dataset import to_device
 from recordings.kept_frames import follow_frames, kept_frames, select_frames
 from utils.logging import get_logger
@@ -78,7 +78,7 @@ def predict(run: TrainedRun, features: np.ndarray | Tensor, segments: Sequence[S
         run.check_label(task, label, name)
     kept = select_frames(features, used)
     # Frames stay memory-mapped: the encoder reads them in chunks.
-    video = kept if run.rank == FRAME_RANK else torch.from_numpy(np.array(kept, dtype=np.float32))
+    video = kept if run.rank == FRAME_NDIM else torch.from_numpy(np.array(kept, dtype=np.float32))
     embedding = run.model(to_device([video], run.device))['outputs'][0].float()
     progress = np.full(len(kept), np.nan)
     for action, curve in zip(actions, predict_actions(run.model, embedding, actions, task), strict=True):

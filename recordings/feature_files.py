@@ -7,20 +7,20 @@ import numpy as np
 
 from utils.errors import UserError
 
-FEATURE_RANK, FRAME_RANK = 2, 4
-AXES = {FEATURE_RANK: '(T, D)', FRAME_RANK: '(T, C, H, W)'}
+FEATURE_NDIM, FRAME_NDIM = 2, 4
+AXES = {FEATURE_NDIM: '(T, D)', FRAME_NDIM: '(T, C, H, W)'}
 CHUNK_BYTES = 64 * 2**20
 
 
-def open_recording(path: Path, rank: int) -> np.memmap:
+def open_recording(path: Path, ndim: int) -> np.memmap:
     """Open a recording memory-mapped, with its header checked.
 
     Args:
         path: ``.npy`` file of float16, float32 or float64.
-        rank: 2 for features (T, D), 4 for frames (T, C, H, W).
+        ndim: 2 for features (T, D), 4 for frames (T, C, H, W).
 
     Raises:
-        UserError: missing, truncated, no ``.npy`` file, of another rank or type, or empty.
+        UserError: missing, truncated, no ``.npy`` file, of another ndim or type, or empty.
     """
     if path.exists() and not path.is_file():  # a pipe would keep the reader waiting
         raise UserError(f'{path}: cannot be read, it is no regular file; expected a .npy array: write it anew')
@@ -33,14 +33,14 @@ def open_recording(path: Path, rank: int) -> np.memmap:
         reason = ' '.join(str(error).split())[:200] or type(error).__name__
         raise UserError(f'{path}: cannot be read as a .npy array ({reason}); it may be truncated: write it anew'
                         ) from error
-    if not isinstance(array, np.ndarray) or array.ndim != rank:
+    if not isinstance(array, np.ndarray) or array.ndim != ndim:
         found = f'shape {array.shape}' if isinstance(array, np.ndarray) else 'a .npz archive'
-        raise UserError(f'{path}: {found}, expected {AXES[rank]}; save it with that shape')
+        raise UserError(f'{path}: {found}, expected {AXES[ndim]}; save it with that shape')
     if array.dtype.kind != 'f' or array.dtype.itemsize not in (2, 4, 8) or not array.dtype.isnative:
         raise UserError(f'{path}: values of type {array.dtype}, expected float16, float32 or float64 in the byte order '
                         'of this machine; convert them')
     if 0 in array.shape:
-        raise UserError(f'{path}: shape {array.shape} is empty, expected {AXES[rank]} with at least one frame')
+        raise UserError(f'{path}: shape {array.shape} is empty, expected {AXES[ndim]} with at least one frame')
     return array
 
 
@@ -61,12 +61,12 @@ def check_finite(array: np.ndarray, path: Path) -> None:
                             'extract the features of this recording anew')
 
 
-def check_headers(paths: Iterable[Path], rank: int) -> dict[Path, tuple[int, ...]]:
+def check_headers(paths: Iterable[Path], ndim: int) -> dict[Path, tuple[int, ...]]:
     """Check the headers of all files of a dataset before training starts.
 
     Args:
         paths: the recordings' files.
-        rank: see :func:`open_recording`.
+        ndim: see :func:`open_recording`.
 
     Returns:
         path -> shape.
@@ -75,12 +75,12 @@ def check_headers(paths: Iterable[Path], rank: int) -> dict[Path, tuple[int, ...
         UserError: see :func:`open_recording`; or two files differ in width.
     """
     # One file open at a time: a large dataset has more files than a process may hold open.
-    shapes = {path: open_recording(path, rank).shape for path in paths}
+    shapes = {path: open_recording(path, ndim).shape for path in paths}
     first = next(iter(shapes))
     for path, shape in shapes.items():
         if shape[1:] != shapes[first][1:]:
             raise UserError(f'{path}: shape {shape}, but {first} has {shapes[first]}; expected the same '
-                            f'{AXES[rank]} but for T: extract all recordings with one network')
+                            f'{AXES[ndim]} but for T: extract all recordings with one network')
     return shapes
 
 

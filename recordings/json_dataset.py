@@ -16,8 +16,8 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 from recordings.annotations import load_annotations
 from recordings.assignment import annotate_recordings
 from recordings.feature_files import (
-    FEATURE_RANK,
-    FRAME_RANK,
+    FEATURE_NDIM,
+    FRAME_NDIM,
     check_finite,
     check_headers,
     open_recording,
@@ -112,8 +112,8 @@ def load_recordings(
     if not tasks:
         raise UserError(f'{annotations}: no task ends with {task_suffix!r}; expected at least one')
     paths = {handle: folder / f'{handle}.npy' for annotated in tasks.values() for handle in annotated.handles}
-    rank = FRAME_RANK if frames else FEATURE_RANK
-    shapes = check_headers(paths.values(), rank)
+    ndim = FRAME_NDIM if frames else FEATURE_NDIM
+    shapes = check_headers(paths.values(), ndim)
     lengths = {handle: shapes[path][0] for handle, path in paths.items()}
     annotated = annotate_recordings(tasks, lengths, time_scale=time_scale, min_segment_len=min_segment_len,
                                     background_labels=background_labels)
@@ -130,7 +130,7 @@ def load_recordings(
     used = [recording.path for members in recordings.values() for recording in members]
     if small_enough_to_check(used, values_limit_gb):
         for path in used:
-            check_finite(open_recording(path, rank), path)
+            check_finite(open_recording(path, ndim), path)
     return RecordingsByTask(recordings, [handle for task, annotated in tasks.items() if task not in recordings
                                          for handle in annotated.handles])
 
@@ -165,7 +165,7 @@ class RecordingDataset(Dataset):
         return features, recording.times, recording.task
 
     def _read(self, path: Path) -> Tensor | np.ndarray | SelectedFrames:
-        array = open_recording(path, FRAME_RANK if self._frames else FEATURE_RANK)
+        array = open_recording(path, FRAME_NDIM if self._frames else FEATURE_NDIM)
         if path in self._unchecked:
             check_finite(array, path)
             self._unchecked.discard(path)

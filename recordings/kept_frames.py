@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recordings.feature_files import FRAME_RANK
+from recordings.feature_files import FRAME_NDIM
 from utils.tensorops import Action
 
 
@@ -64,4 +64,4 @@ def select_frames(array: np.ndarray, frames: Sequence[int]) -> np.ndarray | Sele
     """
     if isinstance(frames, range):
         return array[frames.start:frames.stop:frames.step]
-    return SelectedFrames(array, frames) if array.ndim == FRAME_RANK else array[frames]
+    return SelectedFrames(array, frames) if array.ndim == FRAME_NDIM else array[frames]

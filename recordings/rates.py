@@ -112,7 +112,7 @@ def _warn_off_median(task: str, ratios: Mapping[str, Fraction], median: Fraction
     far = [f'{handle} ({float(ratio):.4g})' for handle, ratio in ratios.items()
            if abs(ratio / median - 1) > MAX_OFF_MEDIAN]
     if far:
-        advice = ("set TIME_SCALE to 'median' or a number if they have an unlabelled tail" if time_scale == 'auto'
+        advice = ("set TIME_SCALE to 'median' or a number if they have an unlabeled tail" if time_scale == 'auto'
                   else "their times are taken at the median: set TIME_SCALE to 'auto' if they have a rate of their own")
         LOGGER.warning('task %s: length / last annotated end is more than 25 %% off the median of the task (%.4g) in '
                        '%s; %s', task, float(median), name_some(far), advice)

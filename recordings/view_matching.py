@@ -112,10 +112,10 @@ class _Matcher:
     def best(self, rate: float | None) -> list[int] | None:
         """Return the assignment of least cost over the rates, None where none fits or it is anyone's guess."""
         if rate is not None:
-            costs, takes = self._programme(np.log([rate]))
+            costs, takes = self._solve(np.log([rate]))
             return self._trace(takes[:, 0], np.log(rate)) if np.isfinite(costs[0]) else None
         rates = self._candidates()
-        costs, _ = self._programme(rates)
+        costs, _ = self._solve(rates)
         cost, match = self._least(rates, costs)
         as_they_are = self._refine(0.0)
         if as_they_are[0] <= cost + self._rounding:
@@ -135,9 +135,9 @@ class _Matcher:
     def _candidates(self) -> np.ndarray:
         """Log rates that bring some list to the longest recording, within what it allows."""
         longest = int(np.argmax(self._lengths))
-        centres = self._lengths[longest] - self._ends[np.isfinite(self._ends)]
+        centers = self._lengths[longest] - self._ends[np.isfinite(self._ends)]
         reach = int(np.ceil(self._allowed[longest] / self._step))
-        steps = np.round(centres / self._step)[:, None] + np.arange(-reach, reach + 1)
+        steps = np.round(centers / self._step)[:, None] + np.arange(-reach, reach + 1)
         return np.unique(steps) * self._step
 
     def _refine(self, rate: float) -> tuple[float, list[int]]:
@@ -148,7 +148,7 @@ class _Matcher:
         """
         best, tried = (np.inf, []), None
         for _ in range(MAX_REFINEMENTS):
-            costs, takes = self._programme(np.array([rate]))
+            costs, takes = self._solve(np.array([rate]))
             match = self._trace(takes[:, 0], rate) if np.isfinite(costs[0]) else []
             if not match or match == tried:
                 break
@@ -164,7 +164,7 @@ class _Matcher:
         """Costs (views, R, N) of giving a person's lists to recordings."""
         return self._squared(np.unique(self._ends[views])[:, None, None] + rates[:, None] - self._lengths)
 
-    def _programme(self, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _solve(self, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the least cost (R,) at each log rate, and whether a person's list is taken (people, R, N)."""
         total = np.full((len(rates), len(self._lengths) + 1), np.inf)
         total[:, 0] = 0  # no recording has a list yet

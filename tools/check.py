@@ -11,7 +11,7 @@ from pathlib import Path
 
 from configs.generic_config import CONFIG
 from configs.paths import dataset_paths
-from recordings.feature_files import AXES, FEATURE_RANK, FRAME_RANK
+from recordings.feature_files import AXES, FEATURE_NDIM, FRAME_NDIM
 from recordings.rates import recording_rate
 from recordings.splits import PARTS, Splits, load_splits
 from tools.duration_picture import draw_durations
@@ -107,7 +107,7 @@ def print_tasks(found: Inspection, splits: Splits) -> None:
                 'time_scale': _time_scale(view.recordings), 'actions': len(actions),
                 'labels': len({action.name for action in actions}),
                 'background': _share(sum(recording.background_frames for recording in view.recordings), frames),
-                'unlabelled': _share(sum(recording.unlabelled_frames for recording in view.recordings), frames),
+                'unlabelled': _share(sum(recording.unlabeled_frames for recording in view.recordings), frames),
                 'gaps': sum(recording.gaps for recording in view.recordings),
                 'one frame': sum(action.length == 1 for action in actions),
                 'dropped': sum(recording.dropped for recording in view.recordings)}
@@ -158,14 +158,14 @@ def print_matching(view: TaskView) -> None:
                                    f'{pairs}', LINE_WIDTH, subsequent_indent='  ', break_on_hyphens=False))
 
 
-def print_inspection(name: str, found: Inspection, rank: int, splits: Splits) -> None:
+def print_inspection(name: str, found: Inspection, ndim: int, splits: Splits) -> None:
     """Print all that was found, problems last."""
     views = found.tasks.values()
     recordings = sum(len(view.recordings) for view in views)
     frames = sum(recording.num_frames for view in views for recording in view.recordings)
     width = ' x '.join(map(str, found.frame_shape)) or 'unknown width'
     print(f'{name}: {len(views)} task{"s" * (len(views) != 1)}, {recordings} recordings, {frames} frames of '
-          f'{AXES[rank][4:-1]} = {width}, {sum(len(view.actions) for view in views)} actions')
+          f'{AXES[ndim][4:-1]} = {width}, {sum(len(view.actions) for view in views)} actions')
     if views:
         print_tasks(found, splits)
     for view in views:
@@ -192,7 +192,7 @@ def check_dataset(arguments: argparse.Namespace) -> Inspection:
                             task_suffix=paths.task_suffix, time_scale=arguments.time_scale,
                             background=arguments.background, values=not arguments.skip_values)
     splits = look_at_splits(found, arguments.splits) if arguments.splits else {}
-    print_inspection(arguments.name, found, FRAME_RANK if arguments.frames else FEATURE_RANK, splits)
+    print_inspection(arguments.name, found, FRAME_NDIM if arguments.frames else FEATURE_NDIM, splits)
     durations = {task: [action.length for action in view.actions] for task, view in found.tasks.items()}
     if arguments.output and any(durations.values()):
         draw_durations(arguments.name, durations, arguments.output)

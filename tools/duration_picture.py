@@ -60,7 +60,7 @@ def draw_durations(name: str, tasks: Mapping[str, Sequence[int]], path: Path) ->
 def _bin_edges(shortest: int, longest: int, wide: bool) -> np.ndarray:
     """Return edges halfway between whole numbers of frames, the bins of a wide range growing with the duration.
 
-    Evenly spaced logarithms would give neighbouring bins one whole number and two by turns, a comb.
+    Evenly spaced logarithms would give neighboring bins one whole number and two by turns, a comb.
     """
     growth = (longest / shortest) ** (1 / BINS) - 1
     width = max(1, math.ceil((longest - shortest + 1) / BINS))

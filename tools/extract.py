@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from configs.paths import check_new_name, environment_path
 from models.image_encoders import BATCH_SIZES, DEFAULT_ENCODER, ImageEncoder, build_image_encoder
-from recordings.feature_files import FEATURE_RANK, FRAME_RANK, open_recording
+from recordings.feature_files import FEATURE_NDIM, FRAME_NDIM, open_recording
 from recordings.feature_info import KINDS, FeatureInfo, check_folder, claim_folder
 from recordings.feature_writer import FeatureWriter, remove_partial_files
 from recordings.video import import_av
@@ -106,7 +106,7 @@ def describe(encoder: ImageEncoder, arguments: argparse.Namespace) -> FeatureInf
 def is_whole(path: Path, info: FeatureInfo) -> bool:
     """Return True if a feature file exists and is neither truncated nor of another kind."""
     try:
-        array = open_recording(path, FEATURE_RANK if info.kind == FEATURES else FRAME_RANK)
+        array = open_recording(path, FEATURE_NDIM if info.kind == FEATURES else FRAME_NDIM)
     except UserError as error:
         if path.exists():
             LOGGER.warning('%s; it is written again', error)

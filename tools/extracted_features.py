@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from recordings.feature_files import FEATURE_RANK, open_recording
+from recordings.feature_files import FEATURE_NDIM, open_recording
 from recordings.feature_info import FeatureInfo, read_feature_info
 from recordings.rates import parse_rate
 from tools.imported_dataset import ImportedRecording, OutputPaths
@@ -77,7 +77,7 @@ def check_lengths(recordings: Iterable[ImportedRecording]) -> None:
         UserError: a recording is longer.
     """
     for recording in recordings:
-        length = len(open_recording(recording.source, FEATURE_RANK))
+        length = len(open_recording(recording.source, FEATURE_NDIM))
         if length != recording.num_frames:
             raise UserError(f'{recording.source}: has {length} frames, of which {recording.num_frames} are annotated; '
                             'give --features and another NAME to have features cut to their annotation')

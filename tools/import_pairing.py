@@ -6,7 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from configs.generic_config import CONFIG
-from recordings.feature_files import FEATURE_RANK, open_recording
+from recordings.feature_files import FEATURE_NDIM, open_recording
 from recordings.segment_list import SegmentList, list_files
 from recordings.splits import PARTS, Splits, make_splits
 from tools.imported_dataset import ImportedRecording
@@ -133,7 +133,7 @@ def pair_recordings(
     Raises:
         UserError: a file that is no feature file, or whose length does not fit its annotation.
     """
-    shapes = {path: open_recording(path, FEATURE_RANK).shape for path in features.values()}
+    shapes = {path: open_recording(path, FEATURE_NDIM).shape for path in features.values()}
     annotated = {path: annotated_frames(sources[name], rate) for name, path in features.items()
                  if sources[name].length is not None}
     time_last = time_is_last(shapes, annotated, layout)

@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from configs.paths import environment_path
-from recordings.feature_files import FEATURE_RANK, check_finite, open_recording
+from recordings.feature_files import FEATURE_NDIM, check_finite, open_recording
 from recordings.feature_info import FeatureInfo, write_feature_info
 from recordings.splits import Splits
 from utils.errors import UserError
@@ -136,7 +136,7 @@ def _removed(path: Path) -> Iterator[None]:
 
 def _write_features(recording: ImportedRecording, path: Path, sample_rate: int) -> None:
     """Write the frames of a recording that are kept, as float16 where they are, else as float32."""
-    array = open_recording(recording.source, FEATURE_RANK)
+    array = open_recording(recording.source, FEATURE_NDIM)
     kept = (array.T if recording.time_last else array)[:recording.num_frames]
     check_finite(kept, recording.source)
     kept = kept[::sample_rate]

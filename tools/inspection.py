@@ -15,7 +15,7 @@ from pathlib import Path
 
 from recordings.annotations import TaskAnnotations, load_annotations
 from recordings.assignment import one_list_per_handle
-from recordings.feature_files import AXES, FEATURE_RANK, FRAME_RANK, check_finite, open_recording
+from recordings.feature_files import AXES, FEATURE_NDIM, FRAME_NDIM, check_finite, open_recording
 from recordings.rates import segments_at_rate, task_rates
 from recordings.segment_list import list_files
 from utils.errors import UserError, name_some
@@ -23,7 +23,7 @@ from utils.logging import ROOT
 from utils.tensorops import Action
 
 Shapes = dict[str, tuple[int, ...]]
-MANY_SHORT = 0.25  # share of actions of one frame, of dropped actions, or of unlabelled frames that is worth a note
+MANY_SHORT = 0.25  # share of actions of one frame, of dropped actions, or of unlabeled frames that is worth a note
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class RecordingView:
         annotation_list: position of its annotation list in the task.
         actions: its segments that are no background.
         background_frames: frames with a background label.
-        unlabelled_frames: frames in no segment.
+        unlabeled_frames: frames in no segment.
         gaps: places between two segments, or before the first, that have frames in no segment.
         dropped: actions that hold no feature frame.
     """
@@ -48,7 +48,7 @@ class RecordingView:
     annotation_list: int
     actions: list[Action]
     background_frames: int
-    unlabelled_frames: int
+    unlabeled_frames: int
     gaps: int
     dropped: int
 
@@ -116,7 +116,7 @@ def inspect_dataset(annotations: Path, folder: Path, *, frames: bool = False, ta
         return found
     tasks = {task: annotated for task, annotated in tasks.items() if task.endswith(task_suffix)}
     handles = [handle for annotated in tasks.values() for handle in annotated.handles]
-    shapes = _read_shapes(found, handles, folder, FRAME_RANK if frames else FEATURE_RANK, values)
+    shapes = _read_shapes(found, handles, folder, FRAME_NDIM if frames else FEATURE_NDIM, values)
     # the files of a part's other tasks are no surprise
     spare = sorted({path.stem for path in list_files(folder, '.npy')} - set(handles)) if not task_suffix else []
     if spare:
@@ -151,7 +151,7 @@ def _collected_warnings(messages: list[str]) -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def _read_shapes(found: Inspection, handles: Sequence[str], folder: Path, rank: int, values: bool) -> Shapes:
+def _read_shapes(found: Inspection, handles: Sequence[str], folder: Path, ndim: int, values: bool) -> Shapes:
     """Open every file; return handle -> shape of those that are sound, and add what is wrong with the others."""
     missing = [handle for handle in handles if not (folder / f'{handle}.npy').exists()]
     if missing:
@@ -161,7 +161,7 @@ def _read_shapes(found: Inspection, handles: Sequence[str], folder: Path, rank: 
     for handle in (handle for handle in handles if handle not in set(missing)):
         path = folder / f'{handle}.npy'
         try:
-            array = open_recording(path, rank)
+            array = open_recording(path, ndim)
             if values:
                 check_finite(array, path)
             shapes[handle] = array.shape
@@ -171,7 +171,7 @@ def _read_shapes(found: Inspection, handles: Sequence[str], folder: Path, rank: 
     found.frame_shape = widths.most_common(1)[0][0] if widths else ()
     if others := [f'{handle} {shape}' for handle, shape in shapes.items() if shape[1:] != found.frame_shape]:
         width = ' x '.join(map(str, found.frame_shape))
-        found.problems.append(f'{len(others)} files differ in width from the others, which are {AXES[rank]} with '
+        found.problems.append(f'{len(others)} files differ in width from the others, which are {AXES[ndim]} with '
                               f'{width}: {name_some(others)}; extract all recordings with one network')
     return shapes
 
@@ -213,12 +213,12 @@ def _view_recording(handle: str, num_frames: int, rate: Fraction, position: int,
     """Count what one recording holds at the feature rate."""
     segments = segments_at_rate(labels, starts, ends, num_frames=num_frames, rate=rate)
     actions = [segment for segment in segments if segment.name not in background]
-    labelled = sum(segment.length for segment in segments)
-    idle = labelled - sum(action.length for action in actions)
+    labeled = sum(segment.length for segment in segments)
+    idle = labeled - sum(action.length for action in actions)
     previous_ends = [-1, *(segment.end for segment in segments)]
     gaps = sum(segment.start > end + 1 for segment, end in zip(segments, previous_ends, strict=False))
     dropped = sum(label not in background for label in labels) - len(actions)
-    return RecordingView(handle, num_frames, rate, position, actions, idle, num_frames - labelled, gaps, dropped)
+    return RecordingView(handle, num_frames, rate, position, actions, idle, num_frames - labeled, gaps, dropped)
 
 
 def _notes_on_task(view: TaskView) -> list[str]:
@@ -238,8 +238,8 @@ def _notes_on_task(view: TaskView) -> list[str]:
     if dropped > MANY_SHORT * (len(actions) + dropped):
         notes.append(f'{where}: {dropped} of {len(actions) + dropped} actions hold no feature frame and are dropped; '
                      'see that the times are those of these recordings, or set TIME_SCALE')
-    unlabelled = sum(recording.unlabelled_frames for recording in view.recordings)
-    if unlabelled > MANY_SHORT * sum(recording.num_frames for recording in view.recordings):
+    unlabeled = sum(recording.unlabeled_frames for recording in view.recordings)
+    if unlabeled > MANY_SHORT * sum(recording.num_frames for recording in view.recordings):
         notes.append(f'{where}: more than {MANY_SHORT:.0%} of the frames are in no segment; if the features go on '
                      "beyond the annotation at its rate, set TIME_SCALE to 1 or 'median'")
     return notes + _similar_labels(where, {action.name for action in actions})

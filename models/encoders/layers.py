@@ -29,7 +29,7 @@ def require_positive(**sizes: int) -> None:
             raise ValueError(f'{name} is {size}, expected at least 1')
 
 
-def initialise_(network: nn.Module, output_gain: float) -> None:
+def initialize_(network: nn.Module, output_gain: float) -> None:
     """Set the weights of a network of convolutions, linear layers and ReLUs; in place, biases to zero.
 
     Every layer but the last keeps the mean square of what passes through it. torch's own initial weights let it shrink

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from models.encoders.base import Encoder, FrameWiseStream
-from models.encoders.layers import encoder_gain, initialise_, linear_stack, split_like
+from models.encoders.layers import encoder_gain, initialize_, linear_stack, split_like
 
 
 class NaiveEncoder(Encoder):
@@ -27,7 +27,7 @@ class NaiveEncoder(Encoder):
         super().__init__(output_dimensions, input_dimensions, dropping=drop_layers is not None,
                          drop_layers=drop_layers or ())
         self.fc_layers = nn.Sequential(*linear_stack([input_dimensions, *layers, output_dimensions], nn.ReLU))
-        initialise_(self.fc_layers, encoder_gain(output_dimensions))
+        initialize_(self.fc_layers, encoder_gain(output_dimensions))
 
     def embed(self, videos: Sequence[Tensor]) -> list[Tensor]:
         """Return the embeddings (T_i, E) of features (T_i, D)."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from models.encoders.base import DROP_LAYERS, Encoder, EncoderStream
-from models.encoders.layers import encoder_gain, initialise_, linear_stack, require_positive, split_like
+from models.encoders.layers import encoder_gain, initialize_, linear_stack, require_positive, split_like
 
 FRAME_CHANNELS = 512  # channels of a frame after the convolutions
 
@@ -43,7 +43,7 @@ class Resnet50Encoder(Encoder):
             nn.Conv3d(in_size, in_size, 3, padding='same'), nn.ReLU(),
             nn.Conv3d(in_size, FRAME_CHANNELS, 3, padding='same'), nn.ReLU())
         self.fc_layers = nn.Sequential(*linear_stack([FRAME_CHANNELS] * 3 + [output_dimensions], nn.ReLU))
-        initialise_(nn.Sequential(self.convolutional_layers, self.fc_layers), encoder_gain(output_dimensions))
+        initialize_(nn.Sequential(self.convolutional_layers, self.fc_layers), encoder_gain(output_dimensions))
 
     def embed(self, videos: Sequence[Tensor | np.ndarray]) -> list[Tensor]:
         """Return the embeddings (T_i, E) of frames (T_i, C, H, W), tensors or memory-mapped arrays."""

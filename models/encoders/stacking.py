@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.encoders.base import DROP_LAYERS, Encoder, EncoderStream
-from models.encoders.layers import encoder_gain, initialise_, require_positive
+from models.encoders.layers import encoder_gain, initialize_, require_positive
 
 STACKED_CONVOLUTIONS = 7
 
@@ -64,7 +64,7 @@ class StackingEncoder(Encoder):
         for into, out, kernel in zip([input_dimensions, *channels[:-1]], channels, kernels, strict=True):
             layers += [nn.ReLU()] * bool(layers) + [TemporalConvolution(into, out, kernel, causal=causal)]
         self.convolutional_layers = nn.Sequential(*layers)
-        initialise_(self.convolutional_layers, encoder_gain(output_dimensions))
+        initialize_(self.convolutional_layers, encoder_gain(output_dimensions))
         self.lookahead = 0 if causal else sum(kernel // 2 for kernel in kernels)
 
     def embed(self, videos: Sequence[Tensor]) -> list[Tensor]:

@@ -187,8 +187,8 @@ def test_future_frames_change_no_prediction_up_to_then(causal_config, mcn, head,
     torch.testing.assert_close(known_until(after, frame), known_until(before, frame), rtol=0, atol=1e-6)
     assert not torch.equal(torch.cat([*before.values()]), torch.cat([*after.values()]))
     causal_config.CAUSAL = False  # and the test would see it
-    centred = built(causal_config)
-    before, after = (predict(centred, frames, TIMES) for frames in (features, changed))
+    centered = built(causal_config)
+    before, after = (predict(centered, frames, TIMES) for frames in (features, changed))
     assert (known_until(after, frame) - known_until(before, frame)).abs().max() > 1e-4
 
 

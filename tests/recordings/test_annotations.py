@@ -39,7 +39,7 @@ def annotated(segments, task='tea'):
 
 
 def naive_times(segments, num_frames, rate):
-    """Give every frame to the segment that holds its centre, one frame after the other."""
+    """Give every frame to the segment that holds its center, one frame after the other."""
     found = []
     for label, start, end in segments:
         frames = [frame for frame in range(num_frames) if start * rate <= frame + Fraction(1, 2) < end * rate]
@@ -145,7 +145,7 @@ class TestSegmentsAtRate:
         assert found == [('0', 0, 3), ('a', 4, 6), ('b', 7, 9)]
 
     def test_thirty_a_second_to_one_a_second(self):
-        # centres lie at 15, 45, 75, 105: 15 is the first frame of 'a', 75 no longer in it, and 'b' holds none
+        # centers lie at 15, 45, 75, 105: 15 is the first frame of 'a', 75 no longer in it, and 'b' holds none
         found = segments_at_rate(['0', 'a', 'b', 'c'], [0, 15, 75, 76], [15, 75, 76, 120], num_frames=4,
                                                rate=1 / 30)
         assert found == [('a', 0, 1), ('b', 2, 2), ('c', 3, 3)]
@@ -174,7 +174,7 @@ class TestSegmentsAtRate:
     @pytest.mark.parametrize('scale', [10, 20, 30, 50, 90])  # some 1 / scale are rounded up, some down
     def test_centres_on_boundaries_are_exact(self, scale):
         for frames in range(1, 100):
-            middle = scale * frames - scale // 2  # the centre of the last frame, which the segment after it holds
+            middle = scale * frames - scale // 2  # the center of the last frame, which the segment after it holds
             found = segments_at_rate(['a', 'b'], [0, middle], [middle, scale * frames], num_frames=frames,
                                              rate=1 / scale)
             assert found[-1] == ('b', frames - 1, frames - 1)

@@ -170,8 +170,8 @@ def test_steps_look_alike_whoever_performs_them(samples, seed):
     for sample in train:
         for action in sample.actions:
             looks.setdefault(action.name, []).append(sample.frames_of(action).mean(axis=0))
-    names, centres = list(looks), np.stack([np.mean(rows, axis=0) for rows in looks.values()])
-    hits = [names[int(np.argmin(np.linalg.norm(frame - centres, axis=1)))] == action.name
+    names, centers = list(looks), np.stack([np.mean(rows, axis=0) for rows in looks.values()])
+    hits = [names[int(np.argmin(np.linalg.norm(frame - centers, axis=1)))] == action.name
             for sample in test for action in sample.actions for frame in sample.frames_of(action)]
     assert np.mean(hits) > 0.95  # of 18 steps
 
@@ -188,11 +188,11 @@ def test_people_have_a_style(samples, seed):
         busy[-1] = True  # where the last end is T - 1 this frame may look like a step
         if not busy.all():
             background.setdefault(sample.person, []).append(sample.features[~busy].mean(axis=0))
-    centres = {person: np.mean(rows, axis=0) for person, rows in background.items()}
-    within = np.mean([np.linalg.norm(row - centres[person]) for person, rows in background.items() for row in rows])
-    between = np.mean([np.linalg.norm(centres[one] - centres[other])
-                       for one, other in itertools.combinations(centres, 2)])
-    assert len(centres) == 10 and between > 3 * within
+    centers = {person: np.mean(rows, axis=0) for person, rows in background.items()}
+    within = np.mean([np.linalg.norm(row - centers[person]) for person, rows in background.items() for row in rows])
+    between = np.mean([np.linalg.norm(centers[one] - centers[other])
+                       for one, other in itertools.combinations(centers, 2)])
+    assert len(centers) == 10 and between > 3 * within
 
 
 # Difficulty ---------------------------------------------------------------------------------------------------------

@@ -208,7 +208,7 @@ def test_seconds_become_feature_frames_and_the_tail_is_background(source):
     command = ['mine', 'mstcn/all.csv', '--unit', 'seconds', '--fps', '4', '--layout', 'DT']
     assert import_segments.main(command) == 2  # the bundles name more recordings
     assert import_segments.main([*command, '--skip_missing']) == 0
-    # frames' centres lie at (t + 1/2) / 4 seconds: 1.6 s comes before that of frame 6, 2.9 s after that of frame 11
+    # frames' centers lie at (t + 1/2) / 4 seconds: 1.6 s comes before that of frame 6, 2.9 s after that of frame 11
     assert segments('mine', name) == [('take_cup', 2, 6), ('pour', 6, 12), ('0', 12, 13)]
 
 

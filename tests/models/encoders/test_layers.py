@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from models.encoders import NaiveEncoder, Resnet50Encoder, StackingEncoder
-from models.encoders.layers import EMBEDDING_NORM, DropNetwork, initialise_
+from models.encoders.layers import EMBEDDING_NORM, DropNetwork, initialize_
 from models.model_multiprong import HeadModel
 from tests.models.encoders.small import shapes
 
@@ -59,7 +59,7 @@ def test_a_head_keeps_the_scale():
 
 def test_gain_and_biases():
     network = torch.nn.Sequential(torch.nn.Linear(400, 300), torch.nn.ReLU(), torch.nn.Linear(300, 500))
-    initialise_(network, 0.1)
+    initialize_(network, 0.1)
     with torch.no_grad():
         assert root_mean_square(network(torch.randn(500, 400))) == pytest.approx(0.1, rel=0.1)
     assert all(layer.bias.abs().max() == 0 for layer in network if hasattr(layer, 'bias'))

@@ -60,8 +60,8 @@ def test_changing_the_future_changes_no_earlier_embedding_of_a_causal_encoder(ca
 
 
 def test_causal_and_centred_encoders_have_the_same_weights():
-    causal, centred = stacking(causal=True), stacking()
-    assert shapes(causal) == shapes(centred) and (causal.lookahead, centred.lookahead) == (0, 7)
+    causal, centered = stacking(causal=True), stacking()
+    assert shapes(causal) == shapes(centered) and (causal.lookahead, centered.lookahead) == (0, 7)
 
 
 def test_an_even_kernel_brings_no_warning():
