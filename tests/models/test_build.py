@@ -54,7 +54,7 @@ def test_sizes_come_from_the_data(causal_config):
     assert input_width(causal_config) is None
     fill_in_sizes(causal_config, 9, 4)
     assert (input_width(causal_config), causal_config.ARCHITECTURE.num_heads) == (9, 4)
-    with pytest.raises(UserError, match='input_dimensions is 9, but the files are 8 wide'):
+    with pytest.raises(UserError, match='input_dimensions is 9, but the files have 8 feature dimensions'):
         fill_in_sizes(causal_config, 8, 4)
 
 
@@ -100,7 +100,7 @@ def test_the_identity_encoder_is_as_wide_as_the_features(causal_config, mcn):
     assert model.progress_head.forward_dense(embeddings).shape == (6,)
     fill_in_sizes(causal_config, D, 2)  # once filled in, it stays
     assert causal_config.OUTPUT_DIMENSIONALITY == D
-    with pytest.raises(UserError, match='BASEARCH.IDENTITY_ARCH.input_dimensions is 5, but the files are 4 wide'):
+    with pytest.raises(UserError, match='IDENTITY_ARCH.input_dimensions is 5, but the files have 4 feature dim'):
         fill_in_sizes(causal_config, 4, 2)
 
 

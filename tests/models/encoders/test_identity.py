@@ -24,7 +24,7 @@ def test_identity_gives_the_features_and_learns_nothing_of_them(dropping):
 
 
 def test_identity_refuses_another_width():
-    with pytest.raises(ValueError, match='output_dimensions is 8, expected 5 as the features'):
+    with pytest.raises(ValueError, match='output_dimensions is 8, expected 5, the feature dimension'):
         IdentityEncoder(5, 8)
     with pytest.raises(ValueError, match='input_width is 0, expected at least 1'):
         IdentityEncoder(0, 5)
