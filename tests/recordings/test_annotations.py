@@ -80,8 +80,8 @@ class TestLoad:
         ({'tea': {**task_fields(), 'handles': 'r1'}}, "task 'tea': \"handles\" is a string, expected a list"),
         ({'tea': {**task_fields(), 'hdl_end_times': {'r1': [3]}}}, '"hdl_end_times" is an object'),
         ({'tea': task_fields(())}, '"handles" is empty'),
-        ({'tea': task_fields(('r1', 'r1'))}, "handle 'r1' stands 2 times"),
-        ({'tea': task_fields(), 'rice': task_fields(('r3', 'r2'))}, "'rice': handle 'r2' also stands in task 'tea'"),
+        ({'tea': task_fields(('r1', 'r1'))}, "handle 'r1' occurs 2 times"),
+        ({'tea': task_fields(), 'rice': task_fields(('r3', 'r2'))}, "'rice': handle 'r2' is also in task 'tea'"),
         ({'tea': task_fields(ends=((30, 90),))}, '2 in "hdl_actions", 2 in "hdl_start_times", 1 in "hdl_end_times"'),
         ({'tea': task_fields(('r1', 'r2', 'r3'))}, '2 annotation lists for 3 handles'),
         ({'tea': task_fields(actions=(('0',), ('b',)))}, "handle 'r1': 1 labels, 2 start times and 2 end times"),
@@ -91,7 +91,7 @@ class TestLoad:
         ({'tea': task_fields(ends=((30, float('nan')), (60,)))}, '"hdl_end_times" 1 is nan'),
         ({'tea': task_fields(ends=((30, 10**400), (60,)))}, '"hdl_end_times" 1 is 1000'),
         ({'tea': task_fields(ends=((30, 2**53 + 1), (60,)))}, 'at least 0 and at most 2^53'),
-        ({'tea': task_fields(actions=(('0', 'a\ud800'), ('b',)))}, "label 1 is 'a\\ud800', which holds half a"),
+        ({'tea': task_fields(actions=(('0', 'a\ud800'), ('b',)))}, "label 1 is 'a\\ud800', which contains an unpaired"),
         ({'tea': task_fields(starts=((False, 30), (5,)))}, '"hdl_start_times" 0 is False'),
         ({'tea': task_fields(starts=((0, 30), (-5,)))}, "handle 'r2': \"hdl_start_times\" 0 is -5"),
         ({'tea': task_fields(starts=((0, 30), (61,)))}, "handle 'r2': segment 0 runs backwards, from 61 to 60"),
@@ -122,7 +122,7 @@ class TestLoad:
 
     @pytest.mark.parametrize('handle', [3, None, ['r1']])
     def test_a_handle_that_is_no_string_is_refused(self, tmp_path, handle):
-        with pytest.raises(UserError, match="task 'tea': handle 1: .* is no name"):
+        with pytest.raises(UserError, match="task 'tea': handle 1: .* is not a valid name"):
             load_annotations(write(tmp_path, {'tea': task_fields(('r1', handle))}))
 
     def test_a_file_that_cannot_be_read_is_told(self, tmp_path):
@@ -247,7 +247,8 @@ class TestAnnotateRecordings:
             self.annotate([[('0', 0, 100), ('a', 100, 160), ('b', 160, 161), ('SIL', 161, 162), ('c', 162, 300)],
                            [('a', 0, 300)]], [10, 10])
         assert [record.getMessage() for record in caplog.records] == [
-            'task tea: 2 recordings, 3 actions, 1 of them shorter than 3 frames; 1 more hold no frame and are dropped']
+            'task tea: 2 recordings, 3 actions, 1 of them shorter than 3 frames; '
+            '1 more contain no frame and are dropped']
 
 
 class TestListsThatOutnumberHandles:

@@ -61,7 +61,7 @@ BROKEN = {
                                 'cannot be read'),
     'a shape past the file': (with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (4000000000, 3)}"),
                               'cannot be read'),
-    'a pipe': (os.mkfifo, 'no regular file'),
+    'a pipe': (os.mkfifo, 'not a regular file'),
     'npz': (archive, 'a .npz archive, expected (T, D)'),
     'truncated npz': (lambda path: archive(path, 60), 'cannot be read'),
     'a folder': (lambda path: path.mkdir(), 'cannot be read'),

@@ -102,7 +102,7 @@ def test_pictures_of_a_turned_camera_are_upright(tmp_path, rotation, place):
     (lambda folder: cut(write_video(folder / 'x.mp4', options={'movflags': 'faststart'}), 0.9), 'x.mp4: '),
     (lambda folder: cut(write_video(folder / 'x.mkv'), 0.8), 'of 2.0 seconds; it is cut off'),
     (lambda folder: cut(write_video(folder / 'x.avi', codec='mpeg4')), 'x.avi: '),
-    (lambda folder: write_audio(folder / 'x.mp4'), r'has no pictures \(only audio\)'),
+    (lambda folder: write_audio(folder / 'x.mp4'), r'contains no video stream \(only audio\)'),
     (lambda folder: (folder / 'x.mp4').touch(), r'is empty \(0 bytes\)'),
     (lambda folder: (folder / 'x.mp4').write_text('text ' * 100), 'cannot be read as a video'),
     (lambda folder: (folder / 'x.txt').write_text('text ' * 100), 'is a text file'),
