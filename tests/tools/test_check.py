@@ -92,7 +92,7 @@ def test_what_is_worth_a_look_is_no_mistake(mine, capsys):
     status, text, _ = run(capsys)
     assert status == 0
     for message in ("labels that may mean the same: 'Pour milk', 'pour_milk'", 'no action in 1 of 2 recordings: b',
-                    'task one: one recording alone', '3 of 3 actions last a single frame', '1 files in data/mine',
+                    'task one: a single recording', '3 of 3 actions last a single frame', '1 files in data/mine',
                     'task tea: more than 25% of the frames are in no segment'):
         assert message in text
 
@@ -119,13 +119,13 @@ def spoil(handle, value=np.nan):
 @pytest.mark.parametrize(('damage', 'message'), [
     (lambda: Path('data/mine/features/a.npy').unlink(), '1 of 2 handles have no file in data/mine/features: a;'),
     (lambda: spoil('a'), 'a.npy: frame 5 holds NaN or infinity'),
-    (lambda: np.save('data/mine/features/a.npy', np.zeros((7, 9), np.float32)), '1 files differ in width'),
+    (lambda: np.save('data/mine/features/a.npy', np.zeros((7, 9), np.float32)), '1 files differ in shape'),
     (lambda: np.save('data/mine/features/a.npy', np.zeros(7, np.float32)), 'a.npy: shape (7,), expected (T, D)'),
     (lambda: Path('data/mine/features/a.npy').write_bytes(b'x'), 'a.npy: cannot be read'),
     (lambda: Path('jsons/mine.json').write_text('{'), 'mine.json: not valid JSON'),
-    (lambda: write({'tea': {'a': [('pour', 0, 5), ('stir', 4, 7)]}}, {'a': 7}), 'before the end 5 of the one before'),
-    (lambda: write({'tea': {'a': []}}, {'a': 7}), "TIME_SCALE 'auto' finds no rate")],
-    ids=['missing', 'nan', 'width', 'rank', 'unreadable', 'json', 'overlap', 'unannotated'])
+    (lambda: write({'tea': {'a': [('pour', 0, 5), ('stir', 4, 7)]}}, {'a': 7}), 'before the end 5 of the segment'),
+    (lambda: write({'tea': {'a': []}}, {'a': 7}), "TIME_SCALE 'auto' gives no rate")],
+    ids=['missing', 'nan', 'shape', 'ndim', 'unreadable', 'json', 'overlap', 'unannotated'])
 def test_what_is_wrong_is_said_and_gives_status_1(mine, capsys, damage, message):
     damage()
     status, text, log = run(capsys, '-o', 'mine.png')
@@ -137,7 +137,7 @@ def test_what_is_wrong_is_said_and_gives_status_1(mine, capsys, damage, message)
 def test_without_actions_alignment_can_be_trained(mine, capsys):
     write({'tea': {'a': [('0', 0, 7)], 'b': [('0', 0, 10)]}}, {'a': 7, 'b': 10})
     status, text, _ = run(capsys)
-    assert status == 0 and 'no task has an action: alignment can be trained, a progress head cannot' in text
+    assert status == 0 and 'no task has an action: alignment can be trained, but a progress head cannot' in text
 
 
 def test_all_mistakes_are_said_at_once_and_the_rest_is_still_counted(mine, capsys):

@@ -161,7 +161,7 @@ def test_evaluation_reads_the_run_and_its_split(place, dataset, capsys):
 def test_a_split_drawn_anew_is_warned_of(place, capsys, epoch, loss):
     save(NETWORKS['naive'](), place / 'old.pt', epoch=epoch, loss=loss)
     assert main(['old.pt', '--run', RUN]) == 0
-    assert 'test recordings may be among those that the old run was trained on' in capsys.readouterr().err
+    assert 'the old run may have been trained on recordings that are now test recordings' in capsys.readouterr().err
     stored = load_checkpoint(Path(RUN, 'ckpt/best_model.pt'))
     assert stored['epoch'] == 0 and math.isnan(stored['loss'])
 
@@ -199,13 +199,13 @@ class MakesFolder:
 @pytest.mark.parametrize(('content', 'expected'), [
     ({'config': EasyDict(a=MakesFolder()), 'model_state_dict': {}}, 'refused, it asks for getattr, which could'),
     ({'config': EasyDict()}, 'no dict under model_state_dict'), ([1], 'no dict under config and model_state_dict'),
-    ({'config': EasyDict(), 'model_state_dict': {'a': 1}}, 'holds other things than tensors'),
-    ({'config': EasyDict(), 'model_state_dict': {'a.weight': torch.ones(2)}}, 'no encoder among its weights'),
+    ({'config': EasyDict(), 'model_state_dict': {'a': 1}}, 'contains values that are not tensors'),
+    ({'config': EasyDict(), 'model_state_dict': {'a.weight': torch.ones(2)}}, 'its weights contain no encoder'),
     ({'config': EasyDict(), 'model_state_dict': {'base_model.convolutional_layers.0.weight': torch.ones(4, 4, 3, 3, 3),
                                                  'base_model.fc_layers.0.weight': torch.ones(4, 4)}},
      'an encoder of frames'),
     ({'config': EasyDict(), 'model_state_dict': {'base_model.convolutional_layers.0.weight': torch.ones(4, 4, 3)}},
-     'its weights are not those of a published network')])
+     'its weights do not fit any published network')])
 def test_what_is_no_published_checkpoint_is_refused_and_not_run(place, capsys, content, expected):
     torch.save(content, 'old.pt')
     assert expected in refusal(capsys, 'old.pt', '--run', RUN)
@@ -219,8 +219,8 @@ def test_other_mistakes_end_in_one_line(place, capsys):
     save(NETWORKS['stacking'](), place / 'epoch-5.pt')
     assert 'cannot be' in refusal(capsys, 'old.pt', '--run', RUN, '--splits', 'nowhere.json')
     assert 'two would be best_model.pt' in refusal(capsys, 'old.pt', 'older.pt', '--run', RUN)
-    assert 'its weights are not those' in refusal(capsys, 'old.pt', 'epoch-5.pt', '--run', RUN)
-    assert '--dataset: none given and none stored' in refusal(capsys, 'stranger.pt', '--run', RUN)
+    assert 'its weights do not fit any' in refusal(capsys, 'old.pt', 'epoch-5.pt', '--run', RUN)
+    assert '--dataset: not given, and the checkpoint stores no name' in refusal(capsys, 'stranger.pt', '--run', RUN)
     assert 'does not exist' in refusal(capsys, 'old.pt', '--run', RUN, '--dataset', 'nowhere')
     assert 'nowhere.pt: cannot be read' in refusal(capsys, 'nowhere.pt', '--run', RUN)
 
@@ -230,4 +230,4 @@ def test_features_of_another_width_are_named(place, capsys, monkeypatch):
     for variable, folder in write_demo(place, 'wide', settings=DemoSettings(people=4, repetitions=1, width=9)).items():
         monkeypatch.setenv(variable, str(folder))
     error = refusal(capsys, 'old.pt', '--run', RUN, '--dataset', 'wide')
-    assert 'dataset wide: its files are 9 wide, but the network reads 8' in error
+    assert 'dataset wide: its files have 9 feature dimensions, but the network reads 8' in error

@@ -158,7 +158,7 @@ def test_a_file_cut_off_is_written_again(tmp_path, videos, encoder, capsys):
     assert run(videos, 'x') == 0
     assert content(tmp_path, 'x') == before
     output = capsys.readouterr()
-    assert 'Wrote 1 recordings' in output.out and '; 4 were there already' in output.out
+    assert 'Wrote 1 recordings' in output.out and '; 4 already existed' in output.out
     assert 'v1.npy: cannot be read' in output.err
 
 
@@ -180,13 +180,13 @@ def test_other_settings_and_wrong_options_are_refused(tmp_path, videos, encoder,
 
 def test_names_of_recordings_and_folders_without_videos(tmp_path):
     (tmp_path / 'a').mkdir()
-    with pytest.raises(UserError, match='holds no video'):
+    with pytest.raises(UserError, match='contains no video'):
         find_videos(tmp_path)
     with pytest.raises(UserError, match='does not exist'):
         find_videos(tmp_path / 'b')
     for name in ('x.mp4', 'a/b.MOV', 'a_b.avi'):
         (tmp_path / name).touch()
-    with pytest.raises(UserError, match='would have the name of'):
+    with pytest.raises(UserError, match='would have the same name as that of'):
         find_videos(tmp_path)
     (tmp_path / 'a_b.avi').unlink()
     assert [name for _, name in find_videos(tmp_path)] == ['a_b', 'x']

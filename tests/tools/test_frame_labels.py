@@ -46,7 +46,7 @@ def test_bundles_name_files_with_or_without_folder_and_ending(tmp_path):
 
 @pytest.mark.parametrize(('text', 'message'), [
     ('', 'a.txt: is empty'), ('\n\n', 'a.txt: is empty'), ('x\n\nx\n', 'line 2 is empty'),
-    ('x\nz\n', "line 2 is 'z', which mapping.txt does not list"), ('0\n7\n', "line 1 is '0'")])
+    ('x\nz\n', "line 2 is 'z', which is missing in mapping.txt"), ('0\n7\n', "line 1 is '0'")])
 def test_label_files_that_are_refused(tmp_path, text, message):
     with pytest.raises(UserError, match=re.escape(message)):
         read_label_file(write(tmp_path / 'a.txt', text), {'0': 'x', '1': 'y'})
@@ -58,7 +58,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
         read_label_file(tmp_path / 'a.txt')
     with pytest.raises(UserError, match='b.txt: cannot be read'):
         read_label_file(tmp_path / 'b.txt')
-    with pytest.raises(UserError, match='holds no .txt file'):
+    with pytest.raises(UserError, match='contains no .txt file'):
         read_label_folder(tmp_path / 'none', None)
 
 
@@ -74,7 +74,7 @@ def test_bundles_that_are_refused(tmp_path):
     with pytest.raises(UserError, match='no bundle, expected train.split1.bundle'):
         read_bundles(tmp_path, None)
     write(tmp_path / 'train.split1.bundle', 'a.txt\nb.txt'), write(tmp_path / 'test.split1.bundle', 'b.txt')
-    with pytest.raises(UserError, match="test.split1.bundle: 'b' stands in train.split1.bundle, too"):
+    with pytest.raises(UserError, match="test.split1.bundle: 'b' is also in train.split1.bundle"):
         read_bundles(tmp_path, 1)
     with pytest.raises(UserError, match='expected train.split3.bundle and test.split3.bundle'):
         read_bundles(tmp_path, 3)

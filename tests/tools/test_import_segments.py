@@ -157,7 +157,7 @@ def test_features_sampled_more_coarsely_than_the_labels(source, capsys):
 
 def test_an_annotation_that_shares_no_frame_with_the_features_is_refused(source, capsys):
     (source / 'groundTruth/P02_cam01_P02_milk.txt').write_text('SIL\n')
-    assert 'P02_cam01_P02_milk.txt: annotated are 0 feature frames, but there are 8' in refused(
+    assert 'P02_cam01_P02_milk.txt: 0 feature frames are annotated, but there are 8' in refused(
         capsys, '--labels_per_feature', '2')
 
 
@@ -216,7 +216,7 @@ def test_a_table_that_ends_after_the_features_is_cut_with_a_warning_or_refused(s
     name = 'P01_cam01_P01_tea'
     command = ['mine', 'tables', '--features', 'mstcn/features', '--unit', 'frames', '--layout', 'DT']
     Path('tables').mkdir()
-    for end, status, message in ((40, 2, 'annotated are 40 feature frames, but there are 13'),
+    for end, status, message in ((40, 2, '40 feature frames are annotated, but there are 13'),
                                  (15, 0, f'{name} (15 annotated, 13 in the file)')):
         Path(f'tables/{name}.csv').write_text(f'0,6,take_cup\n6,{end},pour\n')
         assert import_segments.main(command) == status
@@ -229,7 +229,7 @@ def test_what_is_missing_may_be_left_out(source, capsys):
     (source / 'groundTruth/P03_cam01_P03_tea.txt').unlink()
     assert run_import('--skip_missing') == 0
     log = capsys.readouterr().err
-    assert 'no feature file of P02_cam01_P02_tea' in log and 'bundles name P03_cam01_P03_tea' in log
+    assert 'no feature file for P02_cam01_P02_tea' in log and 'bundles name P03_cam01_P03_tea' in log
     assert len(annotations()['mine']['handles']) == 6
 
 
@@ -273,8 +273,8 @@ def refused(capsys, *options):
     (['--unit', 'frames'], '--unit: concerns tables, but SOURCE mstcn is a folder with groundT'),
     (['--split', '4'], 'expected train.split4.bundle'),
     (['--bundles', 'none'], 'none: found no bundle'), (['--features', 'none'], 'none: no such folder'),
-    (['--features', 'mstcn/splits', '--skip_missing'], 'holds a file of none of the 8 annotated recordings'),
-    (['--layout', 'TD'], 'expected features of one width'), (['--laout', 'TD'], 'unrecognized arguments'),
+    (['--features', 'mstcn/splits', '--skip_missing'], 'contains no file for any of the 8 annotated recordings'),
+    (['--layout', 'TD'], 'expected the same feature dimension'), (['--laout', 'TD'], 'unrecognized arguments'),
     (['--task', 'a', '--task_regex', 'b'], 'not allowed with argument')])
 def test_options_that_are_refused(source, capsys, options, message):
     assert message in refused(capsys, *options)
@@ -291,11 +291,11 @@ def test_names_and_sources_that_are_refused(source, capsys):
 
 def test_csv_options_that_are_refused(source, capsys):
     Path('all.csv').write_text('video,start,end,label\nx,0,1,a\n')
-    for options, message in (([], '--unit: is needed'), (['--unit', 'seconds'], 'needs --fps'),
-                             (['--unit', 'frames', '--fps', '3'], '--fps: concerns --unit seconds'),
+    for options, message in (([], '--unit: is required'), (['--unit', 'seconds'], 'requires --fps'),
+                             (['--unit', 'frames', '--fps', '3'], '--fps: only applies to --unit seconds'),
                              (['--unit', 'seconds', '--fps', '0'], '--fps 0: expected a number above 0'),
                              (['--unit', 'frames', '--columns', 'x'], '--columns x: expected COLUMN=NAME'),
-                             (['--unit', 'seconds', '--fps', '3', '--labels_per_feature', '2'], 'not with --unit sec'),
+                             (['--unit', 'seconds', '--fps', '3', '--labels_per_feature', '2'], 'not allowed with --unit sec'),
                              (['--unit', 'frames', '--val_share', '0.1'], '--val_share: concerns bundles')):
         assert import_segments.main(['mine', 'all.csv', *options]) == 2
         assert message in capsys.readouterr().err
@@ -305,17 +305,17 @@ def test_csv_options_that_are_refused(source, capsys):
 def break_lengths(folder):
     name = 'P01_cam01_P01_tea'
     (folder / f'groundTruth/{name}.txt').write_text('SIL\n' * 40)
-    return f'{name}.txt: annotated are 40 feature frames, but there are 13; expected a difference of at most 10'
+    return f'{name}.txt: 40 feature frames are annotated, but there are 13; expected a difference of at most 10'
 
 
 def break_label(folder):
     (folder / 'groundTruth/P01_cam01_P01_tea.txt').write_text('SIL\nnap\n')
-    return "line 2 is 'nap', which mapping.txt does not list"
+    return "line 2 is 'nap', which is missing in mapping.txt"
 
 
 def break_width(folder):
     np.save(folder / 'features/P01_cam01_P01_tea.npy', np.zeros((WIDTH + 1, 13), np.float32))
-    return 'expected features of one width'
+    return 'expected the same feature dimension'
 
 
 def break_values(folder):
@@ -332,7 +332,7 @@ def break_file(folder):
 
 def drop_features(folder):
     (folder / 'features/P01_cam01_P01_tea.npy').unlink()
-    return 'no feature file of P01_cam01_P01_tea (1 in all)'
+    return 'no feature file for P01_cam01_P01_tea (1 in all)'
 
 
 def drop_labels(folder):
@@ -359,7 +359,7 @@ def test_axes_that_could_be_either_are_asked_for(source, capsys):
     shutil.rmtree(source / 'splits')
     command = ['mine', 'mstcn/x.csv', '--unit', 'frames', '--skip_missing']
     assert import_segments.main(command) == 2
-    assert 'shape (5, 6), of which either axis may be time; give --layout TD' in capsys.readouterr().err
+    assert 'shape (5, 6), either axis may be time; give --layout TD' in capsys.readouterr().err
     assert import_segments.main([*command, '--layout', 'TD']) == 0
     assert np.load('data/mine/features/x.npy').shape == (5, 6)
 
