@@ -74,16 +74,16 @@ def test_lists_that_outnumber_handles_are_matched_and_named(mine, capsys):
     content = json.loads(Path('jsons/mine.json').read_text())
     Path('jsons/mine.json').write_text(json.dumps({'tea': {**content['tea'], 'handles': ['a', 'b']}}))
     status, text, _ = run(capsys)
-    assert status == 0 and 'that each takes: a 0, b 3' in text and '5 annotation lists for 2 handles' in text
+    assert status == 0 and 'that each gets: a 0, b 3' in text and '5 annotation lists for 2 handles' in text
 
 
 def test_splits_are_counted_and_their_unseen_labels_named(mine, capsys):
     Path('s.json').write_text('{"splits": {"tea": {"train": ["a"], "val": [], "test": ["b"]}}}')
     status, text, _ = run(capsys, '--splits', 's.json')
-    assert row(text, 'tea')[2] == '1/0/1' and 'no recording validates' in text
+    assert row(text, 'tea')[2] == '1/0/1' and 'no validation recordings' in text
     write({'tea': {'a': [('pour', 0, 7)], 'b': SEGMENTS['b']}}, {'a': 7, 'b': 10})
     status, text, _ = run(capsys, '--splits', 's.json')
-    assert status == 0 and 'labels of test recordings that no training recording has: stir' in text
+    assert status == 0 and 'labels of test recordings that are missing in the training recordings: stir' in text
 
 
 def test_what_is_worth_a_look_is_no_mistake(mine, capsys):

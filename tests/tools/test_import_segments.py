@@ -182,8 +182,8 @@ def test_part_of_the_training_recordings_validates(source, capsys, share, counts
     split = json.loads(Path('jsons/mine.splits.json').read_text())['splits']['mine']
     assert [len(split[part]) for part in ('train', 'val', 'test')] == counts and split['test'] == TEST
     shown = capsys.readouterr().out
-    assert ('--val_share 0.2 --overwrite sets some aside' in shown) == (share == '0')
-    assert 'All recordings are one task; --task_regex tells tasks apart' in shown
+    assert ('--val_share 0.2 --overwrite uses some' in shown) == (share == '0')
+    assert 'All recordings have the same task; --task_regex finds the task' in shown
 
 
 def test_labels_that_are_numbers_are_warned_of(source, capsys):
@@ -245,7 +245,8 @@ def test_a_new_format_is_one_entry(source, capsys, monkeypatch):
     shutil.rmtree(source / 'splits')
     assert run_import('--only', 'sip', '--layout', 'DT') == 0
     assert segments('mine', 'P01_cam01_P01_tea') == [('sip', 0, 13)]
-    assert '--unit: concerns tables, but SOURCE mstcn is a folder with own.txt' in refused(capsys, '--unit', 'frames')
+    assert '--unit: only applies to tables, but SOURCE mstcn is a folder with own.txt' in refused(
+        capsys, '--unit', 'frames')
 
 
 # What is refused ------------------------------------------------------------------------------------------------------
@@ -262,7 +263,7 @@ def refused(capsys, *options):
 
 
 @pytest.mark.parametrize(('options', 'message'), [
-    (['--task_regex', '('], '--task_regex (: no regular expression'),
+    (['--task_regex', '('], '--task_regex (: not a valid regular expression'),
     (['--task_regex', '_([A-Z]+)$'], "finds no task in 'P01_cam01_P01_milk'"),
     (['--task', 'a/b'], "--task: 'a/b' cannot name a folder"), (['--task', '..'], "--task: '..' cannot name"),
     (['--background', 'nap'], '--background nap: no such label in mstcn; there are SIL, pour, stir, take_cup'),
@@ -270,7 +271,7 @@ def refused(capsys, *options):
     (['--max_mismatch', '-1'], '--max_mismatch -1: expected 0 or more'),
     (['--val_share', '1'], '--val_share 1.0: expected 0 or more, and less than 1'),
     (['--labels_per_feature', 'x'], '--labels_per_feature x: expected a number above 0'),
-    (['--unit', 'frames'], '--unit: concerns tables, but SOURCE mstcn is a folder with groundT'),
+    (['--unit', 'frames'], '--unit: only applies to tables, but SOURCE mstcn is a folder with groundT'),
     (['--split', '4'], 'expected train.split4.bundle'),
     (['--bundles', 'none'], 'none: found no bundle'), (['--features', 'none'], 'none: no such folder'),
     (['--features', 'mstcn/splits', '--skip_missing'], 'contains no file for any of the 8 annotated recordings'),
@@ -295,8 +296,8 @@ def test_csv_options_that_are_refused(source, capsys):
                              (['--unit', 'frames', '--fps', '3'], '--fps: only applies to --unit seconds'),
                              (['--unit', 'seconds', '--fps', '0'], '--fps 0: expected a number above 0'),
                              (['--unit', 'frames', '--columns', 'x'], '--columns x: expected COLUMN=NAME'),
-                             (['--unit', 'seconds', '--fps', '3', '--labels_per_feature', '2'], 'not allowed with --unit sec'),
-                             (['--unit', 'frames', '--val_share', '0.1'], '--val_share: concerns bundles')):
+                             (['--unit', 'seconds', '--fps', '3', '--labels_per_feature', '2'], 'not allowed with'),
+                             (['--unit', 'frames', '--val_share', '0.1'], '--val_share: only applies to bundles')):
         assert import_segments.main(['mine', 'all.csv', *options]) == 2
         assert message in capsys.readouterr().err
     assert written() == []
@@ -337,7 +338,7 @@ def drop_features(folder):
 
 def drop_labels(folder):
     (folder / 'groundTruth/P01_cam01_P01_tea.txt').unlink()
-    return 'the bundles name P01_cam01_P01_tea, of which there are no labels (1 in all)'
+    return 'the bundles name P01_cam01_P01_tea, for which there are no labels (1 in all)'
 
 
 def empty_train_bundle(folder):
