@@ -15,7 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from utils.errors import UserError
 
 DEFAULT_ENCODER = 'efficientnet_lite0'
-# Batches of EfficientNet-Lite0 that stay in the processor's cache are twice as fast as large ones.
+# Batches of EfficientNet-Lite0 that stay in the processor's cache are twice as fast as large batches.
 BATCH_SIZES = {'cpu': 4, 'cuda': 64}
 
 

@@ -255,7 +255,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_summary(arguments.name, done, info)
         if done.mistakes:
             raise UserError(f'{len(done.mistakes)} of the videos cannot be read (listed above); the others are '
-                            'written: repair or remove the listed ones, and run the command again')
+                            'written: repair or remove the listed videos, and run the command again')
 
     return run_command(command)
 

@@ -66,7 +66,7 @@ def read_published(path: Path | str) -> PublishedCheckpoint:
                         'EasyDict: use a checkpoint that the published GTCC code wrote') from error
     except DAMAGE as error:
         raise UserError(f'{path}: cannot be read as a checkpoint ({first_line(error)}); it may be truncated: choose '
-                        'another one of the run') from error
+                        'another checkpoint of the run') from error
     missing = [key for key in ('config', 'model_state_dict')
                if not isinstance(content, dict) or not isinstance(content.get(key), dict)]
     if missing:

@@ -77,8 +77,8 @@ def test_inclusive_ends_and_trimmed_overlaps(tmp_path):
 
 @pytest.mark.parametrize(('text', 'options', 'message'), [
     ('', SECONDS, 'a.csv: is empty'),
-    ('start,end,what\n0,1,x', SECONDS, 'found the columns start, end, what; expected one for the label'),
-    ('begin,finish,label\n0,1,x', SECONDS, 'expected one for the end'),
+    ('start,end,what\n0,1,x', SECONDS, 'found the columns start, end, what; expected a column for the label'),
+    ('begin,finish,label\n0,1,x', SECONDS, 'expected a column for the end'),
     ('start,end,label\n0,x,a', SECONDS, "line 2: end is 'x', expected a number of seconds"),
     ('start,end,label\n0,nan,a', SECONDS, "end is 'nan'"), ('start,end,label\n,1,a', SECONDS, "start is ''"),
     ('start,end,label\n0,1.5,a', FRAMES, "end is '1.5', expected a whole number of frames"),
