@@ -123,7 +123,7 @@ def _find_columns(path: Path, table: Table, options: TableOptions) -> dict[str, 
         if found:
             columns[column] = found
         elif column in options.columns or (not optional and table.names):
-            raise UserError(f'{path}: found the columns {", ".join(table.names)}; expected a column for the {column} '
+            raise UserError(f'{path}: found the columns {", ".join(table.names)}; expected one for the {column} '
                             f'({", ".join(wanted)}); rename it' + options.advice.get('column', '').format(column))
     if options.fps is None and not options.columns and (seconds := [name for name in columns.values()
                                                                     if name in IN_SECONDS]):

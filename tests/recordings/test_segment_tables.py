@@ -1,4 +1,4 @@
-"""Tables of segments: the spellings that are read, and what is refused."""
+"""Tables of segments: accepted spellings, and refused content."""
 
 import re
 from fractions import Fraction
@@ -30,7 +30,7 @@ def test_spellings_of_one_table(tmp_path, text):
 
 
 @pytest.mark.parametrize('line_end', ['\n', '\r\n'])
-def test_a_label_in_quotes_may_go_over_lines(tmp_path, line_end):
+def test_quoted_label_may_span_lines(tmp_path, line_end):
     text = line_end.join(['start,end,label', '0,4,"pour', '  hot\u2028water"', '4,5,"a  b"'])
     assert read(tmp_path, text, FRAMES) == {'a': [('pour hot\u2028water', 0, 4), ('a  b', 4, 5)]}
 
@@ -58,7 +58,7 @@ def test_tables_in_json(tmp_path):
     assert list(read_tables(tmp_path, FRAMES)) == ['x', 'y']
 
 
-def test_columns_with_names_of_their_own(tmp_path):
+def test_columns_with_custom_names(tmp_path):
     options = TableOptions(columns={'start': 'From', 'end': 'Till', 'label': 'What', 'recording': 'Who'})
     assert read(tmp_path, 'Who,What,from,till,label\nz,go,1,2,no\n', options) == {'z': [('go', 1, 2)]}
 
@@ -77,8 +77,8 @@ def test_inclusive_ends_and_trimmed_overlaps(tmp_path):
 
 @pytest.mark.parametrize(('text', 'options', 'message'), [
     ('', SECONDS, 'a.csv: is empty'),
-    ('start,end,what\n0,1,x', SECONDS, 'found the columns start, end, what; expected a column for the label'),
-    ('begin,finish,label\n0,1,x', SECONDS, 'expected a column for the end'),
+    ('start,end,what\n0,1,x', SECONDS, 'found the columns start, end, what; expected one for the label'),
+    ('begin,finish,label\n0,1,x', SECONDS, 'expected one for the end'),
     ('start,end,label\n0,x,a', SECONDS, "line 2: end is 'x', expected a number of seconds"),
     ('start,end,label\n0,nan,a', SECONDS, "end is 'nan'"), ('start,end,label\n,1,a', SECONDS, "start is ''"),
     ('start,end,label\n0,1.5,a', FRAMES, "end is '1.5', expected a whole number of frames"),

@@ -1,4 +1,4 @@
-"""Splits: drawn ones and those of a file."""
+"""Random splits and splits from files."""
 
 import json
 
@@ -26,7 +26,7 @@ def test_sizes_of_the_parts(count, shares, sizes):
     assert sorted(handle for part in split.values() for handle in part) == sorted(names(count))
 
 
-def test_every_task_is_split_on_its_own():
+def test_tasks_are_split_independently():
     alone = make_splits({'tea': names(20)}, SHARES, 7)
     other = make_splits({'pie': names(9, 'p'), 'tea': names(20)[::-1]}, SHARES, 7)
     assert other['tea'] == alone['tea'], 'neither other tasks nor the order of the handles may matter'
@@ -66,11 +66,11 @@ def test_a_missing_file_is_named(tmp_path):
         load_splits(tmp_path / 'nowhere.json', HANDLES)
 
 
-def test_the_file_decides_and_what_it_leaves_out_is_told(tmp_path, caplog):
+def test_recordings_missing_in_file_are_not_used_with_warning(tmp_path, caplog):
     path = write(tmp_path, {'splits': {'tea': {'train': ['t3', 't1'], 'val': [], 'test': []}, 'soup': GOOD}})
     path.write_bytes(b'\xef\xbb\xbf' + path.read_bytes())  # as some editors save
     assert load_splits(path, HANDLES) == {'tea': {'train': ['t3', 't1'], 'val': [], 'test': []}}
-    for expected in ('task tea: 1 of 3 recordings are in no part', 'task soup is not among the loaded ones',
+    for expected in ('task tea: 1 of 3 recordings are in no part', 'task soup is not among the loaded tasks',
                      'task pie is missing in the file'):
         assert expected in caplog.text
 
