@@ -4,7 +4,7 @@ import argparse
 import math
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,10 +48,12 @@ def print_evaluation(evaluation: 'Evaluation') -> None:
         print_action_progress(evaluation.tables[PROGRESS_TABLE])
         for name in HEAD_TABLES:
             print_head_table(name, evaluation)
+        print_chosen(evaluation.chosen)
     elif evaluation.config.PROGRESS_LOSS.enabled:
         print('\nno task has actions in its training and test recordings: action progress is not evaluated')
     else:
         print('\nno progress head in this run: action progress is not evaluated')
+    print_groups(evaluation)
     print(f'\ntables and pictures: {evaluation.folder}')
 
 
@@ -62,8 +64,30 @@ def print_head_table(name: str, evaluation: 'Evaluation') -> None:
         for start in range(0, len(columns), TABLE_COLUMNS):
             part = columns[start:start + TABLE_COLUMNS]
             print('\n' + format_table([_pick(row, ['task', *part]) for row in rows], name))
+        if missing := evaluation.missing_columns(name):
+            print(f'without {", ".join(missing)}: the progress head of this run does not offer '
+                  f'{"them" if len(missing) > 1 else "it"}')
     elif reason := evaluation.missing.get(name):
         print(f'\nno {name}.csv: the progress head of this run {reason}')
+
+
+def print_chosen(chosen: Mapping[str, float]) -> None:
+    """Print the weights that the progress head chose in training."""
+    if chosen:
+        print('\n' + format_table([{'weight': name, 'value': value} for name, value in chosen.items()],
+                                  'weights that the progress head chose on held-out recordings'))
+
+
+def print_groups(evaluation: 'Evaluation') -> None:
+    """Print mean and spread over groups of the main metrics, means over tasks."""
+    if not evaluation.groups:
+        return
+    from evaluation.by_group import BY_GROUP_TABLE, by_group_rows, main_rows
+
+    rows = [{'metric': f'{row["table"]}.{row["column"]}', **_pick(row, ['num_groups', 'mean', 'std'])}
+            for row in main_rows(by_group_rows(evaluation.groups))]
+    print('\n' + format_table(rows, f'by group of test recordings ({MEAN} over tasks; std between groups; all of it in '
+                                    f'{BY_GROUP_TABLE}.csv)'))
 
 
 def print_action_progress(rows: Sequence[Row]) -> None:

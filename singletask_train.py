@@ -52,7 +52,7 @@ def train(config: EasyDict, arguments: argparse.Namespace, world: World = SINGLE
     split_recordings(recordings, splits)  # looks whether all of them are there
 
     def begin() -> None:
-        create_single_task_folder(folder.path, splits, overwrite=arguments.overwrite)
+        create_single_task_folder(folder.path, splits.as_json(), overwrite=arguments.overwrite)
 
     with stop_on_signals(StopRequest(world.largest, announce=world.first)) as stop:
         for number, task in enumerate(splits, 1):
@@ -64,7 +64,7 @@ def train(config: EasyDict, arguments: argparse.Namespace, world: World = SINGLE
                                             'overwrite': arguments.resume and not begun})
             # The first task replaces the earlier runs, once nothing is wrong with it.
             train_run(copy.deepcopy(config), folder.path / task, RecordingsByTask({task: recordings[task]}),
-                      {task: splits[task]}, options, world, stop,
+                      splits.take([task]), options, world, stop,
                       before_writing=begin if number == 1 and not arguments.resume else None)
     if not arguments.dry_run:
         LOGGER.info('all tasks done; evaluate them together with: python eval.py -f %s', folder.path)
@@ -79,7 +79,7 @@ def _trainable(config: EasyDict, recordings: RecordingsByTask, splits: Splits) -
     if not idle or len(idle) == len(splits):  # the first run tells what is wrong with all of them
         return splits
     LOGGER.warning('left out, for their training recordings hold no action: %s', ', '.join(idle))
-    return {task: parts for task, parts in splits.items() if task not in idle}
+    return splits.take(task for task in splits if task not in idle)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

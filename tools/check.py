@@ -12,6 +12,7 @@ from pathlib import Path
 from configs.generic_config import CONFIG
 from configs.paths import dataset_paths
 from recordings.feature_files import AXES, FEATURE_RANK, FRAME_RANK
+from recordings.groups import groups_in_two_parts, views_in_train_and_test
 from recordings.rates import recording_rate
 from recordings.splits import PARTS, Splits, load_splits
 from tools.duration_picture import draw_durations
@@ -78,7 +79,9 @@ def look_at_splits(found: Inspection, path: Path) -> Splits:
         splits = load_splits(path, handles)
     except UserError as error:
         found.problems.append(str(error))
-        return {}
+        return Splits()
+    shared = groups_in_two_parts(splits, splits.groups)
+    found.notes += [*([shared] if shared else []), *views_in_train_and_test(splits, splits.groups)]
     if not any(parts['val'] for parts in splits.values()):
         found.notes.append('no recording validates: training picks its checkpoints by the training loss')
     for task, parts in splits.items():
@@ -191,7 +194,7 @@ def check_dataset(arguments: argparse.Namespace) -> Inspection:
     found = inspect_dataset(paths.annotations, paths.recordings, frames=arguments.frames,
                             task_suffix=paths.task_suffix, time_scale=arguments.time_scale,
                             background=arguments.background, values=not arguments.skip_values)
-    splits = look_at_splits(found, arguments.splits) if arguments.splits else {}
+    splits = look_at_splits(found, arguments.splits) if arguments.splits else Splits()
     print_inspection(arguments.name, found, FRAME_RANK if arguments.frames else FEATURE_RANK, splits)
     durations = {task: [action.length for action in view.actions] for task, view in found.tasks.items()}
     if arguments.output and any(durations.values()):

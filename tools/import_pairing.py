@@ -156,18 +156,20 @@ def pair_recordings(
     return recordings
 
 
-def bundled_splits(parts: Mapping[str, Sequence[str]], tasks: Mapping[str, str], val_share: float) -> Splits:
+def bundled_splits(parts: Mapping[str, Sequence[str]], tasks: Mapping[str, str], val_share: float,
+                   groups: Mapping[str, str] | None = None) -> Splits:
     """Sort the recordings of bundles by task.
 
     Args:
         parts: part -> recordings.
         tasks: recording -> task, of the recordings that are imported.
         val_share: share of a task's training recordings that validate instead, one at least unless 0.
+        groups: recording -> group; those of one validate together.
 
     Returns:
         task -> part -> recordings; a task without training recordings is left out, with a warning.
     """
-    splits: Splits = {}
+    splits = Splits(groups=groups)
     for task in sorted(set(tasks.values())):
         members = {part: [name for name in parts.get(part, ()) if tasks.get(name) == task] for part in PARTS}
         if not members['train']:
@@ -176,7 +178,7 @@ def bundled_splits(parts: Mapping[str, Sequence[str]], tasks: Mapping[str, str],
         if val_share:
             # One at least, where one is left to train with.
             share = max(val_share, min(0.5, 1 / len(members['train'])))
-            drawn = make_splits({task: members['train']}, (1 - share, share, 0), CONFIG.SEED)[task]
+            drawn = make_splits({task: members['train']}, (1 - share, share, 0), CONFIG.SEED, groups)[task]
             members = {**members, 'train': drawn['train'], 'val': sorted([*members['val'], *drawn['val']])}
         splits[task] = members
-    return splits
+    return splits.take(splits)

@@ -88,7 +88,7 @@ def choose_run_splits(config: EasyDict, recordings: RecordingsByTask, arguments:
             return trainable(choose_splits(config, recordings, arguments.splits, frames=reads_frames(config)))
     kept = load_run_splits(stored)
     if arguments.splits and trainable(choose_splits(config, recordings, arguments.splits,
-                                                    frames=reads_frames(config))) != kept:
+                                                    frames=reads_frames(config))).as_json() != kept.as_json():
         raise UserError(f'--splits {arguments.splits}: another split than that of the run, {stored}, which --resume '
                         'keeps; leave --splits out')
     return kept
@@ -144,7 +144,7 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
         if not arguments.resume:
             if before_writing:
                 before_writing()
-            create_run_folder(run_path, to_plain(config), splits, overwrite=arguments.overwrite)
+            create_run_folder(run_path, to_plain(config), splits.as_json(), overwrite=arguments.overwrite)
         log_to_file(RunFolder(run_path).log)
     LOGGER.info('%s: %d train, %d val, %d test recordings of %d task%s; %d parameters; on %s%s', config.EXPERIMENTNAME,
                 *count_recordings(parts), len(splits), 's' * (len(splits) > 1),

@@ -64,7 +64,7 @@ def create_run_folder(path: Path, config: dict, splits: dict, *, overwrite: bool
     Args:
         path: the folder.
         config: the resolved configuration.
-        splits: the split in force.
+        splits: the split in force, as in a split file.
         overwrite: whether an earlier run is replaced.
 
     Raises:
@@ -73,14 +73,14 @@ def create_run_folder(path: Path, config: dict, splits: dict, *, overwrite: bool
     def fill(new: RunFolder) -> None:
         new.checkpoints.mkdir()
         write_json(new.config, config)
-        write_json(new.splits, {'splits': splits})
+        write_json(new.splits, splits)
 
     return _create(path, fill, overwrite=overwrite)
 
 
 def create_single_task_folder(path: Path, splits: dict, *, overwrite: bool) -> RunFolder:
     """Make the folder of ``singletask_train.py`` with the split of all tasks; args and errors as for a run's own."""
-    return _create(path, lambda new: write_json(new.splits, {'splits': splits}), overwrite=overwrite)
+    return _create(path, lambda new: write_json(new.splits, splits), overwrite=overwrite)
 
 
 def _create(path: Path, fill: Callable[[RunFolder], None], *, overwrite: bool) -> RunFolder:

@@ -24,7 +24,7 @@ from configs.paths import environment_path
 from evaluation.evaluate import evaluate_checkpoint
 from multitask_train import train
 from recordings.from_config import load_dataset
-from recordings.splits import read_splits
+from recordings.splits import read_split_file
 from utils.command_line import OneLineParser, run_command
 from utils.files import atomic_path, write_json
 from utils.run_folder import MULTI_TASK, open_run_folder
@@ -157,14 +157,14 @@ def last_quarter_splits(dataset: str) -> dict[str, dict[str, list[str]]]:
 
 def fold_splits(path: Path, fold: int, folds: int) -> Path:
     """Write a split like another one, in which a part of its training recordings tests and its test ones are left."""
-    splits = read_splits(path)
+    splits = read_split_file(path)
     for parts in splits.values():
         train = parts['train']
         tests = train[fold * len(train) // folds:(fold + 1) * len(train) // folds]
         parts.update(train=[handle for handle in train if handle not in tests], test=tests)
     written = environment_path('OUTPUT_PATH') / f'fold{fold}.json'
     written.parent.mkdir(parents=True, exist_ok=True)
-    write_json(written, {'splits': splits})
+    write_json(written, splits.as_json())
     return written
 
 
