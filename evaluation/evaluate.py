@@ -113,10 +113,17 @@ def evaluate_checkpoint(run: RunFolder, checkpoint_type: str, device: torch.devi
     model, config, checkpoint = load_model(path, device)
     parts, reading = _load_parts(config, run)
     folder = results_folder(run.path, config, path.stem)
-    evaluation = _evaluate_tasks(model, parts, reading, device, Evaluation(
-        path.stem, checkpoint['epoch'], model.lookahead, folder, {}, {}, config), with_alignments=with_alignments)
+    evaluation = Evaluation(path.stem, checkpoint['epoch'], model.lookahead, folder, {}, {}, config,
+                            chosen=_chosen(model))
+    _evaluate_tasks(model, parts, reading, device, evaluation, with_alignments=with_alignments)
     write_tables(evaluation)
     return evaluation
+
+
+def _chosen(model: nn.Module) -> dict[str, float]:
+    """Return the weights that the progress head chose; they are in its state, which the checkpoint stores."""
+    head = getattr(model, 'progress_head', None)
+    return head.chosen() if head is not None else {}
 
 
 def _load_parts(config: EasyDict, run: RunFolder) -> tuple[dict[str, dict[str, list[Recording]]], dict]:
@@ -130,8 +137,8 @@ def _load_parts(config: EasyDict, run: RunFolder) -> tuple[dict[str, dict[str, l
 
 
 def _evaluate_tasks(model: nn.Module, parts: Mapping, reading: Mapping, device: torch.device, evaluation: Evaluation,
-                    *, with_alignments: bool) -> Evaluation:
-    """Return an evaluation with what is found task by task (one task's embeddings are in memory at a time); draw."""
+                    *, with_alignments: bool) -> None:
+    """Add what is found to an evaluation, task by task (one task's embeddings are in memory at a time), and draw."""
     rows: dict[str, list[Row]] = defaultdict(list)
     curves: dict[str, list[ActionCurves]] = {}
     tasks = [task for task, test in parts['test'].items() if test]
@@ -160,7 +167,6 @@ def _evaluate_tasks(model: nn.Module, parts: Mapping, reading: Mapping, device: 
     if curves:
         draw_error_by_length(curves, evaluation.folder / 'mae_by_length.png')
     evaluation.tables.update(finish_tables(rows))
-    return evaluation
 
 
 def _part(task: str, embedded: EmbeddedTask) -> TaskPart:

@@ -40,9 +40,9 @@ TEMPLATE = Path(__file__).with_name('report.html')
 DETAILED = (INTERVALS_TABLE, CONTRAST_TABLE)  # tables that are left to their own section
 SHOWN_LETTERS = 120  # of a setting in the table; the whole of it stands below
 SECTIONS = {'overview': 'Overview', 'progress': 'Progress head and baselines', 'lengths': 'Error by length of action',
-            'head': 'Boundaries unknown, whole recordings, intervals, contrast', 'groups': 'By group of test recordings',
-            'embeddings': 'Embeddings',
-            'losses': 'Losses', 'tasks': 'Task by task', 'settings': 'Settings and command'}
+            'head': 'Boundaries unknown, whole recordings, intervals, contrast',
+            'groups': 'By group of test recordings', 'embeddings': 'Embeddings', 'losses': 'Losses',
+            'tasks': 'Task by task', 'settings': 'Settings and command'}
 
 
 def write_report(run: RunFolder, evaluations: Sequence[Evaluation], command: str) -> Path:
@@ -177,8 +177,9 @@ def _losses(run: RunFolder) -> list[str]:
     if not path.is_file():
         return [paragraph(f'The run holds no {DUAL_LOSS_PICTURE}.')]
     return [paragraph('Blue = green + red in each panel. Where the training loss falls on while the validation loss '
-                      'rises, the model learns the training recordings by heart. The checkpoints are those with the '
-                      'lowest validation losses, or training losses where no recording validates.'),
+                      'rises, the model learns the training recordings by heart. Gray lines mark the epochs of the two '
+                      'best checkpoints: those with the lowest validation losses, or training losses if no recording '
+                      'validates.'),
             picture(path, 'Losses of training and validation over the epochs')]
 
 

@@ -38,6 +38,11 @@ class RunFolder:
         return self.path / 'losses.csv'
 
     @property
+    def chosen_weights(self) -> Path:
+        """Weights that the progress head chose, per epoch; absent if it chooses none."""
+        return self.path / 'chosen_weights.csv'
+
+    @property
     def log(self) -> Path:
         """The log."""
         return self.path / 'train.log'
