@@ -137,6 +137,7 @@ ENCODERS = {
 
 HEADS = {
     'gru': HeadChoice("the plan's head", 'models.heads.recurrent:ProgressHead'),
+    'hsmm': HeadChoice('a filter over steps and durations, fitted in closed form', 'models.heads.hsmm:HSMMHead'),
     'steps': HeadChoice('recognizes the step and knows how long it lasts', 'models.heads.steps:StepProgressHead'),
 }
 

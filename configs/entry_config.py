@@ -18,6 +18,7 @@ from utils.errors import UserError
 from utils.files import unique_keys
 
 DEFAULT = 'default'
+NO_LOSS = 'progress'  # in the name of a run without alignment
 
 
 def parse_training_arguments(argv: Sequence[str] | None, prog: str) -> tuple[EasyDict, argparse.Namespace]:
@@ -123,7 +124,7 @@ def experiment_name(config: EasyDict, message: str | None) -> str:
     Raises:
         UserError: the name would not be a plain folder name.
     """
-    loss = next(name for name, active in config.LOSS_TYPE.items() if active)
+    loss = next((name for name, active in config.LOSS_TYPE.items() if active), NO_LOSS)
     suffix = f'.{message}' if message else ''
     name = config.EXPERIMENTNAME or f'V{config.VERSION}___{loss}_{config.DATASET_NAME}{suffix}'
     if not SAFE_NAME.fullmatch(name):

@@ -105,7 +105,10 @@ TABLE: dict[str, tuple[Setting, ...]] = {
                 option('--init_from', metavar='RUN')),
         Setting('FREEZE_ENCODER', False, BOOL, 'train the progress head only', option('--freeze_encoder'))),
     'Alignment loss: one of these': (
-        *_loss_switches(), *chain(*(section(loss.section, *loss.settings) for loss in LOSSES.values()))),
+        *_loss_switches(),
+        Setting('ALIGNMENT_WEIGHT', 1.0, at_least(0.0), 'weight of the alignment loss; 0: progress alone, and '
+                'none of the losses is needed'),
+        *chain(*(section(loss.section, *loss.settings) for loss in LOSSES.values()))),
     'Progress head': section(
         'PROGRESS_LOSS',
         Setting('enabled', False, BOOL, 'train a progress head with the alignment loss', option('--progress')),

@@ -97,9 +97,12 @@ def check_consistency(config: EasyDict) -> None:
         UserError: such a configuration; the message ends with the settings that fix it.
     """
     chosen = [name for name, active in config.LOSS_TYPE.items() if active]
-    if len(chosen) != 1:
+    if len(chosen) != 1 and (chosen or config.ALIGNMENT_WEIGHT):
         raise UserError(f'LOSS_TYPE: {" and ".join(chosen) or "no alignment loss"} chosen, expected one{SET}'
                         + ', '.join(f'LOSS_TYPE.{name}' for name in config.LOSS_TYPE))
+    if not (config.ALIGNMENT_WEIGHT or config.PROGRESS_LOSS.enabled):
+        raise UserError('ALIGNMENT_WEIGHT is 0: without alignment and progress head there is nothing to learn'
+                        f'{SET}ALIGNMENT_WEIGHT or PROGRESS_LOSS.enabled')
     if config.BASEARCH.ARCHITECTURE is None:
         raise UserError(f'BASEARCH.ARCHITECTURE: no encoder chosen, expected one{SET}BASEARCH.ARCHITECTURE')
     if config.DATASET_NAME is None:

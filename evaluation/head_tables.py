@@ -135,7 +135,8 @@ def filter_answers(head: ProgressHeadBase, part: TaskPart, device: torch.device)
     """Return the head's answers at every frame of each recording, field -> (T,); None if it needs boundaries."""
     if not head.offers_filter:
         return None
-    return [_as_arrays(head.filter(embedding.to(device), part.task)) for embedding in part.embeddings]
+    estimates = head.filter_all([embedding.to(device) for embedding in part.embeddings], part.task)
+    return [_as_arrays(one) for one in estimates]
 
 
 def _as_arrays(estimates: FrameEstimates) -> dict[str, np.ndarray]:

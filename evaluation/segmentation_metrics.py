@@ -7,6 +7,7 @@ import numpy as np
 
 from evaluation.columns import describes
 from models.heads.estimates import BACKGROUND
+from utils.edit_distance import levenshtein
 from utils.tensorops import Action
 
 OVERLAPS = {'f1_10': 0.10, 'f1_25': 0.25, 'f1_50': 0.50}  # column -> intersection over union that counts as found
@@ -81,17 +82,6 @@ def edit_score(recognized: Sequence[np.ndarray], truth: Sequence[np.ndarray]) ->
         if longest := max(len(first), len(second)):
             scores.append(100 * (1 - levenshtein(first, second) / longest))
     return float(np.mean(scores)) if scores else float('nan')
-
-
-def levenshtein(first: np.ndarray, second: np.ndarray) -> int:
-    """Return the fewest insertions, deletions, and replacements that turn one sequence (n,) into another (m,)."""
-    places = np.arange(len(second) + 1)
-    row = places.copy()
-    for index, label in enumerate(first, start=1):
-        changed = np.minimum(row[1:] + 1, row[:-1] + (second != label))  # deletion, replacement
-        candidates = np.concatenate([[index], changed])
-        row = np.minimum.accumulate(candidates - places) + places  # any number of insertions after each
-    return int(row[-1])
 
 
 @describes(TABLE, f1_10=('higher', 'F1 of the recognized segments that overlap a true one of their step by 10 % of '

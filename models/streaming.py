@@ -23,7 +23,8 @@ class EmbeddingStream:
     @torch.no_grad()
     def __init__(self, model: ProgressModel) -> None:
         self._model, self._encoder = model, model.base_model.stream()
-        weight = next(model.parameters())
+        # An identity encoder with a head that is fitted in closed form has buffers only.
+        weight = next((value for value in model.state_dict().values() if value.is_floating_point()), torch.zeros(()))
         self._device, self._dtype = weight.device, weight.dtype
         model.refine(weight.new_zeros(1, model.base_model.output_dimensions))  # a model that cannot says so at once
 

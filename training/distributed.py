@@ -87,7 +87,7 @@ class World:
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """Return a module whose backward pass averages the gradients over the processes."""
-        if self.count == 1:
+        if self.count == 1 or not any(weight.requires_grad for weight in module.parameters()):
             return module
         # Which weights a step uses depends on the batch: a lone recording has no alignment, hence no drop network. One
         # that no step uses keeps torch from warning if all others are used.

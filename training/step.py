@@ -32,14 +32,15 @@ class LossModule(nn.Module):
     def forward(self, videos: Sequence, times: Sequence[dict], epoch: int) -> LossTerms:
         """Return the loss terms of a batch; ``epoch`` counts from 0.
 
-        An empty batch, that of a process for which none was left, gives zeros attached to a weight; they count nothing.
+        An empty batch, that of a process for which none was left, gives zeros that count nothing; they are attached to
+        a weight, if one is trained.
         """
         if not videos:
-            zero = next(weight for weight in self.model.parameters() if weight.requires_grad).sum() * 0
+            zero = next((weight.sum() for weight in self.parameters() if weight.requires_grad), torch.zeros(())) * 0
             return LossTerms({'alignment_loss': zero, 'total_loss': zero}, [])
         if not (self.amp and self.training):
             return self.loss_fn(self.model(videos), epoch, times=times)
-        with torch.autocast(next(self.model.parameters()).device.type, torch.bfloat16):
+        with torch.autocast(next(self.model.parameters(), videos[0]).device.type, torch.bfloat16):
             outputs = self.model(videos)
         return self.loss_fn(_in_float32(outputs), epoch, times=times)
 
@@ -136,7 +137,8 @@ def training_step(module: nn.Module, optimizer: torch.optim.Optimizer, videos: S
     loss, finite = weigh(terms) if weigh else (terms['total_loss'], bool(torch.isfinite(terms['total_loss'])))
     if not finite:
         return StepResult(terms, False, {})
-    loss.backward()
+    if loss.requires_grad:  # an identity encoder and a head that is fitted in closed form have nothing to train
+        loss.backward()
     norms = clip_gradients(optimizer, limits)
     if not all(map(math.isfinite, norms.values())):
         return StepResult(terms, False, norms)

@@ -73,15 +73,17 @@ def get_loss_function(config_obj: Mapping, num_epochs: int | None = None) -> Cal
     Returns:
         ``loss_fn(output_dict_list, epoch, times=None) -> LossTerms``. ``output_dict_list`` is one output of the model
         with ``times`` its list of dicts, or a list of outputs with ``times`` a list of such lists; ``epoch`` counts
-        from 0. Keys: 'total_loss' (alignment + lambda * progress), 'alignment_loss', '<term>_loss' per active term,
-        and with progress 'progress_loss' (mean over the sampled segments, unweighted).
+        from 0. Keys: 'total_loss' (alignment + lambda * progress), 'alignment_loss' (the sum of the active terms times
+        ALIGNMENT_WEIGHT, at 0 without computing them), '<term>_loss' per active term, unweighted, and with progress
+        'progress_loss' (mean over the sampled segments, unweighted).
 
     Raises:
         UserError: LOSS_TYPE names a term that is not there.
     """
     progress_config = {**CONFIG.PROGRESS_LOSS, **getattr(config_obj, 'PROGRESS_LOSS', {})}
     epochs = num_epochs or getattr(config_obj, 'NUM_EPOCHS', None) or CONFIG.NUM_EPOCHS
-    terms = _alignment_terms(config_obj)
+    alignment_weight = getattr(config_obj, 'ALIGNMENT_WEIGHT', CONFIG.ALIGNMENT_WEIGHT)
+    terms = _alignment_terms(config_obj) if alignment_weight else {}
     progress = None
     if progress_config['enabled']:
         background = getattr(config_obj, 'BACKGROUND_LABELS', CONFIG.BACKGROUND_LABELS)
@@ -90,7 +92,7 @@ def get_loss_function(config_obj: Mapping, num_epochs: int | None = None) -> Cal
     def loss_fn(output_dict_list: Mapping | Sequence[Mapping], epoch: int, times: Sequence | None = None) -> LossTerms:
         if isinstance(output_dict_list, Mapping):
             output_dict_list, times = [output_dict_list], None if times is None else [times]
-        losses, counts = _alignment_losses(terms, output_dict_list, epoch)
+        losses, counts = _alignment_losses(terms, output_dict_list, epoch, alignment_weight)
         losses['total_loss'] = losses['alignment_loss']
         if progress:
             progress_terms, count = progress(output_dict_list, times)
@@ -129,15 +131,15 @@ def _alignment_term(address: str, settings: Mapping) -> AlignmentTerm:
     return term
 
 
-def _alignment_losses(terms: Mapping[str, AlignmentTerm], outputs: Sequence[Mapping],
-                      epoch: int) -> tuple[dict[str, Tensor], dict[str, int]]:
+def _alignment_losses(terms: Mapping[str, AlignmentTerm], outputs: Sequence[Mapping], epoch: int,
+                      weight: float) -> tuple[dict[str, Tensor], dict[str, int]]:
     """Average each term over the outputs that hold two recordings or more, and tell how many these are."""
     aligned = [output for output in outputs if len(output['outputs']) >= 2]
     losses = {}
     for name, term in terms.items():
         losses[f'{name}_loss'] = (torch.stack([term(output, epoch) for output in aligned]).mean() if aligned
                                   else _attached_zero(outputs))
-    losses['alignment_loss'] = sum(losses.values()) if losses else _attached_zero(outputs)
+    losses['alignment_loss'] = weight * sum(losses.values()) if losses else _attached_zero(outputs)
     return losses, dict.fromkeys(losses, len(aligned) if terms else 0)
 
 

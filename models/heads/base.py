@@ -241,8 +241,21 @@ class ProgressHeadBase(nn.Module):
         """
         raise self._no_filter()
 
-    def filter_step(self, embedding: Tensor, state: object = None) -> tuple[FrameEstimates, object]:
-        """Infer as :meth:`filter` does, one frame (D,) at a time; return its output and the state for the next call.
+    def filter_all(self, recordings: Sequence[Tensor], task: str | None = None) -> list[FrameEstimates]:
+        """Infer as :meth:`filter` does for recordings (T_i, D) of one task; here one after another."""
+        return [self.filter(embeddings, task) for embeddings in recordings]
+
+    def filter_step(self, embedding: Tensor, state: object = None,
+                    task: str | None = None) -> tuple[FrameEstimates, object]:
+        """Infer as :meth:`filter` does, one frame at a time, at constant cost.
+
+        Args:
+            embedding: (D,), the next frame.
+            state: what the call before returned; None at the first frame.
+            task: the same at every frame.
+
+        Returns:
+            Estimates of T = 1 frame, and the state for the next call.
 
         Raises:
             UserError: the head does not offer it.

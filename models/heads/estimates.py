@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 BACKGROUND = 'background'
+END = 'end'  # what follows the last step
 
 
 class FrameEstimates(NamedTuple):
@@ -13,7 +14,7 @@ class FrameEstimates(NamedTuple):
 
     Attributes:
         step: T labels, the most probable one, or ``BACKGROUND``.
-        progress: (T,) in [0, 1], within the current action; 0 in background.
+        progress: (T,) in [0, 1], within the current action; if ``step`` is background, within the most probable one.
         progress_low: (T,), 5 % quantile of the progress.
         progress_high: (T,), 95 % quantile.
         remaining: (T,), frames until the current action ends, the current frame not counted.
@@ -24,7 +25,7 @@ class FrameEstimates(NamedTuple):
         overall_high: (T,), 95 % quantile.
         overall_remaining: (T,), frames until the recording ends, the current frame not counted.
         step_probability: (T,) in [0, 1], of ``step``.
-        next_step: T labels, the most probable next one.
+        next_step: T labels, the most probable next one, or ``END``.
         unknown: (T,) bool, True if nothing that the head knows fits the frame.
     """
 

@@ -9,7 +9,6 @@ from evaluation.segmentation_metrics import (
     edit_score,
     frame_accuracy,
     label_runs,
-    levenshtein,
     segment_f1,
     segmentation_row,
 )
@@ -32,12 +31,6 @@ def test_accuracy_counts_frames_of_all_recordings():
     assert frame_accuracy(recognized, truth) == pytest.approx(3 / 5)
     assert action_frame_accuracy(recognized, truth) == pytest.approx(2 / 3)
     assert np.isnan(action_frame_accuracy([labels('a')], [labels('.')]))
-
-
-@pytest.mark.parametrize(('first', 'second', 'distance'), [
-    ('', '', 0), ('abc', '', 3), ('', 'ab', 2), ('kitten', 'sitting', 3), ('abcabc', 'bcab', 2), ('aaaa', 'a', 3)])
-def test_levenshtein_by_hand(first, second, distance):
-    assert levenshtein(np.array(list(first), dtype=str), np.array(list(second), dtype=str)) == distance
 
 
 def test_edit_by_hand():

@@ -5,33 +5,43 @@ import math
 import torch
 from torch import Tensor, nn
 
+IMMORTAL = 1e-3  # of the last cell stays, so that an endless action keeps a posterior
+
 
 class DurationGrid(nn.Module):
-    """Cells of equal size in log frames, ``[low + i * size, low + (i + 1) * size)``, with density constant in each.
+    """Cells of equal size in log frames; density is constant in each.
 
     Args:
         size: G, number of cells.
 
     Attributes:
-        log_low: buffer (), log frames at which the first cell begins.
+        upper: buffer (G,), log frames at which each cell ends.
         cell: buffer (), size of a cell in log frames.
+        frames: buffer (G,), duration at the center of each cell, in frames.
     """
 
     def __init__(self, size: int = 128) -> None:
         super().__init__()
         self.size = size
-        self.register_buffer('log_low', torch.tensor(math.log(0.5)))
-        self.register_buffer('cell', torch.tensor(math.log(2e4) / size))
+        least = torch.zeros(size)
+        least[-1] = IMMORTAL
+        self.register_buffer('least', least)  # of each cell that survives
+        for name in ('upper', 'frames'):
+            self.register_buffer(name, torch.zeros(size))
+        self.register_buffer('cell', torch.zeros(()))
+        self.fit(1.0, 1000.0)
 
     def fit(self, shortest: float, longest: float, *, margin: float = 12.0) -> None:
         """Cover durations from ``shortest / margin`` (at least half a frame) to ``longest * margin`` frames."""
         low = math.log(max(shortest / margin, 0.5))
-        self.log_low.fill_(low)
-        self.cell.fill_((math.log(max(longest, 1.0) * margin) - low) / self.size)
+        cell = (math.log(max(longest, 1.0) * margin) - low) / self.size
+        self.cell.fill_(cell)
+        self.upper.copy_(low + cell * torch.arange(1, self.size + 1))
+        self.frames.copy_((self.upper - cell / 2).exp())
 
     def centers(self) -> Tensor:
         """Return the log durations at the centers of the cells, (G,)."""
-        return self.log_low + self.cell * (torch.arange(self.size, device=self.cell.device) + 0.5)
+        return self.upper - self.cell / 2
 
     def surviving(self, elapsed: Tensor) -> Tensor:
         """Return the fraction of each cell that lasts at least ``elapsed`` frames.
@@ -40,18 +50,16 @@ class DurationGrid(nn.Module):
             elapsed: (...), frames >= 1, the current one included. Durations are whole, so half a frame is spared.
 
         Returns:
-            (..., G) in [0, 1]; the last cell never dies, so that an endless action keeps a posterior.
+            (..., G) in [0, 1]; of the last cell a little always survives.
         """
-        start = ((elapsed - 0.5).log() - self.log_low) / self.cell
-        index = torch.arange(self.size, device=self.cell.device)
-        fraction = (index + 1 - start.unsqueeze(-1)).clamp(0, 1)
-        return torch.where(index == self.size - 1, fraction.clamp(min=1e-3), fraction)
+        fraction = (self.upper - (elapsed - 0.5).log().unsqueeze(-1)) / self.cell
+        return torch.maximum(fraction.clamp(max=1), self.least)
 
     def quantiles(self, mass: Tensor, surviving: Tensor, levels: Tensor) -> Tensor:
         """Return quantiles of the log duration.
 
         Args:
-            mass: (..., G), probability of each cell, any positive sum; parts that did not survive are left out.
+            mass: (..., G), probability of each cell, > 0 with any sum; parts that did not survive are left out.
             surviving: (..., G), from :meth:`surviving`; what is left of a cell is its upper part.
             levels: (Q,) in (0, 1).
 
@@ -60,13 +68,9 @@ class DurationGrid(nn.Module):
         """
         cumulative = mass.cumsum(-1)
         target = levels * cumulative[..., -1:]  # (..., Q)
-        index = torch.searchsorted(cumulative, target.contiguous()).clamp(max=self.size - 1)
-        within = mass.gather(-1, index)
-        below = cumulative.gather(-1, index) - within
-        position = ((target - below) / within.clamp(min=1e-30)).clamp(0, 1)
-        # The part left of a cell ends at its upper edge.
-        upper = self.log_low + self.cell * (index + 1)
-        return upper - self.cell * surviving.gather(-1, index) * (1 - position)
+        index = torch.searchsorted(cumulative, target).clamp(max=self.size - 1)
+        above = ((cumulative.gather(-1, index) - target) / mass.gather(-1, index)).clamp(0, 1)  # fraction of the cell
+        return self.upper[index] - self.cell * surviving.gather(-1, index) * above
 
     def progress_quantiles(self, mass: Tensor, elapsed: Tensor, surviving: Tensor, levels: Tensor) -> Tensor:
         """Return quantiles of progress ``elapsed / duration``, (..., Q) in (0, 1], from cell masses (..., G)."""
@@ -84,7 +88,5 @@ class DurationGrid(nn.Module):
         Returns:
             (...), in [0, 1].
         """
-        index = torch.arange(self.size, device=mass.device)
-        upper = self.log_low + self.cell * (index + 1)
-        left = (upper - log_duration.unsqueeze(-1)) / (self.cell * surviving.clamp(min=1e-6))
-        return (mass * left.clamp(0, 1)).sum(-1) / mass.sum(-1).clamp(min=1e-30)
+        left = (self.upper - log_duration.unsqueeze(-1)) / (self.cell * surviving.clamp(min=1e-6))
+        return (mass * left.clamp(0, 1)).sum(-1) / mass.sum(-1)

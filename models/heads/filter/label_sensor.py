@@ -1,0 +1,82 @@
+"""Label sensor: logistic regression on frames and a random basis of their projection, read as a likelihood."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+PENALTY = 300.0  # on the squared weights of standardized features, in frames' worth of cross-entropy
+ITERATIONS = 60  # of L-BFGS
+BASIS = 500  # random cosines
+BANDWIDTH = 0.15  # of the cosines: std of their frequencies, per std of the projection within cells
+
+
+class LogisticLabels(nn.Module):
+    """``log p(k | frame) - log p(k)``, a likelihood of the frame up to a constant, from a classifier.
+
+    The classifier is linear in the features and in random cosines of a projection of them, which approximate a Gaussian
+    kernel: convex to fit, yet not limited to linear boundaries.
+
+    Args:
+        num_labels: K.
+        feature_dim: F.
+        projected_dim: d.
+
+    Attributes:
+        weight, bias: buffers (K, F + BASIS) and (K,).
+        frequencies, phases: buffers (BASIS, d) and (BASIS,), of the cosines; drawn once, from a fixed seed.
+        log_frequency: buffer (K,), of the labels among the training frames.
+
+    References:
+        Bourlard & Morgan, Connectionist Speech Recognition, 1994 (scaled likelihoods).
+        Rahimi & Recht, "Random features for large-scale kernel machines", NeurIPS 2007.
+    """
+
+    def __init__(self, num_labels: int, feature_dim: int, projected_dim: int) -> None:
+        super().__init__()
+        self.num_labels, self.feature_dim = num_labels, feature_dim
+        generator = torch.Generator().manual_seed(0)
+        self.register_buffer('frequencies', torch.randn(BASIS, projected_dim, generator=generator) * BANDWIDTH)
+        self.register_buffer('phases', torch.rand(BASIS, generator=generator) * (2 * math.pi))
+        self.register_buffer('weight', torch.zeros(num_labels, feature_dim + BASIS))
+        self.register_buffer('bias', torch.zeros(num_labels))
+        self.register_buffer('log_frequency', torch.zeros(num_labels))
+
+    def basis(self, projected: Tensor) -> Tensor:
+        """Return the cosines, (..., d) -> (..., BASIS)."""
+        return F.linear(projected, self.frequencies, self.phases).cos()
+
+    def fit(self, frames: Tensor, projected: Tensor, labels: Tensor, *, penalty: float = PENALTY) -> None:
+        """Learn the weights from frames (n, F), their projection (n, d), and labels (n,) in [0, K), in place."""
+        frames = torch.cat([frames, self.basis(projected)], dim=1)
+        offset = frames.mean(0)
+        std = frames.std(0, correction=0).clamp(min=1e-6)
+        z = (frames - offset) / std
+        weight = torch.zeros_like(self.weight, requires_grad=True)
+        bias = torch.zeros_like(self.bias, requires_grad=True)
+        optimizer = torch.optim.LBFGS([weight, bias], max_iter=ITERATIONS, line_search_fn='strong_wolfe')
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(z @ weight.T + bias, labels)
+            loss = loss + penalty / len(z) * weight.square().sum()
+            loss.backward()
+            return loss
+
+        with torch.enable_grad():
+            optimizer.step(closure)
+        counts = torch.bincount(labels, minlength=self.num_labels)
+        self.weight.copy_(weight.detach() / std)
+        self.bias.copy_(bias.detach() - self.weight @ offset)
+        self.log_frequency.copy_(((counts + 1) / (counts.sum() + self.num_labels)).log())
+
+    def forward(self, linear: Tensor, projected: Tensor) -> Tensor:
+        """Return the log likelihood of each label up to a constant, (..., K).
+
+        Args:
+            linear: (..., K), the part of the scores that is linear in the features, bias included.
+            projected: (..., d).
+        """
+        scores = linear + self.basis(projected) @ self.weight[:, self.feature_dim:].T
+        return scores.log_softmax(-1) - self.log_frequency

@@ -1,0 +1,218 @@
+"""Semi-Markov prior of whole recordings on a grid of phases: which state follows, and how long it lasts."""
+
+from collections.abc import Collection, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from models.heads.duration_density import Completed, Durations
+from models.heads.order import StepOrder
+
+RATES = 9  # durations per state
+REACH = 2.5  # of the rates, in std of log durations around the state's mean
+PHASES = 30  # parts of a segment
+FEWEST_SEGMENTS = 3  # of background after a label; after rarer ones it is as long as any
+BACKGROUND_PRIOR = 2.0  # recordings' worth of the overall frequency of background, for background after a label
+STAYING = 1e-4  # part of the mass that ends a segment and yet stays: an endless one keeps a posterior, at phase 1
+LEAST_PROBABLE = 1e-3  # for the surprise of a label
+LARGEST_PACE, PACES_APART = 0.8, 0.2
+PACES = torch.linspace(-LARGEST_PACE, LARGEST_PACE, 9)  # log paces, at which the durations of new segments are stored
+KNOWN = 2.0  # completed actions that the stored durations take the pace to be known from
+
+
+class PhaseGrid(nn.Module):
+    """States (segment kind, duration, phase) of a recording and how they move from frame to frame.
+
+    The S kinds of segments are K labels and, if the task has background, background after each label and before the
+    first: how long a background lasts, and what follows it, depends on what was done before. Mass at phase ``b / B``
+    moves by ``B / L`` nodes per frame; what moves past node B has ended and begins the next segment, drawn from the
+    order of labels, at a duration that depends on the recording's pace so far. Mass whose recording would have ended
+    is dropped, since a frame has come.
+
+    Args:
+        num_labels: K.
+        has_background: whether frames in no action occur.
+
+    Attributes:
+        transition: buffer (S, S), probability of the next kind; rows sum to 1 less the probability of the end.
+        log_frames: buffer (S, V), log durations.
+        entry: buffer (paces, S * V), probability of each duration of a new segment of each kind.
+        initial: buffer (S,), kinds that a recording begins with.
+        surprise: buffer (K + 1, K + 1), - log p(label | last action); row K is the start, column K background (0).
+    """
+
+    def __init__(self, num_labels: int, has_background: bool) -> None:
+        super().__init__()
+        self.num_labels, self.has_background = num_labels, has_background
+        self.num_kinds = size = 2 * num_labels + 1 if has_background else num_labels
+        nodes = PHASES + 1
+        self.register_buffer('transition', torch.zeros(size, size))
+        self.register_buffer('likely', torch.zeros(size, size))  # transitions as seen in training, hardly smoothed
+        self.register_buffer('log_frames', torch.zeros(size, RATES))
+        self.register_buffer('entry', torch.full((len(PACES), size * RATES), 1 / RATES))
+        self.register_buffer('initial', torch.full((size,), 1 / size))
+        self.register_buffer('shrinkage', torch.ones(()))
+        for name, shape in (('near', nodes), ('far', nodes), ('leaving', nodes), ('ratio', 2)):
+            self.register_buffer(name, torch.zeros(size * RATES, shape), persistent=False)
+        self.register_buffer('following', torch.zeros(size * RATES, size), persistent=False)
+        self.register_buffer('next_label', torch.zeros(size, num_labels + 1), persistent=False)  # and the end
+        self.register_buffer('surprise', torch.zeros(num_labels + 1, num_labels + 1), persistent=False)
+        self.register_buffer('source', torch.zeros(2, size * RATES * nodes, dtype=torch.long), persistent=False)
+        self.register_buffer('paces', PACES.clone(), persistent=False)
+        self.register_buffer('known', torch.tensor(KNOWN), persistent=False)
+        self.derive()
+        self.register_load_state_dict_post_hook(lambda module, _: module.derive())
+
+    def fit(self, recordings: Sequence[Sequence[tuple[int, int]]], groups: Sequence[str]) -> None:
+        """Learn order and durations, in place.
+
+        Args:
+            recordings: segments (kind, frames) that cover each training recording; kind K + k is background after
+                label k, kind 2 K background before the first label.
+            groups: who performs each recording.
+        """
+        k = self.num_labels
+        labels = [[(kind, length) for kind, length in segments if kind < k] for segments in recordings]
+        order = StepOrder(k)
+        order.fit([[kind for kind, _ in segments] for segments in labels])
+        smooth = order.log_bigram[:k + 1].exp().double()  # (K + 1, K + 1), the last row the start, last column the end
+        seen = torch.zeros_like(smooth)
+        for segments in labels:
+            path = [k, *(kind for kind, _ in segments), k]
+            for before, after in zip(path, path[1:], strict=False):
+                seen[before, after] += 1
+        background = self._background_frequency(recordings, labels)
+        repeated = {a for segments in recordings for (a, _), (b, _) in zip(segments, segments[1:], strict=False)
+                    if a == b}
+        self._set_transitions(self.transition, smooth, background, repeated, self.initial)
+        seen = (seen + 0.2 * smooth) / (seen.sum(1, keepdim=True) + 0.2)
+        self._set_transitions(self.likely, seen, background, repeated)
+        actions = Durations(k)
+        actions.fit([[Completed(*segment) for segment in segments] for segments in labels], groups)
+        self.shrinkage.copy_(actions.spread[2])
+        self._set_durations(actions, slice(0, k), paced=True)
+        if self.has_background:
+            self._set_durations(self._background_durations(recordings, groups), slice(k, None), paced=False)
+        self.derive()
+
+    def _background_frequency(self, recordings: Sequence, labels: Sequence) -> Tensor:
+        """Return the probability that background follows each label, and comes before the first, (K + 1,)."""
+        k = self.num_labels
+        segments, followed = torch.zeros(k + 1).double(), torch.zeros(k + 1).double()
+        for recording, actions in zip(recordings, labels, strict=True):
+            for kind in [k, *(kind for kind, _ in actions)]:
+                segments[kind] += 1
+            for kind, _ in recording:
+                if kind >= k:
+                    followed[kind - k] += 1
+        overall = (followed.sum() + 0.5) / (segments.sum() + 1)
+        frequency = (followed + BACKGROUND_PRIOR * overall) / (segments + BACKGROUND_PRIOR)
+        return frequency.clamp(0.02, 0.98) if self.has_background else torch.zeros_like(frequency)
+
+    def _set_transitions(self, table: Tensor, after: Tensor, background: Tensor, repeated: Collection[int],
+                         initial: Tensor | None = None) -> None:
+        """Write kinds' transitions from those of labels, ``after`` (K + 1, K + 1), and how often background follows.
+
+        A label follows itself without background in between only if it is in ``repeated``: else it is one segment.
+        """
+        k = self.num_labels
+        table.zero_()
+        table[:k, :k] = (1 - background[:k, None]) * after[:k, :k]
+        for label in set(range(k)) - set(repeated):
+            table[label, label] = 0.0
+        if self.has_background:
+            table[torch.arange(k), k + torch.arange(k)] = background[:k].to(table)
+            table[k:, :k] = after[:, :k]
+        if initial is not None:
+            initial.zero_()
+            initial[:k] = (1 - background[k]) * after[k, :k]
+            if self.has_background:
+                initial[-1] = background[k]
+            initial.div_(initial.sum())
+
+    def _background_durations(self, recordings: Sequence, groups: Sequence[str]) -> Durations:
+        """Return durations of the K + 1 kinds of background; rare kinds share theirs."""
+        k = self.num_labels
+        spans = [[Completed(kind - k, length) for kind, length in segments if kind >= k] for segments in recordings]
+        counts = torch.bincount(torch.tensor([span.label for some in spans for span in some]), minlength=k + 1)
+        durations = Durations(k + 1)
+        durations.fit(spans, groups)
+        overall = (durations.log_means * counts).sum() / counts.sum()
+        durations.log_means[counts < FEWEST_SEGMENTS] = overall
+        return durations
+
+    def _set_durations(self, durations: Durations, kinds: slice, *, paced: bool) -> None:
+        """Write the grid of log durations of some kinds, and the probabilities of a new segment's."""
+        at = torch.linspace(-4, 4, 161)
+        density = durations.log_density(durations.log_means[:, None] + at, torch.zeros(()), torch.zeros(())).exp()
+        density = density / density.sum(1, keepdim=True)
+        mean = (density * at).sum(1, keepdim=True)
+        std = ((density * at.square()).sum(1, keepdim=True) - mean.square()).clamp(min=0.01).sqrt()  # (K, 1)
+        grid = durations.log_means[:, None] + mean + std * torch.linspace(-REACH, REACH, RATES)  # (K, V)
+        self.log_frames[kinds] = grid
+        entry = self.entry.view(len(PACES), self.num_kinds, RATES)
+        for index, pace in enumerate(PACES if paced else torch.zeros_like(PACES)):
+            log_density = durations.log_density(grid, pace, torch.tensor(KNOWN if paced else 0.0))
+            entry[index, kinds] = 0.999 * log_density.softmax(-1) + 0.001 / RATES
+
+    def derive(self) -> None:
+        """Compute the tables that follow from the fitted ones; call after loading a state_dict."""
+        nodes, size = PHASES + 1, self.num_kinds * RATES
+        moved = (PHASES / self.log_frames.exp().clamp(min=1)).reshape(size, 1)
+        whole = moved.floor()
+        part = moved - whole
+        node = torch.arange(nodes, device=moved.device)
+        source = node - whole.long()  # (S V, nodes), where mass comes from; one node further back for `part` of it
+        row = torch.arange(size, device=moved.device).unsqueeze(1) * nodes
+        self.source.copy_(torch.stack([(source.clamp(min=0) + row).flatten(),
+                                       ((source - 1).clamp(min=0) + row).flatten()]))
+        self.near.copy_((1 - part) * (source >= 0))
+        self.far.copy_(part * (source >= 1))
+        self.leaving.copy_((1 - part) * (node + whole > PHASES) + part * (node + whole + 1 > PHASES))
+        deviation = self.log_frames - self.log_frames.mean(1, keepdim=True)
+        known = torch.zeros_like(deviation)
+        known[:self.num_labels] = 1
+        self.following.copy_(self.transition.repeat_interleave(RATES, dim=0))
+        k = self.num_labels
+        labels = self.transition[:, :k] + self.transition[:, k:] @ self.transition[k:, :k]
+        self.next_label.copy_(torch.cat([labels, (1 - labels.sum(1, keepdim=True)).clamp(min=0)], dim=1))
+        first = self.initial[:k] + self.initial[k:] @ self.transition[k:, :k]
+        after = torch.cat([labels[:k], first.unsqueeze(0)])
+        self.surprise[:, :k] = -after.clamp(min=LEAST_PROBABLE).log()
+        self.ratio.copy_(torch.stack([known, known * deviation], dim=-1).flatten(0, 1))
+
+    def start(self, batch: int) -> tuple[Tensor, Tensor]:
+        """Return mass (N, S V, nodes) and pace statistics (N, 2) before the first frame."""
+        pace = self.initial.new_zeros(batch, 2)
+        mass = pace.new_zeros(batch, self.num_kinds * RATES, PHASES + 1)
+        mass[..., 0] = self._entering(self.initial.expand(batch, -1), self.pace_weights(pace))
+        return mass, pace
+
+    def pace_weights(self, pace: Tensor) -> Tensor:
+        """Return the weight of each stored pace, (N, paces), for linear interpolation, from statistics (N, 2).
+
+        The log pace is the shrunken mean log ratio of completed actions to their labels' means.
+        """
+        log_pace = (pace[:, 1:] / (pace[:, :1] + self.shrinkage)).clamp(-LARGEST_PACE, LARGEST_PACE)
+        return (1 - (log_pace - self.paces).abs() / PACES_APART).clamp(min=0)
+
+    def _entering(self, kinds: Tensor, pace_weights: Tensor) -> Tensor:
+        """Return the mass (N, S V) of new segments from that of each kind, (N, S)."""
+        durations = pace_weights @ self.entry
+        return (kinds.unsqueeze(2) * durations.view(-1, self.num_kinds, RATES)).flatten(1)
+
+    def advance(self, mass: Tensor, pace: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Move mass (N, S V, nodes) and pace statistics (N, 2) by one frame; also return the paces' weights.
+
+        Mass below 1e-20 is dropped: subnormal numbers are slow.
+        """
+        left = (mass * self.leaving).sum(2)  # (N, S V)
+        pace = pace + left @ self.ratio
+        pace_weights = self.pace_weights(pace)
+        waiting = mass.clone()
+        waiting[..., 0] += self._entering(left @ self.following, pace_weights)
+        flat, shape = waiting.flatten(1), mass.shape
+        moved = flat.index_select(1, self.source[0]).view(shape) * self.near
+        moved.addcmul_(flat.index_select(1, self.source[1]).view(shape), self.far)
+        moved[..., -1].add_(left, alpha=STAYING)
+        return nn.functional.threshold_(moved, 1e-20, 0.0), pace, pace_weights

@@ -1,0 +1,243 @@
+"""Boundaries given: exact Bayesian filter over (label, duration), for actions whose start is known.
+
+Progress at frame t of an action of L frames is t / L, so the posterior over label and duration is all there is to know:
+
+    p(k, L | e_1..t)  ~  p(k | labels before) p(L | k, pace) [L >= t] prod_s p(e_s | k, (s - 1/2) / L)^weight
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from models.heads.duration_density import Completed, Durations
+from models.heads.filter.cells import CausalFeatures, Cells, phase_weights
+from models.heads.filter.duration_grid import DurationGrid
+from models.heads.order import StepOrder
+
+LAGS = (2, 5)  # frames back that the cells see changes over
+MOST_ENTRIES = 4_000_000  # of (actions, frames, K, G) held at a time
+IMPOSSIBLE = -1e4  # log probability of the labels that an action is known not to have
+SMALLEST_PROGRESS = 1e-6  # at the lower end of an interval
+LEVELS = (0.5, 0.05, 0.95)  # of the estimate and, before calibration, the interval
+
+
+class TrainingRecording(NamedTuple):
+    """A recording to learn from.
+
+    Attributes:
+        embeddings: (T, D).
+        labels: label of each action, integers in [0, K).
+        starts, ends: first and last frame of each action, inclusive.
+        group: who performs it.
+    """
+
+    embeddings: Tensor
+    labels: Sequence[int]
+    starts: Sequence[int]
+    ends: Sequence[int]
+    group: str
+
+    def completed(self) -> list[Completed]:
+        """Return label and length of every action."""
+        return [Completed(label, end - start + 1)
+                for label, start, end in zip(self.labels, self.starts, self.ends, strict=True)]
+
+    def segments(self) -> list[Tensor]:
+        """Return the embeddings of every action, (n_i, D) each."""
+        return [self.embeddings[start:end + 1] for start, end in zip(self.starts, self.ends, strict=True)]
+
+
+class Start(NamedTuple):
+    """What is known when an action begins: log probability of each label (K,), log pace, and actions it is from."""
+
+    log_label: Tensor
+    log_pace: float
+    num_known: int
+
+
+class FilterOutput(NamedTuple):
+    """What the filter says; leading shape (n,) for an action's frames, () for one frame.
+
+    Attributes:
+        progress: (...), posterior median, and ``low``, ``high``: its interval; all in (0, 1].
+        remaining: (...), frames that remain, posterior median, with its interval; all >= 0.
+        log_label: (..., K), log posterior of the labels.
+    """
+
+    progress: Tensor
+    low: Tensor
+    high: Tensor
+    remaining: Tensor
+    remaining_low: Tensor
+    remaining_high: Tensor
+    log_label: Tensor
+
+
+class FilterState(NamedTuple):
+    """What :meth:`SegmentedFilter.step` carries from frame to frame; its size does not grow."""
+
+    recent: Tensor  # (reach, D), the last frames
+    log_mass: Tensor  # (K, G), log prior and evidence so far, up to a constant
+    elapsed: int
+
+
+class SegmentedFilter(nn.Module):
+    """Filter of one task, boundaries given.
+
+    Args:
+        num_labels: K of the task.
+        feature_dim: D of the embeddings.
+        grid_size: G, cells of the durations.
+        bins: B, phase bins of the sensors.
+        dims: of the cells' projection.
+
+    Attributes:
+        weights: buffer (2,), of the label cells and the phase cells, each >= 0.
+        levels: buffer (3,), posterior quantiles of progress that are reported: estimate, lower, and upper end.
+        margin: buffer (2,), what is subtracted from the lower and added to the upper end of the interval.
+    """
+
+    def __init__(self, num_labels: int, feature_dim: int, *, grid_size: int = 128, bins: int = 20,
+                 dims: int = 16) -> None:
+        super().__init__()
+        self.num_labels, self.feature_dim = num_labels, feature_dim
+        self.order, self.durations = StepOrder(num_labels), Durations(num_labels)
+        self.grid = DurationGrid(grid_size)
+        self.features = CausalFeatures(LAGS)
+        self.cells = Cells(num_labels, self.features.dim(feature_dim), bins=bins, dims=dims)
+        self.register_buffer('weights', torch.zeros(2))
+        self.register_buffer('levels', torch.tensor(LEVELS))
+        self.register_buffer('margin', torch.zeros(2))
+
+    def fit(self, recordings: Sequence[TrainingRecording]) -> None:
+        """Learn order, durations, and sensors from training recordings, in place; not the weights."""
+        completed = [recording.completed() for recording in recordings]
+        self.order.fit([[action.label for action in actions] for actions in completed])
+        self.durations.fit(completed, [recording.group for recording in recordings])
+        self.grid.fit(*self.durations.range.tolist())
+        segments = [segment for recording in recordings for segment in recording.segments()]
+        phases = torch.cat([(torch.arange(len(segment), device=segment.device) + 0.5) / len(segment)
+                            for segment in segments])
+        labels = torch.tensor([label for recording in recordings for label in recording.labels])
+        labels = labels.to(phases.device).repeat_interleave(torch.tensor([len(segment) for segment in segments],
+                                                                         device=phases.device))
+        self.cells.fit(torch.cat([self.features(segment) for segment in segments]), labels, phases)
+
+    def start(self, completed: Sequence[Completed], label: int | None = None) -> Start:
+        """Describe an action by what is known when it begins.
+
+        Args:
+            completed: the recording's actions before it, in order of time.
+            label: of the action, if known; a label that was never trained on leaves the order to guess.
+        """
+        if label is None or not 0 <= label < self.num_labels:
+            log_label = self.order.log_next_label([action.label for action in completed])
+        else:
+            log_label = self.weights.new_full((self.num_labels,), IMPOSSIBLE)
+            log_label[label] = 0
+        return Start(log_label, self.durations.log_pace(completed), self.durations.num_known(completed))
+
+    def forward_dense(self, segments: Sequence[Tensor], starts: Sequence[Start]) -> list[FilterOutput]:
+        """Filter actions.
+
+        Args:
+            segments: (n_i, D) of each action, from its first frame on.
+            starts: from :meth:`start`, of each action.
+
+        Returns:
+            The output at each frame of each action; a later frame changes nothing.
+        """
+        outputs: list[list[FilterOutput]] = [[] for _ in segments]
+        for which, elapsed, log_mass in self.log_masses(segments, starts):
+            output = self._read_out(log_mass, elapsed)
+            for row, index in enumerate(which):
+                rest = len(segments[index]) - int(elapsed[0]) + 1
+                outputs[index].append(FilterOutput(*(value[row, :rest] for value in output)))
+        return [FilterOutput(*(torch.cat(values) for values in zip(*parts, strict=True))) for parts in outputs]
+
+    def step(self, embedding: Tensor, state: FilterState | None,
+             start: Start | None) -> tuple[FilterOutput, FilterState]:
+        """Filter the next frame of an action, at constant cost.
+
+        Args:
+            embedding: (D,).
+            state: from the call before; None at the action's first frame.
+            start: from :meth:`start`; read at the action's first frame only.
+
+        Returns:
+            The output at this frame, equal to that of :meth:`forward_dense`, and the state for the next call.
+        """
+        log_mass = self.log_prior([start])[0] if state is None else state.log_mass
+        elapsed = 1 if state is None else state.elapsed + 1
+        features, recent = self.features.step(embedding, None if state is None else state.recent)
+        count = self.weights.new_tensor([elapsed])
+        log_mass = log_mass + self._evidence(features[None, None], count)[0, 0]
+        output = self._read_out(log_mass[None, None], count)
+        return (FilterOutput(*(value[0, 0] for value in output)),
+                FilterState(recent, log_mass - log_mass.amax(), elapsed))
+
+    def log_masses(self, segments: Sequence[Tensor],
+                   starts: Sequence[Start]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """Go through the actions, some of about equal length at a time, and their frames, a chunk at a time.
+
+        Yields:
+            Indices of the N actions, numbers (C,) of the frames from 1 on, and the log mass (N, C, K, G); rows past an
+            action's end mean nothing. Actions that end before the chunk are left out.
+        """
+        by_length = sorted(range(len(segments)), key=lambda index: len(segments[index]))
+        together = max(1, MOST_ENTRIES // (32 * self.num_labels * self.grid.size))
+        for first in range(0, len(by_length), together):
+            which = by_length[first:first + together]
+            padded = pad_sequence([segments[index] for index in which], batch_first=True)  # (N, n, D)
+            features = self.features(padded)
+            log_mass = self.log_prior([starts[index] for index in which])  # (N, K, G)
+            size = max(1, MOST_ENTRIES // log_mass.numel())
+            for begin in range(0, features.shape[1], size):
+                alive = [row for row, index in enumerate(which) if len(segments[index]) > begin]
+                elapsed = torch.arange(begin + 1, min(begin + size, features.shape[1]) + 1).to(self.weights)
+                evidence = self._evidence(features[alive, begin:begin + size], elapsed)
+                total = log_mass[alive].unsqueeze(1) + evidence.cumsum(1)
+                yield [which[row] for row in alive], elapsed, total
+                log_mass[alive] = total[:, -1] - total[:, -1].amax((-2, -1), keepdim=True)
+
+    def log_prior(self, starts: Sequence[Start]) -> Tensor:
+        """Return the log probability of labels and durations when actions begin, (N, K, G)."""
+        log_label = torch.stack([start.log_label for start in starts])
+        log_density = self.durations.log_density(self.grid.centers(),
+                                                 log_label.new_tensor([start.log_pace for start in starts]),
+                                                 log_label.new_tensor([start.num_known for start in starts]))
+        return log_label.unsqueeze(2) + log_density.log_softmax(2)
+
+    def _evidence(self, features: Tensor, elapsed: Tensor) -> Tensor:
+        """Return the weighted log evidence of frames for labels and durations.
+
+        Args:
+            features: (N, C, F), causal features.
+            elapsed: (C,), numbers of the frames in their actions, from 1 on.
+
+        Returns:
+            (N, C, K, G), its largest entry 0 at each frame: sums over many frames keep their precision.
+        """
+        label_weight, phase_weight = self.weights.unbind()
+        by_label, by_phase = self.cells.log_evidence(features)  # (N, C, K), (N, C, K, B)
+        evidence = self.at_durations(phase_weight * by_phase, elapsed) + (label_weight * by_label).unsqueeze(3)
+        return evidence - evidence.amax((-2, -1), keepdim=True)
+
+    def at_durations(self, by_phase: Tensor, elapsed: Tensor) -> Tensor:
+        """Return what evidence for phase bins (..., C, K, B) at frames (C,) says of durations, (..., C, K, G)."""
+        return by_phase @ phase_weights(elapsed, self.grid.frames, self.cells.bins)
+
+    def _read_out(self, log_mass: Tensor, elapsed: Tensor) -> FilterOutput:
+        """Return the output (N, C) from log masses (N, C, K, G) at frames (C,), survival applied here."""
+        log_elapsed, surviving = elapsed.log().unsqueeze(1), self.grid.surviving(elapsed)  # (C, 1), (C, G)
+        joint = log_mass.flatten(2).softmax(2).unflatten(2, log_mass.shape[2:]) * surviving.unsqueeze(1)
+        by_duration = joint.sum(2).clamp(min=1e-30)  # (N, C, G)
+        log_duration = self.grid.quantiles(by_duration, surviving.expand_as(by_duration), 1 - self.levels)
+        middle, low, high = (log_elapsed - log_duration).clamp(max=0).exp().unbind(2)
+        low, high = (low - self.margin[0]).clamp(min=SMALLEST_PROGRESS), (high + self.margin[1]).clamp(max=1)
+        # Of the three, a high progress means few remaining frames.
+        remaining = elapsed / torch.stack([middle, high, low]) - elapsed
+        return FilterOutput(middle, low, high, *remaining, joint.sum(3).clamp(min=1e-30).log().log_softmax(2))

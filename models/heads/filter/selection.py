@@ -1,0 +1,206 @@
+"""Weights of the sensors and calibration of the intervals, by leaving groups out of the training recordings."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.heads.filter.segmented import SegmentedFilter, TrainingRecording
+
+LABEL_WEIGHTS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
+PHASE_WEIGHTS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7)
+FOLDS = 5
+MOST_FRAMES = 16  # of an action that are rated; all of them count as evidence
+MOST_ACTIONS = 600  # of a task that are rated, about
+ROWS = 2000  # frames that are rated together
+SEARCH_GRID = 64  # cells of the durations of the filters that are rated
+COVERAGE = 0.9
+LEAST_INTERVAL = (0.4, 0.6)  # levels that the interval holds at least
+EXTREME_LEVEL = 0.002  # intervals do not reach further into the posterior; beyond it, they are widened by a margin
+
+
+class Fold(NamedTuple):
+    """A filter, recordings of its task that it has not seen, and which part of the groups they are."""
+
+    filter: SegmentedFilter
+    left_out: list[TrainingRecording]
+    part: int
+
+
+class Rated(NamedTuple):
+    """Left-out frames that weights are rated on, n of them.
+
+    Attributes:
+        log_prior: (n, K, G).
+        by_label, by_phase: (n, K, 1), (n, K, G), sums of each sensor's unweighted evidence.
+        elapsed, truth, fraction: (n,), frame of the action, true progress, and weight in the mean error.
+    """
+
+    log_prior: Tensor
+    by_label: Tensor
+    by_phase: Tensor
+    elapsed: Tensor
+    truth: Tensor
+    fraction: Tensor
+
+
+def fit_filters(tasks: Mapping[str, Sequence[TrainingRecording]], num_labels: Mapping[str, int], feature_dim: int,
+                ) -> dict[str, SegmentedFilter]:
+    """Fit the filters of all tasks; left-out recordings choose the weights and calibrate the intervals of all.
+
+    Args:
+        tasks: task -> its training recordings.
+        num_labels: task -> K.
+        feature_dim: D.
+
+    Returns:
+        task -> filter.
+    """
+    folds = [fold for task, recordings in tasks.items()
+             for fold in fit_folds(recordings, num_labels[task], feature_dim)]
+    weights = choose_weights(folds)
+    levels, margin = calibrate_intervals(folds, weights)
+    filters = {}
+    for task, recordings in tasks.items():
+        filters[task] = SegmentedFilter(num_labels[task], feature_dim).to(recordings[0].embeddings.device)
+        filters[task].fit(recordings)
+        filters[task].weights.copy_(weights)
+        filters[task].levels.copy_(levels)
+        filters[task].margin.copy_(margin)
+    return filters
+
+
+def fold_indices(groups: Sequence[str], count: int = FOLDS) -> list[list[int]]:
+    """Return the recordings that each fold leaves out: all of a group together.
+
+    Args:
+        groups: of each recording. With fewer than three of them, recordings next to each other are left out instead.
+        count: folds, if there are so many groups.
+
+    Returns:
+        Indices of recordings, none if there is only one recording.
+    """
+    names = sorted(set(groups))
+    if len(names) < 2:
+        names, groups = list(range(len(groups))), range(len(groups))
+    count = min(count, len(names))
+    part_of = {name: index * count // len(names) for index, name in enumerate(names)}
+    parts = [[index for index, group in enumerate(groups) if part_of[group] == part] for part in range(count)]
+    return parts if count > 1 else []
+
+
+def fit_folds(recordings: Sequence[TrainingRecording], num_labels: int, feature_dim: int) -> list[Fold]:
+    """Return a filter of one task for each fold, fitted on the recordings that it does not leave out."""
+    folds = []
+    for part, left_out in enumerate(fold_indices([recording.group for recording in recordings])):
+        training = [recording for index, recording in enumerate(recordings) if index not in left_out]
+        if any(recording.labels for recording in training):
+            fold_filter = SegmentedFilter(num_labels, feature_dim, grid_size=SEARCH_GRID)
+            fold_filter.to(recordings[0].embeddings.device).fit(training)
+            rated = [recordings[index] for index in left_out if recordings[index].labels]
+            folds += [Fold(fold_filter, rated, part)] if rated else []
+    return folds
+
+
+def choose_weights(folds: Sequence[Fold]) -> Tensor:
+    """Return the weights (2,) with the least mean absolute error on left-out recordings; zeros without a fold."""
+    combinations = list(itertools.product(LABEL_WEIGHTS, PHASE_WEIGHTS))
+    errors = torch.zeros(len(combinations), dtype=torch.float64)
+    for fold in folds:
+        for rated in _rated(fold):
+            errors += torch.tensor([_error(fold.filter, rated, weights) for weights in combinations])
+    return torch.tensor(combinations[int(errors.argmin())])
+
+
+def calibrate_intervals(folds: Sequence[Fold], weights: Tensor, coverage: float = COVERAGE) -> tuple[Tensor, Tensor]:
+    """Return quantile levels (3,) and margins (2,) with which intervals cover the truth on left-out frames.
+
+    The levels are those below and above which the truth falls as often as it should. If the posterior is so sure of
+    itself that no level is enough, the margins make up for it. Both are medians over the parts of the groups that are
+    left out, so that a single unusual person does not widen everybody's intervals.
+
+    Args:
+        folds: from :func:`fit_folds`.
+        weights: (2,), of the sensors.
+        coverage: fraction of the frames inside the interval, half of the others on each side.
+
+    Reference:
+        Romano, Patterson & Candès, "Conformalized quantile regression", NeurIPS 2019.
+    """
+    tail = (1 - coverage) / 2
+    if not folds:
+        return torch.tensor([0.5, tail, 1 - tail]), torch.zeros(2)
+    parts = [_calibrate_part([fold for fold in folds if fold.part == part], weights, tail)
+             for part in sorted({fold.part for fold in folds})]
+    levels, margins = (torch.stack(values).quantile(0.5, dim=0) for values in zip(*parts, strict=True))
+    return levels, margins
+
+
+def _calibrate_part(folds: Sequence[Fold], weights: Tensor, tail: float) -> tuple[Tensor, Tensor]:
+    """Return the levels (3,) and margins (2,) that leave a fraction ``tail`` of the left-out frames on each side."""
+    rated = [(fold.filter, rows) for fold in folds for rows in _rated(fold)]
+    masses = [_mass(fold_filter, rows, weights) for fold_filter, rows in rated]
+    fraction, truth = (torch.cat([getattr(rows, name) for _, rows in rated]) for name in ('fraction', 'truth'))
+    below = torch.cat([fold_filter.grid.exceeding(mass, surviving, (rows.elapsed / rows.truth).log())
+                       for (fold_filter, rows), (mass, surviving) in zip(rated, masses, strict=True)])
+    lower = min(max(_weighted_quantile(below, fraction, tail), EXTREME_LEVEL), LEAST_INTERVAL[0])
+    upper = max(min(_weighted_quantile(below, fraction, 1 - tail), 1 - EXTREME_LEVEL), LEAST_INTERVAL[1])
+    levels = torch.tensor([0.5, lower, upper]).to(fraction)
+    ends = torch.cat([fold_filter.grid.progress_quantiles(mass, rows.elapsed, surviving, levels)
+                      for (fold_filter, rows), (mass, surviving) in zip(rated, masses, strict=True)])
+    margin = [max(_weighted_quantile(outside, fraction, 1 - tail), 0.0)
+              for outside in (ends[:, 1] - truth, truth - ends[:, 2])]
+    return levels, torch.tensor(margin).to(levels)
+
+
+def _rated(fold: Fold) -> Iterator[Rated]:
+    """Go through the frames of a fold's left-out recordings that are rated, about ``ROWS`` at a time."""
+    num_actions = sum(len(recording.labels) for recording in fold.left_out)
+    every = -(-num_actions * FOLDS // MOST_ACTIONS)
+    rows: list[Rated] = []
+    for recording in fold.left_out[::every]:
+        rows += _rated_actions(fold.filter, recording, len(fold.left_out[::every]) / len(fold.left_out))
+        if sum(len(row.truth) for row in rows) >= ROWS:
+            yield Rated(*(torch.cat(values) for values in zip(*rows, strict=True)))
+            rows = []
+    if rows:
+        yield Rated(*(torch.cat(values) for values in zip(*rows, strict=True)))
+
+
+def _rated_actions(fold_filter: SegmentedFilter, recording: TrainingRecording, kept: float) -> Iterator[Rated]:
+    """Go through the actions of a recording that stands for 1 / kept recordings."""
+    done = recording.completed()
+    for position, segment in enumerate(recording.segments()):
+        picked = torch.linspace(0, len(segment) - 1, min(len(segment), MOST_FRAMES)).round().long().to(segment.device)
+        elapsed = torch.arange(1, len(segment) + 1).to(segment)
+        by_label, by_phase = fold_filter.cells.log_evidence(fold_filter.features(segment))
+        by_duration = fold_filter.at_durations(by_phase, elapsed).cumsum(0)[picked]  # (n, K, G)
+        fraction = len(segment) / len(picked) / sum(action.length for action in done) / kept
+        yield Rated(fold_filter.log_prior([fold_filter.start(done[:position])]).expand_as(by_duration),
+                    by_label.cumsum(0)[picked].unsqueeze(2), by_duration, elapsed[picked],
+                    elapsed[picked] / len(segment), torch.full_like(elapsed[picked], fraction))
+
+
+def _mass(fold_filter: SegmentedFilter, rated: Rated, weights: Sequence[float] | Tensor) -> tuple[Tensor, Tensor]:
+    """Return the posterior mass of each duration, (n, G), and what survived of its cell, (n, G)."""
+    log_mass = rated.log_prior + weights[0] * rated.by_label + weights[1] * rated.by_phase
+    surviving = fold_filter.grid.surviving(rated.elapsed)
+    mass = log_mass.flatten(1).softmax(1).unflatten(1, log_mass.shape[1:]).sum(1) * surviving
+    return mass.clamp(min=1e-30), surviving
+
+
+def _error(fold_filter: SegmentedFilter, rated: Rated, weights: Sequence[float]) -> float:
+    """Return the sum over rated frames of the absolute error times the frame's fraction."""
+    mass, surviving = _mass(fold_filter, rated, weights)
+    median = fold_filter.grid.progress_quantiles(mass, rated.elapsed, surviving, mass.new_tensor([0.5])).squeeze(1)
+    return ((median - rated.truth).abs() * rated.fraction).sum().item()
+
+
+def _weighted_quantile(values: Tensor, fraction: Tensor, level: float) -> float:
+    """Return the value that a fraction ``level`` of the weighted values do not exceed."""
+    order = values.argsort()
+    cumulative = fraction[order].double().cumsum(0)
+    index = int(torch.searchsorted(cumulative, level * cumulative[-1]))
+    return values[order[min(index, len(order) - 1)]].item()

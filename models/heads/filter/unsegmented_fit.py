@@ -1,0 +1,274 @@
+"""Fitting of the filter with unknown boundaries: closed-form parts, then weights and intervals on left-out groups."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.heads.base import EmbeddedRecording
+from models.heads.filter.decision import decide_all
+from models.heads.filter.phase_grid import PHASES
+from models.heads.filter.remaining import Remaining
+from models.heads.filter.unsegmented import Evidence, Posterior, UnsegmentedFilter, phase_quantiles
+from utils.edit_distance import levenshtein
+from utils.tensorops import Action
+
+FOLDS = 6
+FEWEST_GROUPS = 3  # with fewer, recordings are left out instead of groups
+FEWEST_RECORDINGS = 3  # with fewer, the weights are the defaults
+MOST_FRAMES = 24_000  # of left-out recordings that weights and intervals are chosen on
+DEFAULTS = {'label': 0.1, 'short': 0.0, 'phase': 0.1}  # weights that are kept unless others are clearly better
+OPTIONS = {'label': (0.0, 0.05, 0.1, 0.2, 0.4, 0.8),  # the logistic sensor's; the Gaussian one has half of it
+           'short': (0.0, 0.1, 0.3, 0.6, 1.0),  # phases, from short-term features
+           'phase': (0.0, 0.03, 0.1, 0.3)}  # phases, from all features
+RULES = ((1.0, 1.0), (0.5, 0.5), (0.0, 0.0))  # caution and handicap, the default first
+BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
+COVERAGE = 0.9
+UNKNOWN = 0.99  # of left-out training frames are known
+EXTREME = 0.002  # levels of an interval's ends are at least this far from 0 and 1
+
+
+class Recording(NamedTuple):
+    """A training recording: embeddings (T, D), label and progress of each frame, its segments, and its group."""
+
+    embeddings: Tensor
+    label: Tensor  # (T,), K is background
+    phase: Tensor  # (T,), middle of the frame within its segment, in (0, 1)
+    progress: Tensor  # (T,), within the action, in (0, 1]; NaN in background
+    segments: list[tuple[int, int]]  # (kind, frames), as PhaseGrid.fit expects
+    group: str
+
+
+class Rated(NamedTuple):
+    """A left-out recording, the filter that has not seen it, and what its sensors say."""
+
+    recording: Recording
+    model: UnsegmentedFilter
+    evidence: Evidence
+
+
+def fit_filter(recordings: Sequence[EmbeddedRecording], labels: Sequence[str], *,
+               choose: bool = True) -> UnsegmentedFilter:
+    """Fit a filter for one task.
+
+    Args:
+        recordings: training recordings of the task; one has an action.
+        labels: of the task.
+        choose: choose weights, rule, and intervals by leaving groups out; False keeps the defaults.
+    """
+    items = [annotate(recording.embeddings, recording.actions, labels, recording.group or recording.handle)
+             for recording in recordings]
+    has_background = any(bool((item.label == len(labels)).any()) for item in items)
+    model = UnsegmentedFilter(labels, items[0].embeddings.shape[1], has_background).to(items[0].embeddings.device)
+    fit_parts(model, items)
+    if choose and len(items) >= FEWEST_RECORDINGS:
+        calibrate(model, items)
+    return model
+
+
+def annotate(embeddings: Tensor, actions: Sequence[Action], labels: Sequence[str], group: str) -> Recording:
+    """Return a recording with the label, phase, and progress of each frame."""
+    length, k = len(embeddings), len(labels)
+    spans, end, previous = [], 0, k
+    for action in actions:
+        start, stop = max(action.start, end), min(action.end + 1, length)
+        if stop <= start:
+            continue
+        if start > end:
+            spans.append((k + previous, end, start))
+        previous = labels.index(action.name)
+        spans.append((previous, start, stop))
+        end = stop
+    if end < length:
+        spans.append((k + previous, end, length))
+    sizes = torch.tensor([stop - start for _, start, stop in spans])
+    kind = torch.tensor([span[0] for span in spans]).repeat_interleave(sizes)
+    place = torch.cat([torch.arange(1, size + 1) / size for size in sizes.tolist()])
+    half = torch.repeat_interleave(0.5 / sizes, sizes)
+    device = embeddings.device
+    return Recording(embeddings.float(), kind.clamp(max=k).to(device), (place - half).to(device),
+                     torch.where(kind < k, place, torch.nan).to(device),
+                     [(kind, stop - start) for kind, start, stop in spans], group)
+
+
+@torch.no_grad()
+def fit_parts(model: UnsegmentedFilter, items: Sequence[Recording]) -> None:
+    """Fit features, sensors, prior, and remaining frames, in place."""
+    model.features.fit(torch.cat([item.embeddings for item in items]))
+    frames = torch.cat([model.features(item.embeddings.unsqueeze(0)).squeeze(0) for item in items])
+    label, phase = torch.cat([item.label for item in items]), torch.cat([item.phase for item in items])
+    model.cells.fit(frames, label, phase)
+    action = label < model.num_labels
+    model.short.fit(frames[action, :model.features.short_dim], label[action], phase[action])
+    model.logistic.fit(frames, (frames - model.cells.offset) @ model.cells.projection, label)
+    model.grid.fit([item.segments for item in items], [item.group for item in items])
+    model.rest.fit(model.grid, [len(item.label) for item in items])
+    model.derive()
+    distance = model.sense(frames).distance
+    model.unknown_above.fill_(1.5 * quantile(distance, torch.ones_like(distance), UNKNOWN))
+
+
+def leave_out(items: Sequence[Recording]) -> list[tuple[list[int], list[int]]]:
+    """Return (kept, left out) indices of each fold, by group if there are enough."""
+    groups = [item.group for item in items]
+    if len(set(groups)) < FEWEST_GROUPS:
+        groups = list(range(len(items)))
+    names = sorted(set(groups))
+    parts = np.array_split(np.arange(len(names)), min(FOLDS, len(names)))
+    chosen = [{names[index] for index in part} for part in parts]
+    return [([i for i, group in enumerate(groups) if group not in part],
+             [i for i, group in enumerate(groups) if group in part]) for part in chosen]
+
+
+@torch.no_grad()
+def calibrate(model: UnsegmentedFilter, items: Sequence[Recording]) -> None:
+    """Choose weights, rule, blend, and intervals on groups left out of the training recordings, in place."""
+    folds, stride = [], math.ceil(sum(len(item.label) for item in items) / MOST_FRAMES)
+    for kept, left in leave_out(items):
+        fold = UnsegmentedFilter(model.labels, model.features.embedding_dim, model.has_background)
+        fold.to(items[0].embeddings.device)
+        fit_parts(fold, [items[index] for index in kept])
+        folds.append([Rated(items[i], fold, fold.sense(fold.features(items[i].embeddings.unsqueeze(0)).squeeze(0)))
+                      for i in left[::stride]])
+    rated = [item for some in folds for item in some]
+    posteriors = choose_weights(model, folds)
+    model.levels.copy_(progress_levels([item.recording for item in rated], posteriors))
+    calibrate_remaining(model.rest, rated, posteriors)
+    distance, weight = _by_recording([item.evidence.distance for item in rated])
+    model.unknown_above.fill_(quantile(distance, weight, UNKNOWN))
+
+
+def choose_weights(model: UnsegmentedFilter, folds: Sequence[Sequence[Rated]]) -> list[Posterior]:
+    """Choose weights and rule, in place; return the posteriors of the left-out recordings with them.
+
+    Weights are chosen one after another, the rule last. The best option replaces the present one only if it is better
+    by more than the standard error of the difference between paired recordings: a few recordings favor many options
+    by chance.
+    """
+    def run(weights: dict[str, float]) -> tuple[np.ndarray, list[Posterior]]:
+        posteriors = []
+        for some in folds:
+            set_weights(some[0].model, **weights)
+            posteriors += some[0].model.posteriors([item.evidence for item in some])
+        return rate([item for some in folds for item in some], posteriors), posteriors
+
+    chosen = dict(DEFAULTS)
+    scores, posteriors = run(chosen)  # (rules, recordings)
+    for name, options in OPTIONS.items():
+        tried = {option: run(chosen | {name: option}) for option in options if option != chosen[name]}
+        best = min(tried, key=lambda option: tried[option][0][0].mean())
+        if _is_better(tried[best][0][0], scores[0]):
+            chosen[name] = best
+            scores, posteriors = tried[best]
+    best = int(scores.mean(1).argmin())
+    set_weights(model, **chosen)
+    model.rule.copy_(torch.tensor(RULES[best if _is_better(scores[best], scores[0]) else 0]))
+    return posteriors
+
+
+def _is_better(scores: np.ndarray, others: np.ndarray) -> bool:
+    """Return True if scores (n,), lower is better, beat others on average by more than the standard error."""
+    gain = others - scores
+    return bool(gain.mean() > gain.std() / math.sqrt(len(gain)))
+
+
+def set_weights(model: UnsegmentedFilter, label: float, short: float, phase: float) -> None:
+    """Write the weights of the sensors, in place."""
+    model.weights.copy_(torch.tensor([label, label / 2, phase, short]))
+
+
+def rate(rated: Sequence[Rated], posteriors: Sequence[Posterior]) -> np.ndarray:
+    """Return what the choice of weights and rule minimizes, (rules, recordings), for each of ``RULES``.
+
+    It is the error of progress over 0.25 (that of a constant), plus the errors of the shown steps in three respects:
+    frames of actions, all frames, and edit score, each between 0 and 1.
+    """
+    rules = torch.tensor(RULES, device=posteriors[0].phases.device)
+    scores = []
+    for item, posterior in zip(rated, posteriors, strict=True):
+        label, k = item.recording.label, item.model.num_labels
+        within = label < k
+        if not within.any():
+            continue
+        probability = item.model.label_probability(posterior.kinds).expand(len(RULES), -1, -1)
+        steps = decide_all(probability, item.model.grid.surprise, rules)  # (rules, T)
+        hits = (steps == label).float()
+        edits = _edit_scores(steps, label, k).to(hits)
+        median = phase_quantiles(posterior.phases, rules.new_tensor([0.5])).squeeze(-1)
+        error = (median - item.recording.progress)[within].abs().mean()
+        scores.append(4 * error + 3 - hits[:, within].mean(1) - hits.mean(1) - edits)
+    return torch.stack(scores, dim=1).cpu().numpy()
+
+
+def _edit_scores(steps: Tensor, label: Tensor, background: int) -> Tensor:
+    """Return 1 - edit distance of the labels' runs, over the longer one's number, of each row (N, T), (N,)."""
+    true = _runs(label, background)
+    found = [_runs(row, background) for row in steps]
+    return torch.tensor([1 - levenshtein(row, true) / max(len(row), len(true), 1) for row in found])
+
+
+def _runs(label: Tensor, background: int) -> np.ndarray:
+    """Return the labels of the runs of equal labels (T,), except background."""
+    runs = label.unique_consecutive()
+    return runs[runs != background].cpu().numpy()
+
+
+def progress_levels(recordings: Sequence[Recording], posteriors: Sequence[Posterior]) -> Tensor:
+    """Return the levels (low, 0.5, high) between whose quantiles 90 % of the true progress of left-out frames is."""
+    ranks = []
+    for recording, posterior in zip(recordings, posteriors, strict=True):
+        within = ~recording.progress.isnan()
+        place = recording.progress[within] * PHASES + 0.5
+        mass = posterior.phases[within]
+        mass = mass / mass.sum(1, keepdim=True)
+        index = place.floor().long().clamp(max=PHASES).unsqueeze(1)
+        upto = mass.cumsum(1).gather(1, index) - mass.gather(1, index) * (1 - (place.unsqueeze(1) - index))
+        ranks.append(upto.squeeze(1))
+    rank, weight = _by_recording(ranks)
+    tail = (1 - COVERAGE) / 2
+    low = min(max(quantile(rank, weight, tail), EXTREME), 0.3)
+    high = max(min(quantile(rank, weight, 1 - tail), 1 - EXTREME), 0.7)
+    return torch.tensor([low, 0.5, high])
+
+
+def calibrate_remaining(rest: Remaining, rated: Sequence[Rated], posteriors: Sequence[Posterior]) -> None:
+    """Choose the blend with the frame counter and the interval of the remaining frames, in place."""
+    def errors(blend: float) -> float:
+        total = []
+        for item, posterior in zip(rated, posteriors, strict=True):
+            item.model.rest.blend.fill_(blend)
+            elapsed = torch.arange(1, len(posterior.moments) + 1, device=posterior.moments.device)
+            overall = elapsed / (elapsed + item.model.rest(posterior.moments, elapsed)[0][..., 1])
+            total.append((overall - elapsed / len(elapsed)).abs().mean().item())
+        return float(np.mean(total))
+
+    blend = min(BLENDS, key=errors)
+    rest.blend.fill_(blend)
+    residuals = []
+    for item, posterior in zip(rated, posteriors, strict=True):
+        item.model.rest.blend.fill_(blend)
+        elapsed = torch.arange(1, len(posterior.moments) + 1, device=posterior.moments.device)
+        remaining, std = item.model.rest(posterior.moments, elapsed)
+        true = (len(elapsed) - elapsed + 1.0).log()
+        residuals.append((true - (remaining[..., 1] + 1).log()) / std)
+    residual, weight = _by_recording(residuals)
+    tail = (1 - COVERAGE) / 2
+    rest.spread.copy_(torch.tensor([min(quantile(residual, weight, tail), 0.0), 0.0,
+                                    max(quantile(residual, weight, 1 - tail), 0.0)]))
+
+
+def _by_recording(values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return concatenated values and weights that give every recording the same total."""
+    values = [value for value in values if len(value)]
+    return torch.cat(values), torch.cat([torch.full_like(value, 1 / len(value)) for value in values])
+
+
+def quantile(values: Tensor, weights: Tensor, level: float) -> float:
+    """Return the weighted quantile: the least value that a fraction ``level`` of the weight is not above."""
+    ordered, index = values.sort()
+    cumulative = weights[index].double().cumsum(0)
+    at = int(torch.searchsorted(cumulative, level * cumulative[-1]))
+    return ordered[min(at, len(ordered) - 1)].item()

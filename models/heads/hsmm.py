@@ -1,0 +1,292 @@
+"""The filter as a progress head: Bayes' rule over steps and their durations, boundaries given or not."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.heads.base import ActionsByTask, EmbeddedRecording, Penalty, ProgressHeadBase
+from models.heads.estimates import BACKGROUND, END, FrameEstimates
+from models.heads.filter.selection import fit_filters
+from models.heads.filter.task_filter import TaskFilter, TaskSensor, TaskState
+from models.heads.filter.unsegmented import FilterOutput
+from models.heads.filter.unsegmented_fit import fit_filter
+from models.heads.padding import blank_padding, pad_segments
+from utils.errors import UserError
+from utils.logging import get_logger
+from utils.tensorops import Action, SampledSegment
+
+LOGGER = get_logger(__name__)
+
+
+class ActionContext(NamedTuple):
+    """What is known of an action when it begins.
+
+    Attributes:
+        task: of its recording; None: not known.
+        completed: the recording's actions before it.
+        label: its own; None: not known. Read only with ``condition_on_step``.
+    """
+
+    task: str | None = None
+    completed: tuple[Action, ...] = ()
+    label: str | None = None
+
+
+class HeadState(NamedTuple):
+    """What :meth:`HSMMHead.step` and :meth:`HSMMHead.filter_step` carry from frame to frame; its size is constant."""
+
+    filters: tuple  # states of the filters that run
+    task: TaskState | None  # of the sensor of tasks, if more than one filter runs
+
+
+class HSMMHead(ProgressHeadBase):
+    """Bayesian filter over steps, durations, and phases (a hidden semi-Markov model), fitted in closed form.
+
+    Its prior is the order of steps and their durations at the recording's pace; Gaussian cells of the embeddings are
+    its sensors, whose weights are chosen on groups (people, or recordings) left out of the training recordings.
+    Nothing is learned by gradient descent, and the encoder learns nothing from it. If the task is not known, the
+    filters of all tasks run, and their answers are weighted by the evidence for each task.
+
+    Args:
+        input_dim: D of the embeddings.
+        steps: (task, label) of every step, without repetition.
+        condition_on_step: give the label of the current action to the filter, if its boundaries are given.
+    """
+
+    OPTIONS = ('steps', 'condition_on_step')
+    SAMPLINGS = ('dense',)
+    NEEDS_ACTIONS = True
+    fits_embeddings = offers_filter = offers_intervals = True
+
+    def __init__(self, input_dim: int, *, steps: Sequence[tuple[str, str]], condition_on_step: bool = False) -> None:
+        super().__init__(input_dim, normalize_embeddings=False)
+        known = sorted({(task, label) for task, label in steps})
+        if not known or len(known) < len(steps):
+            raise ValueError(f'steps is {list(steps)}, expected at least one (task, label), each once')
+        self.condition_on_step = condition_on_step
+        self._tasks = sorted({task for task, _ in known})
+        self.filters = nn.ModuleList(TaskFilter([label for name, label in known if name == task], input_dim)
+                                     for task in self._tasks)
+        self.task_sensor = TaskSensor(len(self._tasks), input_dim)
+
+    @classmethod
+    def fill_in(cls, settings: dict[str, object], training: ActionsByTask, validation: ActionsByTask) -> None:
+        """Write the steps of the training recordings into the settings."""
+        settings['steps'] = sorted({(task, action.name) for task, recordings in training.items()
+                                    for recording in recordings for action in recording})
+        if settings['enabled'] and not settings['steps']:
+            raise UserError('PROGRESS_LOSS.head: the training recordings contain no action, but this head needs at '
+                            'least one to learn steps from; check the annotations and BACKGROUND_LABELS, or leave '
+                            '--progress out')
+
+    # --- learning ---
+
+    def loss(self, segments: Sequence[SampledSegment], penalty: Penalty = F.l1_loss) -> dict[str, Tensor]:
+        """Compare the predicted progress with the truth in validation; in training return a zero.
+
+        Returns:
+            'progress', see :meth:`ProgressHeadBase.loss`. In training nothing learns from the filter, which may not be
+            fitted yet: the zero is attached to the embeddings.
+        """
+        if self.training:
+            return {'progress': torch.stack([segment.embeddings.sum() * 0 for segment in segments]).sum()}
+        return super().loss(segments, penalty)
+
+    @torch.no_grad()
+    def fit(self, recordings: Sequence[EmbeddedRecording]) -> None:
+        """Learn order, durations, and sensors; choose weights and calibrate intervals on left-out groups; in place."""
+        by_task = {task: [recording for recording in recordings if recording.task == task] for task in self._tasks}
+        filters = dict(zip(self._tasks, self.filters, strict=True))
+        segmented = fit_filters({task: [filters[task].code(recording) for recording in members]
+                                 for task, members in by_task.items()},
+                                {task: len(known.labels) for task, known in filters.items()}, self.input_dim)
+        for task, members in by_task.items():
+            filters[task].replace_(segmented[task], fit_filter(members, filters[task].labels))
+        if len(self._tasks) > 1:
+            self.task_sensor.fit([recording.embeddings for members in by_task.values() for recording in members],
+                                 [number for number, members in enumerate(by_task.values()) for _ in members])
+        self._log_choices()
+
+    def _log_choices(self) -> None:
+        """Log what was chosen on left-out groups: weights of the sensors, and quantiles that make up intervals."""
+        given = self.filters[0].segmented
+        LOGGER.info('boundaries given: weights of the sensors of step %.3g, of phase %.3g (by leaving groups out); '
+                    '90 %% interval from quantile %.3g to %.3g', *given.weights.tolist(), *given.levels[1:].tolist())
+        for task, known in zip(self._tasks, self.filters, strict=True):
+            weights = ', '.join(f'{weight:.3g}' for weight in known.unsegmented.weights.tolist())
+            LOGGER.info('task %s, boundaries unknown: weights of the sensors %s; 90 %% interval from quantile %.3g to '
+                        '%.3g', task, weights, *known.unsegmented.levels[::2].tolist())
+
+    # --- what the head knows of tasks and labels ---
+
+    @property
+    def tasks(self) -> list[str]:
+        """Tasks whose steps the head knows, sorted."""
+        return self._tasks
+
+    def labels(self, task: str | None) -> list[str]:
+        """Return the labels of a task's steps, or of all tasks for None."""
+        return [label for name, known in zip(self._tasks, self.filters, strict=True) if task in (None, name)
+                for label in known.labels]
+
+    def check_task(self, task: str | None) -> str | None:
+        """Check the task of a recording, see :meth:`ProgressHeadBase.check_task`."""
+        if task is not None:
+            return None
+        if self.condition_on_step:
+            raise UserError('the head is given the step (condition_on_step), which belongs to a task; '
+                            f'give one of {", ".join(self.tasks)}')
+        return f'the head infers it from the frames; known are {", ".join(self.tasks)}'
+
+    def check_label(self, task: str | None, label: str | None) -> str | None:
+        """Check the label of an action, see :meth:`ProgressHeadBase.check_label`."""
+        known = self.labels(task)
+        if label is None and self.condition_on_step:
+            raise UserError('an action without label, but the head is given the step (condition_on_step); give each '
+                            f'action one of {", ".join(known)}')
+        if label is None or label in known:
+            return None
+        return (f'the head does not know the label {label!r}: its action tells nothing of the pace; known are '
+                f'{", ".join(known)}')
+
+    # --- actions whose start is given ---
+
+    def context(self, task: str | None, actions: Sequence[Action], action: Action) -> ActionContext:
+        """Return what is known of one of a recording's actions when it begins."""
+        completed = tuple(other for other in actions if other.end < action.start)
+        return ActionContext(task, completed, action.name if self.condition_on_step else None)
+
+    def forward(self, segments: Tensor | Sequence[Tensor], contexts: Sequence[ActionContext] | None = None, *,
+                lengths: Tensor | None = None) -> Tensor:
+        """Predict progress at the last frame, see :meth:`ProgressHeadBase.forward`."""
+        if isinstance(segments, Tensor) and lengths is None:
+            return self.forward([segments], contexts)[0]
+        if lengths is not None:
+            padded = blank_padding(segments, lengths, self.input_dim)
+            segments = [row[:length] for row, length in zip(padded, lengths.tolist(), strict=True)]
+        return torch.stack([curve[-1] for curve in self.forward_dense(segments, contexts)])
+
+    def forward_dense(self, segments: Tensor | Sequence[Tensor],
+                      contexts: Sequence[ActionContext] | None = None) -> Tensor | list[Tensor]:
+        """Predict progress at every frame, see :meth:`ProgressHeadBase.forward_dense`."""
+        if isinstance(segments, Tensor):
+            return self.forward_dense([segments], contexts)[0]
+        return [quantiles[:, 1] for quantiles in self._quantiles(segments, contexts)]
+
+    def forward_intervals(self, segments: Sequence[Tensor],
+                          contexts: Sequence[ActionContext] | None = None) -> list[Tensor]:
+        """Predict the ends of 90 % intervals of progress, see :meth:`ProgressHeadBase.forward_intervals`."""
+        return [quantiles[:, ::2] for quantiles in self._quantiles(segments, contexts)]
+
+    @torch.no_grad()
+    def _quantiles(self, segments: Sequence[Tensor], contexts: Sequence[ActionContext] | None) -> list[Tensor]:
+        """Return low end, estimate, and high end of progress, (n_i, 3), at every frame of each segment (n_i, D)."""
+        pad_segments(segments, self.input_dim)  # checks shapes
+        contexts = [ActionContext()] * len(segments) if contexts is None else list(contexts)
+        if len(contexts) != len(segments):
+            raise ValueError(f'{len(contexts)} contexts next to {len(segments)} segments, expected one each')
+        segments = [segment.float() for segment in segments]
+        running = [self._running(context.task) for context in contexts]
+        answers: list[list[Tensor]] = [[] for _ in segments]
+        for number, known in enumerate(self.filters):
+            which = [index for index, numbers in enumerate(running) if number in numbers]
+            starts = [known.start(contexts[index].completed, contexts[index].label) for index in which]
+            outputs = known.segmented.forward_dense([segments[index] for index in which], starts)
+            for index, output in zip(which, outputs, strict=True):
+                answers[index].append(torch.stack([output.low, output.progress, output.high], dim=1))
+        return [theirs[0] if len(theirs) == 1 else
+                _mean(theirs, self.task_sensor.probabilities(segment))
+                for theirs, segment in zip(answers, segments, strict=True)]
+
+    def _running(self, task: str | None) -> range:
+        """Return the numbers of the filters that run: that of the task, all if it is None or not known."""
+        if task in self._tasks:
+            return range(number := self._tasks.index(task), number + 1)
+        return range(len(self._tasks))
+
+    @torch.no_grad()
+    def step(self, embedding: Tensor, state: HeadState | None = None,
+             context: ActionContext | None = None) -> tuple[Tensor, HeadState]:
+        """Predict progress one frame at a time, see :meth:`ProgressHeadBase.step`."""
+        self._check_frame(embedding)
+        embedding, context = embedding.float(), context or ActionContext()
+        answers, states = [], []
+        for position, number in enumerate(self._running(context.task)):
+            known = self.filters[number]
+            start = known.start(context.completed, context.label) if state is None else None
+            output, after = known.segmented.step(embedding, state and state.filters[position], start)
+            answers.append(output.progress)
+            states.append(after)
+        if len(answers) == 1:
+            return answers[0], HeadState(tuple(states), None)
+        probability, task_state = self.task_sensor.step(embedding, state and state.task)
+        return _mean(answers, probability), HeadState(tuple(states), task_state)
+
+    # --- recordings with unknown boundaries ---
+
+    @torch.no_grad()
+    def filter(self, embeddings: Tensor, task: str | None = None) -> FrameEstimates:
+        """Infer steps and progress at every frame of a recording (T, D), see :meth:`ProgressHeadBase.filter`."""
+        return self.filter_all([embeddings], task)[0]
+
+    @torch.no_grad()
+    def filter_all(self, recordings: Sequence[Tensor], task: str | None = None) -> list[FrameEstimates]:
+        """Infer as :meth:`filter` does for recordings (T_i, D) of one task, side by side."""
+        pad_segments(recordings, self.input_dim)  # checks shapes
+        recordings = [embeddings.float() for embeddings in recordings]
+        running = self._running(task)
+        by_filter = [self.filters[number].unsegmented.filter(recordings) for number in running]
+        return [self._estimates(running, outputs, self.task_sensor.probabilities(embeddings) if len(running) > 1 else
+                                embeddings.new_ones(len(embeddings), 1))
+                for embeddings, *outputs in zip(recordings, *by_filter, strict=True)]
+
+    @torch.no_grad()
+    def filter_step(self, embedding: Tensor, state: HeadState | None = None,
+                    task: str | None = None) -> tuple[FrameEstimates, HeadState]:
+        """Infer as :meth:`filter` does, one frame (D,) at a time, see :meth:`ProgressHeadBase.filter_step`."""
+        self._check_frame(embedding)
+        embedding, running = embedding.float(), self._running(task)
+        stepped = [self.filters[number].unsegmented.filter_step(embedding[None], state and state.filters[position])
+                   for position, number in enumerate(running)]
+        outputs, states = zip(*stepped, strict=True)
+        if len(running) == 1:
+            return self._estimates(running, outputs, embedding.new_ones(1, 1)), HeadState(states, None)
+        probability, task_state = self.task_sensor.step(embedding, state and state.task)
+        return self._estimates(running, outputs, probability[None]), HeadState(states, task_state)
+
+    def _estimates(self, running: Sequence[int], outputs: Sequence[FilterOutput],
+                   probability: Tensor) -> FrameEstimates:
+        """Return the answer at n frames from those of the filters that run and the probability of each, (n, tasks).
+
+        Steps are those of the most probable task, numbers are means over the tasks.
+        """
+        best = probability.argmax(1, keepdim=True)  # (n, 1)
+        labels = [self.filters[number].labels for number in running]
+
+        def named(field: str, other: str) -> list[str]:
+            numbers = torch.stack([getattr(output, field) for output in outputs], dim=1).gather(1, best)
+            return [[*labels[which], other][number]
+                    for (which,), (number,) in zip(best.tolist(), numbers.tolist(), strict=True)]
+
+        def mean(field: str) -> Tensor:
+            return _mean([getattr(output, field).float() for output in outputs], probability)
+
+        low, progress, high = mean('progress').unbind(1)
+        overall_low, overall, overall_high = mean('overall').unbind(1)
+        certain = torch.stack([output.step_probability for output in outputs], dim=1) * probability
+        return FrameEstimates(
+            step=named('step', BACKGROUND), progress=progress, progress_low=low, progress_high=high,
+            remaining=mean('remaining'), overall=overall, overall_low=overall_low, overall_high=overall_high,
+            overall_remaining=mean('overall_remaining')[:, 1], step_probability=certain.gather(1, best).squeeze(1),
+            next_step=named('next_step', END),
+            unknown=torch.stack([output.unknown for output in outputs]).all(0))
+
+
+def _mean(answers: Sequence[Tensor], probability: Tensor) -> Tensor:
+    """Return the mean of the tasks' answers (...) or (..., Q) at frames, weighted by their probability (..., tasks)."""
+    stacked = torch.stack(list(answers), dim=probability.ndim - 1)  # (..., tasks, Q)
+    return (stacked * probability.reshape(*probability.shape, *[1] * (stacked.ndim - probability.ndim))).sum(
+        probability.ndim - 1)

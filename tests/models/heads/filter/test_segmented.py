@@ -1,0 +1,113 @@
+"""The filter with boundaries given: stream and batch, causality, prior, storage."""
+
+import copy
+
+import pytest
+import torch
+
+from models.heads.duration_density import Completed
+from models.heads.filter.segmented import SegmentedFilter, TrainingRecording
+
+
+def make(seed=0, recordings=6, dim=4):
+    generator = torch.Generator().manual_seed(seed)
+    made = []
+    for index in range(recordings):
+        labels, starts, ends, parts, at = [0, 1, 2, 1], [], [], [], 0
+        for label in labels:
+            length = int(torch.randint(4, 20, (1,), generator=generator)) * (label + 1)
+            phase = torch.arange(length) / length
+            look = [torch.cos(3 * phase + label), torch.sin(3 * phase + label), phase * 0 + label, phase]
+            clean = torch.stack(look, dim=1)
+            parts.append(clean + 0.2 * torch.randn(length, dim, generator=generator))
+            starts.append(at)
+            at += length
+            ends.append(at - 1)
+        made.append(TrainingRecording(torch.cat(parts), labels, starts, ends, f'p{index // 2}'))
+    return made
+
+
+@pytest.fixture(scope='module')
+def fitted():
+    filter_ = SegmentedFilter(3, 4)
+    filter_.fit(make())
+    filter_.weights.copy_(torch.tensor([0.2, 0.1]))
+    return filter_
+
+
+def arguments(filter_, recording, label_given=False):
+    done = recording.completed()
+    starts = [filter_.start(done[:i], done[i].label if label_given else None) for i in range(len(done))]
+    return recording.segments(), starts
+
+
+@pytest.mark.parametrize('label_given', [False, True])
+def test_step_equals_the_batch(fitted, label_given):
+    segments, starts = arguments(fitted, make(1)[0], label_given)
+    outputs = fitted.forward_dense(segments, starts)
+    for segment, start, output in zip(segments, starts, outputs, strict=True):
+        state = None
+        for t, frame in enumerate(segment):
+            one, state = fitted.step(frame, state, start)
+            for name, value, expected in zip(one._fields, one, output, strict=True):
+                atol = 1e-5 if name in ('progress', 'low', 'high') else 1e-3
+                torch.testing.assert_close(value, expected[t], atol=atol, rtol=1e-3 if atol > 1e-5 else 1e-5)
+
+
+def test_chunks_change_nothing(fitted, monkeypatch):
+    segments, starts = arguments(fitted, make(2)[0])
+    expected = fitted.forward_dense(segments, starts)
+    monkeypatch.setattr('models.heads.filter.segmented.MOST_ENTRIES', 3 * 128 * 7)
+    for a, b in zip(fitted.forward_dense(segments, starts), expected, strict=True):
+        torch.testing.assert_close(a.progress, b.progress, atol=1e-5, rtol=1e-5)
+
+
+def test_later_frames_change_nothing(fitted):
+    segments, starts = arguments(fitted, make(3)[0])
+    expected = fitted.forward_dense(segments, starts)
+    changed = [torch.cat([s[:4], 100 * torch.randn(50, 4)]) for s in segments]
+    for a, b in zip(fitted.forward_dense(changed, starts), expected, strict=True):
+        torch.testing.assert_close(a.progress[:4], b.progress[:4], atol=1e-6, rtol=1e-6)
+
+
+def test_posterior_without_sensors_is_that_of_survival():
+    """Two labels with known durations: given survival past the short one, only the long one is left."""
+    recordings = []
+    for label, length in [(0, 10), (1, 100)] * 10:
+        recordings.append(TrainingRecording(torch.randn(length, 2), [label], [0], [length - 1], f'p{len(recordings)}'))
+    filter_ = SegmentedFilter(2, 2)
+    filter_.fit(recordings)
+    output = filter_.forward_dense([torch.randn(100, 2)], [filter_.start([])])[0]
+    probability = output.log_label.exp()
+    torch.testing.assert_close(probability[0], torch.tensor([0.5, 0.5]), atol=0.02, rtol=0)
+    assert probability[30, 1] > 0.9
+    assert abs(output.progress[49] - 0.5) < 0.05
+    given = filter_.forward_dense([torch.randn(100, 2)], [filter_.start([], 0)])[0]
+    assert abs(given.progress[4] - 0.5) < 0.05
+
+
+def test_unseen_labels_and_endless_actions_stay_finite(fitted):
+    starts = [fitted.start([Completed(7, 30), Completed(-1, 3)]), fitted.start([], 9)]
+    for output in fitted.forward_dense([torch.randn(5000, 4) * 50, torch.randn(1, 4)], starts):
+        assert all(value.isfinite().all() for value in output)
+        assert (output.progress > 0).all() and (output.progress <= 1).all()
+        assert (output.low <= output.progress + 1e-6).all() and (output.progress <= output.high + 1e-6).all()
+
+
+def test_pace_scales_time(fitted):
+    slow = [Completed(0, 60), Completed(1, 120), Completed(2, 180)] * 3
+    fitted = copy.deepcopy(fitted)
+    fitted.weights.zero_()
+    segment = torch.randn(10, 4)
+    fast = fitted.forward_dense([segment], [fitted.start([], 0)])[0].progress[-1]
+    late = fitted.forward_dense([segment], [fitted.start(slow, 0)])[0].progress[-1]
+    assert late < fast
+
+
+def test_state_dict_round_trip(fitted, tmp_path):
+    torch.save(fitted.state_dict(), tmp_path / 'f.pt')
+    other = SegmentedFilter(3, 4)
+    other.load_state_dict(torch.load(tmp_path / 'f.pt', weights_only=True))
+    segments, starts = arguments(fitted, make(4)[0])
+    for a, b in zip(fitted.forward_dense(segments, starts), other.forward_dense(segments, starts), strict=True):
+        torch.testing.assert_close(a.progress, b.progress)

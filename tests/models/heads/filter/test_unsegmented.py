@@ -1,0 +1,240 @@
+"""The filter with boundaries unknown: stream and batch, causality, storage, prior."""
+
+import numpy as np
+import pytest
+import torch
+
+from evaluation.segmentation_metrics import edit_score, frame_accuracy
+from models.heads.base import EmbeddedRecording
+from models.heads.filter.decision import decide_all
+from models.heads.filter.phase_grid import PHASES, RATES, STAYING, PhaseGrid
+from models.heads.filter.recent import REACH, RecentFeatures
+from models.heads.filter.traced_step import trace_step
+from models.heads.filter.unsegmented import FilterOutput, UnsegmentedFilter, phase_quantiles
+from models.heads.filter.unsegmented_fit import annotate, fit_filter, leave_out, quantile
+from utils.tensorops import Action
+
+DIM = 6
+LABELS = ('a', 'b', 'c')
+
+
+def make_recording(seed, labels=LABELS, noise=0.5, gap=4):
+    """A synthetic recording with background between its actions."""
+    generator = torch.Generator().manual_seed(seed)
+    centers = torch.randn(len(labels), DIM, generator=torch.Generator().manual_seed(99)) * 2
+    parts, actions, t = [], [], 0
+    for index, label in enumerate(labels):
+        length = int(torch.randint(8, 20, (), generator=generator))
+        drift = torch.linspace(0, 1, length).unsqueeze(1)
+        parts += [torch.zeros(gap, DIM), centers[index] + drift]
+        actions.append(Action(label, t + gap, t + gap + length - 1))
+        t += gap + length
+    embeddings = torch.cat(parts)
+    embeddings += noise * torch.randn(embeddings.shape, generator=generator)
+    return EmbeddedRecording('task', f'r{seed}', embeddings, actions, f'p{seed // 2}')
+
+
+@pytest.fixture(scope='module')
+def model():
+    return fit_filter([make_recording(seed) for seed in range(8)], LABELS)
+
+
+def stream(model, embeddings):
+    state, outputs = None, []
+    for row in embeddings.split(1):
+        output, state = model.filter_step(row, state)
+        outputs.append(output)
+    return FilterOutput(*(torch.cat(column) for column in zip(*outputs, strict=True)))
+
+
+def assert_same(one, other):
+    for name, a, b in zip(FilterOutput._fields, one, other, strict=True):
+        if a.is_floating_point():
+            torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5, msg=lambda text, name=name: f'{name}: {text}')
+        else:
+            assert torch.equal(a, b), name
+
+
+def test_stream_equals_batch(model):
+    recordings = [make_recording(seed).embeddings for seed in (20, 21)]
+    recordings[1] = recordings[1][:25]
+    for embeddings, output in zip(recordings, model.filter(recordings), strict=True):
+        assert_same(stream(model, embeddings), output)
+
+
+@pytest.mark.parametrize('batch', [1, 2])
+def test_traced_step_equals_batch(model, batch):
+    embeddings = torch.stack([make_recording(seed).embeddings[:40] for seed in range(20, 20 + batch)])  # (N, T, D)
+    step, state, outputs = trace_step(model, batch), None, []
+    for t in range(40):
+        output, state = step(embeddings[:, t], state)
+        outputs.append(output)
+    for row, expected in enumerate(model.filter(list(embeddings))):
+        mine = (torch.stack([item[row] for item in column]) for column in zip(*outputs, strict=True))
+        assert_same(FilterOutput(*mine), expected)
+
+
+def test_later_frames_change_nothing(model):
+    embeddings = make_recording(30).embeddings
+    other = embeddings.clone()
+    other[20:] = 100.0
+    first, second = model.filter([embeddings])[0], model.filter([other])[0]
+    assert_same(FilterOutput(*(item[:20] for item in first)), FilterOutput(*(item[:20] for item in second)))
+
+
+def test_finds_the_steps(model):
+    _, _, embeddings, actions, _ = make_recording(40)
+    output = model.filter([embeddings])[0]
+    truth = annotate(embeddings, actions, model.labels, '')
+    within = truth.label < model.num_labels
+    found, true = (np.array([*LABELS, 'background'])[labels.numpy()] for labels in (output.step, truth.label))
+    assert frame_accuracy([found], [true]) > 0.85 and edit_score([found], [true]) == 100
+    assert (output.progress[within, 1] - truth.progress[within]).abs().mean() < 0.15
+
+
+def test_outputs_are_in_range(model):
+    output = model.filter([make_recording(50).embeddings])[0]
+    for interval in (output.progress, output.overall):
+        assert bool((interval >= 0).all() and (interval <= 1).all() and (interval.diff(dim=-1) >= -1e-6).all())
+    assert bool((output.overall_remaining.diff(dim=-1) >= -1e-4).all())
+    assert bool((output.remaining >= 0).all())
+    torch.testing.assert_close(output.label_probability.sum(-1), torch.ones(len(output.step)))
+
+
+def test_state_dict_restores_the_filter(model, tmp_path):
+    torch.save(model.state_dict(), tmp_path / 'filter.pt')
+    other = UnsegmentedFilter(model.labels, DIM, model.has_background)
+    other.load_state_dict(torch.load(tmp_path / 'filter.pt', weights_only=True))
+    embeddings = make_recording(60).embeddings
+    assert_same(other.filter([embeddings])[0], model.filter([embeddings])[0])
+
+
+def test_fit_is_deterministic(model):
+    other = fit_filter([make_recording(seed) for seed in range(8)], LABELS)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+def test_unknown_is_flagged(model):
+    embeddings = make_recording(70).embeddings
+    strange = embeddings.clone()
+    strange[15:] = strange[15:] + 50 * torch.tensor([1.0, -1, 1, -1, 1, -1])
+    assert model.filter([strange])[0].unknown[16:].float().mean() > 0.9
+    assert model.filter([embeddings])[0].unknown.float().mean() < 0.2
+
+
+def test_long_silence_stays_finite(model):
+    output = model.filter([torch.zeros(3000, DIM)])[0]
+    assert all(bool(torch.isfinite(item.float()).all()) for item in output)
+
+
+def test_an_endless_action_is_complete():
+    model = fit_filter([make_recording(seed, ('a',), gap=0) for seed in range(3)], ('a',))
+    output = model.filter([make_recording(80, ('a',), gap=0).embeddings[-1:].expand(500, -1)])[0]
+    assert output.progress[-1, 1] > 0.9 and bool((output.progress.diff(dim=-1) >= 0).all())
+    assert bool((output.step == 0).all())
+
+
+@pytest.mark.parametrize('labels', [('a',), ('a', 'b')])
+@pytest.mark.parametrize('count', [1, 2, 3])
+def test_few_recordings_and_labels(labels, count):
+    model = fit_filter([make_recording(seed, labels, gap=0) for seed in range(count)], labels)
+    assert not model.has_background
+    output = model.filter([make_recording(80, labels, gap=0).embeddings])[0]
+    assert bool(torch.isfinite(output.progress).all())
+
+
+def test_unseen_order_is_survived(model):
+    _, _, embeddings, actions, _ = make_recording(90)
+    a, b, c = ([*range(action.start - 4, action.end + 1)] for action in actions)
+    output = model.filter([embeddings[c + a + b]])[0]
+    assert (output.step[8:len(c)] == 2).float().mean() > 0.7
+
+
+def test_a_segment_lasts_as_long_as_its_duration_says():
+    grid = PhaseGrid(2, False)
+    grid.log_frames.copy_(torch.log(torch.arange(4.0, 4 + RATES)).expand(2, -1))
+    grid.transition.copy_(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+    grid.initial.copy_(torch.tensor([1.0, 0.0]))
+    grid.derive()
+    mass, pace = grid.start(1)
+    inside = []
+    for _ in range(3 + RATES + 1):
+        mass, pace, _ = grid.advance(mass, pace)
+        inside.append(mass[0, :RATES].sum(1))
+    inside = torch.stack(inside) * RATES  # (T, V), fraction of each duration that is still in the first label
+    assert torch.allclose(inside[:3], torch.ones(3, RATES), atol=1e-3)
+    expected = torch.arange(4.0, 4 + RATES)
+    assert bool(((inside[:8].sum(0)[:4] - expected[:4]).abs() < 0.8).all())
+
+
+def test_mass_is_kept_if_no_recording_ends():
+    grid = PhaseGrid(3, True)
+    grid.transition.fill_(1 / grid.num_kinds)
+    grid.log_frames.copy_(torch.linspace(0.5, 3, RATES))
+    grid.derive()
+    mass, pace = grid.start(2)
+    for _ in range(50):
+        mass, pace, _ = grid.advance(mass, pace)
+    assert bool((mass.sum((1, 2)) - 1).abs().lt(50 * STAYING).all())
+
+
+def show(rows, rule, surprise=None):
+    probability = torch.tensor([rows])
+    surprise = torch.zeros(3, 3) if surprise is None else surprise
+    return decide_all(probability, surprise, torch.tensor(rule))[0].tolist()
+
+
+def test_without_a_rule_the_most_probable_step_is_shown():
+    assert show([[0.5, 0.3, 0.2], [0.3, 0.4, 0.3], [0.1, 0.3, 0.6]], (0.0, 0.0)) == [0, 1, 2]
+
+
+def test_a_surprising_step_needs_more_evidence():
+    surprise = torch.tensor([[0.0, 2.0, 0.0], [0.1, 0.0, 0.0], [0.5, 0.5, 0.0]])
+    rows = [[0.9, 0.1, 0.0], [0.4, 0.6, 0.0], [0.1, 0.9, 0.0], [0.55, 0.45, 0.0]]
+    assert show(rows, (1.0, 0.0), surprise) == [0, 0, 1, 0]
+
+
+def test_background_has_a_handicap():
+    rows = [[0.6, 0.0, 0.4], [0.4, 0.0, 0.6], [0.2, 0.0, 0.8], [0.4, 0.0, 0.6]]
+    assert show(rows, (0.0, 0.0)) == [0, 2, 2, 2]
+    assert show(rows, (0.0, 1.0)) == [0, 0, 2, 0]
+
+
+def test_phase_quantiles_of_one_node():
+    phases = torch.zeros(PHASES + 1)
+    phases[10] = 0.3
+    low, median, high = phase_quantiles(phases, torch.tensor([0.05, 0.5, 0.95])).tolist()
+    assert median == pytest.approx(10 / PHASES) and high - low == pytest.approx(0.9 / PHASES)
+
+
+def test_recent_features_match_a_loop():
+    features = RecentFeatures(3)
+    x = torch.randn(1, 40, 3)
+    described, recent = features(x), features.start(x[:, 0])
+    padded = torch.cat([x[0, :1].expand(REACH, -1), x[0]])
+    for t in range(40):
+        one, recent = features.step(x[:, t], recent)
+        torch.testing.assert_close(one[0], described[0, t], atol=1e-5, rtol=1e-5)
+        window = padded[t + REACH - 14:t + REACH + 1]
+        torch.testing.assert_close(described[0, t, -3:], window.std(0, correction=0), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(described[0, t, 12:15] + x[0, t], window.mean(0), atol=1e-5, rtol=1e-4)
+
+
+def test_leave_out_keeps_groups_together():
+    items = [annotate(*make_recording(seed)[2:4], LABELS, f'p{seed // 2}') for seed in range(8)]
+    for kept, left in leave_out(items):
+        assert not {items[i].group for i in kept} & {items[i].group for i in left}
+    assert sorted(i for _, left in leave_out(items) for i in left) == list(range(8))
+
+
+def test_annotate():
+    item = annotate(torch.zeros(10, 2), [Action('b', 2, 4), Action('a', 5, 7)], ['a', 'b'], 'p')
+    assert item.label.tolist() == [2, 2, 1, 1, 1, 0, 0, 0, 2, 2]
+    assert item.segments == [(4, 2), (1, 3), (0, 3), (2, 2)]
+    assert item.progress[2:5].tolist() == pytest.approx([1 / 3, 2 / 3, 1])
+
+
+def test_weighted_quantile():
+    values, weights = torch.tensor([3.0, 1.0, 2.0]), torch.tensor([1.0, 1.0, 8.0])
+    assert quantile(values, weights, 0.05) == 1 and quantile(values, weights, 0.5) == 2
