@@ -59,7 +59,9 @@ def print_evaluation(evaluation: 'Evaluation') -> None:
 
 def print_head_table(name: str, evaluation: 'Evaluation') -> None:
     """Print one of the head's further tables in parts, or why there is none."""
-    if rows := evaluation.tables.get(name):
+    from evaluation.report_tables import with_summed_counts
+
+    if rows := with_summed_counts(evaluation.tables.get(name, [])):
         columns = list(rows[0])[1:]
         for start in range(0, len(columns), TABLE_COLUMNS):
             part = columns[start:start + TABLE_COLUMNS]
@@ -93,7 +95,9 @@ def print_groups(evaluation: 'Evaluation') -> None:
 def print_action_progress(rows: Sequence[Row]) -> None:
     """Print what the head does, and its error next to that of the baselines."""
     from evaluation.progress_metrics import PROGRESS_TABLE
+    from evaluation.report_tables import with_summed_counts
 
+    rows = with_summed_counts(rows)
     baselines = [column for column in rows[0] if column.startswith('baseline_')]
     own = [column for column in rows[0] if column not in (*baselines, 'task', 'skill')]
     print('\n' + format_table([_pick(row, ['task', *own]) for row in rows], f'{PROGRESS_TABLE}: the progress head'))
@@ -104,9 +108,11 @@ def print_action_progress(rows: Sequence[Row]) -> None:
 
 def print_side_by_side(evaluations: Sequence['Evaluation']) -> None:
     """Print the MEAN rows of the checkpoints in one table."""
+    from evaluation.report_tables import COUNT_PREFIX
+
     rows = []
     for name, table in evaluations[0].tables.items():
-        for column in list(table[0])[1:]:
+        for column in (column for column in list(table[0])[1:] if not column.startswith(COUNT_PREFIX)):
             values = {evaluation.checkpoint: evaluation.tables[name][-1].get(column, math.nan)
                       for evaluation in evaluations}
             rows.append({'metric': f'{name}.{column}', **values})

@@ -6,15 +6,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from prediction import TrainedRun, load_run, stream
-from prediction.files import frames_ahead, plan_requests, write_predictions
-from prediction.frame_progress import FrameProgress
-from prediction.standard_input import NAME, read_items
-from recordings.rates import parse_rate
 from utils.command_line import OneLineParser, choose_device, option, run_command
 from utils.errors import UserError
 from utils.logging import get_logger, set_up_logging
+
+if TYPE_CHECKING:
+    from prediction import TrainedRun
 
 LOGGER = get_logger(__name__)
 DEFAULT_OUTPUT = Path('predictions')
@@ -45,8 +44,11 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def predict_files(run: TrainedRun, arguments: argparse.Namespace) -> None:
+def predict_files(run: 'TrainedRun', arguments: argparse.Namespace) -> None:
     """Write the progress of recordings in files."""
+    from prediction.files import frames_ahead, plan_requests, write_predictions
+    from recordings.rates import parse_rate
+
     out = arguments.output or DEFAULT_OUTPUT
     with option('--fps'):
         fps = parse_rate(arguments.fps) if arguments.fps else None
@@ -65,8 +67,12 @@ def predict_files(run: TrainedRun, arguments: argparse.Namespace) -> None:
     print(f'{run.checkpoint}.pt (epoch {run.epoch}); the encoder sees {ahead} frames ahead')
 
 
-def predict_stream(run: TrainedRun, task: str | None) -> None:
+def predict_stream(run: 'TrainedRun', task: str | None) -> None:
     """Print the progress of frames from standard input, each as soon as it is known."""
+    from prediction import stream
+    from prediction.frame_progress import FrameProgress
+    from prediction.standard_input import NAME, read_items
+
     if sys.stdin is None or sys.stdin.isatty():
         raise UserError(f'--stream: {NAME} is {"closed" if sys.stdin is None else "a terminal"}, expected frames; pipe '
                         'them in')
@@ -92,6 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     def command() -> None:
         arguments = parse_arguments(argv)
         set_up_logging()
+        from prediction import load_run  # slow to import: a help text and a mistyped option come before it
+
         with option('--device'):
             device = choose_device(arguments.device)
         with option('-f'):

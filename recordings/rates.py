@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from recordings.annotations import TaskAnnotations, short
+from utils.action import Action
 from utils.errors import UserError, name_some
 from utils.logging import get_logger
-from utils.tensorops import Action
 
 LOGGER = get_logger(__name__)
 AS_IT_IS = Fraction(2, 100)  # a rate this close to 1 is 1

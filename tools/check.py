@@ -15,7 +15,6 @@ from recordings.feature_files import AXES, FEATURE_RANK, FRAME_RANK
 from recordings.groups import groups_in_two_parts, views_in_train_and_test
 from recordings.rates import recording_rate
 from recordings.splits import PARTS, Splits, load_splits
-from tools.duration_picture import draw_durations
 from tools.inspection import Inspection, RecordingView, TaskView, inspect_dataset, quartiles
 from utils.command_line import OneLineParser, run_command
 from utils.errors import UserError
@@ -198,6 +197,8 @@ def check_dataset(arguments: argparse.Namespace) -> Inspection:
     print_inspection(arguments.name, found, FRAME_RANK if arguments.frames else FEATURE_RANK, splits)
     durations = {task: [action.length for action in view.actions] for task, view in found.tasks.items()}
     if arguments.output and any(durations.values()):
+        from tools.duration_picture import draw_durations  # slow to import, and no picture may be asked for
+
         draw_durations(arguments.name, durations, arguments.output)
         print(f'durations of actions: {arguments.output}')
     return found

@@ -28,10 +28,10 @@ TENTHS = 10
 COMPARED_EVERY = 10  # frames: so often a fresh stream takes one, too
 LARGEST_RATIO = 1.1  # of a frame's cost, long stream over fresh one
 CONFIGURATIONS = {
-    'naive': STUDIED['recommended'],
+    'naive': STUDIED['steps'],
     'stacking, causal': STUDIED['stacking encoder'],
     'stacking, sees ahead': STUDIED['stacking, sees ahead'],
-    "naive, plan's head": STUDIED['content head alone'],
+    "naive, plan's head": STUDIED['gru'],
 }
 
 
