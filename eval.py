@@ -4,7 +4,7 @@ import argparse
 import math
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,28 +48,56 @@ def print_evaluation(evaluation: 'Evaluation') -> None:
         print_action_progress(evaluation.tables[PROGRESS_TABLE])
         for name in HEAD_TABLES:
             print_head_table(name, evaluation)
+        print_chosen(evaluation.chosen)
     elif evaluation.config.PROGRESS_LOSS.enabled:
         print('\nno task has actions in its training and test recordings: action progress is not evaluated')
     else:
         print('\nno progress head in this run: action progress is not evaluated')
+    print_groups(evaluation)
     print(f'\ntables and pictures: {evaluation.folder}')
 
 
 def print_head_table(name: str, evaluation: 'Evaluation') -> None:
     """Print one of the head's further tables in parts, or why there is none."""
-    if rows := evaluation.tables.get(name):
+    from evaluation.report_tables import with_summed_counts
+
+    if rows := with_summed_counts(evaluation.tables.get(name, [])):
         columns = list(rows[0])[1:]
         for start in range(0, len(columns), TABLE_COLUMNS):
             part = columns[start:start + TABLE_COLUMNS]
             print('\n' + format_table([_pick(row, ['task', *part]) for row in rows], name))
+        if missing := evaluation.missing_columns(name):
+            print(f'without {", ".join(missing)}: the progress head of this run does not offer '
+                  f'{"them" if len(missing) > 1 else "it"}')
     elif reason := evaluation.missing.get(name):
         print(f'\nno {name}.csv: the progress head of this run {reason}')
+
+
+def print_chosen(chosen: Mapping[str, float]) -> None:
+    """Print the weights that the progress head chose in training."""
+    if chosen:
+        print('\n' + format_table([{'weight': name, 'value': value} for name, value in chosen.items()],
+                                  'weights that the progress head chose on held-out recordings'))
+
+
+def print_groups(evaluation: 'Evaluation') -> None:
+    """Print mean and spread over groups of the main metrics, means over tasks."""
+    if not evaluation.groups:
+        return
+    from evaluation.by_group import BY_GROUP_TABLE, by_group_rows, main_rows
+
+    rows = [{'metric': f'{row["table"]}.{row["column"]}', **_pick(row, ['num_groups', 'mean', 'std'])}
+            for row in main_rows(by_group_rows(evaluation.groups))]
+    print('\n' + format_table(rows, f'by group of test recordings ({MEAN} over tasks; std between groups; all of it in '
+                                    f'{BY_GROUP_TABLE}.csv)'))
 
 
 def print_action_progress(rows: Sequence[Row]) -> None:
     """Print what the head does, and its error next to that of the baselines."""
     from evaluation.progress_metrics import PROGRESS_TABLE
+    from evaluation.report_tables import with_summed_counts
 
+    rows = with_summed_counts(rows)
     baselines = [column for column in rows[0] if column.startswith('baseline_')]
     own = [column for column in rows[0] if column not in (*baselines, 'task', 'skill')]
     print('\n' + format_table([_pick(row, ['task', *own]) for row in rows], f'{PROGRESS_TABLE}: the progress head'))
@@ -80,9 +108,11 @@ def print_action_progress(rows: Sequence[Row]) -> None:
 
 def print_side_by_side(evaluations: Sequence['Evaluation']) -> None:
     """Print the MEAN rows of the checkpoints in one table."""
+    from evaluation.report_tables import COUNT_PREFIX
+
     rows = []
     for name, table in evaluations[0].tables.items():
-        for column in list(table[0])[1:]:
+        for column in (column for column in list(table[0])[1:] if not column.startswith(COUNT_PREFIX)):
             values = {evaluation.checkpoint: evaluation.tables[name][-1].get(column, math.nan)
                       for evaluation in evaluations}
             rows.append({'metric': f'{name}.{column}', **values})

@@ -4,15 +4,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from easydict import EasyDict
 
 from configs.paths import environment_path
-from models.build import reads_frames
-from recordings.from_config import load_dataset
-from training.distributed import SINGLE_PROCESS, World
-from training.run import check_init_from, check_start, choose_run_splits, run_training_command, train_run
+from training.command import run_training_command
 from utils.run_folder import MULTI_TASK, RunFolder
+
+if TYPE_CHECKING:
+    from training.distributed import World
 
 
 def run_folder_of(config: EasyDict) -> Path:
@@ -20,8 +21,15 @@ def run_folder_of(config: EasyDict) -> Path:
     return environment_path('OUTPUT_PATH') / MULTI_TASK / config.EXPERIMENTNAME
 
 
-def train(config: EasyDict, arguments: argparse.Namespace, world: World = SINGLE_PROCESS) -> None:
+def train(config: EasyDict, arguments: argparse.Namespace, world: 'World | None' = None) -> None:
     """Train one model on all tasks; arguments and errors as in :func:`training.run.train_run`."""
+    # Slow to import: a help text and the settings come before them.
+    from models.build import reads_frames
+    from recordings.from_config import load_dataset
+    from training.distributed import SINGLE_PROCESS
+    from training.run import check_init_from, check_start, choose_run_splits, train_run
+
+    world = world or SINGLE_PROCESS
     run_path = run_folder_of(config)
     if world.first or arguments.resume:
         check_start(run_path, arguments)

@@ -6,20 +6,20 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from easydict import EasyDict
 
 from configs.paths import environment_path
-from models.build import head_class, reads_frames
-from recordings.from_config import list_all_actions, load_dataset, split_recordings
-from recordings.json_dataset import RecordingsByTask
 from recordings.splits import Splits, load_run_splits
-from training.distributed import SINGLE_PROCESS, World
-from training.interrupt import StopRequest, stop_on_signals
-from training.run import check_init_from, choose_run_splits, has_begun, run_training_command, train_run
+from training.command import run_training_command
 from utils.errors import UserError
 from utils.logging import get_logger
 from utils.run_folder import SINGLE_TASK, RunFolder, check_run_folder, create_single_task_folder
+
+if TYPE_CHECKING:
+    from recordings.json_dataset import RecordingsByTask
+    from training.distributed import World
 
 LOGGER = get_logger('singletask_train')
 
@@ -35,11 +35,20 @@ def run_paths(config: EasyDict) -> list[Path]:
     return [folder.path / task for task in load_run_splits(folder.splits)] if folder.splits.exists() else []
 
 
-def train(config: EasyDict, arguments: argparse.Namespace, world: World = SINGLE_PROCESS) -> None:
+def train(config: EasyDict, arguments: argparse.Namespace, world: 'World | None' = None) -> None:
     """Train one model for each task, one after the other; with --resume, finished ones are left as they are.
 
     Arguments and errors as in :func:`training.run.train_run`.
     """
+    # Slow to import: a help text and the settings come before them.
+    from models.build import reads_frames
+    from recordings.from_config import load_dataset, split_recordings
+    from recordings.json_dataset import RecordingsByTask
+    from training.distributed import SINGLE_PROCESS
+    from training.interrupt import StopRequest, stop_on_signals
+    from training.run import check_init_from, choose_run_splits, has_begun, train_run
+
+    world = world or SINGLE_PROCESS
     folder, config.MULTITASK = folder_of(config), False
     if arguments.resume and not folder.splits.exists():
         raise UserError(f'--resume: {folder.splits} does not exist; start the runs without --resume')
@@ -52,7 +61,7 @@ def train(config: EasyDict, arguments: argparse.Namespace, world: World = SINGLE
     split_recordings(recordings, splits)  # looks whether all of them are there
 
     def begin() -> None:
-        create_single_task_folder(folder.path, splits, overwrite=arguments.overwrite)
+        create_single_task_folder(folder.path, splits.as_json(), overwrite=arguments.overwrite)
 
     with stop_on_signals(StopRequest(world.largest, announce=world.first)) as stop:
         for number, task in enumerate(splits, 1):
@@ -64,14 +73,17 @@ def train(config: EasyDict, arguments: argparse.Namespace, world: World = SINGLE
                                             'overwrite': arguments.resume and not begun})
             # The first task replaces the earlier runs, once nothing is wrong with it.
             train_run(copy.deepcopy(config), folder.path / task, RecordingsByTask({task: recordings[task]}),
-                      {task: splits[task]}, options, world, stop,
+                      splits.take([task]), options, world, stop,
                       before_writing=begin if number == 1 and not arguments.resume else None)
     if not arguments.dry_run:
         LOGGER.info('all tasks done; evaluate them together with: python eval.py -f %s', folder.path)
 
 
-def _trainable(config: EasyDict, recordings: RecordingsByTask, splits: Splits) -> Splits:
+def _trainable(config: EasyDict, recordings: 'RecordingsByTask', splits: Splits) -> Splits:
     """Return the split without the tasks whose progress head could not be built: there is no action to learn from."""
+    from models.build import head_class
+    from recordings.from_config import list_all_actions, split_recordings
+
     if not (config.PROGRESS_LOSS.enabled and head_class(config).NEEDS_ACTIONS):
         return splits
     actions = list_all_actions(split_recordings(recordings, splits)['train'])
@@ -79,7 +91,7 @@ def _trainable(config: EasyDict, recordings: RecordingsByTask, splits: Splits) -
     if not idle or len(idle) == len(splits):  # the first run tells what is wrong with all of them
         return splits
     LOGGER.warning('left out, for their training recordings hold no action: %s', ', '.join(idle))
-    return {task: parts for task, parts in splits.items() if task not in idle}
+    return splits.take(task for task in splits if task not in idle)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -122,11 +122,19 @@ def _is_time_scale(value: str | float) -> bool:
     return value in ('auto', 'median') if isinstance(value, str) else 1e-6 <= value <= 1e6
 
 
+def _has_group(pattern: str) -> bool:
+    try:
+        return re.compile(pattern).groups > 0
+    except re.error:
+        return False
+
+
 BOOL = Kind('true or false', (bool,))
 TEXT = Kind('text', (str,))
 RUN_FOLDER = Kind('the folder of a run', (str,), bool)
 FOLDER_NAME = Kind('a name of letters, digits, ".", "_" and "-", 100 at most', (str,),
                    lambda value: bool(SAFE_NAME.fullmatch(value)))
+GROUP_REGEX = Kind("a regular expression with a group, e.g. '^(P[0-9]+)_'", (str,), _has_group)
 LIST = Kind('a list', (list,))
 LABELS = Kind('a list of strings without unpaired surrogates', (list,),
               lambda value: all(isinstance(label, str) and is_writable(label) for label in value))

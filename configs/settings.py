@@ -12,6 +12,7 @@ from configs.setting import (
     BOUNDED,
     DROPPED,
     FOLDER_NAME,
+    GROUP_REGEX,
     LABELS,
     LIST,
     POSITIVE,
@@ -78,6 +79,8 @@ TABLE: dict[str, tuple[Setting, ...]] = {
         Setting('BACKGROUND_LABELS', ['0', 'SIL', 'background'], LABELS, 'labels of segments that are not actions'),
         Setting('TIME_SCALE', 'auto', TIME_SCALE, "'auto', 'median', or annotation frames per feature frame"),
         Setting('TRAIN_SPLIT', [0.75, 0.10, 0.15], SPLIT, 'fractions of train, val and test recordings per task'),
+        Setting('GROUP_REGEX', None, GROUP_REGEX, "finds each recording's group (who performs it) in its handle: the "
+                'first group; groups stay together in a split that is drawn', option('--group_regex', metavar='RE')),
         Setting('SKIP_RATE', 1, at_least(1), 'keeps every n-th feature frame; times follow'),
         Setting('MAX_FRAMES', None, at_least(2), 'most frames used of a recording, evenly spaced; null (default): all',
                 option('--max_frames', metavar='N')),

@@ -5,9 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from utils.tables import Row
+from evaluation.columns import column_of
+from evaluation.progress_metrics import finish_tables
+from utils.tables import MEAN, Row
 
+BY_GROUP_TABLE = 'by_group'
+GROUP_PREFIX = 'group_'  # of the columns that hold the values of the groups
 RowOf = Callable[[Sequence[int]], Mapping[str, float]]
+RowsByGroup = dict[str, dict[str, Row]]  # task -> group -> row of a table
 
 
 def rows_by_group(groups: Sequence[str], row_of: RowOf) -> dict[str, Row]:
@@ -24,19 +29,48 @@ def rows_by_group(groups: Sequence[str], row_of: RowOf) -> dict[str, Row]:
             for group in sorted(set(groups))}
 
 
-def spread_over_groups(rows: Mapping[str, Mapping[str, float]]) -> Row:
-    """Return mean and spread of each column over groups that have a value.
+def by_group_rows(tables: Mapping[str, RowsByGroup]) -> list[Row]:
+    """Return the rows of ``by_group.csv``: mean and spread over groups of each column of each table.
 
     Args:
-        rows: group -> columns.
+        tables: name of the table -> task -> group -> row.
 
     Returns:
-        'num_groups', and ``<column>_mean`` and ``<column>_std`` (between groups, n - 1 in the denominator; NaN for
-        fewer than two). Counts, whose names start with 'num_', are left out.
+        A row per task, table and column, the tasks' MEAN last (over groups, of each group's mean over its tasks), with
+        'task', 'table', 'column', 'num_groups' (that have a value), 'mean' and 'std' (between groups, n - 1 in the
+        denominator; NaN for fewer than two), and ``group_<group>``, the value of each group. Counts, whose names
+        start with 'num_', are left out.
     """
-    result: Row = {'num_groups': len(rows)}
-    for column in dict.fromkeys(name for row in rows.values() for name in row if not name.startswith('num_')):
-        values = [row[column] for row in rows.values() if column in row and not math.isnan(row[column])]
-        result[f'{column}_mean'] = float(np.mean(values)) if values else math.nan
-        result[f'{column}_std'] = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-    return result
+    groups = sorted({group for tasks in tables.values() for rows in tasks.values() for group in rows})
+    result = []
+    for name, tasks in tables.items():
+        for task, rows in {**tasks, MEAN: _mean_over_tasks(name, tasks)}.items():
+            columns = dict.fromkeys(column for row in rows.values() for column in row)
+            result += [{'task': task, 'table': name, 'column': column,
+                        **_spread([row.get(column, math.nan) for row in rows.values()]),
+                        **{f'{GROUP_PREFIX}{group}': rows.get(group, {}).get(column, math.nan) for group in groups}}
+                       for column in columns if column != 'task' and not column.startswith('num_')]
+    return sorted(result, key=lambda row: row['task'] == MEAN)
+
+
+def main_rows(rows: Sequence[Row]) -> list[Row]:
+    """Return the MEAN rows of the columns that a short overview shows: the first metric of each table, and skill."""
+    first: dict[str, str] = {}
+    for row in rows:
+        if column_of(row['table'], row['column']).better:
+            first.setdefault(row['table'], row['column'])
+    return [row for row in rows if row['task'] == MEAN and row['column'] in (first.get(row['table']), 'skill')]
+
+
+def _mean_over_tasks(name: str, tasks: RowsByGroup) -> dict[str, Row]:
+    """Return group -> MEAN row of a table over the tasks that test the group."""
+    groups = dict.fromkeys(group for rows in tasks.values() for group in rows)
+    return {group: finish_tables({name: [{'task': task, **rows[group]} for task, rows in tasks.items()
+                                         if group in rows]})[name][-1] for group in groups}
+
+
+def _spread(values: Sequence[float]) -> Row:
+    """Return number, mean and standard deviation of the values that are not NaN."""
+    found = [value for value in values if not math.isnan(value)]
+    return {'num_groups': len(found), 'mean': float(np.mean(found)) if found else math.nan,
+            'std': float(np.std(found, ddof=1)) if len(found) > 1 else math.nan}

@@ -1,6 +1,6 @@
 """What a head makes of actions that are frozen, reversed, slower, or faster: does it look, or does it count?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ from evaluation.rank_statistics import spearman_correlation
 CONTRAST_TABLE = 'contrast'
 SHORTEST = 4  # frames of an action that is played differently
 FROZEN_FRACTION = 0.5  # of an action's frames: how long it stands still in its middle
+# Columns that are means over actions, in order.
+MEANS = ('final', 'final_half_speed', 'final_double_speed', 'final_frozen', 'freeze_change', 'reversed_spearman')
 
 Predict = Callable[[Sequence[Tensor], Sequence], Sequence[Tensor]]  # a head's forward_dense
 
@@ -33,6 +35,52 @@ def speed_up(segment: Tensor) -> Tensor:
     return segment.flip(0)[::2].flip(0)
 
 
+def contrast_of_actions(segments: Sequence[Tensor], contexts: Sequence,
+                        forward_dense: Predict) -> dict[str, np.ndarray]:
+    """Play actions differently and note what the head makes of each.
+
+    The embeddings are played differently, not the features: what an encoder would make of them is not asked.
+
+    Args:
+        segments: embeddings (n_i, E) of the test actions; those shorter than ``SHORTEST`` frames are left out.
+        contexts: what the head knows of each action when it begins.
+        forward_dense: of the head; returns the progress (n,) at every frame of each segment.
+
+    Returns:
+        Column of ``contrast.csv`` -> (actions,), NaN for actions that are left out; 'num_actions' -> (actions,) bool,
+        True for those that are not.
+    """
+    kept = [index for index, segment in enumerate(segments) if len(segment) >= SHORTEST]
+    plain, contexts = [segments[index] for index in kept], [contexts[index] for index in kept]
+
+    def predict(played: Sequence[Tensor]) -> list[np.ndarray]:
+        return [progress.double().cpu().numpy() for progress in forward_dense(played, contexts)]
+
+    def spread_out(values: Sequence[float]) -> np.ndarray:
+        every = np.full(len(segments), np.nan)
+        every[kept] = values
+        return every
+
+    counted = {'num_actions': np.array([len(segment) >= SHORTEST for segment in segments], dtype=bool)}
+    if not plain:
+        return {**counted, **{name: spread_out([]) for name in MEANS}}
+    frozen, stretches = zip(*map(freeze, plain), strict=True)
+    on_frozen, on_reversed = predict(frozen), predict([segment.flip(0) for segment in plain])
+    values = (
+        _last(predict(plain)),
+        _last(predict([slow_down(segment) for segment in plain])),
+        _last(predict([speed_up(segment) for segment in plain])),
+        _last(on_frozen),
+        [np.ptp(progress[stretch]) for progress, stretch in zip(on_frozen, stretches, strict=True)],
+        [spearman_correlation(progress, np.arange(len(progress))) for progress in on_reversed])
+    return {**counted, **dict(zip(MEANS, map(spread_out, values), strict=True))}
+
+
+def _last(curves: Sequence[np.ndarray]) -> list[float]:
+    """Return the progress at the last frame of each action."""
+    return [curve[-1] for curve in curves]
+
+
 @describes(CONTRAST_TABLE,
            num_actions=('', f'test actions of {SHORTEST} frames or more'),
            final=('', 'progress at the last frame of the action as it is: 1 is right'),
@@ -43,43 +91,15 @@ def speed_up(segment: Tensor) -> Tensor:
                               'it counts frames'),
            reversed_spearman=('', 'rank correlation of the progress with the time that passes on reversed frames: 1 '
                                   'if the head counts frames, -1 if it reads the progress off each frame'))
-def contrast_row(segments: Sequence[Tensor], contexts: Sequence, forward_dense: Predict) -> dict[str, float]:
+def contrast_row(actions: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Return a task's row of ``contrast.csv``, except its name; reported, not judged. Means over actions.
 
-    The embeddings are played differently, not the features: what an encoder would make of them is not asked.
-
     Args:
-        segments: embeddings (n_i, E) of the test actions; those shorter than ``SHORTEST`` frames are left out.
-        contexts: what the head knows of each action when it begins.
-        forward_dense: of the head; returns the progress (n,) at every frame of each segment.
+        actions: from :func:`contrast_of_actions`.
 
     Returns:
         The columns; NaN if no action is long enough.
     """
-    kept = [index for index, segment in enumerate(segments) if len(segment) >= SHORTEST]
-    plain, contexts = [segments[index] for index in kept], [contexts[index] for index in kept]
-
-    def predict(played: Sequence[Tensor]) -> list[np.ndarray]:
-        return [progress.double().cpu().numpy() for progress in forward_dense(played, contexts)]
-
-    if not plain:
-        return {'num_actions': 0, **dict.fromkeys(('final', 'final_half_speed', 'final_double_speed', 'final_frozen',
-                                                   'freeze_change', 'reversed_spearman'), float('nan'))}
-    frozen, stretches = zip(*map(freeze, plain), strict=True)
-    on_frozen, on_reversed = predict(frozen), predict([segment.flip(0) for segment in plain])
-    return {
-        'num_actions': len(plain),
-        'final': _final(predict(plain)),
-        'final_half_speed': _final(predict([slow_down(segment) for segment in plain])),
-        'final_double_speed': _final(predict([speed_up(segment) for segment in plain])),
-        'final_frozen': _final(on_frozen),
-        'freeze_change': float(np.mean([np.ptp(progress[stretch]) for progress, stretch
-                                        in zip(on_frozen, stretches, strict=True)])),
-        'reversed_spearman': float(np.mean([spearman_correlation(progress, np.arange(len(progress)))
-                                            for progress in on_reversed])),
-    }
-
-
-def _final(curves: Sequence[np.ndarray]) -> float:
-    """Return the mean progress at the last frame."""
-    return float(np.mean([curve[-1] for curve in curves]))
+    kept = actions['num_actions']
+    return {'num_actions': int(kept.sum()),
+            **{name: float(np.mean(actions[name][kept])) if kept.any() else float('nan') for name in MEANS}}

@@ -1,7 +1,7 @@
 """Evaluation of one checkpoint of a run: embeddings, metrics, tables and pictures."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +20,25 @@ from evaluation.alignment_metrics import (
     path_lengths,
 )
 from evaluation.baselines import ProgressBaselines
+from evaluation.by_group import RowsByGroup, rows_by_group
 from evaluation.head_tables import HeadTables, TaskPart, head_tables
-from evaluation.phase_metrics import frame_labels, majority_accuracy, phase_classification, phase_progression
+from evaluation.phase_metrics import (
+    ProgressRegression,
+    fit_phase_probes,
+    frame_labels,
+    majority_accuracy,
+    phase_accuracies,
+)
 from evaluation.pictures import draw_alignments, draw_error_by_length
-from evaluation.progress_metrics import PROGRESS_TABLE, ActionCurves, action_progress_row, errors_by_step
+from evaluation.progress_metrics import (
+    PROGRESS_TABLE,
+    ActionCurves,
+    action_progress_row,
+    errors_by_step,
+    finish_tables,
+)
 from evaluation.progress_picture import DrawnRecording, draw_progress
-from evaluation.results import Evaluation, finish_tables, results_folder, write_tables
+from evaluation.results import Evaluation, results_folder, write_tables
 from models.action_progress import predict_actions
 from models.build import check_input_width, reads_frames
 from recordings.from_config import load_dataset, reading_options, split_recordings
@@ -64,6 +77,18 @@ class EmbeddedTask:
         return [frame_labels(actions, len(embedding))
                 for actions, embedding in zip(self.actions, self.embeddings, strict=True)]
 
+    @property
+    def groups(self) -> list[str] | None:
+        """Who performs each recording, by itself if that is not known; None if it is known of none."""
+        if not any(recording.group for recording in self.recordings):
+            return None
+        return [recording.group or recording.handle for recording in self.recordings]
+
+    def take(self, indices: Sequence[int]) -> 'EmbeddedTask':
+        """Return some of the recordings."""
+        return EmbeddedTask(*([values[index] for index in indices] for values in (
+            self.recordings, self.embeddings, self.actions, self.progress)))
+
 
 def evaluate_checkpoint(run: RunFolder, checkpoint_type: str, device: torch.device, *,
                         with_alignments: bool = False) -> Evaluation:
@@ -88,11 +113,17 @@ def evaluate_checkpoint(run: RunFolder, checkpoint_type: str, device: torch.devi
     model, config, checkpoint = load_model(path, device)
     parts, reading = _load_parts(config, run)
     folder = results_folder(run.path, config, path.stem)
-    tables, steps, of_head = _evaluate_tasks(model, config, parts, reading, folder, device, with_alignments)
-    evaluation = Evaluation(path.stem, checkpoint['epoch'], model.lookahead, folder, tables, steps, config,
-                            of_head.missing, of_head.tenths)
+    evaluation = Evaluation(path.stem, checkpoint['epoch'], model.lookahead, folder, {}, {}, config,
+                            chosen=_chosen(model))
+    _evaluate_tasks(model, parts, reading, device, evaluation, with_alignments=with_alignments)
     write_tables(evaluation)
     return evaluation
+
+
+def _chosen(model: nn.Module) -> dict[str, float]:
+    """Return the weights that the progress head chose; they are in its state, which the checkpoint stores."""
+    head = getattr(model, 'progress_head', None)
+    return head.chosen() if head is not None else {}
 
 
 def _load_parts(config: EasyDict, run: RunFolder) -> tuple[dict[str, dict[str, list[Recording]]], dict]:
@@ -105,28 +136,20 @@ def _load_parts(config: EasyDict, run: RunFolder) -> tuple[dict[str, dict[str, l
     return parts, reading_options(config, recordings, frames=reads_frames(config))
 
 
-def _evaluate_tasks(model: nn.Module, config: EasyDict, parts: Mapping, reading: Mapping, folder: Path,
-                    device: torch.device, with_alignments: bool
-                    ) -> tuple[dict[str, list[Row]], dict[str, list[Row]], HeadTables]:
-    """Compute tables and errors by step, task by task (one task's embeddings are in memory at a time), and draw.
-
-    Returns:
-        Tables, errors by step, and what the tables of the head lack (its rows are in the tables).
-    """
+def _evaluate_tasks(model: nn.Module, parts: Mapping, reading: Mapping, device: torch.device, evaluation: Evaluation,
+                    *, with_alignments: bool) -> None:
+    """Add what is found to an evaluation, task by task (one task's embeddings are in memory at a time), and draw."""
     rows: dict[str, list[Row]] = defaultdict(list)
     curves: dict[str, list[ActionCurves]] = {}
-    steps: dict[str, list[Row]] = {}
-    of_head = HeadTables()
     tasks = [task for task, test in parts['test'].items() if test]
     for task in tqdm(tasks, desc='evaluating', unit='task', leave=False, disable=None):
         train, test = (embed(model, parts[part][task], reading, device) for part in ('train', 'test'))
-        for name, row in alignment_rows(train, test).items():
-            rows[name].append({'task': task, **row})
+        _add_rows(rows, evaluation.groups, task, *_alignment(train, test))
         if with_alignments:
             handles = [recording.handle for recording in test.recordings]
             draw_alignments(task, list(zip(handles, test.embeddings, test.actions, strict=True)),
-                            folder / f'alignment_{task}.png')
-        if not config.PROGRESS_LOSS.enabled:
+                            evaluation.folder / f'alignment_{task}.png')
+        if not evaluation.config.PROGRESS_LOSS.enabled:
             continue
         if not any(train.actions) or not any(test.actions):
             LOGGER.warning('task %s: no actions in its training or test recordings; left out of %s', task,
@@ -134,52 +157,76 @@ def _evaluate_tasks(model: nn.Module, config: EasyDict, parts: Mapping, reading:
             continue
         by_recording = _action_curves(model, train, test, device)
         curves[task] = [curve for recording in by_recording for curve in recording]
-        rows[PROGRESS_TABLE].append({'task': task, **action_progress_row(curves[task])})
-        steps[task] = errors_by_step(_group_by_step(test.actions, by_recording))
+        _add_rows(rows, evaluation.groups, task, *_action_progress(by_recording, test))
+        evaluation.steps[task] = errors_by_step(_group_by_step(test.actions, by_recording))
         found = head_tables(model.progress_head, _part(task, train), _part(task, test), device)
-        _add_head_tables(found, task, rows, of_head)
-        _draw_task(task, test, by_recording, found, folder / f'progress_{task}.png')
+        _add_rows(rows, evaluation.groups, task, found.rows, found.by_group)
+        evaluation.tenths.extend({'task': task, **row} for row in found.tenths)
+        evaluation.missing.update(found.missing)
+        _draw_task(task, test, by_recording, found, evaluation.folder / f'progress_{task}.png')
     if curves:
-        draw_error_by_length(curves, folder / 'mae_by_length.png')
-    return finish_tables(rows), steps, of_head
+        draw_error_by_length(curves, evaluation.folder / 'mae_by_length.png')
+    evaluation.tables.update(finish_tables(rows))
 
 
 def _part(task: str, embedded: EmbeddedTask) -> TaskPart:
     return TaskPart(task, [recording.handle for recording in embedded.recordings], embedded.embeddings,
-                    embedded.actions)
+                    embedded.actions, embedded.groups)
 
 
-def _add_head_tables(found: HeadTables, task: str, rows: dict[str, list[Row]], of_head: HeadTables) -> None:
-    """Add the rows of a task to the tables, and what they lack to that of the tasks before."""
-    for name, row in found.rows.items():
+def _add_rows(rows: dict[str, list[Row]], groups: dict[str, RowsByGroup], task: str, found: Mapping[str, Row],
+              by_group: Mapping[str, dict[str, Row]]) -> None:
+    """Add the rows of a task to the tables, and those of its groups of test recordings."""
+    for name, row in found.items():
         rows[name].append({'task': task, **row})
-    of_head.tenths.extend({'task': task, **row} for row in found.tenths)
-    of_head.missing.update(found.missing)
+    for name, of_groups in by_group.items():
+        groups.setdefault(name, {})[task] = of_groups
 
 
-def alignment_rows(train: EmbeddedTask, test: EmbeddedTask) -> dict[str, dict[str, float]]:
-    """Return a task's rows of the tables that need no progress head, but for its name.
+def _alignment(train: EmbeddedTask, test: EmbeddedTask) -> tuple[dict[str, Row], dict[str, dict[str, Row]]]:
+    """Return the rows of the tables that need no progress head, over all test recordings and for each group."""
+    score = alignment_scorer(train)
+    of_groups = rows_by_group(test.groups or [], lambda indices: score(test.take(indices)))
+    names = next(iter(of_groups.values()), {})
+    return score(test), {name: {group: rows[name] for group, rows in of_groups.items()} for name in names}
+
+
+def _action_progress(curves: Sequence[Sequence[ActionCurves]],
+                     test: EmbeddedTask) -> tuple[dict[str, Row], dict[str, dict[str, Row]]]:
+    """Return the row of ``action_progress.csv`` over all test recordings and for each group."""
+    def row(indices: Sequence[int]) -> Row:
+        return action_progress_row([curve for index in indices for curve in curves[index]])
+
+    return ({PROGRESS_TABLE: row(range(len(curves)))},
+            {PROGRESS_TABLE: rows_by_group(test.groups, row)} if test.groups else {})
+
+
+def alignment_scorer(train: EmbeddedTask) -> Callable[[EmbeddedTask], dict[str, Row]]:
+    """Return a function of test recordings: a task's rows of the tables that need no progress head, except its name.
 
     Args:
         train: what probes and scales are fitted to.
-        test: what is scored.
 
     Returns:
-        Name of the table -> column -> value.
+        From what is scored to name of the table -> column -> value.
     """
-    totals = path_lengths(train.embeddings)
-    return {
-        'phase_classification': {
-            **phase_classification(train.embeddings, train.actions, test.embeddings, test.actions),
-            'accuracy_majority': majority_accuracy(train.labels, test.labels)},
-        'phase_progression': {'r2': phase_progression(train.embeddings, train.progress, test.embeddings,
-                                                      test.progress)},
-        'kendalls_tau': {'kendalls_tau': kendalls_tau(test.embeddings)},
-        'kendalls_tau_wild': {'kendalls_tau_wild': kendalls_tau_wild(test.embeddings, test.actions)},
-        'enclosed_area_error': {'enclosed_area_error': enclosed_area_error(test.embeddings, test.actions)},
-        'ogpe': {'ogpe': overall_progress_error(test.embeddings, test.progress, float(totals.mean())),
-                 'CoV': coefficient_of_variation(totals)},
-    }
+    totals, train_labels = path_lengths(train.embeddings), train.labels
+    probes = fit_phase_probes(train.embeddings, train_labels)
+    regression = ProgressRegression(train.embeddings, train.progress)
+
+    def rows(test: EmbeddedTask) -> dict[str, Row]:
+        return {
+            'phase_classification': {**phase_accuracies(probes, test.embeddings, test.labels),
+                                     'accuracy_majority': majority_accuracy(train_labels, test.labels)},
+            'phase_progression': {'r2': regression.score(test.embeddings, test.progress)},
+            'kendalls_tau': {'kendalls_tau': kendalls_tau(test.embeddings)},
+            'kendalls_tau_wild': {'kendalls_tau_wild': kendalls_tau_wild(test.embeddings, test.actions)},
+            'enclosed_area_error': {'enclosed_area_error': enclosed_area_error(test.embeddings, test.actions)},
+            'ogpe': {'ogpe': overall_progress_error(test.embeddings, test.progress, float(totals.mean())),
+                     'CoV': coefficient_of_variation(totals)},
+        }
+
+    return rows
 
 
 @torch.no_grad()
@@ -195,7 +242,7 @@ def embed(model: nn.Module, recordings: Sequence[Recording], reading: Mapping, d
 def _action_curves(model: nn.Module, train: EmbeddedTask, test: EmbeddedTask,
                    device: torch.device) -> list[list[ActionCurves]]:
     """Predict the progress of the test recordings' actions with the head and with every baseline."""
-    baselines = ProgressBaselines(train.actions, train.embeddings)
+    baselines = ProgressBaselines(train.actions, train.embeddings, train.groups)
     curves = []
     for recording, embedding, actions in zip(test.recordings, test.embeddings, test.actions, strict=True):
         heads = predict_actions(model, embedding.to(device), actions, recording.task)

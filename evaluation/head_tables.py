@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluation.contrast import CONTRAST_TABLE, contrast_row
+from evaluation.by_group import rows_by_group
+from evaluation.contrast import CONTRAST_TABLE, contrast_of_actions, contrast_row
 from evaluation.intervals import (
     INTERVALS_TABLE,
     LEVELS,
@@ -21,7 +22,7 @@ from evaluation.intervals import (
 from evaluation.overall import OVERALL_TABLE, LengthCounter, Overall, overall_row
 from evaluation.segmentation_metrics import TABLE as UNSEGMENTED_TABLE
 from evaluation.survival import SurvivalBaseline
-from evaluation.unsegmented import UnsegmentedBaselines, unsegmented_recording, unsegmented_row
+from evaluation.unsegmented import Unsegmented, UnsegmentedBaselines, unsegmented_recording, unsegmented_row
 from models.heads.base import ProgressHeadBase
 from models.heads.durations import actions_before
 from models.heads.estimates import FrameEstimates
@@ -29,6 +30,10 @@ from utils.tables import Row
 from utils.tensorops import Action
 
 Kinds = dict[str, list[Intervals]]
+# Table -> what a head without it does not do, as the rest of a sentence.
+WITHOUT = {UNSEGMENTED_TABLE: 'does not infer where actions start and end',
+           OVERALL_TABLE: 'does not predict the progress of whole recordings',
+           INTERVALS_TABLE: 'does not predict intervals'}
 HEAD_TABLES = (UNSEGMENTED_TABLE, OVERALL_TABLE, INTERVALS_TABLE, CONTRAST_TABLE)
 
 
@@ -41,12 +46,14 @@ class TaskPart:
         handles: of the recordings.
         embeddings: (T, E) of each, on the CPU.
         actions: of each, in order of time.
+        groups: who performs each; None: not known.
     """
 
     task: str
     handles: Sequence[str]
     embeddings: Sequence[Tensor]
     actions: Sequence[Sequence[Action]]
+    groups: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class HeadTables:
 
     Attributes:
         rows: name of the table -> row, except the task's name.
+        by_group: name of the table -> group of test recordings -> row; empty if groups are not known.
         tenths: intervals by tenth of progress, empty without intervals.
         missing: name of a table that is left out -> what the head does not do, as the rest of a sentence.
         answers: of the head without boundaries, per test recording: field of ``FrameEstimates`` -> (T,); empty if it
@@ -62,6 +70,7 @@ class HeadTables:
     """
 
     rows: dict[str, Row] = field(default_factory=dict)
+    by_group: dict[str, dict[str, Row]] = field(default_factory=dict)
     tenths: list[Row] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     answers: list[dict[str, np.ndarray]] = field(default_factory=list)
@@ -77,25 +86,49 @@ def head_tables(head: ProgressHeadBase, train: TaskPart, test: TaskPart, device:
         test: what is scored; it has an action.
         device: where the head is.
     """
-    tables = HeadTables()
-    tables.rows[CONTRAST_TABLE] = _contrast(head, test, device)
     answers = filter_answers(head, test, device)
-    if answers is None:
-        tables.missing[UNSEGMENTED_TABLE] = 'does not infer where actions start and end'
-    else:
-        tables.answers.extend(answers)
-        tables.rows[UNSEGMENTED_TABLE] = _unsegmented(answers, train, test)
-    if answers is not None and ('overall' in answers[0] or 'overall_remaining' in answers[0]):
-        tables.rows[OVERALL_TABLE] = _overall(answers, train)
-    else:
-        tables.missing[OVERALL_TABLE] = 'does not predict the progress of whole recordings'
-    intervals = _intervals(head, answers, train, test, device)
-    if any(intervals):
-        tables.rows[INTERVALS_TABLE] = interval_row(intervals)
-        tables.tenths.extend(interval_rows_by_tenth(intervals))
-    else:
-        tables.missing[INTERVALS_TABLE] = 'does not predict intervals'
+    scored = _Scored(_contrast(head, test, device), *_answered(answers, train, test),
+                     _intervals(head, answers, train, test, device))
+    tables = HeadTables(scored.rows(range(len(test.handles))), answers=answers or [])
+    tables.missing.update({name: reason for name, reason in WITHOUT.items() if name not in tables.rows})
+    if INTERVALS_TABLE in tables.rows:
+        tables.tenths.extend(interval_rows_by_tenth(scored.intervals))
+    if test.groups:
+        of_groups = rows_by_group(test.groups, scored.rows)
+        tables.by_group.update({name: {group: rows[name] for group, rows in of_groups.items() if name in rows}
+                                for name in tables.rows})
     return tables
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """What the rows of the tables are means of, per test recording.
+
+    Attributes:
+        contrast: from :func:`contrast_of_actions`, of the actions of each recording.
+        unsegmented: empty if the head does not infer boundaries.
+        overall: empty if the head has no answer for whole recordings.
+        intervals: of head and baselines, empty dicts if the head offers none.
+    """
+
+    contrast: Sequence[Mapping[str, np.ndarray]]
+    unsegmented: Sequence[Unsegmented]
+    overall: Sequence[Overall]
+    intervals: Sequence[Kinds]
+
+    def rows(self, indices: Sequence[int]) -> dict[str, Row]:
+        """Return the rows over some of the recordings: name of the table -> row."""
+        contrast = [self.contrast[index] for index in indices]
+        rows = {CONTRAST_TABLE: contrast_row({name: np.concatenate([one[name] for one in contrast])
+                                              for name in contrast[0]})}
+        if self.unsegmented:
+            rows[UNSEGMENTED_TABLE] = unsegmented_row([self.unsegmented[index] for index in indices])
+        if self.overall:
+            rows[OVERALL_TABLE] = overall_row([self.overall[index] for index in indices])
+        intervals = [self.intervals[index] for index in indices]
+        if any(intervals):
+            rows[INTERVALS_TABLE] = interval_row(intervals)
+        return rows
 
 
 def filter_answers(head: ProgressHeadBase, part: TaskPart, device: torch.device) -> list[dict[str, np.ndarray]] | None:
@@ -118,27 +151,32 @@ def _segments(part: TaskPart, device: torch.device) -> list[list[Tensor]]:
             for embedding, actions in zip(part.embeddings, part.actions, strict=True)]
 
 
-def _contrast(head: ProgressHeadBase, test: TaskPart, device: torch.device) -> Row:
-    """Return the row of ``contrast.csv``."""
-    segments = [segment for recording in _segments(test, device) for segment in recording]
+def _contrast(head: ProgressHeadBase, test: TaskPart, device: torch.device) -> list[dict[str, np.ndarray]]:
+    """Return what the head makes of the actions of each recording, played differently."""
+    segments = _segments(test, device)
     contexts = [context for actions in test.actions for context in head.contexts(test.task, actions)]
-    return contrast_row(segments, contexts, head.forward_dense)
+    found = contrast_of_actions([segment for recording in segments for segment in recording], contexts,
+                                head.forward_dense)
+    ends = np.cumsum([len(recording) for recording in segments])[:-1]
+    return [dict(zip(found, parts, strict=True))
+            for parts in zip(*(np.split(values, ends) for values in found.values()), strict=True)]
 
 
-def _unsegmented(answers: Sequence[Mapping[str, np.ndarray]], train: TaskPart, test: TaskPart) -> Row:
-    """Return the row of ``unsegmented.csv``."""
+def _answered(answers: Sequence[Mapping[str, np.ndarray]] | None, train: TaskPart,
+              test: TaskPart) -> tuple[list[Unsegmented], list[Overall]]:
+    """Put the answers of a head without boundaries next to the baselines: within actions, and of whole recordings."""
+    if answers is None:
+        return [], []
     baselines = UnsegmentedBaselines(train.actions, train.embeddings)
-    return unsegmented_row([
+    counter = LengthCounter([len(embedding) for embedding in train.embeddings])
+    unsegmented = [
         unsegmented_recording(handle, actions, embedding, answer['step'].astype(str), answer['progress'], baselines)
         for handle, actions, embedding, answer in zip(test.handles, test.actions, test.embeddings, answers,
-                                                      strict=True)])
-
-
-def _overall(answers: Sequence[Mapping[str, np.ndarray]], train: TaskPart) -> Row:
-    """Return the row of ``overall.csv``."""
-    counter = LengthCounter([len(embedding) for embedding in train.embeddings])
-    return overall_row([Overall(answer.get('overall'), answer.get('overall_remaining'),
-                                counter.lengths(len(answer['step']))[:, 0]) for answer in answers])
+                                                      strict=True)]
+    if not {'overall', 'overall_remaining'} & set(answers[0]):
+        return unsegmented, []
+    return unsegmented, [Overall(answer.get('overall'), answer.get('overall_remaining'),
+                                 counter.lengths(len(answer['step']))[:, 0]) for answer in answers]
 
 
 def _intervals(head: ProgressHeadBase, answers: Sequence[Mapping[str, np.ndarray]] | None, train: TaskPart,
@@ -146,7 +184,7 @@ def _intervals(head: ProgressHeadBase, answers: Sequence[Mapping[str, np.ndarray
     """Return the intervals of head and baselines per test recording; empty dicts if the head offers none."""
     recordings: list[Kinds] = [{} for _ in test.handles]
     if head.offers_intervals:
-        survival = SurvivalBaseline(train.actions)
+        survival = SurvivalBaseline(train.actions, train.groups)
         for kinds, segments, actions in zip(recordings, _segments(test, device), test.actions, strict=True):
             if segments:
                 bounds = head.forward_intervals(segments, head.contexts(test.task, actions))

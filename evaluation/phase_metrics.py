@@ -1,6 +1,6 @@
 """What a linear probe reads off single embeddings: the step at a frame, and the progress of the recording."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -82,17 +82,33 @@ def phase_classification(train: Sequence[Tensor], train_actions: Sequence[Sequen
     train_labels, test_labels = (
         [frame_labels(actions, len(embedding)) for actions, embedding in zip(of_part, part, strict=True)]
         for of_part, part in ((train_actions, train), (test_actions, test)))
-    test_frames, truth, rng = stack_frames(test), np.concatenate(test_labels), np.random.default_rng(SEED)
-    accuracies = {}
+    return phase_accuracies(fit_phase_probes(train, train_labels), test, test_labels)
+
+
+def fit_phase_probes(train: Sequence[Tensor], labels: Sequence[np.ndarray]) -> dict[str, list[Probe]]:
+    """Fit the classifiers of :func:`phase_classification`: column of the table -> one for each draw of recordings.
+
+    Args:
+        train: (T_i, E) of a task's training recordings, one at least.
+        labels: (T_i,), from :func:`frame_labels`.
+    """
+    rng, probes = np.random.default_rng(SEED), {}
     for column, share in LABELLED_SHARES.items():
         count = max(1, round(share * len(train)))
-        values = []
+        probes[column] = []
         for _ in range(DRAWS if count < len(train) else 1):
             chosen = rng.permutation(len(train))[:count]
-            probe = fit_probe([train[index] for index in chosen], [train_labels[index] for index in chosen], rng)
-            values.append(float(np.mean(probe.predict(test_frames) == truth)))
-        accuracies[column] = float(np.mean(values))
-    return accuracies
+            probes[column].append(fit_probe([train[index] for index in chosen], [labels[index] for index in chosen],
+                                            rng))
+    return probes
+
+
+def phase_accuracies(probes: Mapping[str, Sequence[Probe]], test: Sequence[Tensor],
+                     labels: Sequence[np.ndarray]) -> dict[str, float]:
+    """Return column -> mean accuracy of its classifiers on test recordings (T_j, E) with labels (T_j,)."""
+    frames, truth = stack_frames(test), np.concatenate(labels)
+    return {column: float(np.mean([float(np.mean(probe.predict(frames) == truth)) for probe in fitted]))
+            for column, fitted in probes.items()}
 
 
 @describes('phase_classification',
@@ -129,18 +145,32 @@ def phase_progression(train: Sequence[Tensor], train_progress: Sequence[Tensor],
     Reference:
         Dwibedi et al., CVPR 2019, whose progress runs through annotated phases and whose regression has no penalty.
     """
-    truth = np.concatenate([progress.numpy() for progress in test_progress])
-    if np.ptp(truth) == 0:
-        return float('nan')
-    frames, others = stack_frames(train), stack_frames(test)
-    known = np.concatenate([progress.numpy() for progress in train_progress])
-    mean, std = _mean_and_std(frames)
-    frames, others = (frames - mean) / std, (others - mean) / std
-    # The penalty spares the constant: standardized columns and centered targets need none.
-    weights = np.linalg.solve(frames.T @ frames + RIDGE_PENALTY * np.eye(frames.shape[1]),
-                              frames.T @ (known - known.mean()))
-    residual = truth - (others @ weights + known.mean())
-    return float(1 - np.sum(residual ** 2) / np.sum((truth - truth.mean()) ** 2))
+    return ProgressRegression(train, train_progress).score(test, test_progress)
+
+
+class ProgressRegression:
+    """The regression of :func:`phase_progression`, fitted to the training recordings.
+
+    Args:
+        train: (T_i, E) of a task's training recordings, one at least.
+        progress: (T_i,) of the whole recording.
+    """
+
+    def __init__(self, train: Sequence[Tensor], progress: Sequence[Tensor]) -> None:
+        known, frames = np.concatenate([one.numpy() for one in progress]), stack_frames(train)
+        self._mean, self._std = _mean_and_std(frames)
+        self._constant, frames = known.mean(), (frames - self._mean) / self._std
+        # The penalty spares the constant: standardized columns and centered targets need none.
+        self._weights = np.linalg.solve(frames.T @ frames + RIDGE_PENALTY * np.eye(frames.shape[1]),
+                                        frames.T @ (known - self._constant))
+
+    def score(self, test: Sequence[Tensor], progress: Sequence[Tensor]) -> float:
+        """Return R^2 over the frames of test recordings (T_j, E); NaN if they all have one progress (T_j,)."""
+        truth = np.concatenate([one.numpy() for one in progress])
+        if np.ptp(truth) == 0:
+            return float('nan')
+        residual = truth - ((stack_frames(test) - self._mean) / self._std @ self._weights + self._constant)
+        return float(1 - np.sum(residual ** 2) / np.sum((truth - truth.mean()) ** 2))
 
 
 def stack_frames(embeddings: Sequence[Tensor]) -> np.ndarray:

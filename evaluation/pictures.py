@@ -46,7 +46,7 @@ def draw_error_by_length(tasks: Mapping[str, Sequence[ActionCurves]], path: Path
     axes.set(ylim=(0, None), xlabel='length of the action (frames); n: number of actions', ylabel='mean absolute error',
              title='Error of the progress within actions of test recordings, mean over tasks')
     axes.grid(alpha=0.3)
-    figure.legend(loc='outside lower center', ncols=3)
+    figure.legend(loc='outside lower center', ncols=3, fontsize=8)
     save_figure(figure, path)
 
 

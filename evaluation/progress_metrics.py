@@ -10,6 +10,7 @@ import numpy as np
 from evaluation.baselines import BASELINES, LABEL_FREE
 from evaluation.columns import describes
 from evaluation.rank_statistics import spearman_correlation
+from utils.tables import Row, with_mean_row
 
 PROGRESS_TABLE = 'action_progress'  # absent where a run has no progress head
 # Names of the classes of action lengths -> shortest and longest, frames.
@@ -155,3 +156,12 @@ def skill(row: Mapping[str, float]) -> float:
     """Return 1 - MAE / MAE of the best baseline that is not given the step label; negative where the head is worse."""
     best = min(row[f'baseline_{name}'] for name in LABEL_FREE)
     return 1 - row['mae'] / best if best > 0 else math.nan
+
+
+def finish_tables(rows: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+    """Append the MEAN row to each table that has rows; its skill is that of its own columns, not a mean of ratios."""
+    tables = {name: with_mean_row(table) for name, table in rows.items() if table}
+    if PROGRESS_TABLE in tables:
+        mean = tables[PROGRESS_TABLE][-1]
+        mean['skill'] = skill(mean)
+    return tables

@@ -54,7 +54,10 @@ def draw_progress(task: str, recordings: Sequence[DrawnRecording], path: Path) -
         recordings: test recordings of the task.
         path: PNG to write.
     """
-    drawn = [recording for recording in recordings if recording.actions][:RECORDINGS_DRAWN]
+    with_actions = [recording for recording in recordings if recording.actions]
+    # Spread over the test recordings: neighbors are often takes of one person and step.
+    count = min(RECORDINGS_DRAWN, len(with_actions))
+    drawn = [with_actions[index * len(with_actions) // count] for index in range(count)]
     if not drawn:
         return
     colors = _label_colors(drawn)

@@ -18,6 +18,7 @@ from evaluation.head_tables import HEAD_TABLES
 from evaluation.html_parts import Cell, code, details, heading, paragraph, picture, section, table
 from evaluation.intervals import INTERVALS_TABLE
 from evaluation.progress_metrics import PROGRESS_TABLE
+from evaluation.report_groups import chosen_part, groups_part, missing_part
 from evaluation.report_tables import (
     beside_baselines,
     columns_table,
@@ -39,8 +40,9 @@ TEMPLATE = Path(__file__).with_name('report.html')
 DETAILED = (INTERVALS_TABLE, CONTRAST_TABLE)  # tables that are left to their own section
 SHOWN_LETTERS = 120  # of a setting in the table; the whole of it stands below
 SECTIONS = {'overview': 'Overview', 'progress': 'Progress head and baselines', 'lengths': 'Error by length of action',
-            'head': 'Boundaries unknown, whole recordings, intervals, contrast', 'embeddings': 'Embeddings',
-            'losses': 'Losses', 'tasks': 'Task by task', 'settings': 'Settings and command'}
+            'head': 'Boundaries unknown, whole recordings, intervals, contrast',
+            'groups': 'By group of test recordings', 'embeddings': 'Embeddings', 'losses': 'Losses',
+            'tasks': 'Task by task', 'settings': 'Settings and command'}
 
 
 def write_report(run: RunFolder, evaluations: Sequence[Evaluation], command: str) -> Path:
@@ -73,6 +75,7 @@ def build_report(run: RunFolder, evaluations: Sequence[Evaluation], command: str
         'progress': _progress(evaluations),
         'lengths': _lengths(evaluations),
         'head': _head_tables(evaluations),
+        'groups': groups_part(evaluations),
         'embeddings': _embeddings(evaluations),
         'losses': _losses(run),
         'tasks': _tasks(evaluations),
@@ -153,10 +156,10 @@ def _head_tables(evaluations: Sequence[Evaluation]) -> list[str]:
             parts += [heading(name), columns_table(evaluations, [(name, column) for column in columns]),
                       details('What the columns are', table([Cell('column'), Cell('what it is', 'text')], [
                           (title(name, column), [[Cell(column_of(name, column).text, 'text wide')]])
-                          for column in columns]))]
+                          for column in columns])), *missing_part(evaluations[0], name)]
         elif reason := evaluations[0].missing.get(name):
             parts += [heading(name), paragraph(f'There is no {name}.csv: the progress head of this run {reason}.')]
-    return parts
+    return [*parts, *chosen_part(evaluations)]
 
 
 def _embeddings(evaluations: Sequence[Evaluation]) -> list[str]:
@@ -174,8 +177,9 @@ def _losses(run: RunFolder) -> list[str]:
     if not path.is_file():
         return [paragraph(f'The run holds no {DUAL_LOSS_PICTURE}.')]
     return [paragraph('Blue = green + red in each panel. Where the training loss falls on while the validation loss '
-                      'rises, the model learns the training recordings by heart. The checkpoints are those with the '
-                      'lowest validation losses, or training losses where no recording validates.'),
+                      'rises, the model learns the training recordings by heart. Gray lines mark the epochs of the two '
+                      'best checkpoints: those with the lowest validation losses, or training losses if no recording '
+                      'validates.'),
             picture(path, 'Losses of training and validation over the epochs')]
 
 

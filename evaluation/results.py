@@ -1,15 +1,15 @@
 """What the evaluation of a checkpoint found, and how it is written."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from easydict import EasyDict
 
+from evaluation.by_group import BY_GROUP_TABLE, by_group_rows
+from evaluation.columns import described_columns
 from evaluation.intervals import TENTHS_TABLE, with_mean_tenths
-from evaluation.progress_metrics import PROGRESS_TABLE, skill
 from utils.files import make_folder, remove_leftovers
-from utils.tables import Row, with_mean_row, write_table
+from utils.tables import Row, write_table
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Evaluation:
         steps: task -> errors by step, from ``errors_by_step``; empty without a progress head.
         config: configuration of the run.
         missing: tables that are left out -> what the head does not do, as the rest of a sentence.
+        groups: name of the table -> task -> group of test recordings -> row; empty if groups are not known.
+        chosen: weights that the progress head chose in training, by name; empty if it chooses none.
         tenths: coverage and width of intervals by task and tenth of progress; empty if the head predicts none.
     """
 
@@ -37,6 +39,12 @@ class Evaluation:
     config: EasyDict
     missing: dict[str, str] = field(default_factory=dict)
     tenths: list[Row] = field(default_factory=list)
+    groups: dict[str, dict[str, dict[str, Row]]] = field(default_factory=dict)
+    chosen: dict[str, float] = field(default_factory=dict)
+
+    def missing_columns(self, name: str) -> list[str]:
+        """Return the columns of a table that it lacks, since the progress head does not offer them."""
+        return [column for column in described_columns(name) if column not in self.tables[name][0]]
 
 
 def results_folder(root: Path, config: EasyDict, checkpoint: str) -> Path:
@@ -56,23 +64,16 @@ def results_folder(root: Path, config: EasyDict, checkpoint: str) -> Path:
     return folder
 
 
-def finish_tables(rows: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
-    """Append the MEAN row to each table that has rows; its skill is that of its own columns, not a mean of ratios."""
-    tables = {name: with_mean_row(table) for name, table in rows.items() if table}
-    if PROGRESS_TABLE in tables:
-        mean = tables[PROGRESS_TABLE][-1]
-        mean['skill'] = skill(mean)
-    return tables
-
-
 def write_tables(evaluation: Evaluation) -> None:
     """Write the tables into the evaluation's folder, and remove those of an earlier evaluation that it lacks."""
     for name in evaluation.missing:
         (evaluation.folder / f'{name}.csv').unlink(missing_ok=True)
     for name, rows in evaluation.tables.items():
         write_table(rows, evaluation.folder / f'{name}.csv')
-    tenths = evaluation.folder / f'{TENTHS_TABLE}.csv'
-    if evaluation.tenths:
-        write_table(with_mean_tenths(evaluation.tenths), tenths)
-    else:
-        tenths.unlink(missing_ok=True)
+    more = {TENTHS_TABLE: with_mean_tenths(evaluation.tenths) if evaluation.tenths else [],
+            BY_GROUP_TABLE: by_group_rows(evaluation.groups)}
+    for name, rows in more.items():
+        if rows:
+            write_table(rows, evaluation.folder / f'{name}.csv')
+        else:
+            (evaluation.folder / f'{name}.csv').unlink(missing_ok=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from evaluation.evaluate import NOTHING_TO_TEST, evaluate_checkpoint
-from evaluation.results import Evaluation, finish_tables, results_folder, write_tables
+from evaluation.progress_metrics import finish_tables
+from evaluation.results import Evaluation, results_folder, write_tables
 from recordings.splits import load_run_splits
 from utils.errors import UserError
 from utils.logging import get_logger
@@ -56,7 +57,13 @@ def gather(evaluations: Sequence[Evaluation], folder: Path) -> Evaluation:
     steps = {task: errors for evaluation in evaluations for task, errors in evaluation.steps.items()}
     missing = {name: reason for evaluation in evaluations for name, reason in evaluation.missing.items()}
     tenths = [row for evaluation in evaluations for row in evaluation.tenths]
+    groups: dict[str, dict[str, dict[str, Row]]] = defaultdict(dict)
+    for evaluation in evaluations:
+        for name, of_tasks in evaluation.groups.items():
+            groups[name].update(of_tasks)
+    chosen = {f'{task} {name}': value for evaluation in evaluations for name, value in evaluation.chosen.items()
+              for task in evaluation.steps}
     gathered = Evaluation(first.checkpoint, epochs, first.lookahead, target, tables, steps, first.config, missing,
-                          tenths)
+                          tenths, dict(groups), chosen)
     write_tables(gathered)
     return gathered

@@ -18,7 +18,7 @@ from training.head_stages import calibrate_head, fit_head
 from training.history import History, total_of
 from training.interrupt import StopRequest
 from training.report import RunReport
-from training.resume import LAST_NAME, random_states
+from training.resume import LAST_NAME, RunState, random_states
 from training.trainer import Trainer
 from utils.ckpt_save import BEST_NAMES, ckpt_save, to_plain
 from utils.files import remove_leftovers
@@ -91,7 +91,7 @@ def _prepare_folder(trainer: Trainer) -> None:
         # A killed run may have saved last.pt without writing the tables that go with it.
         remove_leftovers(folder.checkpoints)
         remove_leftovers(folder.path)
-        _write_history(state.history, folder, last=state.epochs_done == trainer.config.NUM_EPOCHS)
+        _write_history(state, folder, last=state.epochs_done == trainer.config.NUM_EPOCHS)
 
 
 def _record(trainer: Trainer, epoch: int, train: Mapping[str, Tensor], val: Mapping[str, Tensor],
@@ -100,7 +100,8 @@ def _record(trainer: Trainer, epoch: int, train: Mapping[str, Tensor], val: Mapp
     config, state = trainer.config, trainer.state
     weight = (get_progress_lambda(epoch, config.NUM_EPOCHS, config.PROGRESS_LOSS) if config.PROGRESS_LOSS.enabled
               else None)
-    row = state.history.add(epoch + 1, weight, train, val, seconds)
+    head = getattr(trainer.model, 'progress_head', None)
+    row = state.history.add(epoch + 1, weight, train, val, seconds, head.chosen() if head is not None else None)
     state.epochs_done = epoch + 1
     trainer.monitor.epoch(row, trainer.optimizer)
 
@@ -139,22 +140,25 @@ def _save(trainer: Trainer, losses: Mapping[str, float]) -> None:
 
     for kind, name in BEST_NAMES.items():
         if losses[kind] < state.best[kind]:
-            state.best[kind] = losses[kind]
+            state.best[kind], state.best_epochs[kind] = losses[kind], state.epochs_done
             LOGGER.info('New best %s loss: %.5g', kind.upper(), losses[kind])
             save(name, losses[kind])
     if state.epochs_done % EPOCH_INTERVAL == 0 or state.epochs_done > config.NUM_EPOCHS - LAST_EPOCHS_KEPT:
         save(f'epoch-{state.epochs_done}.pt', losses['combined'])
     save(LAST_NAME, losses['combined'], **state.as_entries(random))
-    _write_history(state.history, folder, last=state.epochs_done == config.NUM_EPOCHS)
+    _write_history(state, folder, last=state.epochs_done == config.NUM_EPOCHS)
 
 
-def _write_history(history: History, folder: RunFolder, *, last: bool) -> None:
-    """Write losses.csv, and every few epochs the pictures."""
+def _write_history(state: RunState, folder: RunFolder, *, last: bool) -> None:
+    """Write losses.csv and what the head chose, and every few epochs the pictures."""
+    history = state.history
     history.write_csv(folder.losses)
+    history.write_chosen(folder.chosen_weights)
     # Drawing takes longer than an epoch of a small dataset.
     if not last and len(history.rows) % EPOCH_INTERVAL:
         return
     train, val = history.curves('train'), history.curves('val')
-    plot_dual_losses(train, val, folder.path)
+    plot_dual_losses(train, val, folder.path,
+                     marked={f'best {kind}': epoch for kind, epoch in state.best_epochs.items()})
     plot_epoch_losses(train, 'Training losses per epoch', folder.path / 'train_loss_epochlevel.png')
     plot_epoch_losses(val, 'Validation losses per epoch', folder.path / 'val_loss_epochlevel.png')

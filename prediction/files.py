@@ -9,17 +9,16 @@ from prediction.frame_progress import DIGITS
 from prediction.picture import draw_prediction
 from prediction.prediction import Prediction
 from prediction.recording import predict
-from prediction.row_writer import CSV, write_rows
+from prediction.row_writer import write_rows
 from prediction.segments import Segment, check_segments, choose_segments, read_segment_table, read_segments
 from prediction.trained_run import TrainedRun
 from recordings.feature_files import check_headers, open_recording
 from recordings.feature_info import feature_rate
+from recordings.rates import FRAMES, SECONDS
 from recordings.segment_list import list_files
 from recordings.table_rows import ENDINGS
 from utils.errors import UserError
-from utils.files import make_folder, write_json
-
-FRAMES, SECONDS = 'frames', 'seconds'  # what times of segments are
+from utils.files import CSV, make_folder, write_json
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import TextIO
 
 from prediction.frame_progress import FrameProgress
-from utils.files import atomic_path
+from utils.files import CSV, atomic_path
 
-CSV, JSON_LINES = 'csv', 'jsonl'
-FORMATS = (CSV, JSON_LINES)
 RECORDING = 'recording'  # the column before those of a row, if a stream names its recordings
 
 

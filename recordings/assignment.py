@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from recordings.annotations import TaskAnnotations, short
 from recordings.rates import scale_number, segments_at_rate, task_rates
 from recordings.view_matching import match_lists_to_handles, opening_key
+from utils.action import Action
 from utils.errors import UserError
 from utils.logging import get_logger
-from utils.tensorops import Action
 
 LOGGER = get_logger(__name__)
 

@@ -1,12 +1,15 @@
 """Load the recordings of a run from its configuration, by task and part of the split."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from configs.paths import DatasetPaths, dataset_paths
 from recordings.feature_files import small_enough_to_check
-from recordings.json_dataset import RecordingsByTask, load_recordings
+from recordings.groups import groups_by_regex, groups_in_two_parts
+from recordings.json_dataset import Recording, RecordingsByTask, load_recordings
 from recordings.splits import PARTS, Splits, load_splits, make_splits
+from utils.command_line import option
 from utils.errors import UserError
 from utils.logging import get_logger
 from utils.tensorops import Action
@@ -37,7 +40,10 @@ def load_dataset(config: Mapping, *, frames: bool = False) -> RecordingsByTask:
 
 
 def choose_splits(config: Mapping, recordings: RecordingsByTask, path: Path | None, *, frames: bool = False) -> Splits:
-    """Return the split of ``--splits``, or a random split with the configured fractions and seed.
+    """Return the split of ``--splits``, or a random split with the configured fractions and seed, with its groups.
+
+    Groups are taken from the handles by GROUP_REGEX, if it is set, else from the file.
+
 
     Args:
         config: a CONFIG.
@@ -46,19 +52,27 @@ def choose_splits(config: Mapping, recordings: RecordingsByTask, path: Path | No
         frames: as in :func:`load_dataset`.
 
     Raises:
-        UserError: see :func:`recordings.splits.load_splits`.
+        UserError: see :func:`recordings.splits.load_splits`; or GROUP_REGEX is not found in a handle.
     """
     handles = {task: [recording.handle for recording in members] for task, members in recordings.items()}
+    groups = {}
+    if config.GROUP_REGEX:
+        with option('GROUP_REGEX'):
+            groups = groups_by_regex((handle for names in handles.values() for handle in names), config.GROUP_REGEX)
     if path:
-        return load_splits(path, handles)
+        splits = load_splits(path, handles)
+        splits = Splits(splits, groups).take(splits) if groups else splits
+        if warning := groups_in_two_parts(splits, splits.groups):
+            LOGGER.warning('%s: %s', path, warning)
+        return splits
     written = _paths_of(config, frames=frames).splits
     LOGGER.info('no split file given: a split is drawn by TRAIN_SPLIT and SEED%s',
                 f'; the split that was written with the dataset is {written}' if written.exists() else '')
-    return make_splits(handles, config.TRAIN_SPLIT, config.SEED)
+    return make_splits(handles, config.TRAIN_SPLIT, config.SEED, groups)
 
 
 def split_recordings(recordings: RecordingsByTask, splits: Splits) -> dict[str, RecordingsByTask]:
-    """Group recordings by part: part -> task -> recordings, in the order of the split.
+    """Group recordings by part: part -> task -> recordings, in the order of the split and with its groups.
 
     Raises:
         UserError: a recording of the split is no longer in the dataset, or not in that task.
@@ -70,7 +84,11 @@ def split_recordings(recordings: RecordingsByTask, splits: Splits) -> dict[str, 
             if handle not in by_handle or by_handle[handle].task != task:
                 raise UserError(f'recording {handle!r:.60} of task {task!r:.60} is in the split, but not in the '
                                 'dataset at DATASET_PATH and JSON_DPATH; point them at the dataset of the run')
-    return {part: RecordingsByTask({task: [by_handle[handle] for handle in parts[part]]
+
+    def grouped(handle: str) -> Recording:
+        return replace(by_handle[handle], group=splits.groups.get(handle))
+
+    return {part: RecordingsByTask({task: [grouped(handle) for handle in parts[part]]
                                     for task, parts in splits.items()}) for part in PARTS}
 
 

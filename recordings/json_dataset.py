@@ -40,6 +40,7 @@ class Recording:
         width: D of features, C of frames.
         segments: all annotated segments in order of time, including background, in used frames.
         actions: the segments that are not background.
+        group: who performs it; None: not known.
     """
 
     task: str
@@ -49,6 +50,7 @@ class Recording:
     width: int
     segments: tuple[Action, ...]
     actions: tuple[Action, ...]
+    group: str | None = None
 
     @property
     def times(self) -> dict:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from recordings.feature_files import FRAME_NDIM
-from utils.tensorops import Action
+from utils.action import Action
 
 
 def kept_frames(num_frames: int, skip_rate: int = 1, max_frames: int | None = None) -> Sequence[int]:

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from recordings.annotations import TaskAnnotations, short
+from utils.action import Action
 from utils.errors import UserError, name_some
 from utils.logging import get_logger
-from utils.tensorops import Action
 
 LOGGER = get_logger(__name__)
+FRAMES, SECONDS = 'frames', 'seconds'  # units of annotated times
 AS_IT_IS = Fraction(2, 100)  # a rate this close to 1 is taken as 1
 MAX_OFF_MEDIAN = Fraction(25, 100)  # relative distance from the median at which a recording is reported
 MAX_DENOMINATOR = 10**6  # a rate given as float is taken as a fraction of frame counts below this

@@ -1,31 +1,62 @@
 """Split the recordings of each task into train, validation and test recordings."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from recordings.groups import Groups, check_groups
 from utils.errors import UserError
 from utils.files import read_json
 from utils.logging import get_logger
 
 LOGGER = get_logger(__name__)
 PARTS = ('train', 'val', 'test')
-Splits = dict[str, dict[str, list[str]]]
 
 
-def make_splits(handles: Mapping[str, Sequence[str]], shares: Sequence[float], seed: int) -> Splits:
+class Splits(dict[str, dict[str, list[str]]]):
+    """Task -> part -> handles.
+
+    Attributes:
+        groups: handle -> group (who performs the recording); empty if groups are not known.
+    """
+
+    def __init__(self, splits: Mapping[str, dict[str, list[str]]] | None = None,
+                 groups: Mapping[str, str] | None = None) -> None:
+        super().__init__(splits or {})
+        self.groups: Groups = dict(groups or {})
+
+    def take(self, tasks: Iterable[str]) -> 'Splits':
+        """Return the split of some tasks, with the groups of their recordings."""
+        taken = {task: self[task] for task in tasks}
+        handles = {handle for parts in taken.values() for part in PARTS for handle in parts[part]}
+        return Splits(taken, {handle: group for handle, group in self.groups.items() if handle in handles})
+
+    def as_json(self) -> dict[str, dict]:
+        """Return the content of a split file."""
+        return {'splits': dict(self), **({'groups': self.groups} if self.groups else {})}
+
+
+def make_splits(handles: Mapping[str, Sequence[str]], shares: Sequence[float], seed: int,
+                groups: Mapping[str, str] | None = None) -> Splits:
     """Split the recordings of each task at random.
 
     Args:
         handles: task -> handles of its recordings.
         shares: fractions of train, val and test recordings; they sum to 1.
-        seed: random seed; a task's split does not depend on the other tasks.
+        seed: random seed; a task's split does not depend on the other tasks, unless they share groups.
+        groups: handle -> group; the recordings of a group, of all tasks, are in one part. A recording without a group
+            is a group of its own.
 
     Returns:
         task -> part -> handles. Each task has at least one training recording, and at least one test recording if it
-        has two recordings or more and the test fraction is above 0.
+        has two recordings (groups) or more and the test fraction is above 0. A group that would leave a task without
+        training recordings is used for training.
+
     """
-    splits = {}
+    if groups:
+        return _split_by_group(handles, shares, seed, groups)
+    splits = Splits()
     for task, names in handles.items():
         shuffled = sorted(names)
         random.Random(f'{seed}/{task}').shuffle(shuffled)
@@ -37,11 +68,63 @@ def make_splits(handles: Mapping[str, Sequence[str]], shares: Sequence[float], s
     return splits
 
 
+def _split_by_group(handles: Mapping[str, Sequence[str]], shares: Sequence[float], seed: int,
+                    groups: Mapping[str, str]) -> Splits:
+    """Split as :func:`make_splits` does, whole groups."""
+    group_of = {handle: groups.get(handle, handle) for names in handles.values() for handle in names}
+    sizes = {task: Counter(group_of[handle] for handle in names) for task, names in handles.items()}
+    parts = _draw_parts(sizes, shares, seed)
+    _let_every_task_train_and_test(sizes, parts, tested=shares[2] > 0)
+    return Splits({task: {part: sorted(handle for handle in names if parts[group_of[handle]] == part)
+                          for part in PARTS} for task, names in handles.items()},
+                  {handle: groups[handle] for handle in group_of if handle in groups})
+
+
+def _draw_parts(sizes: Mapping[str, Counter[str]], shares: Sequence[float], seed: int) -> dict[str, str]:
+    """Return group -> part: groups in random order, each to the part that lacks most recordings of its tasks.
+
+    Args:
+        sizes: task -> group -> number of its recordings.
+        shares: of the parts.
+        seed: of the order.
+    """
+    order = sorted({group for counts in sizes.values() for group in counts})
+    random.Random(f'{seed}/groups').shuffle(order)
+    lacking = {(task, part): share * counts.total() for task, counts in sizes.items()
+               for part, share in zip(PARTS, shares, strict=True)}
+    chosen = {}
+    for group in order:
+        tasks = [task for task, counts in sizes.items() if group in counts]
+        open_parts = [part for part, share in zip(PARTS, shares, strict=True) if share > 0]
+        chosen[group] = max(open_parts, key=lambda part: sum(lacking[task, part] for task in tasks))
+        for task in tasks:
+            lacking[task, chosen[group]] -= sizes[task][group]
+    return chosen
+
+
+def _let_every_task_train_and_test(sizes: Mapping[str, Counter[str]], parts: dict[str, str], *, tested: bool) -> None:
+    """Move groups, in place, until every task has one that trains and, if it has two, one that tests."""
+    def trainers(task: str) -> list[str]:
+        return [group for group in sizes[task] if parts[group] == 'train']
+
+    for task, counts in sizes.items():
+        if not trainers(task):
+            parts[max(sorted(counts), key=counts.__getitem__)] = 'train'
+    for counts in sizes.values():
+        if not tested or any(parts[group] == 'test' for group in counts):
+            continue
+        free = [group for group in sorted(counts) if all(
+            trainers(other) != [group] for other, members in sizes.items() if group in members)]
+        if free:
+            parts[min(free, key=counts.__getitem__)] = 'test'
+
+
 def load_splits(path: Path, handles: Mapping[str, Sequence[str]]) -> Splits:
     """Read a split file and check it against the recordings of the dataset.
 
     Args:
-        path: JSON ``{"splits": {task: {"train": [...], "val": [...], "test": [...]}}}``.
+        path: JSON ``{"splits": {task: {"train": [...], "val": [...], "test": [...]}}}``; ``"groups": {handle: group}``
+            next to it is optional.
         handles: task -> handles of its recordings.
 
     Returns:
@@ -52,8 +135,9 @@ def load_splits(path: Path, handles: Mapping[str, Sequence[str]]) -> Splits:
         UserError: the file cannot be read or has a wrong structure, names an unknown recording, names a recording
             twice, or leaves a task without training recordings.
     """
-    splits = {}
-    for task, parts in read_splits(path).items():
+    content = read_split_file(path)
+    splits = Splits()
+    for task, parts in content.items():
         if task not in handles:
             LOGGER.warning('%s: task %s is not among the loaded tasks; its split is not used', path, task)
             continue
@@ -63,7 +147,8 @@ def load_splits(path: Path, handles: Mapping[str, Sequence[str]]) -> Splits:
             LOGGER.warning('%s: task %s is missing in the file and is left out', path, task)
     if not splits:
         raise UserError(f'{path}: contains none of the tasks {", ".join(handles)}; expected at least one of them')
-    return splits
+    splits.groups = content.groups
+    return splits.take(splits)
 
 
 def load_run_splits(path: Path) -> Splits:
@@ -72,27 +157,29 @@ def load_run_splits(path: Path) -> Splits:
     Raises:
         UserError: the file cannot be read or has a wrong structure.
     """
-    splits = _under_splits(read_json(path, 'the split that training stores in its run folder', 'train again'), path)
+    splits = _read(path, 'the split that training stores in its run folder', 'train again')
     for task, parts in splits.items():
         _check_parts(f'{path}: task {task!r:.60}', parts)
     return splits
 
 
-def read_splits(path: Path) -> Mapping:
-    """Return the object under "splits" of a split file, unchecked.
+def read_split_file(path: Path) -> Splits:
+    """Return a split file, its parts unchecked.
 
     Raises:
-        UserError: the file cannot be read, or has no such object.
+        UserError: the file cannot be read, or has no object under "splits" or no texts under "groups".
     """
-    return _under_splits(read_json(path, 'a JSON file of splits'), path)
+    return _read(path, 'a JSON file of splits')
 
 
-def _under_splits(content: object, path: Path) -> Mapping:
+def _read(path: Path, *expected: str) -> Splits:
+    """Read a split file, its parts unchecked; ``expected`` as in :func:`utils.files.read_json`."""
+    content = read_json(path, *expected)
     splits = content.get('splits') if isinstance(content, dict) else None
     if not isinstance(splits, dict):
         raise UserError(f'{path}: no object under "splits"; expected '
                         '{"splits": {task: {"train": [...], "val": [...], "test": [...]}}}')
-    return splits
+    return Splits(splits, check_groups(str(path), content.get('groups', {})))
 
 
 def _check_parts(where: str, parts: object) -> None:

@@ -30,6 +30,7 @@ from benchmarks.speed.measure import (
 from benchmarks.speed.training_step import StepBenchmark, random_annotations, verdict
 from benchmarks.studies import progress_study
 from configs.entry_config import parse_training_arguments
+from evaluation.baselines import BASELINES
 from losses import GTCC_loss, LAV_loss, TCC_loss, VAVA_loss
 from losses.gaussian_mixture import fit_gaussian_mixture
 from prediction import ActionMarker, ProgressStream
@@ -247,7 +248,7 @@ def test_progress_study_trains_and_evaluates_the_named_configurations(study, tmp
     assert (tmp_path / 'table.md').read_text() == printed
     # The run that provides the frozen encoder is trained first, and not again if the study names it as well.
     assert [config.EXPERIMENTNAME for config in trained] == [
-        'V3___tcc_tiny.tcc__no_progress', 'V3___tcc_tiny.tcc__then_frozen', 'V3___tcc_tiny.raw_features']
+        'V3___tcc_tiny.tcc__no_progress', 'V3___tcc_tiny.tcc__then_frozen', 'V3___GTCC_tiny.raw_features']
     assert [config.FREEZE_ENCODER for config in trained] == [False, True, False]
     assert [config.INIT_FROM and Path(config.INIT_FROM).name for config in trained] == [
         None, trained[0].EXPERIMENTNAME, None]
@@ -331,6 +332,20 @@ def test_folds_partition_the_training_recordings(tmp_path, monkeypatch, folds):
             assert sorted(content[task]['train'] + content[task]['test']) == parts['train']
 
 
+def test_every_study_has_the_controls_that_tell_what_a_gain_is_due_to():
+    controls = {'raw features', 'untrained network', 'progress, no alignment', 'alignment, no progress'}
+    assert all(controls <= set(study) for study in progress_study.STUDIES.values())
+    config = {name: parse_training_arguments(['1', *progress_study.CONTROLS[name], '--dataset', 'tiny'], 'x')[0]
+              for name in controls}
+    assert {name for name in controls if config[name].ALIGNMENT_WEIGHT == 0} == {'raw features',
+                                                                                'progress, no alignment'}
+    assert config['untrained network'].FREEZE_ENCODER and not config['untrained network'].INIT_FROM
+    assert config['alignment, no progress'].PROGRESS_LOSS.detach_embeddings
+    columns = {*progress_study.MEASURES['best baseline'][1],
+               *progress_study.MEASURES['best baseline given the label'][1]}
+    assert columns == {f'baseline_{name}' for name in BASELINES}
+
+
 def test_summary_has_means_stds_and_a_dash_if_a_measure_is_missing():
     results = [{**dict.fromkeys(progress_study.MEASURES, 0.5), 'MAE': mae, 'skill': skill}
                for mae, skill in ((0.1, 0.2), (0.2, float('nan')), (0.6, 0.4))]
@@ -365,9 +380,12 @@ def test_each_configuration_of_the_stream_predicts(name):
     assert len(rows) == 20 - run.delay and all(0 < row.progress < 1 for row in rows)
 
 
-@pytest.mark.parametrize('name', [*progress_study.HEADS, *progress_study.ALIGNMENT])
+CONFIGURATIONS = {**progress_study.STUDIES['heads'], **progress_study.STUDIES['alignment']}
+
+
+@pytest.mark.parametrize('name', CONFIGURATIONS)
 def test_each_configuration_of_a_study_is_valid(name):
-    options = {**progress_study.HEADS, **progress_study.ALIGNMENT}[name]
+    options = CONFIGURATIONS[name]
     parse_training_arguments(['1', *options, '--dataset', 'tiny'], 'multitask_train.py')
 
 

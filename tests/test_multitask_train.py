@@ -92,6 +92,20 @@ def test_a_resumed_frozen_run_ends_like_an_uninterrupted_one(tiny, monkeypatch):
     assert without_seconds(whole) == without_seconds(resumed) and len(resumed['history']) == 3
 
 
+def test_groups_by_a_regular_expression_stay_together_and_are_stored_with_the_run(tiny, capsys):
+    options = [option for option in SMALL if option not in ('--splits', 'dset_jsons/tiny.splits.json')]
+    command = ['3', *options, '--tcc', '--tstack', '-ep', '1', '--set', 'SKIP_RATE=4']
+    for pattern, expected in (('^(q', 'a regular expression with a group'), ('^p', 'a regular expression with a group'),
+                              ('^(q)', "GROUP_REGEX ^(q): finds no group in 'p00_make_tea_1'")):
+        assert multitask_train.main([*command, '--group_regex', pattern]) == 2
+        assert expected in capsys.readouterr().err
+    assert multitask_train.main([*command, '--group_regex', '^p0?([0-9])']) == 0
+    kept = json.loads((tiny / RUNS / 'V3___tcc_tiny/splits.json').read_text())
+    assert kept['groups'] == {f'p{person:02d}_make_tea_1': str(person) for person in range(4)}
+    assert multitask_train.main([*command, '--group_regex', '^p0?([0-9])', '--resume']) == 0
+    assert json.loads((tiny / RUNS / 'V3___tcc_tiny/splits.json').read_text()) == kept
+
+
 @pytest.mark.parametrize(('options', 'expected'), [
     (['--tcc', '--tstack', '--mcn', '--init_from', 'nowhere'], '--init_from nowhere: No checkpoints found in nowhere'),
     (['--tcc', '--tstack', '--mcn', '--init_from', f'{RUNS}/V2___tcc_tiny/ckpt', '--overwrite'],

@@ -12,9 +12,9 @@ from pathlib import Path
 from configs.generic_config import CONFIG
 from configs.paths import dataset_paths
 from recordings.feature_files import AXES, FEATURE_NDIM, FRAME_NDIM
+from recordings.groups import groups_in_two_parts, views_in_train_and_test
 from recordings.rates import recording_rate
 from recordings.splits import PARTS, Splits, load_splits
-from tools.duration_picture import draw_durations
 from tools.inspection import Inspection, RecordingView, TaskView, inspect_dataset, quartiles
 from utils.command_line import OneLineParser, run_command
 from utils.errors import UserError
@@ -78,7 +78,9 @@ def look_at_splits(found: Inspection, path: Path) -> Splits:
         splits = load_splits(path, handles)
     except UserError as error:
         found.problems.append(str(error))
-        return {}
+        return Splits()
+    shared = groups_in_two_parts(splits, splits.groups)
+    found.notes += [*([shared] if shared else []), *views_in_train_and_test(splits, splits.groups)]
     if not any(parts['val'] for parts in splits.values()):
         found.notes.append('there are no validation recordings: the training losses select the best checkpoints')
     for task, parts in splits.items():
@@ -192,10 +194,12 @@ def check_dataset(arguments: argparse.Namespace) -> Inspection:
     found = inspect_dataset(paths.annotations, paths.recordings, frames=arguments.frames,
                             task_suffix=paths.task_suffix, time_scale=arguments.time_scale,
                             background=arguments.background, values=not arguments.skip_values)
-    splits = look_at_splits(found, arguments.splits) if arguments.splits else {}
+    splits = look_at_splits(found, arguments.splits) if arguments.splits else Splits()
     print_inspection(arguments.name, found, FRAME_NDIM if arguments.frames else FEATURE_NDIM, splits)
     durations = {task: [action.length for action in view.actions] for task, view in found.tasks.items()}
     if arguments.output and any(durations.values()):
+        from tools.duration_picture import draw_durations  # slow to import, and no picture may be asked for
+
         draw_durations(arguments.name, durations, arguments.output)
         print(f'durations of actions: {arguments.output}')
     return found

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.paths import check_new_name
+from recordings.splits import Splits
 from utils.command_line import OneLineParser, run_command
 from utils.errors import UserError
 from utils.files import atomic_path, write_json
@@ -122,7 +123,7 @@ def _draw_segments(world: _World, task: str, person: int, rng: np.random.Generat
 
 def write_demo(out: Path, name: str = 'demo', seed: int = 0, settings: DemoSettings | None = None, *,
                overwrite: bool = False) -> dict[str, Path]:
-    """Write the demo dataset: features, frames, annotations, and a split that keeps test people out of training.
+    """Write the demo dataset: features, frames, annotations, and a split of people, some of them unseen in training.
 
     Args:
         out: folder that ``data/`` and ``dset_jsons/`` are written to.
@@ -150,7 +151,8 @@ def write_demo(out: Path, name: str = 'demo', seed: int = 0, settings: DemoSetti
     for number, task in enumerate(TASKS):
         annotations[task], splits[task] = _write_task(world, task, paths['DATASET_PATH'] / name,
                                                       np.random.default_rng([seed, 1 + number]))
-    write_json(paths['JSON_DPATH'] / f'{name}.splits.json', {'splits': splits})
+    people = {handle: handle.partition('_')[0] for task in annotations.values() for handle in task['handles']}
+    write_json(paths['JSON_DPATH'] / f'{name}.splits.json', Splits(splits, people).as_json())
     write_json(annotation_path, annotations)
     return paths
 

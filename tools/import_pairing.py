@@ -157,7 +157,8 @@ def pair_recordings(
     return recordings
 
 
-def bundled_splits(parts: Mapping[str, Sequence[str]], tasks: Mapping[str, str], val_share: float) -> Splits:
+def bundled_splits(parts: Mapping[str, Sequence[str]], tasks: Mapping[str, str], val_share: float,
+                   groups: Mapping[str, str] | None = None) -> Splits:
     """Group the recordings of bundles by task.
 
     Args:
@@ -165,11 +166,12 @@ def bundled_splits(parts: Mapping[str, Sequence[str]], tasks: Mapping[str, str],
         tasks: recording -> task, for the imported recordings.
         val_share: fraction of a task's training recordings that are used for validation instead; at least one
             recording, unless it is 0.
+        groups: recording -> group; the recordings of a group validate together.
 
     Returns:
         task -> part -> recordings; a task without training recordings is left out, with a warning.
     """
-    splits: Splits = {}
+    splits = Splits(groups=groups)
     for task in sorted(set(tasks.values())):
         members = {part: [name for name in parts.get(part, ()) if tasks.get(name) == task] for part in PARTS}
         if not members['train']:
@@ -178,7 +180,7 @@ def bundled_splits(parts: Mapping[str, Sequence[str]], tasks: Mapping[str, str],
         if val_share:
             # At least one recording validates, but only if another one is left to train with.
             fraction = max(val_share, min(0.5, 1 / len(members['train'])))
-            drawn = make_splits({task: members['train']}, (1 - fraction, fraction, 0), CONFIG.SEED)[task]
+            drawn = make_splits({task: members['train']}, (1 - fraction, fraction, 0), CONFIG.SEED, groups)[task]
             members = {**members, 'train': drawn['train'], 'val': sorted([*members['val'], *drawn['val']])}
         splits[task] = members
-    return splits
+    return splits.take(splits)

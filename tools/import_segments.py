@@ -15,7 +15,9 @@ from pathlib import Path
 
 from configs.generic_config import CONFIG
 from configs.paths import check_new_name
+from configs.validation import check_value
 from recordings.annotations import check_name
+from recordings.groups import Groups, groups_by_regex, groups_in_two_parts, views_in_train_and_test
 from recordings.rates import parse_rate
 from recordings.segment_list import SegmentList
 from recordings.splits import Splits, make_splits
@@ -89,6 +91,8 @@ def _add_splits(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--bundles', type=Path, metavar='DIR', help='folder of train.split1.bundle, test.split1.bundle, '
                        '..., default SOURCE/splits; if there are no bundles, a random split is drawn')
     group.add_argument('--split', type=int, metavar='N', help='number of the split in the bundles, default the lowest')
+    group.add_argument('--group_regex', metavar='RE', help="finds each recording's group (who performs it) in its "
+                       "name: the first group, e.g. '^(P[0-9]+)_'; groups stay together in a split that is drawn")
     group.add_argument('--val_share', type=float, default=0.0, metavar='X', help='fraction of the training recordings '
                        'of the bundle that are used for validation; default 0')
 
@@ -119,6 +123,8 @@ def check_arguments(arguments: argparse.Namespace) -> None:
             raise UserError(f'--{name} {getattr(arguments, name)}: expected {least} or more')
     if not 0 <= arguments.val_share < 1:
         raise UserError(f'--val_share {arguments.val_share}: expected 0 or more, and less than 1')
+    if arguments.group_regex:
+        check_value('GROUP_REGEX', arguments.group_regex, '--group_regex')
     for form in FORMATS:
         for name in form.options:
             if getattr(arguments, name) and name not in chosen.options:
@@ -165,6 +171,18 @@ def choose_tasks(arguments: argparse.Namespace, names: Sequence[str]) -> dict[st
     return {name: choose_task(name, task, pattern) for name in names}
 
 
+def choose_groups(arguments: argparse.Namespace, names: Sequence[str]) -> Groups:
+    """Return recording -> group; empty without --group_regex.
+
+    Raises:
+        UserError: --group_regex finds no group in a name.
+    """
+    if not arguments.group_regex:
+        return {}
+    with option('--group_regex'):
+        return groups_by_regex(names, arguments.group_regex)
+
+
 def read_bundle_parts(arguments: argparse.Namespace) -> dict[str, list[str]] | None:
     """Return part -> recordings of the bundles; None if there are no bundles and no option asks for them."""
     folder = arguments.bundles or _folder(arguments.source) / 'splits'
@@ -204,7 +222,10 @@ def import_dataset(arguments: argparse.Namespace) -> tuple[list[ImportedRecordin
     tasks = choose_tasks(arguments, list(files))
     recordings = pair_recordings(sources, files, tasks, layout='TD' if features.info else arguments.layout, rate=rate,
                                  max_mismatch=arguments.max_mismatch, sample_rate=arguments.sample_rate)
-    splits = _choose_splits(parts, tasks, arguments.val_share)
+    splits = _choose_splits(parts, tasks, arguments.val_share, choose_groups(arguments, list(files)))
+    for warning in (groups_in_two_parts(splits, splits.groups), *views_in_train_and_test(splits, splits.groups)):
+        if warning:
+            LOGGER.warning('%s', warning)
     if features.in_place:
         check_lengths(recordings)
         write_annotations(paths, recordings, splits)
@@ -222,14 +243,15 @@ def _warn_of_numbers(sources: Mapping[str, SegmentList]) -> None:
                        '(in mapping.txt, or in the table)', zero)
 
 
-def _choose_splits(parts: Mapping[str, Sequence[str]] | None, tasks: Mapping[str, str], val_share: float) -> Splits:
-    """Return the split of the bundles; a random split if there are no bundles."""
+def _choose_splits(parts: Mapping[str, Sequence[str]] | None, tasks: Mapping[str, str], val_share: float,
+                   groups: Groups) -> Splits:
+    """Return the split of the bundles, or a random split if there are no bundles; with the recordings' groups."""
     if parts is None:
         by_task: dict[str, list[str]] = {}
         for name, task in tasks.items():
             by_task.setdefault(task, []).append(name)
-        return make_splits(by_task, CONFIG.TRAIN_SPLIT, CONFIG.SEED)
-    splits = bundled_splits(parts, tasks, val_share)
+        return make_splits(by_task, CONFIG.TRAIN_SPLIT, CONFIG.SEED, groups)
+    splits = bundled_splits(parts, tasks, val_share, groups)
     if not splits:
         raise UserError('the train bundle names none of the imported recordings; choose another --split')
     return splits

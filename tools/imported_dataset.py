@@ -117,7 +117,7 @@ def write_annotations(paths: OutputPaths, recordings: Sequence[ImportedRecording
         UserError: a file cannot be written.
     """
     make_folder(paths.annotations.parent, 'set JSON_DPATH to a folder that you may write to')
-    write_json(paths.splits, {'splits': splits})
+    write_json(paths.splits, splits.as_json())
     write_json(paths.annotations, _annotations(recordings))
 
 

@@ -18,9 +18,9 @@ from recordings.assignment import one_list_per_handle
 from recordings.feature_files import AXES, FEATURE_NDIM, FRAME_NDIM, check_finite, open_recording
 from recordings.rates import segments_at_rate, task_rates
 from recordings.segment_list import list_files
+from utils.action import Action
 from utils.errors import UserError, name_some
 from utils.logging import ROOT
-from utils.tensorops import Action
 
 Shapes = dict[str, tuple[int, ...]]
 MANY_SHORT = 0.25  # fraction of one-frame actions, dropped actions, or unlabeled frames that is worth a note

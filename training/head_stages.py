@@ -61,7 +61,8 @@ def embed_recordings(trainer: Trainer, loaders: Mapping[str, DataLoader]) -> lis
     for index, batch in zip(indices, read_ahead(make_loader(dataset, [[index] for index in indices])), strict=True):
         embeddings = trainer.model(to_device(batch.videos, device))['outputs'][0].float().cpu()  # (T, E)
         recording = members[index]
-        own.append(EmbeddedRecording(recording.task, recording.handle, embeddings, list(recording.actions)))
+        own.append(EmbeddedRecording(recording.task, recording.handle, embeddings, list(recording.actions),
+                                     recording.group))
     return [recording._replace(embeddings=recording.embeddings.to(device))
             for recording in _in_order(world.all_gather(own))]
 

@@ -78,7 +78,7 @@ class History:
         self.rows = rows or []
 
     def add(self, epoch: int, progress_weight: float | None, train: Mapping[str, Tensor], val: Mapping[str, Tensor],
-            seconds: float) -> dict:
+            seconds: float, chosen: Mapping[str, float] | None = None) -> dict:
         """Add an epoch and return its row.
 
         Args:
@@ -87,12 +87,13 @@ class History:
             train: means over the training batches.
             val: means over the validation batches; empty without validation.
             seconds: wall time of the epoch.
+            chosen: weights that the progress head chose, by name; kept under 'chosen' if there are any.
         """
         row = {'epoch': epoch, 'lambda': progress_weight}
         for part, means in (('train', train), ('val', val)):
             row.update({f'{part}_{name}': float(means[f'{name}_loss']) if f'{name}_loss' in means else None
                         for name in COMPONENTS})
-        self.rows.append({**row, 'seconds': round(seconds, 3)})
+        self.rows.append({**row, 'seconds': round(seconds, 3), **({'chosen': dict(chosen)} if chosen else {})})
         return self.rows[-1]
 
     def curves(self, part: str) -> dict[str, list[float]]:
@@ -104,3 +105,10 @@ class History:
     def write_csv(self, path: Path) -> None:
         """Write losses.csv; absent values are empty."""
         write_csv(path, COLUMNS, ([row[column] for column in COLUMNS] for row in self.rows))
+
+    def write_chosen(self, path: Path) -> None:
+        """Write the weights that the progress head chose, a row per epoch; nothing if it chose none."""
+        names = dict.fromkeys(name for row in self.rows for name in row.get('chosen', ()))
+        if names:
+            write_csv(path, ['epoch', *names],
+                      ([row['epoch'], *(row.get('chosen', {}).get(name) for name in names)] for row in self.rows))

@@ -110,6 +110,9 @@ class Monitor:
         weight = f' | lambda {row["lambda"]:.4f}' if row['lambda'] is not None else ''
         LOGGER.info('epoch %d/%d%s | %s | %.1f s', row['epoch'], self._config.NUM_EPOCHS, weight, ' | '.join(losses),
                     row['seconds'])
+        if chosen := row.get('chosen'):
+            LOGGER.info('chosen by the progress head: %s',
+                        ', '.join(f'{name} {value:.4g}' for name, value in chosen.items()))
         self._curves.add(row, {group['name']: group['lr'] for group in optimizer.param_groups}, self._norms.means())
 
     def close(self) -> None:

@@ -28,6 +28,7 @@ class RunState:
     Attributes:
         epochs_done: epochs trained, the number of the last one counted from 1.
         best: checkpoint type -> lowest loss so far.
+        best_epochs: checkpoint type -> epoch of that loss, counted from 1; empty before the first.
         history: rows of losses.csv.
         skipped_steps: optimizer steps skipped so far, since the loss or a gradient was not finite.
         steps: optimizer steps taken so far.
@@ -38,6 +39,7 @@ class RunState:
     history: History = field(default_factory=History)
     skipped_steps: int = 0
     steps: int = 0
+    best_epochs: dict[str, int] = field(default_factory=dict)
 
     def as_entries(self, states: Sequence[Mapping] = ()) -> dict:
         """Return the state and that of the random generators, as plain values for a checkpoint.
@@ -47,7 +49,7 @@ class RunState:
         """
         first, *others = states or [random_states()]
         return {'best': dict(self.best), 'history': self.history.rows, 'skipped_steps': self.skipped_steps,
-                'steps': self.steps, **first, 'other_processes': others}
+                'steps': self.steps, 'best_epochs': dict(self.best_epochs), **first, 'other_processes': others}
 
 
 def random_states() -> dict:
@@ -95,7 +97,7 @@ def resume_run(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, c
     else:
         world.seed(config.SEED + checkpoint['epoch'])
     return RunState(checkpoint['epoch'], checkpoint['best'], History(checkpoint['history']),
-                    checkpoint['skipped_steps'], checkpoint['steps'])
+                    checkpoint['skipped_steps'], checkpoint['steps'], checkpoint['best_epochs'])
 
 
 def _check_same_settings(path: Path, stored: Mapping, given: Mapping) -> None:

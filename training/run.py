@@ -1,17 +1,14 @@
-"""One training run from its settings to its last epoch, and the command line of the programs that train."""
+"""One training run from its settings to its last epoch."""
 
 import argparse
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 from easydict import EasyDict
 
-from configs.entry_config import describe_config, parse_training_arguments
-from configs.options import naming_options
 from models.alignment_training_loop import alignment_training_loop
-from models.build import build_model, check_model, fill_in_head, fill_in_sizes, reads_frames
+from models.build import build_model, fill_in_head, fill_in_sizes, reads_frames
 from recordings.feature_info import read_feature_info, write_feature_info
 from recordings.from_config import (
     choose_splits,
@@ -23,21 +20,20 @@ from recordings.from_config import (
 )
 from recordings.json_dataset import RecordingsByTask, make_train_loaders, make_validation_loaders
 from recordings.splits import Splits, load_run_splits
-from training.distributed import SINGLE_PROCESS, World, join_processes
+from training.distributed import SINGLE_PROCESS, World
 from training.dry_run import dry_run
-from training.interrupt import StopRequest, command_to_go_on, stop_on_signals
+from training.interrupt import StopRequest, stop_on_signals
 from training.report import RunReport
 from training.resume import LAST_NAME
 from training.step import freeze_encoder
 from utils.ckpt_save import load_encoder_weights, to_plain
-from utils.command_line import option, run_command, seed_everything
-from utils.errors import StoppedError, UserError
-from utils.logging import get_logger, log_to_file, set_up_logging
+from utils.command_line import option, seed_everything
+from utils.errors import UserError
+from utils.logging import get_logger, log_to_file
 from utils.loss_entry import get_loss_function
 from utils.run_folder import RunFolder, check_run_folder, create_run_folder
 
 LOGGER = get_logger(__name__)
-TrainFunction = Callable[[EasyDict, argparse.Namespace, World], None]
 
 
 def has_begun(run_path: Path) -> bool:
@@ -89,7 +85,7 @@ def choose_run_splits(config: EasyDict, recordings: RecordingsByTask, arguments:
             return trainable(choose_splits(config, recordings, arguments.splits, frames=reads_frames(config)))
     kept = load_run_splits(stored)
     if arguments.splits and trainable(choose_splits(config, recordings, arguments.splits,
-                                                    frames=reads_frames(config))) != kept:
+                                                    frames=reads_frames(config))).as_json() != kept.as_json():
         raise UserError(f'--splits {arguments.splits}: another split than that of the run, {stored}, which --resume '
                         'keeps; leave --splits out')
     return kept
@@ -145,7 +141,7 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
         if not arguments.resume:
             if before_writing:
                 before_writing()
-            create_run_folder(run_path, to_plain(config), splits, overwrite=arguments.overwrite)
+            create_run_folder(run_path, to_plain(config), splits.as_json(), overwrite=arguments.overwrite)
             if info := read_feature_info(first.path.parent):  # predict.py --video encodes new videos in the same way
                 write_feature_info(run_path, info)
         log_to_file(RunFolder(run_path).log)
@@ -167,41 +163,3 @@ def _warn_without_validation_actions(recordings: RecordingsByTask) -> None:
     if any(recordings.values()) and not any(map(any, list_all_actions(recordings).values())):
         LOGGER.warning('the validation recordings hold no action: the progress of the training selects the best '
                        'combined checkpoint, together with the alignment of the validation')
-
-
-def run_training_command(argv: Sequence[str] | None, program: str, train: TrainFunction,
-                         run_paths: Callable[[EasyDict], Sequence[Path]]) -> int:
-    """Run the command line of a program that trains, and return its exit status.
-
-    Args:
-        argv: arguments; None takes those of the process.
-        program: name of its file.
-        train: what it does.
-        run_paths: where its runs lie.
-    """
-    def command() -> None:
-        config, arguments = parse_training_arguments(argv, program)
-        with naming_options():
-            check_model(config)
-        set_up_logging(config.DEBUG)
-        if arguments.print_config:
-            print(describe_config(config, arguments))
-            return
-        with join_processes(config.DEVICE) as world:
-            set_up_logging(config.DEBUG, quiet=not world.first)
-            try:
-                train(config, arguments, world)
-            except StoppedError as stop:
-                saved = any(has_begun(path) for path in run_paths(config))
-                given = sys.argv[1:] if argv is None else argv
-                stop.args = (_how_to_go_on(program, given, world, saved=saved) if world.first else '',)
-                raise
-
-    return run_command(command)
-
-
-def _how_to_go_on(program: str, argv: Sequence[str], world: World, *, saved: bool) -> str:
-    """Tell how a command line goes on after a signal stopped it."""
-    command = command_to_go_on([*world.launcher, program], argv, saved=saved)
-    return (f'interrupted; the last whole epoch is saved, go on with: {command}' if saved else
-            f'interrupted before an epoch was whole; start again with: {command}')

@@ -48,6 +48,7 @@ class TensorBoardCurves:
         values = losses | {'schedule/lambda': row['lambda'], 'time/seconds per epoch': row['seconds']}
         values |= {f'schedule/learning rate {name}': rate for name, rate in learning_rates.items()}
         values |= {f'optimizer/gradient norm {name}': norm for name, norm in gradient_norms.items()}
+        values |= {f'progress head/{name}': value for name, value in row.get('chosen', {}).items()}
         for name, value in values.items():
             if value is not None:
                 self._writer.add_scalar(name, value, row['epoch'])

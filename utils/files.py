@@ -13,6 +13,8 @@ from pathlib import Path
 from utils.errors import UserError
 
 PARTIAL_NAME = re.compile(r'\..*\.(\d+)\.partial(\..*)?')  # see atomic_path; the number is the process ID
+CSV, JSON_LINES = 'csv', 'jsonl'
+ROW_FORMATS = (CSV, JSON_LINES)  # of what predict.py writes and prints
 
 
 @contextmanager

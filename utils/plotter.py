@@ -13,6 +13,7 @@ from utils.files import atomic_path
 Curves = Mapping[str, Sequence[float]]
 NOTHING_TO_DRAW = 'no recordings'
 PICTURE_DPI = 150
+MARK_STYLES = ('-', '-.', ':', '--')
 LARGEST_RATIO = 20  # between the maxima of curves on a linear axis; otherwise it is logarithmic
 DUAL_LOSS_PICTURE = 'dual_loss_comparison.png'
 
@@ -30,7 +31,8 @@ def save_figure(figure: Figure, path: Path | str) -> None:
         figure.savefig(temporary, dpi=PICTURE_DPI)
 
 
-def plot_dual_losses(train_losses: Curves, val_losses: Curves, output_folder: Path | str) -> None:
+def plot_dual_losses(train_losses: Curves, val_losses: Curves, output_folder: Path | str, *,
+                     marked: Mapping[str, int] | None = None) -> None:
     """Plot total, alignment and weighted progress loss of training and validation side by side.
 
     The red curve is total minus alignment, so that blue = green + red in every epoch. If 'progress_loss' is empty,
@@ -40,6 +42,7 @@ def plot_dual_losses(train_losses: Curves, val_losses: Curves, output_folder: Pa
         train_losses: 'total_loss', 'alignment_loss', 'progress_loss' (unweighted), one value per epoch.
         val_losses: the same keys.
         output_folder: folder of dual_loss_comparison.png.
+        marked: what to mark -> its epoch, counted from 1.
     """
     figure = new_figure(14, 5)
     for axes, losses, title in zip(figure.subplots(1, 2), (train_losses, val_losses),
@@ -49,8 +52,17 @@ def plot_dual_losses(train_losses: Curves, val_losses: Curves, output_folder: Pa
         if len(losses.get('progress_loss', ())):
             weighted = [whole - part for whole, part in zip(total, alignment, strict=True)]
             curves.append(('Progress (weighted)', weighted, 'tab:red', ':'))
+        if total:
+            _mark_epochs(axes, marked or {})
         _draw_curves(axes, curves, title)
     save_figure(figure, Path(output_folder) / DUAL_LOSS_PICTURE)
+
+
+def _mark_epochs(axes: Axes, marked: Mapping[str, int]) -> None:
+    """Draw a vertical line at each marked epoch; names of the same epoch share it."""
+    for epoch, style in zip(dict.fromkeys(marked.values()), MARK_STYLES, strict=False):
+        names = ', '.join(name for name, other in marked.items() if other == epoch)
+        axes.axvline(epoch, color='gray', linestyle=style, linewidth=1.2, label=f'{names} (epoch {epoch})')
 
 
 def plot_epoch_losses(losses: Curves, title: str, path: Path | str) -> None:

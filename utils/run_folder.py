@@ -38,6 +38,11 @@ class RunFolder:
         return self.path / 'losses.csv'
 
     @property
+    def chosen_weights(self) -> Path:
+        """Weights that the progress head chose, per epoch; absent if it chooses none."""
+        return self.path / 'chosen_weights.csv'
+
+    @property
     def log(self) -> Path:
         """The log file."""
         return self.path / 'train.log'
@@ -64,7 +69,7 @@ def create_run_folder(path: Path, config: dict, splits: dict, *, overwrite: bool
     Args:
         path: path of the folder.
         config: resolved configuration.
-        splits: split of the recordings.
+        splits: split of the recordings, as in a split file.
         overwrite: replace an existing run.
 
     Raises:
@@ -73,14 +78,14 @@ def create_run_folder(path: Path, config: dict, splits: dict, *, overwrite: bool
     def fill(new: RunFolder) -> None:
         new.checkpoints.mkdir()
         write_json(new.config, config)
-        write_json(new.splits, {'splits': splits})
+        write_json(new.splits, splits)
 
     return _create(path, fill, overwrite=overwrite)
 
 
 def create_single_task_folder(path: Path, splits: dict, *, overwrite: bool) -> RunFolder:
     """Create the folder of ``singletask_train.py`` with the split of all tasks; see :func:`create_run_folder`."""
-    return _create(path, lambda new: write_json(new.splits, {'splits': splits}), overwrite=overwrite)
+    return _create(path, lambda new: write_json(new.splits, splits), overwrite=overwrite)
 
 
 def _create(path: Path, fill: Callable[[RunFolder], None], *, overwrite: bool) -> RunFolder:

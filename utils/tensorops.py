@@ -9,21 +9,9 @@ import torch
 from torch import Tensor
 
 from configs.generic_config import CONFIG
+from utils.action import Action
 
 DEFAULT_BACKGROUND = tuple(CONFIG.BACKGROUND_LABELS)
-
-
-class Action(NamedTuple):
-    """An annotated segment of a recording; frames at the feature rate, both ends inclusive."""
-
-    name: str
-    start: int
-    end: int
-
-    @property
-    def length(self) -> int:
-        """Number of frames from start to end, including those past the end of the features."""
-        return self.end - self.start + 1
 
 
 class SampledSegment(NamedTuple):

@@ -21,54 +21,65 @@ from benchmarks.speed.measure import describe_command, describe_machine, format_
 from configs.choices import LOSSES
 from configs.entry_config import parse_training_arguments
 from configs.paths import environment_path
+from evaluation.baselines import BASELINES, LABEL_FREE
 from evaluation.evaluate import evaluate_checkpoint
 from multitask_train import train
 from recordings.from_config import load_dataset
-from recordings.splits import read_splits
+from recordings.splits import read_split_file
 from utils.command_line import OneLineParser, run_command
 from utils.files import atomic_path, write_json
 from utils.run_folder import MULTI_TASK, open_run_folder
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 RECOMMENDED = ['--config', str(CONFIGS / 'progress_recommended.json')]
-# Name -> options of multitask_train.py, besides dataset, split, seed and epochs.
+# A network that learns from both losses, and the plan's head on it.
+LEARNED = ['--config', str(Path(__file__).with_name('learned.json'))]
+STEPS = [*LEARNED, '--set', 'PROGRESS_LOSS.head=steps', '--set', 'PROGRESS_LOSS.content_head=true']
+NO_ALIGNMENT = ['--set', 'ALIGNMENT_WEIGHT=0']
+# Name -> options of multitask_train.py besides dataset, split, seed and epochs. The controls are in every study: what a
+# row of it gains by alignment, by learning, or by a network at all is its difference from these.
+CONTROLS = {
+    'raw features': [*LEARNED, *NO_ALIGNMENT, '--identity', '--set', 'ARCHITECTURE.MCN=false'],
+    'untrained network': [*LEARNED, '--freeze_encoder'],
+    'progress, no alignment': [*LEARNED, *NO_ALIGNMENT],
+    'alignment, no progress': [*LEARNED, '--set', 'PROGRESS_LOSS.detach_embeddings=true'],
+}
 HEADS = {
     'plan': ['--gtcc', '--tstack', '--mcn', '--config', str(CONFIGS / 'progress_plan.json')],
-    'dense': ['--gtcc', '--tstack', '--mcn', '--progress', '--progress_sampling', 'dense'],
     'recommended': RECOMMENDED,
-    'bf16': [*RECOMMENDED, '--amp'],
-    'label given': [*RECOMMENDED, '--condition_on_step'],
-    'no content head': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.content_head=false'],
-    'content head alone': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.head=gru',
-                           '--set', 'PROGRESS_LOSS.content_head=false'],
-    'no correction': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.content_correction=false'],
-    'no recognition': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.step_coefficient=0'],
-    'no augmentation': [*RECOMMENDED, *(option for key in ('scale', 'shift', 'noise')
-                                        for option in ('--set', f'AUGMENTATION.{key}=0'))],
-    'time warp': [*RECOMMENDED, '--set', 'AUGMENTATION.time_warp=0.2'],
-    'no dropout': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.dropout=0'],
-    'no weight decay': [*RECOMMENDED, '--set', 'WEIGHT_DECAY=0'],
-    'constant rate': [*RECOMMENDED, '--set', 'LEARNING_RATE_SCHEDULE=constant'],
-    'stacking encoder': [*RECOMMENDED, '--tstack'],
-    'stacking, sees ahead': [*RECOMMENDED, '--tstack', '--set', 'CAUSAL=false'],
+    'recommended, label given': [*RECOMMENDED, '--condition_on_step'],
+    'gru': LEARNED,
+    'gru, bf16': [*LEARNED, '--amp'],
+    'steps': STEPS,
+    'steps, label given': [*STEPS, '--condition_on_step'],
+    'steps, no content head': [*STEPS, '--set', 'PROGRESS_LOSS.content_head=false'],
+    'steps, no correction': [*STEPS, '--set', 'PROGRESS_LOSS.content_correction=false'],
+    'steps, no recognition': [*STEPS, '--set', 'PROGRESS_LOSS.step_coefficient=0'],
+    'no augmentation': [*LEARNED, *(option for key in ('scale', 'shift', 'noise')
+                                    for option in ('--set', f'AUGMENTATION.{key}=0'))],
+    'time warp': [*LEARNED, '--set', 'AUGMENTATION.time_warp=0.2'],
+    'no dropout': [*LEARNED, '--set', 'PROGRESS_LOSS.dropout=0'],
+    'no weight decay': [*LEARNED, '--set', 'WEIGHT_DECAY=0'],
+    'constant rate': [*LEARNED, '--set', 'LEARNING_RATE_SCHEDULE=constant'],
+    'stacking encoder': [*LEARNED, '--tstack'],
+    'stacking, sees ahead': [*LEARNED, '--tstack', '--set', 'CAUSAL=false'],
 }
 FROZEN, PRETRAINED = ', then frozen', ', no progress'  # the first starts from the run of the second
 ALIGNMENT = {
-    'raw features': [*RECOMMENDED, '--tcc', '--identity', '--set', 'ARCHITECTURE.MCN=false'],
-    'joint': RECOMMENDED,
-    'joint, detached': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.detach_embeddings=true'],
-    **{loss + PRETRAINED: [*RECOMMENDED, loss_flag(loss), '--set', 'PROGRESS_LOSS.enabled=false']
-       for loss in LOSSES},
-    **{loss + FROZEN: [*RECOMMENDED, loss_flag(loss), '--freeze_encoder'] for loss in LOSSES},
+    'joint': LEARNED,
+    **{loss + PRETRAINED: [*LEARNED, loss_flag(loss), '--set', 'PROGRESS_LOSS.enabled=false'] for loss in LOSSES},
+    **{loss + FROZEN: [*LEARNED, loss_flag(loss), '--freeze_encoder'] for loss in LOSSES},
 }
-STUDIES = {'heads': HEADS, 'alignment': ALIGNMENT}
-# Column of the study -> (table, column) of the evaluation.
+STUDIES = {'heads': {**HEADS, **CONTROLS}, 'alignment': {**ALIGNMENT, **CONTROLS}}
+GIVEN_LABEL = tuple(name for name in BASELINES if name not in LABEL_FREE)
+# Column of the study -> table of the evaluation, and its columns: the smallest value counts.
 MEASURES = {
-    'MAE': ('action_progress', 'mae'), 'Spearman': ('action_progress', 'spearman'),
-    'skill': ('action_progress', 'skill'), 'average index': ('action_progress', 'baseline_average_index'),
-    'paced per step': ('action_progress', 'baseline_paced_per_step'),
-    "Kendall's tau": ('kendalls_tau', 'kendalls_tau'),
-    'area error': ('enclosed_area_error', 'enclosed_area_error'), 'OGPE': ('ogpe', 'ogpe'),
+    'MAE': ('action_progress', ['mae']), 'Spearman': ('action_progress', ['spearman']),
+    'skill': ('action_progress', ['skill']),
+    'best baseline': ('action_progress', [f'baseline_{name}' for name in LABEL_FREE]),
+    'best baseline given the label': ('action_progress', [f'baseline_{name}' for name in GIVEN_LABEL]),
+    "Kendall's tau": ('kendalls_tau', ['kendalls_tau']),
+    'area error': ('enclosed_area_error', ['enclosed_area_error']), 'OGPE': ('ogpe', ['ogpe']),
 }
 
 
@@ -157,14 +168,14 @@ def last_quarter_splits(dataset: str) -> dict[str, dict[str, list[str]]]:
 
 def fold_splits(path: Path, fold: int, folds: int) -> Path:
     """Write a split that tests on a part of the training recordings of another split and omits its test recordings."""
-    splits = read_splits(path)
+    splits = read_split_file(path)
     for parts in splits.values():
         train = parts['train']
         tests = train[fold * len(train) // folds:(fold + 1) * len(train) // folds]
         parts.update(train=[handle for handle in train if handle not in tests], test=tests)
     written = environment_path('OUTPUT_PATH') / f'fold{fold}.json'
     written.parent.mkdir(parents=True, exist_ok=True)
-    write_json(written, {'splits': splits})
+    write_json(written, splits.as_json())
     return written
 
 
@@ -173,8 +184,8 @@ def train_and_evaluate(study: Mapping[str, Sequence[str]], name: str, dataset: S
     """Train a configuration and return the measures of its test recordings, NaN if a measure is not available."""
     run = train_once(study, name, dataset, seed, arguments)
     tables = evaluate_checkpoint(open_run_folder(run), arguments.checkpoint_type, torch.device('cpu')).tables
-    return {measure: tables[table][-1][column] if table in tables else float('nan')
-            for measure, (table, column) in MEASURES.items()}
+    return {measure: min(tables[table][-1][column] for column in columns) if table in tables else float('nan')
+            for measure, (table, columns) in MEASURES.items()}
 
 
 def train_once(study: Mapping[str, Sequence[str]], name: str, dataset: Sequence[str], seed: int,

@@ -122,6 +122,13 @@ class ProgressHeadBase(nn.Module):
             penalty: error that the run is trained on.
         """
 
+    def chosen(self) -> dict[str, float]:
+        """Return the weights that the head chose by itself, such as how much each source of evidence counts.
+
+        Training logs them after each epoch and the checkpoint stores them; evaluation shows them. Here none.
+        """
+        return {}
+
     # --- what the head knows of tasks and labels ---
 
     @property

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.contrast import contrast_row, freeze, slow_down, speed_up
+from evaluation.contrast import contrast_of_actions, contrast_row, freeze, slow_down, speed_up
 
 
 def frames(*values):
@@ -24,9 +24,11 @@ def test_short_actions_are_left_out_with_their_contexts():
         assert contexts == ['long']
         return [segment[:, 0] for segment in segments]
 
-    row = contrast_row([frames(1, 1), frames(0, 0.25, 0.5, 1)], ['short', 'long'], forward_dense)
+    actions = contrast_of_actions([frames(1, 1), frames(0, 0.25, 0.5, 1)], ['short', 'long'], forward_dense)
+    row = contrast_row(actions)
     assert row == pytest.approx({
         'num_actions': 1, 'final': 1, 'final_half_speed': 1, 'final_double_speed': 1, 'final_frozen': 1,
         'freeze_change': 0, 'reversed_spearman': -1})
-    row = contrast_row([frames(1)], [None], forward_dense)
+    assert np.isnan(actions['final'][0])
+    row = contrast_row(contrast_of_actions([frames(1)], [None], forward_dense))
     assert row.pop('num_actions') == 0 and all(np.isnan(value) for value in row.values())

@@ -1,6 +1,7 @@
 """The whole evaluation of a run: what is fitted to which part, what is written, what heads that know nothing score."""
 
 import csv
+import json
 import shutil
 
 import pytest
@@ -11,7 +12,7 @@ import eval as eval_command
 import multitask_train
 from evaluation import evaluate
 from evaluation.columns import described_columns
-from evaluation.evaluate import EmbeddedTask, alignment_rows, evaluate_checkpoint
+from evaluation.evaluate import EmbeddedTask, alignment_scorer, evaluate_checkpoint
 from models.heads.recurrent import ProgressHead
 from tools.demo import DemoSettings, write_demo
 from utils.run_folder import MULTI_TASK, RunFolder
@@ -35,7 +36,7 @@ def test_alignment_rows_by_hand_fit_to_training_and_score_on_test():
     forwards, backwards = [Action('a', 0, 1), Action('b', 2, 3)], [Action('b', 0, 1), Action('a', 2, 3)]
     train = embedded(([0.0, 1, 2, 3], forwards), ([0.0, 3, 6, 9], forwards))  # lengths 3 and 9
     test = embedded(([0.0, 2, 4, 6], backwards), ([0.0, 2, 4, 6], backwards))
-    rows = alignment_rows(train, test)
+    rows = alignment_scorer(train)(test)
     assert {name: list(row) for name, row in rows.items()} == COLUMNS
     # Predicted 0, 1/3, 2/3, 1 where 1/4, 1/2, 3/4, 1 is true; the training lengths are 6 on average, give or take 3.
     assert rows['ogpe'] == pytest.approx({'ogpe': (1 / 4 + 1 / 6 + 1 / 12) / 4, 'CoV': 0.5})
@@ -43,9 +44,9 @@ def test_alignment_rows_by_hand_fit_to_training_and_score_on_test():
     assert rows['enclosed_area_error']['enclosed_area_error'] == 0
     # In training, small is a and large is b; in test it is the other way round. 0 and 6 lie clear of the boundary.
     assert rows['phase_classification']['accuracy_100'] <= 0.5
-    assert alignment_rows(train, train)['phase_classification']['accuracy_100'] >= 0.75
+    assert alignment_scorer(train)(train)['phase_classification']['accuracy_100'] >= 0.75
     reversed_time = embedded(([3.0, 2, 1, 0], forwards))
-    assert alignment_rows(train, reversed_time)['phase_progression']['r2'] < 0 < rows['phase_progression']['r2']
+    assert alignment_scorer(train)(reversed_time)['phase_progression']['r2'] < 0 < rows['phase_progression']['r2']
 
 
 @pytest.fixture(scope='module')
@@ -101,9 +102,32 @@ def test_the_report_is_written_beside_the_tables_and_says_where(runs, capsys, tm
     assert page.count('data:image/png') == len(pictures) + 1  # and the losses
     assert len(pictures) == {'progress': 3 + 1 + 3, 'alone': 3}[name]
     assert ('boil_<wbr>water</th>' in page) == (name == 'progress')
-    written = {path.stem: read_rows(path)[0] for path in run.glob('EVAL/*/*.csv')}
+    written = {path.stem: read_rows(path)[0] for path in run.glob('EVAL/*/*.csv') if path.stem != 'by_group'}
     assert {table: set(row) - {'task'} for table, row in written.items()} == {
         table: set(described_columns(table)) for table in written}
+
+
+def test_the_spread_over_people_is_of_what_each_scores_alone(runs, tmp_path):
+    """The values of a group are those of an evaluation that tests the recordings of this group only."""
+    run = tmp_path / 'run'
+    shutil.copytree(runs['progress'].path, run, ignore=shutil.ignore_patterns('EVAL'))
+    folder = evaluate_checkpoint(RunFolder(run), 'combined', torch.device('cpu')).folder
+    rows = read_rows(folder / 'by_group.csv')
+    means = {(row['table'], row['column']): row for row in rows if row['task'] == 'MEAN'}
+    splits = json.loads((run / 'splits.json').read_text())
+    assert set(splits['groups'].values()) == {f'p{person:02d}' for person in range(10)}
+    for parts in splits['splits'].values():
+        parts['test'] = [handle for handle in parts['test'] if handle.startswith('p09')]
+    (run / 'splits.json').write_text(json.dumps(splits))
+    alone = evaluate_checkpoint(RunFolder(run), 'combined', torch.device('cpu'))
+    for (table, column), row in means.items():
+        value = alone.tables[table][-1][column]
+        assert float(row['group_p09'] or 'nan') == pytest.approx(value, abs=1e-9, nan_ok=True), (table, column)
+    row = means['action_progress', 'mae']
+    p08, p09 = float(row['group_p08']), float(row['group_p09'])
+    assert float(row['mean']) == pytest.approx((p08 + p09) / 2) and row['num_groups'] == '2'
+    assert float(row['std']) == pytest.approx(abs(p08 - p09) / 2 ** 0.5)
+    assert {table for table, _ in means} == {*COLUMNS, 'action_progress', 'contrast'}
 
 
 def test_features_of_another_width_are_refused(runs, tmp_path, capsys, monkeypatch):

@@ -65,7 +65,7 @@ def test_a_few_recordings_that_have_actions_are_drawn(tmp_path, figures):
     recordings = [recording('empty'), *(recording(f'r{index}', ('pour', 0, 3)) for index in range(9))]
     draw_progress('tea', recordings, tmp_path / 'progress.png')
     titles = [panel.get_title() for panel in figures[0].axes if panel.get_title()]
-    assert titles == [f'r{index}' for index in range(RECORDINGS_DRAWN)]
+    assert titles == ['r0', 'r2', 'r4', 'r6'] and RECORDINGS_DRAWN == 4, 'spread over the recordings'
     draw_progress('tea', recordings[:1], tmp_path / 'none.png')
     assert not (tmp_path / 'none.png').exists()
 

@@ -9,6 +9,7 @@ from evaluation import evaluate, pictures
 from evaluation.head_tables import TaskPart, filter_answers
 from prediction import FrameProgress, load_run, predict
 from recordings.from_config import list_all_actions, load_dataset, split_recordings
+from recordings.splits import Splits
 from tools.demo import DemoSettings, write_demo
 from utils.errors import UserError
 from utils.files import read_json
@@ -35,7 +36,7 @@ def demo(tmp_path_factory):
 @pytest.mark.parametrize('name', RUNS)
 def test_predictions_are_those_of_evaluation(demo, make_run, save_run, monkeypatch, name):
     config, _ = parse_training_arguments(['1', '--tcc', '--dataset', 'demo', '--naive'], 'test')
-    splits = read_json(demo / 'dset_jsons/demo.splits.json', 'the split')['splits']
+    splits = Splits(**read_json(demo / 'dset_jsons/demo.splits.json', 'the split'))
     parts = split_recordings(load_dataset(config), splits)
     training = list_all_actions(parts['train'])
     folder = save_run(make_run(*RUNS[name], width=48, training=training), demo / name, splits)
@@ -61,7 +62,7 @@ def evaluate_actions(folder, monkeypatch):
         return row_of(curves)
 
     monkeypatch.setattr(evaluate, 'action_progress_row', noted)
-    monkeypatch.setattr(evaluate, 'alignment_rows', lambda train, test: {})  # these and pictures take most of the time
+    monkeypatch.setattr(evaluate, 'embedding_rows', lambda train, test: {})  # these and pictures take most of the time
     monkeypatch.setattr(pictures, 'save_figure', lambda figure, path: None)
     evaluate.evaluate_checkpoint(RunFolder(folder), 'combined', torch.device('cpu'))
     assert len(evaluated) == 3

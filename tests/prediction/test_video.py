@@ -20,6 +20,7 @@ from recordings.video import VideoReader
 from tests.prediction.comparison import assert_equal_rows, read_rows
 from tests.video_files import write_video
 from tools import extract
+from utils.errors import UserError
 
 needs_av = pytest.mark.skipif(not find_spec('av'), reason='needs requirements-video.txt')
 needs_weights = pytest.mark.skipif(not (find_spec('av') and find_spec('efficientnet_lite_pytorch')),
@@ -147,6 +148,6 @@ def test_an_overlay_of_any_size_has_the_pictures_above_the_panel(tmp_path, size,
 @needs_av
 def test_an_overlay_that_cannot_be_written_ends_in_one_line(tmp_path):
     source = write_video(tmp_path / 'a.mp4', 3)
-    with pytest.raises(predict_command.UserError, match=r'b.xyz: cannot be written as a video'):
+    with pytest.raises(UserError, match=r'b.xyz: cannot be written as a video'):
         write_overlay(source, tmp_path / 'b.xyz', [FULL], Fraction(4))
     assert sorted(path.name for path in tmp_path.iterdir()) == ['a.mp4']

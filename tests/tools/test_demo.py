@@ -133,7 +133,7 @@ def test_frames_carry_the_signal_of_the_features(written):
 def test_split_separates_people_and_uses_all_recordings(written, seed):
     annotations = json.loads((written[seed] / 'dset_jsons/demo.json').read_text())
     splits = json.loads((written[seed] / 'dset_jsons/demo.splits.json').read_text())
-    assert list(splits) == ['splits'] and list(splits['splits']) == list(annotations)
+    assert list(splits) == ['splits', 'groups'] and list(splits['splits']) == list(annotations)
     people = {part: set() for part in ('train', 'val', 'test')}
     for task, parts in splits['splits'].items():
         assert list(parts) == ['train', 'val', 'test']

@@ -13,6 +13,7 @@ from recordings.json_dataset import Recording, make_train_loaders, make_validati
 from training.distributed import World
 from training.head_stages import embed_recordings
 from training.trainer import Trainer
+from utils.ckpt_save import load_checkpoint
 from utils.loss_entry import LossTerms
 from utils.run_folder import RunFolder
 from utils.tensorops import Action
@@ -34,6 +35,10 @@ class Learner(ProgressHeadBase):
     def calibrate(self, recordings, penalty):
         random.random(), torch.rand(1)
         self.events.append(('calibrate', self.training, recordings))
+
+    def chosen(self):
+        calibrated = sum(name == 'calibrate' for name, *_ in self.events)
+        return {'content': calibrated / 4, 'order': 1.0} if self.calibrates else {}
 
 
 class Network(nn.Module):
@@ -59,7 +64,7 @@ def recordings(tmp_path):
         path = tmp_path / f'rec{index}.npy'
         np.save(path, np.random.default_rng(index).normal(size=(9 + index, FEATURE_DIM)).astype(np.float32))
         made.append(Recording('tea', f'rec{index}', path, 9 + index, FEATURE_DIM,
-                              (Action('cut', 0, 5), Action('0', 6, 8)), (Action('cut', 0, 5),)))
+                              (Action('cut', 0, 5), Action('0', 6, 8)), (Action('cut', 0, 5),), f'person{index}'))
     return made
 
 
@@ -75,7 +80,7 @@ def run(recordings, config, tmp_path):
         history = alignment_training_loop(model, make_train_loaders(parts[0], 2, seed=0), drawing_loss,
                                           tmp_path / str(options), config,
                                           make_validation_loaders(parts[1], parts[0], 2))
-        return model.events, [{**row, 'seconds': 0} for row in history.rows]
+        return model.events, [{**row, 'seconds': 0, 'chosen': None} for row in history.rows]
     return train
 
 
@@ -88,7 +93,8 @@ def test_the_head_fits_training_and_calibrates_on_validation_recordings_before_e
                                                             ('calibrate', False, 'rec0'), ('forward', False, 2)]
     assert stages == epoch * 2
     for _, _, given in (event for event in events if event[0] != 'forward'):
-        for task, _, embeddings, actions, _ in given:
+        for task, handle, embeddings, actions, group in given:
+            assert group == f'person{handle.removeprefix("rec")}'
             assert (task, actions) == ('tea', [Action('cut', 0, 5)]) and not embeddings.requires_grad
 
 
@@ -96,6 +102,19 @@ def test_a_head_that_learns_from_no_embeddings_costs_nothing_and_draws_of_the_ot
     events, losses = run(learns=False)
     assert events == ([('forward', True, 2)] * 2 + [('forward', False, 2)]) * 2
     assert losses == run(learns=True)[1]
+
+
+def test_what_the_head_chose_is_logged_and_stored_after_each_epoch(run, tmp_path, caplog):
+    with caplog.at_level('INFO'):
+        run()
+    assert 'chosen by the progress head: content 0.25, order 1' in caplog.text
+    folder = tmp_path / "{}"
+    lines = (folder / 'chosen_weights.csv').read_text().splitlines()
+    assert lines == ['epoch,content,order', '1,0.25,1.0', '2,0.5,1.0']
+    rows = load_checkpoint(folder / 'ckpt/last.pt')['history']
+    assert [row['chosen'] for row in rows] == [{'content': 0.25, 'order': 1.0}, {'content': 0.5, 'order': 1.0}]
+    run(learns=False)
+    assert not (tmp_path / str({'learns': False}) / 'chosen_weights.csv').exists()
 
 
 def test_processes_embed_different_recordings_and_all_get_all_in_order(recordings, config, tmp_path):

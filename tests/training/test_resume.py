@@ -34,7 +34,8 @@ def saved(config, tmp_path):
     random.seed(4)
     random.gauss(0, 1)  # leaves half a pair behind, which is part of the state
     train(model, optimizer)
-    state = RunState(epochs_done=2, best={'combined': 0.5, 'alignment': 0.25}, skipped_steps=3)
+    state = RunState(epochs_done=2, best={'combined': 0.5, 'alignment': 0.25}, skipped_steps=3,
+                     best_epochs={'combined': 2})
     for epoch in (1, 2):
         state.history.add(epoch, 0.1, {'total_loss': torch.tensor(1.0 / epoch)}, {}, 1.0)
     path = tmp_path / 'last.pt'
@@ -54,6 +55,7 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_been_cut(saved, config):
     assert all(torch.equal(one, two) for one, two in zip(model.parameters(), other.parameters(), strict=True))
     assert (random.random(), random.gauss(0, 1)) == expected[:2] and torch.equal(torch.rand(3), expected[2])
     assert (resumed.epochs_done, resumed.best, resumed.skipped_steps) == (2, state.best, 3)
+    assert resumed.best_epochs == {'combined': 2}
     assert resumed.history.rows == state.history.rows and len(resumed.history.rows) == 2
 
 

@@ -50,6 +50,15 @@ def test_no_red_curve_without_progress(drawn, tmp_path, losses):
         assert set(lines_by_color(panel)) == {'blue', 'green'}
 
 
+def test_marked_epochs_are_lines_with_their_names(drawn, tmp_path):
+    plot_dual_losses(curves(), curves(), tmp_path, marked={'best combined': 3, 'best alignment': 1})
+    plot_dual_losses(curves(), EMPTY, tmp_path / 'same', marked={'best combined': 2, 'best alignment': 2})
+    for panel in drawn['dual_loss_comparison.png'].axes[:1]:
+        names = [text.get_text() for text in panel.get_legend().get_texts()]
+        assert names[0] == 'best combined, best alignment (epoch 2)' and len(names) == 4
+        assert list(panel.lines[0].get_xdata()) == [2, 2]
+
+
 def test_single_epoch_is_marked(drawn, tmp_path):
     plot_dual_losses(curves([1.2], [1.0], [0.4]), curves([1.2], [1.0], [0.4]), tmp_path)
     assert all(line.get_marker() == 'o' for panel in drawn['dual_loss_comparison.png'].axes for line in panel.lines)

@@ -17,7 +17,7 @@ from utils.run_folder import (
     open_run_folder,
 )
 
-SPLITS = {'task': {'train': ['a'], 'val': [], 'test': ['b']}}
+SPLITS = {'splits': {'task': {'train': ['a'], 'val': [], 'test': ['b']}}, 'groups': {'a': 'ann'}}
 
 
 def make_run(path, **options):
@@ -33,7 +33,7 @@ def test_new_folder_contains_settings_and_an_empty_ckpt(tmp_path):
     assert {path.name for path in folder.path.iterdir()} == {'ckpt', 'config.json', 'splits.json'}
     assert not list(folder.checkpoints.iterdir())
     assert json.loads(folder.config.read_text()) == {'SEED': 3}
-    assert json.loads(folder.splits.read_text()) == {'splits': SPLITS}
+    assert json.loads(folder.splits.read_text()) == SPLITS
     assert (folder.losses.name, folder.log.name) == ('losses.csv', 'train.log')
 
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from evaluation import evaluate
+from evaluation import progress_metrics
 from evaluation.baselines import BASELINES
 from utils.tables import format_table, with_mean_row, write_table
 
@@ -44,7 +44,7 @@ def test_skill_of_the_mean_row_is_computed_from_the_means():
         columns = {f'baseline_{name}': baselines.get(name, 0.9) for name in BASELINES}
         return {'task': task, 'mae': mae, **columns, 'skill': 0.123}
 
-    tables = evaluate.finish_tables({'action_progress': [row('tea', 0.1, constant=0.2, average_index=0.4),
+    tables = progress_metrics.finish_tables({'action_progress': [row('tea', 0.1, constant=0.2, average_index=0.4),
                                                          row('pie', 0.3, constant=0.8, average_index=0.4)],
                                      'ogpe': [{'task': 'tea', 'ogpe': 0.5}], 'empty': []})
     assert set(tables) == {'action_progress', 'ogpe'}

@@ -1,0 +1,112 @@
+"""The work of ``predict.py``: what it writes and prints, once its command line is parsed."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from prediction import Prediction, TrainedRun
+from prediction.captions import write_subtitles
+from prediction.files import FileOptions, frames_ahead, plan_requests, refuse_existing, write_predictions
+from prediction.many_recordings import RecordingStreams
+from prediction.overlay import write_overlay
+from prediction.row_writer import RowWriter
+from prediction.serve import serve
+from prediction.standard_input import NAME
+from prediction.video import RunEncoder, extract_video, live_rows
+from utils.command_line import option
+from utils.errors import UserError
+from utils.logging import get_logger
+
+LOGGER = get_logger(__name__)
+DEFAULT_OUTPUT = Path('predictions')
+
+
+def predict_files(run: TrainedRun, arguments: argparse.Namespace, fps: Fraction | None, features: Path,
+                  use: Callable[[Prediction], None] = lambda prediction: None) -> None:
+    """Write what is predicted of recordings in files.
+
+    Args:
+        run: from ``load_run``.
+        arguments: of the command line.
+        fps: feature frames per second, if given.
+        features: file or folder.
+        use: is called with each prediction when it is written.
+    """
+    out = arguments.output or DEFAULT_OUTPUT
+    requests = plan_requests(run, features, arguments.segments, out,
+                             FileOptions(fps, arguments.unit, arguments.format, arguments.overwrite))
+    if arguments.segments is None and not run.head.offers_filter:
+        LOGGER.warning('no --segments: each recording counts as one action, from its first frame to its last. That '
+                       'fits recordings cut to one action; of a longer one it says little, for the head has learned '
+                       'progress within single actions, and does not infer where they start and end')
+    ahead = 0
+    with option('--task'):
+        task = run.check_task(arguments.task)
+    for request, prediction in write_predictions(run, requests, task, out):
+        ahead = max(ahead, frames_ahead(run, prediction))
+        print(f'{request.features.stem}: {len(prediction.rows)} frames, actions: {len(prediction.actions)} -> '
+              f'{", ".join(map(str, request.outputs))}')
+        use(prediction)
+    print(f'{run.checkpoint}.pt (epoch {run.epoch}); the encoder sees {ahead} frames ahead')
+
+
+def predict_video(run: TrainedRun, arguments: argparse.Namespace) -> None:
+    """Write what is predicted of a video, or print the rows of a live source."""
+    encoder, source = RunEncoder(run), Path(arguments.video)
+    if not source.is_file():
+        with option('--task'):
+            task = run.check_task(arguments.task)
+        with rows_to_stdout():
+            writer = RowWriter(sys.stdout, arguments.format)
+            for row in live_rows(run, encoder, arguments.video, task):
+                writer.write(row)
+                sys.stdout.flush()
+        return
+    results = [arguments.overlay, arguments.srt]
+    if not arguments.overwrite:  # before the video is read, which takes time
+        out = arguments.output or DEFAULT_OUTPUT
+        refuse_existing([*filter(None, results), *(out / f'{source.stem}.{ending}' for ending in
+                                                   (arguments.format, 'json', 'png'))])
+    if source.resolve() in [path.resolve() for path in results if path]:
+        raise UserError(f'{source}: would be replaced by its own overlay or subtitles; choose another name')
+
+    def use(prediction: Prediction) -> None:
+        if arguments.srt:
+            write_subtitles(arguments.srt, prediction.rows, encoder.info.fps)
+        if arguments.overlay:
+            write_overlay(source, arguments.overlay, prediction.rows, encoder.info.fps)
+
+    with TemporaryDirectory() as folder:
+        predict_files(run, arguments, None, extract_video(source, encoder, Path(folder)), use)
+
+
+@contextmanager
+def rows_to_stdout() -> Iterator[None]:
+    """Prepare standard output for rows, and end quietly if its reader leaves."""
+    # As the files are, whatever the terminal says: labels may be any text.
+    sys.stdout.reconfigure(encoding='utf-8', newline='')
+    try:
+        yield
+    except BrokenPipeError:
+        # Whoever read the rows has enough; Python would complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def predict_stream(run: TrainedRun, arguments: argparse.Namespace, fps: Fraction | None) -> None:
+    """Print what is predicted of frames from standard input, each row as soon as it is known."""
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UserError(f'--stream: {NAME} is {"closed" if sys.stdin is None else "a terminal"}, expected frames; pipe '
+                        'them in')
+    boundaries = 'inferred unless marked' if run.head.offers_filter else 'where they are marked'
+    LOGGER.info('%s.pt (epoch %d); the progress of a frame comes %d frames after it; boundaries are %s', run.checkpoint,
+                run.epoch, run.delay, boundaries)
+    with option('--task'):
+        task = run.check_task(arguments.task)
+    streams = RecordingStreams(run, task, fps=fps, name=NAME)
+    with rows_to_stdout():
+        serve(streams, sys.stdin.buffer, run.rank, sys.stdout, arguments.format, skip_bad=arguments.skip_bad)

@@ -1,0 +1,65 @@
+"""The command line of the programs that train; quick to import."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from easydict import EasyDict
+
+from configs.entry_config import describe_config, parse_training_arguments
+from configs.options import naming_options
+from utils.command_line import run_command
+from utils.errors import StoppedError
+from utils.logging import set_up_logging
+
+if TYPE_CHECKING:
+    from training.distributed import World
+
+TrainFunction = Callable[[EasyDict, argparse.Namespace, 'World'], None]
+
+
+def run_training_command(argv: Sequence[str] | None, program: str, train: TrainFunction,
+                         run_paths: Callable[[EasyDict], Sequence[Path]]) -> int:
+    """Run the command line of a program that trains, and return its exit status.
+
+    Args:
+        argv: arguments; None takes those of the process.
+        program: name of its file.
+        train: what it does.
+        run_paths: where its runs lie.
+    """
+    def command() -> None:
+        config, arguments = parse_training_arguments(argv, program)
+        set_up_logging(config.DEBUG)
+        if arguments.print_config:
+            print(describe_config(config, arguments))
+            return
+        # Slow to import: a help text, the settings, and a mistyped option come before them.
+        from models.build import check_model
+        from training.distributed import join_processes
+        from training.run import has_begun
+
+        with naming_options():
+            check_model(config)
+        with join_processes(config.DEVICE) as world:
+            set_up_logging(config.DEBUG, quiet=not world.first)
+            try:
+                train(config, arguments, world)
+            except StoppedError as stop:
+                saved = any(has_begun(path) for path in run_paths(config))
+                given = sys.argv[1:] if argv is None else argv
+                stop.args = (_how_to_go_on(program, given, world, saved=saved) if world.first else '',)
+                raise
+
+    return run_command(command)
+
+
+def _how_to_go_on(program: str, argv: Sequence[str], world: 'World', *, saved: bool) -> str:
+    """Tell how a command line goes on after a signal stopped it."""
+    from training.interrupt import command_to_go_on
+
+    command = command_to_go_on([*world.launcher, program], argv, saved=saved)
+    return (f'interrupted; the last whole epoch is saved, go on with: {command}' if saved else
+            f'interrupted before an epoch was whole; start again with: {command}')
