@@ -70,7 +70,9 @@ def evaluate_actions(folder, monkeypatch):
 
 def test_what_is_inferred_is_what_evaluation_scores(hsmm_run, make_features):
     recordings = [make_features(length) for length in (30, 41)]
-    part = TaskPart('tea', ['a', 'b'], [torch.from_numpy(features) for features in recordings], [[], []])
+    with torch.no_grad():
+        embeddings = hsmm_run.model([torch.from_numpy(features) for features in recordings])['outputs']
+    part = TaskPart('tea', ['a', 'b'], embeddings, [[], []])
     for features, answers in zip(recordings, filter_answers(hsmm_run.head, part, torch.device('cpu')), strict=True):
         prediction = predict(hsmm_run, features, task='tea')
         assert prediction.step.tolist() == answers['step'].tolist()
