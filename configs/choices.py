@@ -1,4 +1,4 @@
-"""What a run chooses one of: alignment losses, encoders, and datasets with published settings."""
+"""The choices of a run: alignment losses, encoders, progress heads, and datasets with published settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,11 +12,11 @@ class Loss:
 
     Attributes:
         flags: spellings of its option.
-        help: what it is.
-        function: where it is, 'module:name'; takes the embeddings, and 'dropouts', 'epoch' or 'global_step' if it has
-            arguments of these names.
-        section: section of CONFIG whose settings the function takes as keywords.
-        settings: the settings of the section, with names relative to it.
+        help: short description.
+        function: address 'module:name'; the function takes the embeddings, and 'dropouts', 'epoch' or 'global_step' if
+            it has arguments with these names.
+        section: section of CONFIG whose settings are keyword arguments of the function.
+        settings: settings of the section, with names relative to it.
     """
 
     flags: tuple[str, ...]
@@ -32,11 +32,11 @@ class EncoderChoice:
 
     Attributes:
         flags: spellings of its option.
-        help: what it is.
-        cls: where its class is, 'module:name'.
-        section: section under CONFIG.BASEARCH whose settings its class takes as keywords.
-        settings: the settings of the section, with names relative to it.
-        input_key: the setting that is filled in from the files: D of the features or C of the frames.
+        help: short description.
+        cls: address of its class, 'module:name'.
+        section: section of CONFIG.BASEARCH whose settings are keyword arguments of the class.
+        settings: settings of the section, with names relative to it.
+        input_key: setting that is filled in from the files: D of the features or C of the frames.
     """
 
     flags: tuple[str, ...]
@@ -57,8 +57,8 @@ class HeadChoice:
     """A progress head.
 
     Attributes:
-        help: what it is.
-        cls: where its class is, 'module:name'.
+        help: short description.
+        cls: address of its class, 'module:name'.
     """
 
     help: str
@@ -67,12 +67,12 @@ class HeadChoice:
 
 @dataclass(frozen=True)
 class PublishedDataset:
-    """A dataset with an option of its own.
+    """A dataset with its own option.
 
     Attributes:
         flags: spellings of its option.
-        presets: dotted names of settings -> values published for the dataset, which replace the defaults.
-        part_of: name of the dataset that contains it, and suffix of its tasks; None if it has files of its own.
+        presets: dotted names of settings -> values published for the dataset; they replace the defaults.
+        part_of: name of the dataset that contains it, and suffix of its tasks; None if it has its own files.
     """
 
     flags: tuple[str, ...]
@@ -81,7 +81,7 @@ class PublishedDataset:
 
     @property
     def help(self) -> str:
-        """What it is, if it is part of another dataset."""
+        """Short description if it is part of another dataset, otherwise ''."""
         return f'tasks of {self.part_of[0]} whose names end in {self.part_of[1]}' if self.part_of else ''
 
 
@@ -90,7 +90,7 @@ LOSSES = {
         ('--gtcc', '--GTCC'), 'cycle consistency with several modes; frames may be dropped', 'losses.gtcc:GTCC_loss',
         'GTCC_PARAMS', (
             Setting('n_components', 15, SIZE, 'K, Gaussians in a mixture'),
-            # A narrow window ignores a frame that finds the wrong step, so it helps only if steps keep their order.
+            # A narrow window excludes frames matched to the wrong step; it helps only if steps keep their order.
             Setting('delta', 1.0, FRACTION, 'window of the cycle back as a fraction of the sequence; a narrow one, '
                     'such as the published 0.2, suits recordings whose steps keep one order'),
             Setting('gamma', 0.95, FRACTION, 'floor of the drop weight falls as gamma^(epoch + 1); 1 drops nothing'),
@@ -142,7 +142,7 @@ HEADS = {
 }
 
 LONG_ACTIVITY = {'GTCC_PARAMS.delta': 0.2}
-# Recordings of one short action each: few modes to align with, half a sequence as window, nothing to drop.
+# Each recording is one short action: few modes to align, half a sequence as window, no frames to drop.
 SHORT_ACTION = {'GTCC_PARAMS.n_components': 5, 'GTCC_PARAMS.delta': 0.5, 'GTCC_PARAMS.gamma': 1.0}
 DATASETS = {
     'egoprocel': PublishedDataset(('--egoprocel', '--ego'), LONG_ACTIVITY),

@@ -1,6 +1,6 @@
-"""Writes docs/configuration.md from the table of settings: python -m configs.describe [-o FILE].
+"""Write docs/configuration.md from the table of settings: python -m configs.describe [-o FILE].
 
-A test compares the file in docs/ with the output, so that the page is never out of date.
+A test compares the file in docs/ with the output, so the page is never out of date.
 """
 
 import json
@@ -33,12 +33,12 @@ COLUMNS = ('| key | default | values | what it does | option |', '|---|---|---|-
 
 
 def accepted(setting: Setting) -> str:
-    """Return in words which values a setting takes."""
+    """Describe the accepted values of a setting in words."""
     return f'{setting.kind.words}, or null' if setting.default is None else setting.kind.words
 
 
 def _row(setting: Setting) -> str:
-    """Return the row of a setting."""
+    """Return the table row of a setting."""
     free = '' if setting.changes_numbers else ' *'
     cells = [f'`{setting.name}`{free}', f'`{json.dumps(setting.default)}`', accepted(setting), setting.help,
              ', '.join(f'`{name}`' for name in option_names(setting.name))]
@@ -46,7 +46,7 @@ def _row(setting: Setting) -> str:
 
 
 def describe() -> str:
-    """Return the page."""
+    """Return the page as Markdown."""
     lines = [HEAD]
     for heading, settings in TABLE.items():
         lines += [f'## {heading}\n', *COLUMNS]

@@ -1,4 +1,4 @@
-"""Command line and config file -> one checked configuration: the command line over the file over the defaults."""
+"""Build a checked configuration; the command line overrides the config file, which overrides the defaults."""
 
 import argparse
 import copy
@@ -25,7 +25,7 @@ def parse_training_arguments(argv: Sequence[str] | None, prog: str) -> tuple[Eas
     """Parse a training command line.
 
     Args:
-        argv: arguments without the program's name; None takes those of the process.
+        argv: arguments without the program's name; None: those of the process.
         prog: name of the program for its help.
 
     Returns:
@@ -42,13 +42,14 @@ def build_config(arguments: argparse.Namespace) -> EasyDict:
     """Merge defaults, config file and command line into one checked configuration.
 
     Args:
-        arguments: what ``training_parser`` returned.
+        arguments: arguments parsed by ``training_parser``.
 
     Returns:
-        A configuration of its own; the defaults stay as they are.
+        A new configuration; the defaults are not modified.
 
     Raises:
-        UserError: an unknown key, a wrong type, a value out of range, a missing choice, or a contradiction.
+        UserError: a key is unknown, a value has the wrong type or is out of range, a choice is missing, or settings
+            contradict each other.
     """
     config = copy.deepcopy(CONFIG)
     for _, values in settings_in_order(arguments):
@@ -62,22 +63,22 @@ def build_config(arguments: argparse.Namespace) -> EasyDict:
 
 
 def _head_options(arguments: argparse.Namespace) -> list[str]:
-    """Return the given options that need a progress head."""
+    """Return the options on the command line that need a progress head."""
     return [option for option, values in given_options(arguments)
             if all(key.startswith('PROGRESS_LOSS.') for key in values)]
 
 
 def settings_in_order(arguments: argparse.Namespace) -> list[Layer]:
-    """Return what a command line puts over the defaults, the later over the earlier.
+    """Return the settings that override the defaults; later sources override earlier sources.
 
     Args:
-        arguments: what ``training_parser`` returned.
+        arguments: arguments parsed by ``training_parser``.
 
     Returns:
         Each source with its settings: the preset of the dataset, the config file, the options, each ``--set``.
 
     Raises:
-        UserError: an unknown key, a wrong type, or a value out of range.
+        UserError: a key is unknown, or a value has the wrong type or is out of range.
     """
     own = [(f'--config {arguments.config}', _read_config_file(arguments.config))] if arguments.config else []
     own += [(option, {key: check_value(key, value, option) for key, value in values.items()})
@@ -89,7 +90,7 @@ def settings_in_order(arguments: argparse.Namespace) -> list[Layer]:
 
 
 def _read_config_file(path: Path) -> dict[str, Any]:
-    """Read a JSON config file as checked, dotted settings."""
+    """Read a JSON config file, check it, and return settings by their dotted names."""
     source = f'--config {path}'
     try:
         content = json.loads(path.read_text(encoding='utf-8-sig'), object_pairs_hook=unique_keys(source))
@@ -99,12 +100,12 @@ def _read_config_file(path: Path) -> dict[str, Any]:
         raise UserError(f'{source}: not valid JSON ({error}); expected an object such as '
                         '{"PROGRESS_LOSS": {"enabled": true}}') from error
     if not isinstance(content, dict):
-        raise UserError(f'{source}: holds a {type(content).__name__}, expected an object of settings')
+        raise UserError(f'{source}: contains a {type(content).__name__}, expected an object of settings')
     return check_values(content, source)
 
 
 def _assignments(arguments: argparse.Namespace) -> Iterator[Layer]:
-    """Yield each --set with its setting, checked; a value that is not valid JSON is read as a string."""
+    """Yield each --set with its checked setting; a value that is not valid JSON is read as a string."""
     for assignment in arguments.assignments:
         key, equals, text = assignment.partition('=')
         source = f'--set {assignment}'
@@ -119,10 +120,10 @@ def _assignments(arguments: argparse.Namespace) -> Iterator[Layer]:
 
 
 def experiment_name(config: EasyDict, message: str | None) -> str:
-    """Return ``V<version>___<loss>_<dataset>[.<message>]``, or the name that the configuration sets.
+    """Return the name set by the configuration, otherwise ``V<version>___<loss>_<dataset>[.<message>]``.
 
     Raises:
-        UserError: the name would not be a plain folder name.
+        UserError: the name is not a plain folder name.
     """
     loss = next((name for name, active in config.LOSS_TYPE.items() if active), NO_LOSS)
     suffix = f'.{message}' if message else ''
@@ -137,12 +138,12 @@ def config_sources(config: Mapping, arguments: argparse.Namespace) -> dict[str, 
     """Return the source of each setting of a configuration.
 
     Args:
-        config: what ``build_config`` returned.
-        arguments: what it was built from.
+        config: configuration returned by ``build_config``.
+        arguments: arguments that it was built from.
 
     Returns:
         Dotted name -> 'default', 'preset of <dataset>', '--config <file>', the option, or '--set <assignment>'. An
-        option that repeats an earlier value counts: it would apply if that value changed.
+        option that repeats an earlier value is the source, because it would apply if that value changed.
     """
     sources = dict.fromkeys(flatten(config), DEFAULT)
     for source, values in settings_in_order(arguments):
@@ -153,7 +154,7 @@ def config_sources(config: Mapping, arguments: argparse.Namespace) -> dict[str, 
 
 
 def describe_config(config: Mapping, arguments: argparse.Namespace) -> str:
-    """Return a line per setting: its dotted name, its value as ``--set`` takes it, and its source."""
+    """Return one line per setting: its dotted name, its value in the form that ``--set`` accepts, and its source."""
     sources = config_sources(config, arguments)
     rows = [(key, json.dumps(value, ensure_ascii=False), sources[key]) for key, value in flatten(config).items()]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]

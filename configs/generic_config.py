@@ -1,7 +1,7 @@
-"""CONFIG: every setting with its default. The table in ``configs/settings.py`` defines them.
+"""CONFIG: all settings with their defaults, defined by the table in ``configs/settings.py``.
 
-Nothing here is changed in place: ``configs.entry_config`` builds a run's configuration from a copy, and the run stores
-that as config.json.
+CONFIG is never modified: ``configs.entry_config`` builds a run's configuration from a copy, which the run stores as
+config.json.
 """
 
 import copy
@@ -13,14 +13,14 @@ from configs.settings import SETTINGS
 
 
 def nest(settings: Mapping[str, object]) -> EasyDict:
-    """Return dotted settings as nested dictionaries, with copies of the values."""
+    """Convert dotted settings to nested dictionaries with copies of the values."""
     config = EasyDict()
     apply_settings(config, copy.deepcopy(dict(settings)))
     return config
 
 
 def apply_settings(config: EasyDict, settings: Mapping[str, object]) -> None:
-    """Set dotted keys in place; missing sections are added."""
+    """Set dotted keys in place, adding missing sections."""
     for key, value in settings.items():
         *sections, name = key.split('.')
         target = config

@@ -1,4 +1,4 @@
-"""The parser of the training command lines, and the settings behind each option: derived from the table."""
+"""The parser of the training command lines and the settings of each option, derived from the table."""
 
 import argparse
 import re
@@ -13,25 +13,25 @@ from configs.validation import SET
 from utils.command_line import OneLineParser
 from utils.errors import UserError
 
-# Options of which a run needs one; the help begins with them.
+# A run requires one option of each of these groups; --help lists them first.
 CHOICES = ('alignment loss', 'encoder', 'dataset')
-Layer = tuple[str, dict[str, Any]]  # where settings come from, and the settings by their dotted names
+Layer = tuple[str, dict[str, Any]]  # source of the settings, and the settings by their dotted names
 
 
 def all_options() -> Iterator[tuple[Setting, Option]]:
-    """Yield the options of the table, each with its setting."""
+    """Yield each option of the table with its setting."""
     for setting in SETTINGS.values():
         for option in setting.options:
             yield setting, option
 
 
 def option_names(key: str) -> list[str]:
-    """Return the names of the options that set a setting to a value of the user's choice."""
+    """Return the names of the options that set a setting to a value chosen by the user."""
     return [option.name for setting, option in all_options() if key in (setting.name, *option.takes)]
 
 
 def name_options(message: str) -> str:
-    """Add the options to the settings that a message ends with: '; set KEY' -> '; set KEY (--option)'."""
+    """Add the option names to the settings at the end of a message: '; set KEY' -> '; set KEY (--option)'."""
     found, advice = message.rpartition(SET)[::2]
     if not found:
         return message
@@ -45,7 +45,7 @@ def name_options(message: str) -> str:
 
 @contextmanager
 def naming_options() -> Iterator[None]:
-    """Let :func:`name_options` complete the message of a UserError from inside the block."""
+    """Apply :func:`name_options` to the message of a UserError raised inside the block."""
     try:
         yield
     except UserError as error:
@@ -53,7 +53,7 @@ def naming_options() -> Iterator[None]:
 
 
 def training_parser(prog: str) -> argparse.ArgumentParser:
-    """Return the parser of ``multitask_train.py`` and the like."""
+    """Return the parser of ``multitask_train.py`` and the other training programs."""
     parser = OneLineParser(prog=prog, description='Train alignment and, with --progress, a progress head. '
                                                   'Data and results are in $DATASET_PATH, $JSON_DPATH and '
                                                   '$OUTPUT_PATH.')
@@ -76,7 +76,7 @@ def training_parser(prog: str) -> argparse.ArgumentParser:
 
 
 def _add_group(group: argparse._ArgumentGroup, title: str) -> None:
-    """Add the options that exclude each other under a title."""
+    """Add the mutually exclusive options with this title."""
     exclusive = group.add_mutually_exclusive_group()
     for setting, option in all_options():
         if option.one_of == title:
@@ -84,7 +84,7 @@ def _add_group(group: argparse._ArgumentGroup, title: str) -> None:
 
 
 def _add_option(group: argparse._ActionsContainer, setting: Setting, option: Option) -> None:
-    """Add an option; what follows it lands in ``option.destination``, None if it is not given."""
+    """Add an option; its value is stored in ``option.destination``, None if the option is not given."""
     text = (option.help or setting.help).replace('%', '%%')
     kind, typed = setting.kind, {'dest': option.destination}
     if option.takes:
@@ -101,7 +101,7 @@ def _add_option(group: argparse._ActionsContainer, setting: Setting, option: Opt
 
 
 def _add_run_options(group: argparse._ArgumentGroup) -> None:
-    """Add the options that are not settings."""
+    """Add the options that do not belong to a setting."""
     group.add_argument('-m', '--message', help='suffix of the run folder')
     group.add_argument('--config', type=Path, metavar='FILE', help='JSON with any part of the configuration')
     group.add_argument('--set', action='append', default=[], metavar='KEY=VALUE', dest='assignments',
@@ -117,10 +117,10 @@ def _add_run_options(group: argparse._ArgumentGroup) -> None:
 
 
 def given_options(arguments: argparse.Namespace) -> Iterator[Layer]:
-    """Yield each option of the table that was given, with the settings behind it, unchecked.
+    """Yield each option on the command line with the settings that it sets, unchecked.
 
     Args:
-        arguments: what :func:`training_parser` returned.
+        arguments: arguments parsed by :func:`training_parser`.
     """
     for setting, option in all_options():
         given = getattr(arguments, option.destination)
@@ -129,7 +129,7 @@ def given_options(arguments: argparse.Namespace) -> Iterator[Layer]:
 
 
 def _settings_behind(setting: Setting, option: Option, given: object) -> dict[str, Any]:
-    """Return the settings that an option sets, by their dotted names."""
+    """Return the settings that a given option sets, by their dotted names."""
     settings = dict(option.also)
     if option.takes:
         settings.update(zip(option.takes, given, strict=True))

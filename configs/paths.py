@@ -1,4 +1,4 @@
-"""Where data and results lie: the three environment variables, read when asked and never at import."""
+"""Paths of data and results from three environment variables, which are read on each call, never at import."""
 
 import os
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ from configs.setting import SAFE_NAME
 from utils.errors import UserError, name_some
 
 DEFAULTS = {'DATASET_PATH': './data', 'OUTPUT_PATH': './output', 'JSON_DPATH': './dset_jsons'}
-# Datasets that are part of another one: name -> (dataset that contains it, suffix of its tasks).
+# Datasets that are part of another dataset: name -> (dataset that contains it, suffix of its tasks).
 PARTS_OF_DATASETS = {name: dataset.part_of for name, dataset in DATASETS.items() if dataset.part_of}
 DEMO_HINT = "'python -m tools.demo demo' writes a demo dataset and says how to set the variables"
 
 
 @dataclass(frozen=True)
 class DatasetPaths:
-    """Files of a dataset.
+    """Paths of the files of a dataset.
 
     Attributes:
         recordings: folder of ``<handle>.npy`` files.
-        annotations: the JSON file.
-        task_suffix: ending of the names of the tasks that belong to the dataset; '' for all.
+        annotations: JSON file of the annotations.
+        task_suffix: suffix of the names of the dataset's tasks; '' for all tasks.
     """
 
     recordings: Path
@@ -30,28 +30,28 @@ class DatasetPaths:
 
     @property
     def splits(self) -> Path:
-        """The split that may have been written with the dataset."""
+        """Path of the split, which exists if it was written with the dataset."""
         return self.annotations.with_name(f'{self.annotations.stem}.splits.json')
 
 
 def check_new_name(name: str, source: str) -> None:
-    """Refuse what cannot name a dataset that is to be written.
+    """Check the name of a new dataset.
 
     Args:
-        name: of the dataset.
-        source: option or argument that it comes from.
+        name: name of the dataset.
+        source: option or argument that the name comes from.
 
     Raises:
-        UserError: training would refuse the name, or take it for a part of another dataset.
+        UserError: training would refuse the name, or would read it as a part of another dataset.
     """
     if not SAFE_NAME.fullmatch(name):
         raise UserError(f'{source} {name[:60]!r}: expected letters, digits, ".", "_" and "-", 100 at most')
     if name in PARTS_OF_DATASETS:
-        raise UserError(f'{source} {name}: stands for a part of {PARTS_OF_DATASETS[name][0]}; choose another')
+        raise UserError(f'{source} {name}: stands for a part of {PARTS_OF_DATASETS[name][0]}; choose another name')
 
 
 def environment_path(variable: str) -> Path:
-    """Return the folder that ``variable`` names, or its default (``./data``, ``./output``, ``./dset_jsons``)."""
+    """Return the folder set by an environment variable, or its default (``./data``, ``./output``, ``./dset_jsons``)."""
     return Path(os.environ.get(variable) or DEFAULTS[variable])
 
 
@@ -60,7 +60,7 @@ def dataset_paths(dataset: str, kind: str = 'features') -> DatasetPaths:
 
     Args:
         dataset: name of the dataset.
-        kind: 'features' for ``(T, D)`` files, 'frames' for ``(T, C, H, W)`` ones.
+        kind: 'features' for ``(T, D)`` files, 'frames' for ``(T, C, H, W)`` files.
 
     Raises:
         UserError: a folder or the JSON file is missing.
@@ -71,7 +71,7 @@ def dataset_paths(dataset: str, kind: str = 'features') -> DatasetPaths:
 
 
 def _existing(variable: str, relative: str) -> Path:
-    """Return the path below the variable's folder, which must exist."""
+    """Return a path relative to the folder of an environment variable, and check that it exists."""
     root = environment_path(variable)
     state = 'set' if os.environ.get(variable) else 'unset: the default is used'
     for path in (root, root / relative):
@@ -82,6 +82,6 @@ def _existing(variable: str, relative: str) -> Path:
 
 
 def _datasets_in(root: Path) -> str:
-    """Name the datasets whose annotations lie in a folder, if there are any, as a part of a message."""
+    """Return a part of a message that names the datasets with annotations in a folder; '' if there are none."""
     names = sorted(path.stem for path in root.glob('*.json') if not path.stem.endswith('.splits'))
     return f'there are the datasets {name_some(names)}: choose one, ' if names else ''

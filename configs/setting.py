@@ -1,4 +1,4 @@
-"""What the table of settings is made of: settings, the values that they take, and their options."""
+"""Elements of the table of settings: settings, kinds of values, and options."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -7,20 +7,20 @@ from typing import Any
 
 from utils.files import is_writable
 
-SAFE_NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,99}')  # of a folder that a setting names
-LARGEST_SIZE = 2**20  # of layers, kernels, heads, mixtures: more is a slip, and no memory holds it
-LARGEST_SEED = 2**62  # sums of the seed and what keeps draws apart must fit into 63 bits
+SAFE_NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,99}')  # folder names without path separators
+LARGEST_SIZE = 2**20  # of layers, kernels, heads, mixtures; a larger value is a typo and would not fit in memory
+LARGEST_SEED = 2**62  # the seed plus the offsets that separate random streams must fit in 63 bits
 
 
 @dataclass(frozen=True)
 class Kind:
-    """The values that a setting takes.
+    """The values that a setting accepts.
 
     Attributes:
-        words: the values in words, for errors and the documentation.
-        types: types of the value; a whole number is converted if only float is among them.
+        words: description of the values, for errors and the documentation.
+        types: accepted types; a whole number is converted if float is accepted and int is not.
         accepts: returns True if a value of these types is in range.
-        choices: all values, if they can be listed; an option of the setting offers them.
+        choices: all values, if they can be listed; they are the choices of the setting's option.
     """
 
     words: str
@@ -33,18 +33,18 @@ class Kind:
 class Option:
     """An option of the training command lines that belongs to a setting.
 
-    A setting of true or false is switched to the opposite of its default. All others take what follows the option,
-    unless there is a ``value``.
+    The option of a setting of true or false sets the opposite of the default. Any other option takes a value from the
+    command line, unless it has a ``value``.
 
     Attributes:
-        flags: its spellings; a name without dashes is a positional argument.
-        help: '' takes the help of the setting.
-        value: what the setting becomes, if nothing follows the option.
-        words: what follows the option -> what the setting becomes, if the two differ.
-        takes: further settings, each with a value that follows the option; the setting itself is switched.
-        also: further settings -> what they become.
-        metavar: names of what follows, for the help.
-        one_of: a title; options with the same one exclude each other.
+        flags: spellings; a name without dashes is a positional argument.
+        help: help text; '': the help of the setting.
+        value: value of the setting if the option takes no value from the command line.
+        words: value on the command line -> value of the setting, if they differ.
+        takes: other settings, each with a value on the command line; the setting itself is switched.
+        also: other settings -> their values.
+        metavar: names of the values on the command line, for the help.
+        one_of: title of a group; options of the same group are mutually exclusive.
     """
 
     flags: tuple[str, ...]
@@ -58,12 +58,12 @@ class Option:
 
     @property
     def name(self) -> str:
-        """The first spelling without abbreviation; messages use it."""
+        """First spelling that is not abbreviated, used in messages."""
         return next((flag for flag in self.flags if flag.startswith('--')), self.flags[0])
 
     @property
     def destination(self) -> str:
-        """The attribute of the parsed arguments."""
+        """Name of the attribute of the parsed arguments."""
         return self.name.lstrip('-').lower()
 
 
@@ -73,11 +73,11 @@ class Setting:
 
     Attributes:
         name: dotted name in CONFIG.
-        default: its default; None can always be given again.
-        kind: the other values that it takes.
-        help: what it does, in words that continue the name.
+        default: default value; if it is None, None is always accepted.
+        kind: accepted values.
+        help: description that continues the name.
         options: options of the training command lines that set it.
-        changes_numbers: False if a resumed run may change it, since it does not change what is computed.
+        changes_numbers: False if a resumed run may change it, because it does not change the results.
     """
 
     name: str
@@ -89,22 +89,22 @@ class Setting:
 
 
 def option(*flags: str, **more: object) -> tuple[Option]:
-    """Return the one option of a setting; arguments as the attributes of :class:`Option`."""
+    """Return the options of a setting that has a single option; arguments are the attributes of :class:`Option`."""
     return (Option(flags, **more),)
 
 
 def section(name: str, *settings: Setting) -> tuple[Setting, ...]:
-    """Return the settings of a section, whose names are given relative to it."""
+    """Return the settings of a section, given with names relative to it."""
     return tuple(replace(setting, name=f'{name}.{setting.name}') for setting in settings)
 
 
 def one_of(*choices: str) -> Kind:
-    """Return a kind that takes one of some words."""
+    """Return a kind that accepts one of these words."""
     return Kind(f'one of {", ".join(choices)}', (str,), lambda value: value in choices, choices)
 
 
 def at_least(bound: float) -> Kind:
-    """Return a kind that takes numbers of at least ``bound``; whole ones if ``bound`` is an int."""
+    """Return a kind that accepts numbers of at least ``bound``, or whole numbers only if ``bound`` is an int."""
     words = 'a whole number' if isinstance(bound, int) else 'a number'
     return Kind(f'{words} of at least {bound:g}', (type(bound),), lambda value: value >= bound)
 
@@ -113,9 +113,9 @@ def _is_size(value: object) -> bool:
     return type(value) is int and 1 <= value <= LARGEST_SIZE
 
 
-def _is_split(shares: Sequence) -> bool:
-    return (len(shares) == 3 and all(type(share) in (int, float) and share >= 0 for share in shares)
-            and shares[0] > 0 and abs(sum(shares) - 1) < 1e-6)
+def _is_split(fractions: Sequence) -> bool:
+    return (len(fractions) == 3 and all(type(fraction) in (int, float) and fraction >= 0 for fraction in fractions)
+            and fractions[0] > 0 and abs(sum(fractions) - 1) < 1e-6)
 
 
 def _is_time_scale(value: str | float) -> bool:

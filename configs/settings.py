@@ -1,4 +1,4 @@
-"""The table of settings: one entry each. CONFIG, the command line, the checks and docs/configuration.md derive from it.
+"""The table of all settings. CONFIG, the command line, the checks and docs/configuration.md are derived from it.
 
 To add a setting, add an entry; ``make docs`` then updates docs/configuration.md.
 """
@@ -41,7 +41,7 @@ def _encoder_options() -> tuple[Option, ...]:
 
 
 def _loss_switches() -> Iterator[Setting]:
-    """Yield the settings LOSS_TYPE.*; the option of one switches the others off."""
+    """Yield the settings LOSS_TYPE.*; the option of each loss disables the other losses."""
     for name, loss in LOSSES.items():
         others = {f'LOSS_TYPE.{other}': False for other in LOSSES if other != name}
         yield Setting(f'LOSS_TYPE.{name}', False, BOOL, loss.help,
@@ -55,7 +55,7 @@ def _dataset_options() -> tuple[Option, ...]:
                                 one_of='dataset'))
 
 
-# Heading -> the settings under it, in the order of CONFIG.
+# Heading -> its settings, in the order of CONFIG.
 TABLE: dict[str, tuple[Setting, ...]] = {
     'What is run': (
         Setting('VERSION', '1', Kind('text or a whole number', (str, int)), 'name of the run in its folder, e.g. 1',
@@ -127,13 +127,13 @@ TABLE: dict[str, tuple[Setting, ...]] = {
         Setting('normalize_embeddings', True, BOOL, 'LayerNorm without parameters before the head'),
         Setting('detach_embeddings', False, BOOL, 'true: the encoder does not learn from progress'),
         Setting('head_learning_rate', None, BOUNDED, "learning rate of the head; null: the encoder's"),
-        # The head 'steps' counts from an action's first frame, hence 'dense' sampling.
+        # The head 'steps' needs to see an action from its first frame, so it requires 'dense' sampling.
         Setting('head', 'gru', one_of(*HEADS), '; '.join(f'{name!r}: {head.help}' for name, head in HEADS.items())),
         Setting('steps', None, LIST, "[task, label] of each step that 'steps' knows; filled in from the annotations"),
         Setting('step_coefficient', 0.5, at_least(0.0), "weight of the step's cross-entropy in the loss of 'steps'"),
         Setting('projection_dim', 24, SIZE, "dimension of the projection that the GRU of 'steps' reads"),
         Setting('dropout', 0.2, DROPPED, "fraction of the inputs and states of 'steps' that training drops"),
-        # Content misleads on new people in some datasets and tells progress in others: validation decides.
+        # Content predicts the progress of new people in some datasets and misleads in others; validation decides.
         Setting('content_head', False, BOOL, "a plain head next to 'steps', weighed on validation recordings"),
         Setting('content_correction', True, BOOL, "false: 'steps' uses the duration of the recognized step alone"),
         Setting('condition_on_step', False, BOOL, "give the step's label to the head 'steps', in evaluation, too",
@@ -159,7 +159,7 @@ TABLE: dict[str, tuple[Setting, ...]] = {
     'Evaluation': (
         Setting('EVAL_PLOTFOLDER', 'EVAL', FOLDER_NAME, 'folder in the run folder for tables and pictures'),),
 }
-# Section -> what all of its settings have in common.
+# Section -> common description of its settings.
 SECTIONS = {'AUGMENTATION': 'augmentation of features in training, drawn for each recording and optimizer step'}
 
 SETTINGS = {setting.name: setting for settings in TABLE.values() for setting in settings}

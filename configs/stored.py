@@ -1,4 +1,4 @@
-"""The configuration that a run stored: checked, and completed by the defaults."""
+"""Check the stored configuration of a run and complete it with the defaults."""
 
 import copy
 from collections.abc import Mapping
@@ -15,14 +15,15 @@ def complete_config(stored: Mapping, source: str) -> EasyDict:
     """Merge a stored configuration over the defaults.
 
     Args:
-        stored: a CONFIG as a run stored it. Keys that are not settings are kept: a converted checkpoint has one.
+        stored: a CONFIG stored by a run. Keys that are not settings are kept, because converted checkpoints have such a
+            key.
         source: the file, for messages.
 
     Returns:
-        A configuration with every setting.
+        A configuration with all settings.
 
     Raises:
-        UserError: a value of the wrong type or out of range, or a section that is not one.
+        UserError: a value has the wrong type or is out of range, or a section is not a mapping.
     """
     config = copy.deepcopy(CONFIG)
     for key, value in flatten(stored).items():
@@ -35,7 +36,7 @@ def complete_config(stored: Mapping, source: str) -> EasyDict:
 
 
 def changed_settings(config: Mapping, other: Mapping) -> list[str]:
-    """Return the names of the settings that differ between two configurations and change what is computed."""
+    """Return the names of the settings that differ between two configurations and affect the results."""
     first, second = flatten(config), flatten(other)
     return [key for key in sorted({*first, *second}) if first.get(key) != second.get(key)
             and (key not in SETTINGS or SETTINGS[key].changes_numbers)]

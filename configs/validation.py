@@ -1,4 +1,4 @@
-"""Checks of a configuration: known keys, types and ranges, and settings that contradict each other."""
+"""Check a configuration for unknown keys, wrong types, values out of range, and contradictions."""
 
 import difflib
 import math
@@ -11,21 +11,21 @@ from easydict import EasyDict
 from configs.settings import SETTINGS
 from utils.errors import UserError
 
-SET = '; set '  # the end of a message names the settings that fix it
+SET = '; set '  # followed by the settings that fix the error, at the end of a message
 
 
 def flatten(config: Mapping, prefix: str = '') -> dict[str, Any]:
-    """Return ``{'A.b.c': value}`` for nested mappings."""
+    """Flatten nested mappings to ``{'A.b.c': value}``."""
     flat = {}
     for key, value in config.items():
         name = f'{prefix}{key}'
-        # An empty mapping is kept, so that it is refused as the value of a setting.
+        # Keep an empty mapping, so that it is refused as the value of a setting.
         flat.update(flatten(value, f'{name}.') if isinstance(value, Mapping) and value else {name: value})
     return flat
 
 
 def check_key(key: str, source: str) -> None:
-    """Refuse a dotted key that is not a setting, and name the nearest one.
+    """Check that a dotted key is a setting; the error names the most similar setting.
 
     Args:
         key: dotted name.
@@ -45,18 +45,18 @@ def check_key(key: str, source: str) -> None:
 
 
 def check_value(key: str, value: object, source: str) -> object:
-    """Check one setting's type and range.
+    """Check the type and range of a setting.
 
     Args:
-        key: dotted name of a setting.
-        value: value found.
+        key: dotted name of the setting.
+        value: its value.
         source: file or option that the value comes from.
 
     Returns:
-        The value; a whole number is returned as float if a float is expected.
+        The value, converted to float if it is a whole number and a float is expected.
 
     Raises:
-        UserError: wrong type or out of range.
+        UserError: the value has the wrong type or is out of range.
     """
     setting = SETTINGS[key]
     kind = setting.kind
@@ -79,7 +79,7 @@ def check_values(config: Mapping, source: str) -> dict[str, Any]:
         source: file that it comes from.
 
     Raises:
-        UserError: an unknown key, a wrong type, or a value out of range.
+        UserError: a key is unknown, or a value has the wrong type or is out of range.
     """
     values = flatten(config)
     for key in values:
@@ -88,13 +88,14 @@ def check_values(config: Mapping, source: str) -> dict[str, Any]:
 
 
 def check_consistency(config: EasyDict) -> None:
-    """Refuse a configuration that leaves loss, encoder or dataset open, or contradicts itself.
+    """Check that loss, encoder and dataset are chosen and that settings do not contradict each other.
 
     Args:
-        config: a CONFIG whose single values are checked.
+        config: a CONFIG whose values have been checked individually.
 
     Raises:
-        UserError: such a configuration; the message ends with the settings that fix it.
+        UserError: a choice is missing or settings contradict each other; the message ends with the settings that fix
+            it.
     """
     chosen = [name for name, active in config.LOSS_TYPE.items() if active]
     if len(chosen) != 1 and (chosen or config.ALIGNMENT_WEIGHT):

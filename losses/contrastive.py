@@ -1,4 +1,4 @@
-"""Contrastive inverse difference moment: frames near in time come together, frames far apart in time keep a margin."""
+"""Contrastive inverse difference moment: attracts frames close in time, repels frames far apart in time."""
 
 from functools import partial
 
@@ -9,21 +9,21 @@ from torch import Tensor
 from losses.arguments import check_counts, check_positive, check_reduction
 from losses.pairs import squared_distances, sum_over_blocks
 
-WINDOW = 15  # frames to either side that count as near
-MARGIN = 2.0  # squared distance that frames far apart in time should have at least
-KEPT_ENTRIES = 2 ** 24  # beyond these the blocks are recomputed in the backward pass
+WINDOW = 15  # frames on either side that count as close in time
+MARGIN = 2.0  # smallest squared distance that frames far apart in time should have
+KEPT_ENTRIES = 2 ** 24  # if there are more entries, the backward pass recomputes the blocks
 
 
 def contrastive_loss(sequence: Tensor, *, window: int = WINDOW, margin: float = MARGIN,
                      reduction: str = 'mean') -> Tensor:
-    """Keep a recording's frames apart unless they are near in time, against the collapse of an alignment.
+    """Compute the contrastive term, which keeps an alignment loss from mapping all frames to one point.
 
-    With ``D[i, j] = ||u_i - u_j||_2^2`` an entry is ``D`` where ``|i - j| <= window`` and ``W relu(margin - D)``
-    elsewhere, ``W = ((i - j) / N)^2 + 1`` under 'mean' (mean over the N^2 entries) and ``W = (i - j)^2 + 1`` under
-    'sum' (time in frames, entries summed).
+    With ``D[i, j] = ||u_i - u_j||_2^2``, the entry of a pair of frames is ``D`` if ``|i - j| <= window`` and
+    ``W relu(margin - D)`` otherwise. With 'mean', ``W = ((i - j) / N)^2 + 1`` and the loss is the mean over the N^2
+    entries; with 'sum', ``W = (i - j)^2 + 1`` (time in frames) and the entries are summed.
 
-    The paper weighs in frames, which gives the last frame of a long recording any weight; a published implementation
-    leaves the entries within the window without gradient.
+    The paper measures time in frames, so the weights grow without bound with the length of a recording. A published
+    implementation does not propagate a gradient through the entries within the window.
 
     Args:
         sequence: u, (N, E), float32 or float64.
@@ -32,10 +32,10 @@ def contrastive_loss(sequence: Tensor, *, window: int = WINDOW, margin: float = 
         reduction: 'mean' or 'sum'.
 
     Returns:
-        (), >= 0.
+        Loss, (), >= 0.
 
     Raises:
-        ValueError: an argument out of its range.
+        ValueError: an argument is out of range.
 
     Reference:
         Haresh et al., Learning by Aligning Videos in Time, CVPR 2021, the Contrastive-IDM term.
@@ -46,15 +46,16 @@ def contrastive_loss(sequence: Tensor, *, window: int = WINDOW, margin: float = 
     length = len(sequence)
     block_loss = partial(_block_loss, sequence=sequence, window=window, margin=margin,
                          unit=length if reduction == 'mean' else 1)
+    # Without a gradient nothing is kept, so there is nothing to recompute.
     recompute = torch.is_grad_enabled() and length ** 2 > KEPT_ENTRIES
     total = sum_over_blocks(block_loss, length, length, recompute=recompute)
     return total / length ** 2 if reduction == 'mean' else total
 
 
 def _block_loss(start: int, stop: int, *, sequence: Tensor, window: int, margin: float, unit: int) -> Tensor:
-    """Sum the entries of the rows from ``start`` up to ``stop``, times in units of ``unit`` frames."""
-    squares = squared_distances(sequence[start:stop], sequence)
+    """Sum the entries of the rows ``start`` to ``stop - 1``, with time in units of ``unit`` frames."""
+    squares = squared_distances(sequence[start:stop], sequence)  # (b, N), b rows of the block
     index = torch.arange(len(sequence), dtype=sequence.dtype, device=sequence.device)
-    gap = index[start:stop].unsqueeze(1) - index
+    gap = index[start:stop].unsqueeze(1) - index  # (b, N)
     weights = (gap / unit).square() + 1
     return torch.where(gap.abs() <= window, squares, weights * F.relu(margin - squares)).sum()

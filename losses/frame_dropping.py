@@ -1,4 +1,4 @@
-"""How much a frame of one recording is kept when it is aligned with another, from that one's drop vector."""
+"""Weights for frames of one recording that have no counterpart in another, from the drop vector of the other."""
 
 from collections.abc import Sequence
 
@@ -9,48 +9,48 @@ from losses.arguments import at_least_float32
 
 
 def check_drop_vectors(dropouts: Sequence[Tensor] | None, sequences: Sequence[Tensor]) -> list[Tensor]:
-    """Check that there is one drop vector per sequence, and give them the sequences' precision.
+    """Check that there is one drop vector per sequence, and convert them to the sequences' dtype.
 
     Args:
-        dropouts: drop vectors, one (E + 1,) per sequence: E weights and a bias.
+        dropouts: one drop vector (E + 1,) per sequence: E weights and a bias.
         sequences: embeddings, each (T_i, E).
 
     Returns:
-        The drop vectors, of the sequences' dtype.
+        The drop vectors in the sequences' dtype.
 
     Raises:
-        ValueError: no vectors, another number of them, or one of another width.
+        ValueError: ``dropouts`` is None, has the wrong length, or contains a vector of the wrong shape.
     """
     if dropouts is None:
-        raise ValueError('dropouts is None, expected one drop vector per sequence: gamma < 1 weighs frames by them '
-                         '(gamma = 1 needs none)')
+        raise ValueError('dropouts is None, expected one drop vector per sequence: gamma < 1 weights frames by '
+                         'them (gamma = 1 does not use them)')
     if len(dropouts) != len(sequences):
-        raise ValueError(f'dropouts holds {len(dropouts)} vectors, expected {len(sequences)}, one per sequence')
-    width = sequences[0].shape[1] + 1
+        raise ValueError(f'dropouts contains {len(dropouts)} vectors, expected {len(sequences)}, one per sequence')
+    expected_shape = (sequences[0].shape[1] + 1,)
     for index, vector in enumerate(dropouts):
-        if tuple(vector.shape) != (width,):
-            raise ValueError(f'dropouts[{index}] has shape {tuple(vector.shape)}, expected ({width},): a weight per '
-                             'dimension and a bias')
+        if tuple(vector.shape) != expected_shape:
+            raise ValueError(f'dropouts[{index}] has shape {tuple(vector.shape)}, expected {expected_shape}: a weight '
+                             'per dimension and a bias')
     return [at_least_float32(vector).to(sequences[0].dtype) for vector in dropouts]
 
 
 def drop_weights(sequence: Tensor, drop_vector: Tensor, floor: float) -> Tensor:
-    """Compute how much each frame is kept rather than dropped.
+    """Compute the weight with which each frame is kept rather than dropped.
 
     Args:
         sequence: (N, E).
-        drop_vector: (E + 1,) of the other sequence: E weights and a bias.
-        floor: f in [0, 1].
+        drop_vector: drop vector of the other sequence, (E + 1,): E weights and a bias.
+        floor: f, smallest weight, in [0, 1].
 
     Returns:
-        (N,), in [f, 1]: ``f + (1 - f) sigmoid(z)``, z standardised over the sequence.
+        Weights, (N,), in [f, 1]: ``f + (1 - f) sigmoid(z)`` with the scores z standardized over the sequence.
     """
-    # The bias moves all scores alike, so it is gone once they are standardised; added, it would cost them digits.
-    scores = sequence @ drop_vector[:-1]
-    centred = scores - scores.mean()
-    variance = centred.square().mean()
-    # Equal scores differ by their rounding: to standardise that would blow noise up to a spread of one.
+    # The bias shifts all scores equally, so standardization cancels it; adding it would only lose precision.
+    scores = sequence @ drop_vector[:-1]  # (N, E) @ (E,) -> (N,)
+    centered = scores - scores.mean()
+    variance = centered.square().mean()
+    # Equal scores still differ by rounding errors; standardizing them would amplify that noise to a std of 1.
     rounding = 8 * torch.finfo(scores.dtype).eps * scores.detach().abs().max()
     spread_out = variance > rounding.square()
-    standardised = torch.where(spread_out, centred / torch.where(spread_out, variance, 1).sqrt(), 0)
-    return floor + (1 - floor) * torch.sigmoid(standardised)
+    standardized = torch.where(spread_out, centered / torch.where(spread_out, variance, 1).sqrt(), 0)
+    return floor + (1 - floor) * torch.sigmoid(standardized)

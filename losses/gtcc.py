@@ -1,4 +1,4 @@
-"""Generalised temporal cycle consistency: cycles through several soft neighbours, frames that may be dropped."""
+"""Generalized temporal cycle consistency: cycles through several soft neighbors; frames can be dropped."""
 
 import itertools
 from collections.abc import Sequence
@@ -11,77 +11,77 @@ from torch.utils.checkpoint import checkpoint
 
 from losses.arguments import (
     check_counts,
+    check_fractions,
     check_non_negative,
     check_positive,
     check_reduction,
     check_sequences,
-    check_shares,
 )
 from losses.frame_dropping import check_drop_vectors, drop_weights
-from losses.gaussian_mixture import GaussianMixture, component_densities, component_shares, fit_gaussian_mixture
+from losses.gaussian_mixture import GaussianMixture, component_densities, component_fractions, fit_gaussian_mixture
 from losses.pairs import attached_zero, euclidean_distances, index_moments
 
-QUARTER_FRAME = 0.25  # squared frames; keeps the reciprocal of an error, and the log of a spread, finite
-KEPT_ENTRIES = 2 ** 24  # frames * components * indices of a pair that are kept for the backward pass
-SMALLEST_DIVISOR = 0.05  # squared frames; a log sigma of large weight can make errors negative, a reciprocal infinite
+QUARTER_FRAME = 0.25  # squared frames; keeps the reciprocal of an error and the log of a variance finite
+KEPT_ENTRIES = 2 ** 24  # most frames * components * indices of a pair kept in memory for the backward pass
+SMALLEST_DIVISOR = 0.05  # squared frames; with a large weight, log sigma can make an error negative
 
 
 class _Comparison(NamedTuple):
-    """The frames drawn from one sequence of an ordered pair, on the sequence's device."""
+    """The frames sampled from the first sequence of an ordered pair, on that sequence's device."""
 
-    sequence: int  # the pair, as positions in the batch
-    other: int
-    frames: Tensor  # (n,), indices
-    window: Tensor  # (n, N), True where the frame may be cycled back to
+    sequence: int  # position of the first sequence in the batch
+    other: int  # position of the second sequence
+    frames: Tensor  # (n,), indices of the sampled frames
+    window: Tensor  # (n, N), True for the frames that a sampled frame may be cycled back to
 
 
 def GTCC_loss(sequences: Sequence[Tensor], n_components: int = 15, delta: float = 0.2, gamma: float = 0.95,
               dropouts: Sequence[Tensor] | None = None, softmax_temp: float = 0.1, alignment_variance: float = 0,
               max_gmm_iters: int = 20, epoch: int = 0, *, max_comparisons: int = 20, reduction: str = 'mean',
               rng: torch.Generator | None = None) -> Tensor:
-    """Generalised temporal cycle consistency over all ordered pairs of different sequences.
+    """Compute generalized temporal cycle consistency over all ordered pairs of different sequences.
 
-    For sampled frames ``i`` of ``u`` (N frames), a mixture of K Gaussians ``(w_k, mu_k, sigma_k)`` is fitted to
-    ``alpha = softmax_j(-||u_i - v_j||_2 / tau)`` over the frames of ``v``, without gradient. Each component's density
-    ``d_k``, normalised over the frames, times ``v`` is a soft neighbour ``s_k``; it is cycled back by
-    ``softmax_n(-||s_k - u_n||_2 / tau)`` over a window of ``w = max(1, round(delta N))`` frames that ends or begins
-    with ``i`` (drawn), joined with the first ``w`` frames where ``i < w`` and the last ``w`` where ``i >= N - w``. With
-    ``m_k`` the mean index, ``L_i = sum_k p_k (i - m_k)^2``, where ``p_k`` is the share of ``alpha`` that the component
-    is responsible for, ``sum_j alpha_j w_k d_k(j) / sum_l w_l d_l(j)``: ``w_k`` after one more step of the fit, **with
-    a gradient through** ``alpha``. A positive ``alignment_variance`` adds that multiple of
-    ``log sigma_k = 1/2 log(variance of the index + 1/4)``, in frames, to component k's error.
+    For each sampled frame ``i`` of ``u`` (N frames), a mixture of K Gaussians ``(w_k, mu_k, sigma_k)`` is fitted to
+    ``alpha = softmax_j(-||u_i - v_j||_2 / tau)`` over the frames of ``v``, without gradient. The mean of ``v`` under
+    component k's density ``d_k``, normalized over the frames, is the soft neighbor ``s_k``. It is cycled back by
+    ``softmax_n(-||s_k - u_n||_2 / tau)`` over a window of ``w = max(1, round(delta N))`` frames that begins or ends
+    with ``i`` (at random). If ``i < w``, the window also contains the first ``w`` frames; if ``i >= N - w``, the last.
 
-    With ``w_k`` in place of ``p_k`` a frame that finds wrong neighbours could only move the neighbours, not choose
-    others, and training makes an alignment worse, not better.
+    With ``m_k`` the mean index, ``L_i = sum_k p_k (i - m_k)^2``, where ``p_k`` is the fraction of ``alpha`` that
+    component k is responsible for, ``sum_j alpha_j w_k d_k(j) / sum_l w_l d_l(j)``: the ``w_k`` of one more iteration
+    of the fit, **with a gradient through** ``alpha``. A positive ``alignment_variance`` adds that multiple of
+    ``log sigma_k = 1/2 log(variance of the index + 1/4)``, in frames, to the error of component k. If ``w_k`` were used
+    instead of ``p_k``, a frame with wrong neighbors could only move these neighbors, not choose others, and training
+    would make an alignment worse.
 
-    With ``gamma < 1`` the frame takes ``q L_i + (1 - q) / (L_i + 0.25)`` (a divisor below 0.05, which takes an
-    ``alignment_variance`` past 0.28, counts as 0.05), ``q = f + (1 - f) sigmoid(z_i)``, ``f = gamma^(epoch + 1)``,
-    ``z`` the product of the frames with the other sequence's drop vector plus its bias,
-    standardised over the sequence (population deviation; 0 where there is none).
+    If ``gamma < 1``, the value of a frame is ``q L_i + (1 - q) / (L_i + 0.25)`` with ``q = f + (1 - f) sigmoid(z_i)``
+    and ``f = gamma^(epoch + 1)``. ``z`` is the product of the frames with the other sequence's drop vector plus its
+    bias, standardized over the sequence (population std; 0 if all scores are equal). The divisor is clamped to at
+    least 0.05, which has an effect only if ``alignment_variance`` exceeds 0.28.
 
-    With 'mean', this value, formed in squared frames, is divided by ``N^2``; the loss is the mean over the frames of a
-    pair, then over pairs. With 'sum' the values are summed over frames and pairs, in squared frames.
+    With 'mean', the value of a frame (in squared frames) is divided by ``N^2``, and the loss is the mean over the
+    frames of a pair, then over pairs. With 'sum', the values are summed over frames and pairs, in squared frames.
 
     Args:
         sequences: embeddings, each (T_i, E), T_i >= 1; lengths may differ.
-        n_components: K >= 1; may exceed a sequence's length.
-        delta: window as a share of the sequence, in (0, 1].
-        gamma: floor of the weights, in (0, 1]; 1 drops nothing.
-        dropouts: drop vectors, one (E + 1,) per sequence, E weights and a bias; needed where gamma < 1.
+        n_components: K, >= 1; may exceed a sequence's length.
+        delta: length of the window as a fraction of the sequence, in (0, 1].
+        gamma: base of the smallest weight, in (0, 1]; 1 drops nothing.
+        dropouts: one drop vector (E + 1,) per sequence: E weights and a bias; required if gamma < 1.
         softmax_temp: tau, > 0.
-        alignment_variance: >= 0.
-        max_gmm_iters: steps of expectation-maximisation, >= 1.
+        alignment_variance: weight of log sigma, >= 0.
+        max_gmm_iters: iterations of expectation maximization, >= 1.
         epoch: counted from 0.
-        max_comparisons: frames drawn per ordered pair, >= 1; without repetition, all where there are fewer.
+        max_comparisons: frames sampled per ordered pair without replacement, >= 1; all if there are fewer.
         reduction: 'mean' or 'sum'.
-        rng: CPU generator of the draws (frames, then sides, pair by pair); None: torch's global one. A seed gives the
-            same draws on every device.
+        rng: CPU generator for sampling (frames, then sides, pair by pair); None: torch's global generator. The same
+            seed gives the same samples on every device.
 
     Returns:
-        (), of the sequences' dtype, at least float32. Fewer than two sequences give a zero attached to the graph.
+        Loss, (), in the sequences' dtype, at least float32; for a single sequence a zero attached to the graph.
 
     Raises:
-        ValueError: an argument of the wrong shape or out of its range.
+        ValueError: an argument has the wrong shape or is out of range.
 
     Reference:
         Donahue & Elhamifar, Learning to Predict Activity Progress by Self-Supervised Video Alignment, CVPR 2024.
@@ -91,7 +91,7 @@ def GTCC_loss(sequences: Sequence[Tensor], n_components: int = 15, delta: float 
     check_reduction(reduction)
     check_counts(n_components=n_components, max_gmm_iters=max_gmm_iters, max_comparisons=max_comparisons)
     check_counts(smallest=0, epoch=epoch)
-    check_shares(delta=delta, gamma=gamma)
+    check_fractions(delta=delta, gamma=gamma)
     sequences = check_sequences(sequences)
     floor = gamma ** (epoch + 1)
     if gamma < 1:
@@ -115,13 +115,13 @@ def GTCC_loss(sequences: Sequence[Tensor], n_components: int = 15, delta: float 
 
 def _draw_comparisons(sequences: Sequence[Tensor], delta: float, max_comparisons: int,
                       rng: torch.Generator | None) -> list[_Comparison]:
-    """Draw frames and sides of the window for every ordered pair, on the CPU."""
+    """Sample frames, and the side of each window, for every ordered pair, on the CPU."""
     comparisons = []
     for first, second in itertools.permutations(range(len(sequences)), 2):
         length, device = len(sequences[first]), sequences[first].device
-        frames = torch.randperm(length, generator=rng)[:max_comparisons]
+        frames = torch.randperm(length, generator=rng)[:max_comparisons]  # (n,)
         forward = torch.rand(len(frames), generator=rng) < 0.5
-        window = cycle_windows(frames, forward, length, delta)
+        window = cycle_windows(frames, forward, length, delta)  # (n, N)
         comparisons.append(_Comparison(first, second, frames.to(device), window.to(device)))
     return comparisons
 
@@ -130,32 +130,33 @@ def cycle_windows(frames: Tensor, forward: Tensor, length: int, delta: float) ->
     """Mark the frames that each frame may be cycled back to.
 
     Args:
-        frames: (n,), indices in [0, N - 1].
-        forward: (n,), True where the window begins with the frame, False where it ends with it.
+        frames: indices, (n,), in [0, N - 1].
+        forward: (n,), True if the window begins with the frame, False if it ends with it.
         length: N.
-        delta: width of the window as a share of N, in (0, 1].
+        delta: length of the window as a fraction of N, in (0, 1].
 
     Returns:
-        (n, N), True within the window; always so at the frame itself.
+        (n, N), True inside the window, which always contains the frame itself.
     """
-    width = max(1, round(delta * length))
-    frame, index = frames.unsqueeze(1), torch.arange(length, device=frames.device)
-    start = torch.where(forward.unsqueeze(1), frame, frame - width + 1)
-    inside = (index >= start) & (index < start + width)
-    inside |= (frame < width) & (index < width)
-    return inside | ((frame >= length - width) & (index >= length - width))
+    size = max(1, round(delta * length))
+    frame, index = frames.unsqueeze(1), torch.arange(length, device=frames.device)  # (n, 1), (N,)
+    start = torch.where(forward.unsqueeze(1), frame, frame - size + 1)
+    inside = (index >= start) & (index < start + size)  # (n, N)
+    # A window that an end of the sequence cuts off is extended to the first or last ``size`` frames.
+    inside |= (frame < size) & (index < size)
+    return inside | ((frame >= length - size) & (index >= length - size))
 
 
 @torch.no_grad()
 def _fit_mixtures(sequences: Sequence[Tensor], comparisons: Sequence[_Comparison], n_components: int,
                   softmax_temp: float, iterations: int) -> list[GaussianMixture]:
-    """Fit the mixtures of all pairs in one batch, shorter sequences padded with indices of no weight."""
+    """Fit the mixtures of all pairs in one batch; shorter sequences are padded with indices without weight."""
     longest = max(len(sequence) for sequence in sequences)
     outgoing, lengths = [], []
     for comparison in comparisons:
         frames, other = sequences[comparison.sequence][comparison.frames], sequences[comparison.other]
-        alpha = torch.softmax(euclidean_distances(frames, other) / -softmax_temp, dim=1)
-        outgoing.append(F.pad(alpha, (0, longest - len(other))))
+        alpha = torch.softmax(euclidean_distances(frames, other) / -softmax_temp, dim=1)  # (n, M)
+        outgoing.append(F.pad(alpha, (0, longest - len(other))))  # (n, longest)
         lengths += [len(other)] * len(frames)
     mixture = fit_gaussian_mixture(torch.cat(outgoing), n_components, iterations, lengths=torch.tensor(lengths))
     counts = [len(comparison.frames) for comparison in comparisons]
@@ -164,7 +165,7 @@ def _fit_mixtures(sequences: Sequence[Tensor], comparisons: Sequence[_Comparison
 
 def _cycle_in_blocks(sequence: Tensor, other: Tensor, comparison: _Comparison, mixture: GaussianMixture,
                      softmax_temp: float, alignment_variance: float) -> Tensor:
-    """Compute :func:`cycle_errors`, of many frames in blocks that are computed again in the backward pass."""
+    """Compute :func:`cycle_errors`; large inputs are split into blocks that the backward pass recomputes."""
     entries = mixture.means.numel() * (len(sequence) + len(other))
     if entries <= KEPT_ENTRIES:
         return cycle_errors(sequence, other, comparison.frames, comparison.window, mixture, softmax_temp,
@@ -184,22 +185,23 @@ def cycle_errors(sequence: Tensor, other: Tensor, frames: Tensor, window: Tensor
     Args:
         sequence: u, (N, E).
         other: v, (M, E).
-        frames: (n,), indices into ``sequence``.
-        window: (n, N), True where a frame may be cycled back to, at least once a row.
-        mixture: n mixtures over the indices of ``other``; held fixed, but for the shares of its components.
+        frames: indices into ``sequence``, (n,).
+        window: (n, N), True for frames that may be cycled back to, at least one per row.
+        mixture: n mixtures over the indices of ``other``; treated as constant, except for the fractions of alpha.
         softmax_temp: tau, > 0.
         alignment_variance: weight of log sigma, >= 0.
 
     Returns:
-        L, (n,), squared frames.
+        L, (n,), in squared frames.
     """
-    densities = component_densities(mixture, len(other)).to(other.dtype)
-    neighbours = densities @ other
-    distances = euclidean_distances(neighbours.flatten(0, 1), sequence).unflatten(0, densities.shape[:2])
+    densities = component_densities(mixture, len(other)).to(other.dtype)  # (n, K, M)
+    neighbors = densities @ other  # (n, K, E)
+    distances = euclidean_distances(neighbors.flatten(0, 1), sequence).unflatten(0, densities.shape[:2])  # (n, K, N)
+    # The window (n, 1, N) is the same for all components.
     logits = (distances / -softmax_temp).masked_fill(~window.unsqueeze(1), -torch.inf)
-    mean, variance = index_moments(torch.softmax(logits, dim=-1))
-    errors = (frames.unsqueeze(1) - mean).square()
+    mean, variance = index_moments(torch.softmax(logits, dim=-1))  # (n, K) each
+    errors = (frames.unsqueeze(1) - mean).square()  # (n, K)
     if alignment_variance > 0:
         errors = errors + alignment_variance / 2 * (variance + QUARTER_FRAME).log()
-    alpha = torch.softmax(euclidean_distances(sequence[frames], other) / -softmax_temp, dim=1)
-    return (component_shares(mixture, alpha) * errors).sum(1)
+    alpha = torch.softmax(euclidean_distances(sequence[frames], other) / -softmax_temp, dim=1)  # (n, M)
+    return (component_fractions(mixture, alpha) * errors).sum(1)  # (n, K) -> (n,)

@@ -1,4 +1,4 @@
-"""Learning by aligning videos: soft-DTW between recordings, a contrastive term within each."""
+"""Learning by aligning videos: soft-DTW between recordings plus a contrastive term within each recording."""
 
 import itertools
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from losses.soft_dtw import soft_dtw
 
 def LAV_loss(sequences: Sequence[Tensor], min_temp: float = 0.1, cr_coefficient: float = 1.0, *,
              reduction: str = 'mean') -> Tensor:
-    """Soft-DTW on squared distances plus a contrastive term, over all ordered pairs of different sequences.
+    """Compute soft-DTW plus a contrastive term over all ordered pairs of different sequences.
 
-    A pair (u, v) of N and M frames takes ``softDTW(D) + cr_coefficient (C(u) + C(v))``, ``D`` the squared Euclidean
-    distances and ``C`` the term of :func:`losses.contrastive.contrastive_loss`. With 'mean', soft-DTW is divided by
-    ``N + M``, ``C`` is a mean, and the loss is the mean over pairs; with 'sum' nothing is divided.
+    The loss of a pair (u, v) of N and M frames is ``softDTW(D) + cr_coefficient (C(u) + C(v))``, where ``D`` are the
+    squared Euclidean distances and ``C`` is :func:`losses.contrastive.contrastive_loss`. With 'mean', soft-DTW is
+    divided by ``N + M``, ``C`` is a mean, and the loss is the mean over pairs; with 'sum', nothing is divided.
 
-    The published weight of the contrastive terms, 0.01, is for sums over entries. Beside means it is too small to
-    keep embeddings that begin close together from ending in one point; hence the default.
+    The published weight of the contrastive terms, 0.01, is for sums over entries. With means it is too small to keep
+    embeddings that are close together at the start of training from collapsing to one point; the default is larger.
 
-    A published implementation builds an (N, M, E) tensor for ``D``; here it comes from a matrix product. Soft-DTW is
-    the same in both orders and ``C`` in every pair, so each is computed once.
+    A published implementation builds an (N, M, E) tensor for ``D``; here ``D`` comes from a matrix product. Soft-DTW is
+    the same for both orders of a pair and ``C(u)`` is the same in every pair, so each is computed once.
 
     Args:
         sequences: embeddings, each (T_i, E), T_i >= 1; lengths may differ.
@@ -33,11 +33,11 @@ def LAV_loss(sequences: Sequence[Tensor], min_temp: float = 0.1, cr_coefficient:
         reduction: 'mean' or 'sum'.
 
     Returns:
-        (), of the sequences' dtype, at least float32. May be negative: the soft minimum lies below the minimum. A
-        single sequence gives a zero attached to the graph.
+        Loss, (), in the sequences' dtype, at least float32. It can be negative, because the soft minimum is below the
+        minimum. For a single sequence it is a zero attached to the graph.
 
     Raises:
-        ValueError: an argument of the wrong shape or out of its range.
+        ValueError: an argument has the wrong shape or is out of range.
 
     Reference:
         Haresh et al., Learning by Aligning Videos in Time, CVPR 2021; Cuturi & Blondel, Soft-DTW, ICML 2017.
@@ -48,10 +48,11 @@ def LAV_loss(sequences: Sequence[Tensor], min_temp: float = 0.1, cr_coefficient:
     sequences = check_sequences(sequences)
     if len(sequences) == 1:
         return attached_zero(sequences)
+    # Under autocast the products of the distances would be rounded to bf16.
     with torch.autocast(sequences[0].device.type, enabled=False):
         alignments = []
         for first, second in itertools.combinations(sequences, 2):
-            cost = soft_dtw(squared_distances(first, second), min_temp)
+            cost = soft_dtw(squared_distances(first, second), min_temp)  # (N, M) -> ()
             alignments.append(cost / (len(first) + len(second)) if reduction == 'mean' else cost)
         contrasts = [contrastive_loss(sequence, reduction=reduction) for sequence in sequences]
         return reduce_symmetric(alignments, contrasts, cr_coefficient, reduction)

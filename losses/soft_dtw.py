@@ -10,26 +10,26 @@ from torch import Tensor
 
 from losses.arguments import check_positive, widen
 
-NEGLIGIBLE = -37.0  # exp of less is lost beside 1 in float64
-UNDERFLOW = -745.0  # exp of less is 0 in float64
+NEGLIGIBLE = -37.0  # in float64, 1 + exp(x) is 1 below this x
+UNDERFLOW = -745.0  # in float64, exp(x) is 0 below this x
 
 
 def soft_dtw(distances: Tensor, gamma: float = 0.1) -> Tensor:
-    """Compute soft-DTW, the soft minimum over monotone alignments of their summed distances.
+    """Compute soft-DTW: the soft minimum, over all monotone alignments, of the sum of their distances.
 
     ``R[i, j] = D[i, j] + softmin(R[i - 1, j - 1], R[i - 1, j], R[i, j - 1])`` with
     ``softmin(a) = -gamma log sum exp(-a / gamma)``; the value is ``R[N, M]``. It is at most the cost of the best
-    alignment, and may be negative. The gradient is the expected alignment. Sums are kept in float64.
+    alignment and can be negative. The gradient is the expected alignment. Sums are computed in float64.
 
     Args:
-        distances: D, (N, M), floating, N, M >= 1; cost of aligning frame i with frame j.
-        gamma: smoothing, > 0; towards 0 the value becomes that of dynamic time warping.
+        distances: D, (N, M), floating, with N, M >= 1; the cost of aligning frame i with frame j.
+        gamma: smoothing, > 0; as it approaches 0, the value approaches that of dynamic time warping.
 
     Returns:
-        (), of the distances' dtype. Differentiable once.
+        Soft-DTW, (), in the distances' dtype. Differentiable once.
 
     Raises:
-        ValueError: distances is no matrix or has no entry, or gamma is not positive.
+        ValueError: ``distances`` is not a matrix or is empty, or ``gamma`` is not positive.
 
     Reference:
         Cuturi & Blondel, Soft-DTW: a Differentiable Loss Function for Time-Series, ICML 2017, Algorithms 1 and 2.
@@ -42,10 +42,11 @@ def soft_dtw(distances: Tensor, gamma: float = 0.1) -> Tensor:
 
 
 class _SoftDTW(torch.autograd.Function):
-    """Soft-DTW in potentials ``-R / gamma``. The distances and one more matrix are kept for the backward pass.
+    """Soft-DTW in terms of the potentials ``-R / gamma``.
 
-    That matrix is ``entering``, the soft maximum of each cell's predecessors. From it a cell's potential comes out to
-    the last bit as ``entering - D / gamma``; the other way round, large distances would cost it digits.
+    The backward pass needs the distances and one more matrix, ``entering``, the soft maximum over each cell's
+    predecessors. The potential of a cell is exactly ``entering - D / gamma``; computing ``entering`` from the potential
+    instead would lose precision for large distances.
     """
 
     @staticmethod
@@ -66,15 +67,15 @@ class _SoftDTW(torch.autograd.Function):
 
 
 def enter_by_antidiagonals(distances: Tensor, gamma: float) -> Tensor:
-    """Compute the soft maximum over each cell's predecessors, (N, M), one antidiagonal at a time: any device."""
-    costs = widen(distances) * (1 / gamma)
+    """Compute the soft maximum over each cell's predecessors, (N, M), one antidiagonal at a time, on any device."""
+    costs = widen(distances) * (1 / gamma)  # (N, M)
     rows, columns = costs.shape
     entering = torch.empty_like(costs)
-    potentials = costs.new_full((rows + 1, columns + 1), -math.inf)  # a row and a column before the first ones
-    potentials[0, 0] = 0
+    potentials = costs.new_full((rows + 1, columns + 1), -math.inf)  # with a row and a column before the first
+    potentials[0, 0] = 0  # the only start of an alignment
     for total in range(rows + columns - 1):
         first, last = max(0, total - columns + 1), min(rows, total + 1)
-        # Seen from the potentials' corner, cell (i, j) lies at (i + 1, j + 1).
+        # Cell (i, j) of the distances is cell (i + 1, j + 1) of the potentials.
         above = _antidiagonal(potentials, total + 1, first, last)
         left = _antidiagonal(potentials, total + 1, first + 1, last + 1)
         before = _antidiagonal(potentials, total, first, last)
@@ -86,12 +87,12 @@ def enter_by_antidiagonals(distances: Tensor, gamma: float) -> Tensor:
 
 
 def align_by_antidiagonals(distances: Tensor, entering: Tensor, gamma: float) -> Tensor:
-    """Compute the expected alignment (N, M), one antidiagonal at a time: any device."""
+    """Compute the expected alignment, (N, M), one antidiagonal at a time, on any device."""
     rows, columns = distances.shape
-    potentials = entering - widen(distances) * (1 / gamma)
-    entering = F.pad(entering, (0, 1, 0, 1), value=math.inf)  # nothing follows the last row and column
+    potentials = entering - widen(distances) * (1 / gamma)  # (N, M)
+    entering = F.pad(entering, (0, 1, 0, 1), value=math.inf)  # (N + 1, M + 1); nothing follows the last cell
     alignment = torch.zeros_like(entering)
-    alignment[-2, -2] = 1
+    alignment[-2, -2] = 1  # every alignment ends in the last cell
     for total in range(rows + columns - 3, -1, -1):
         first, last = max(0, total - columns + 1), min(rows, total + 1)
         here = _antidiagonal(potentials, total, first, last)
@@ -103,21 +104,21 @@ def align_by_antidiagonals(distances: Tensor, entering: Tensor, gamma: float) ->
 
 
 def _antidiagonal(matrix: Tensor, total: int, first: int, last: int) -> Tensor:
-    """View the entries (i, total - i) of a matrix for i from ``first`` up to ``last``."""
+    """Return a view of the entries (i, total - i) of a matrix for i from ``first`` to ``last - 1``."""
     down, right = matrix.stride()
     return matrix.as_strided((last - first,), (down - right,),
                              matrix.storage_offset() + first * down + (total - first) * right)
 
 
 def enter_by_cells(distances: Tensor, gamma: float) -> Tensor:
-    """Compute the soft maximum over each cell's predecessors, (N, M), on the CPU in compiled code."""
+    """Compute the soft maximum over each cell's predecessors, (N, M), in compiled code on the CPU."""
     entering = np.empty(distances.shape)
     _enter(distances.detach().contiguous().numpy(), 1 / gamma, entering)
     return torch.from_numpy(entering)
 
 
 def align_by_cells(distances: Tensor, entering: Tensor, gamma: float) -> Tensor:
-    """Compute the expected alignment (N, M) on the CPU in compiled code."""
+    """Compute the expected alignment, (N, M), in compiled code on the CPU."""
     alignment = np.zeros(distances.shape)
     _align(distances.detach().contiguous().numpy(), 1 / gamma, entering.numpy(), alignment)
     return torch.from_numpy(alignment)
@@ -126,15 +127,15 @@ def align_by_cells(distances: Tensor, entering: Tensor, gamma: float) -> Tensor:
 @numba.njit(nogil=True)
 def _enter(distances: np.ndarray, sharpness: float, entering: np.ndarray) -> None:
     rows, columns = distances.shape
-    potentials = np.full(columns + 1, -np.inf)  # of the row above; those of this row replace them from the left
-    before = 0.0
+    potentials = np.full(columns + 1, -np.inf)  # of the row above, overwritten from the left
+    before = 0.0  # potential of the diagonal predecessor; 0 starts every alignment
     for i in range(rows):
         left = -np.inf
         for j in range(columns):
             above = potentials[j + 1]
             top = max(left, above, before)
             total = 0.0
-            for value in (left, above, before):  # most alignments pass one predecessor alone: few exponentials
+            for value in (left, above, before):  # usually one predecessor dominates, so skip the other exponentials
                 if value - top > NEGLIGIBLE:
                     total += math.exp(value - top)
                 elif math.isnan(value):
@@ -148,7 +149,7 @@ def _enter(distances: np.ndarray, sharpness: float, entering: np.ndarray) -> Non
 @numba.njit(nogil=True)
 def _align(distances: np.ndarray, sharpness: float, entering: np.ndarray, alignment: np.ndarray) -> None:
     rows, columns = distances.shape
-    alignment[rows - 1, columns - 1] = 1.0
+    alignment[rows - 1, columns - 1] = 1.0  # every alignment ends in the last cell
     for i in range(rows - 1, -1, -1):
         for j in range(columns - 1, -1, -1):
             here = entering[i, j] - distances[i, j] * sharpness

@@ -11,25 +11,25 @@ from torch import Tensor
 from losses.arguments import check_non_negative, check_positive, check_reduction, check_sequences
 from losses.pairs import attached_zero, euclidean_distances, index_moments, sum_over_blocks
 
-VARIANCE_OFFSET = 0.25  # squared frames; a cycle that comes back to one frame alone keeps a finite loss
-KEPT_ENTRIES = 2 ** 25  # beyond these the blocks are recomputed in the backward pass; keeps about 0.3 GiB
+VARIANCE_OFFSET = 0.25  # squared frames; keeps the loss finite if a cycle returns to a single frame
+KEPT_ENTRIES = 2 ** 25  # if there are more, the backward pass recomputes the blocks; about 0.3 GiB are kept
 
 
 def TCC_loss(sequences: Sequence[Tensor], softmax_temp: float = 0.1, alignment_variance: float = 0.001, *,
              reduction: str = 'mean') -> Tensor:
-    """Temporal cycle consistency with index regression, over all ordered pairs and each sequence with itself.
+    """Compute temporal cycle consistency by index regression over all pairs, including a sequence with itself.
 
-    Frame ``i`` of ``u`` (N frames) goes to its soft nearest neighbour in ``v``, ``s_i = sum_j a_ij v_j`` with
-    ``a_i = softmax_j(-||u_i - v_j||_2 / tau)``, and is cycled back by ``b_i = softmax_k(-||s_i - u_k||_2 / tau)``. With
+    The soft nearest neighbor of frame ``i`` of ``u`` (N frames) in ``v`` is ``n_i = sum_j a_ij v_j`` with
+    ``a_i = softmax_j(-||u_i - v_j||_2 / tau)``. It is cycled back by ``b_i = softmax_k(-||n_i - u_k||_2 / tau)``. With
     ``mu_i`` and ``sigma_i^2`` the mean and variance of the index under row ``b_i``, and ``s_i = sigma_i^2 + 1/4``, its
     error is ``(i - mu_i)^2 / s_i + lambda / 2 log s_i``.
 
-    With 'mean', time is in units of N: the first term is a ratio of squared times and stays as it is, the second
+    With 'mean', time is in units of N: the first term, a ratio of squared times, does not change, and the second
     becomes ``lambda / 2 log(s_i / N^2)``; the loss is the mean over the frames of a pair, then over pairs. With 'sum',
-    time is in frames and the errors are summed over frames and pairs.
+    time is in frames, and the errors are summed over frames and pairs.
 
-    The original (Dwibedi et al.) takes squared distances (divided by the width), weighs ``log sigma`` by lambda
-    without the quarter, and has no pair of a sequence with itself.
+    The original (Dwibedi et al.) uses squared distances divided by the embedding dimension, weights ``log sigma`` by
+    lambda, does not add 1/4 to the variance, and does not pair a sequence with itself.
 
     Args:
         sequences: embeddings, each (T_i, E), T_i >= 1; lengths may differ.
@@ -38,15 +38,15 @@ def TCC_loss(sequences: Sequence[Tensor], softmax_temp: float = 0.1, alignment_v
         reduction: 'mean' or 'sum'.
 
     Returns:
-        (), of the sequences' dtype, at least float32. May be negative for the logarithm. A single sequence gives a
-        zero attached to the graph: there is nothing to align it with.
+        Loss, (), in the sequences' dtype, at least float32. It can be negative because of the logarithm. For a single
+        sequence it is a zero attached to the graph, since there is nothing to align it with.
 
     Raises:
-        ValueError: an argument of the wrong shape or out of its range.
+        ValueError: an argument has the wrong shape or is out of range.
 
     Reference:
-        Dwibedi et al., Temporal Cycle-Consistency Learning, CVPR 2019, cycle-back regression; the variant
-        published with Donahue & Elhamifar, CVPR 2024.
+        Dwibedi et al., Temporal Cycle-Consistency Learning, CVPR 2019, cycle-back regression; the variant is
+        that of Donahue & Elhamifar, CVPR 2024.
     """
     check_positive(softmax_temp=softmax_temp)
     check_non_negative(alignment_variance=alignment_variance)
@@ -57,10 +57,11 @@ def TCC_loss(sequences: Sequence[Tensor], softmax_temp: float = 0.1, alignment_v
     recompute = torch.is_grad_enabled() and _count_entries(sequences) > KEPT_ENTRIES
     losses = []
     with torch.autocast(sequences[0].device.type, enabled=False):
-        everything = torch.cat(sequences)
+        everything = torch.cat(sequences)  # (sum of T_i, E)
         for sequence in sequences:
             total = _sequence_loss(sequence, sequences, everything, softmax_temp, alignment_variance, recompute)
             if reduction == 'mean':
+                # The subtracted term is the division of s_i by N^2 inside the logarithm.
                 total = total / len(sequence) / len(sequences) - alignment_variance * math.log(len(sequence))
             losses.append(total)
     reduced = torch.stack(losses).mean() if reduction == 'mean' else torch.stack(losses).sum()
@@ -68,14 +69,14 @@ def TCC_loss(sequences: Sequence[Tensor], softmax_temp: float = 0.1, alignment_v
 
 
 def _count_entries(sequences: Sequence[Tensor]) -> int:
-    """Count the entries of the distances, out and back, of all pairs."""
+    """Count the entries of all distance matrices: those to the other sequence and those of the way back."""
     lengths = [len(sequence) for sequence in sequences]
     return sum(length * (length + other) for length, other in itertools.product(lengths, repeat=2))
 
 
 def _sequence_loss(sequence: Tensor, sequences: Sequence[Tensor], everything: Tensor, softmax_temp: float,
                    alignment_variance: float, recompute: bool) -> Tensor:
-    """Sum the errors of a sequence's frames over its pairs with every sequence, time in frames."""
+    """Sum the errors of a sequence's frames over its pairs with every sequence, with time in frames."""
     block_loss = partial(_block_loss, sequence=sequence, sequences=sequences, everything=everything,
                          softmax_temp=softmax_temp, alignment_variance=alignment_variance)
     return sum_over_blocks(block_loss, len(sequence), len(everything) + len(sequences) * len(sequence),
@@ -84,16 +85,17 @@ def _sequence_loss(sequence: Tensor, sequences: Sequence[Tensor], everything: Te
 
 def _block_loss(start: int, stop: int, *, sequence: Tensor, sequences: Sequence[Tensor], everything: Tensor,
                 softmax_temp: float, alignment_variance: float) -> Tensor:
-    """Sum the errors of the frames from ``start`` up to ``stop``.
+    """Sum the errors of the frames ``start`` to ``stop - 1``.
 
-    The distances to all sequences are one matrix, those of all soft neighbours another: a few large products cost
-    less than many small ones.
+    The distances to all sequences form one matrix and those of all soft neighbors another, because a few large matrix
+    products are faster than many small ones.
     """
-    logits = euclidean_distances(sequence[start:stop], everything) / -softmax_temp
+    logits = euclidean_distances(sequence[start:stop], everything) / -softmax_temp  # (b, sum of T_i)
     parts = logits.split([len(other) for other in sequences], dim=1)
-    neighbours = torch.cat([torch.softmax(part, dim=1) @ other for part, other in zip(parts, sequences, strict=True)])
-    returning = torch.softmax(euclidean_distances(neighbours, sequence) / -softmax_temp, dim=1)
-    mean, variance = index_moments(returning)
+    # S matrices (b, T_i) @ (T_i, E) -> (S b, E), for S sequences
+    neighbors = torch.cat([torch.softmax(part, dim=1) @ other for part, other in zip(parts, sequences, strict=True)])
+    returning = torch.softmax(euclidean_distances(neighbors, sequence) / -softmax_temp, dim=1)  # (S b, N)
+    mean, variance = index_moments(returning)  # (S b,) each
     index = torch.arange(start, stop, dtype=mean.dtype, device=mean.device).repeat(len(sequences))
     spread = variance + VARIANCE_OFFSET
     return ((index - mean).square() / spread + alignment_variance / 2 * spread.log()).sum()

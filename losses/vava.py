@@ -1,4 +1,4 @@
-"""Alignment by order-preserving optimal transport with virtual frames, for recordings with steps of their own."""
+"""Alignment by order-preserving optimal transport; virtual frames take frames that have no counterpart."""
 
 import itertools
 from collections.abc import Sequence
@@ -24,43 +24,44 @@ PHASE_DECAY, SMALLEST_PHASE = 0.999, 0.001
 def VAVA_loss(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1, lambda2: float = 0.1,
               gamma: float = 100.0, zeta: float = 0.5, delta: float = 0.6, global_step: int = 0, *,
               reduction: str = 'mean') -> Tensor:
-    """Order-preserving optimal transport plus contrastive terms, over all ordered pairs of different sequences.
+    """Compute order-preserving optimal transport plus contrastive terms over all ordered pairs of different sequences.
 
-    A pair (u, v) takes ``F + gamma (C(u) + C(v) + C(u, v))``. ``F`` is the least value of
-    :func:`transport_plan`'s objective for the squared Euclidean distances ``D``; **its gradient is the plan** (envelope
-    theorem: prior and plan held fixed), exact once Sinkhorn's steps have converged. ``C`` of one sequence is
-    :func:`losses.contrastive.contrastive_loss`; between two it takes, for each frame of either side, the squared
-    distance to its best match, where the plan prefers that to the virtual frame, plus
-    ``relu(2 - squared distance)`` to the frame that the plan matches least.
+    The loss of a pair (u, v) is ``F + gamma (C(u) + C(v) + C(u, v))``. ``F`` is the minimum of the objective of
+    :func:`transport_plan` for the squared Euclidean distances ``D``. **Its gradient is the plan** (envelope theorem,
+    with prior and plan held constant), which is exact once the Sinkhorn iterations have converged. ``C(u)`` is
+    :func:`losses.contrastive.contrastive_loss`. ``C(u, v)`` has two terms for each frame of both sequences: the squared
+    distance to its best match, if the plan prefers this match to the virtual frame, and ``relu(2 - squared distance)``
+    for its worst match.
 
-    With 'mean', ``C(u, v)`` is a mean over the N + M frames, ``C(u)`` over its entries, and the loss over pairs; with
-    'sum' they are summed (``F`` moves a total mass of 1 under either). The transport is solved once for both orders.
+    With 'mean', ``C(u, v)`` is a mean over the N + M frames, ``C(u)`` a mean over its entries, and the loss a mean over
+    pairs; with 'sum', they are sums (``F`` moves a total mass of 1 in both cases). The transport problem is solved once
+    for both orders of a pair.
 
-    A published implementation takes the plan's total mass, a constant, for the transport term, multiplies its weights
-    up from pair to pair, and makes the plan uniform with a regularisation of N; none of that is in the paper or here.
-    Its weight of the contrastive terms, 0.5, is for sums over entries; beside means the transport, which a new
-    network's embeddings do not bear out yet, would draw together what merely happens at the same time.
-    Its distances are not squared: they pull with a force that does not fade as frames come together, where that of the
-    contrastive terms does, so that embeddings which begin close together end in one point.
+    A published implementation uses the plan's total mass, a constant, as the transport term, multiplies the weights
+    again in every pair, and makes the plan uniform by a regularization of N; neither the paper nor this function does.
+    Its weight of the contrastive terms, 0.5, is for sums over entries. With means, the transport term would dominate
+    and pull together frames at the same relative time, before the embeddings of a new network are meaningful.
+    Its distances are not squared: their gradient does not decrease as frames approach each other, while that of the
+    contrastive terms does, so embeddings that are close together at the start collapse to one point.
 
     Args:
         sequences: embeddings, each (T_i, E), T_i >= 1; lengths may differ.
-        maxIter: Sinkhorn steps at most, >= 2: half of them for the plan of the distances alone.
+        maxIter: largest number of Sinkhorn iterations, >= 2; half of them compute the plan for the distances alone.
         lambda1: weight of the inverse difference moment, >= 0.
         lambda2: weight of the divergence from the prior, > 0.
         gamma: weight of the contrastive terms, >= 0.
         zeta: cost of the virtual frame, a squared distance, > 0.
-        delta: deviation of the prior, in frames, > 0.
-        global_step: steps so far, from 0; training gives the epoch. The phase ``0.999^(global_step + 1)`` leads from
-            order to optimality.
+        delta: std of the prior, in frames, > 0.
+        global_step: steps done so far, >= 0; training passes the epoch. As the phase ``0.999^(global_step + 1)``
+            decreases, the prior moves from temporal order to the best matches.
         reduction: 'mean' or 'sum'.
 
     Returns:
-        (), of the sequences' dtype, at least float32. May be negative. A single sequence gives a zero attached to the
-        graph.
+        Loss, (), in the sequences' dtype, at least float32. It can be negative. For a single sequence it is a zero
+        attached to the graph.
 
     Raises:
-        ValueError: an argument of the wrong shape or out of its range.
+        ValueError: an argument has the wrong shape or is out of range.
 
     Reference:
         Liu et al., Learning to Align Sequential Actions in the Wild, CVPR 2022; Su & Hua, Order-preserving Wasserstein
@@ -78,10 +79,10 @@ def VAVA_loss(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1
     pair_terms = []
     with torch.autocast(sequences[0].device.type, enabled=False):
         for first, second in itertools.combinations(sequences, 2):
-            squares = squared_distances(first, second)
+            squares = squared_distances(first, second)  # (N, M)
             plan = transport_plan(squares, maxIter, lambda1, lambda2, zeta, delta, phase)
-            mass = plan.log_mass[:-1, :-1].exp().to(squares.dtype)
-            # The second summand is zero: it gives the objective the plan as its gradient.
+            mass = plan.log_mass[:-1, :-1].exp().to(squares.dtype)  # (N, M), without the virtual frames
+            # The second term is zero; it makes the plan the gradient of the objective.
             transport = plan.objective.to(squares.dtype) + (mass * (squares - squares.detach())).sum()
             pair_terms.append(transport + gamma * match_contrast(squares, plan.log_mass, reduction))
         contrasts = [contrastive_loss(sequence, reduction=reduction) for sequence in sequences]
@@ -89,22 +90,23 @@ def VAVA_loss(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1
 
 
 def match_contrast(squares: Tensor, log_mass: Tensor, reduction: str) -> Tensor:
-    """Pull each frame to its best match and push it from its least one.
+    """Pull each frame toward its best match and push it away from its worst match.
 
     Args:
-        squares: (N, M), squared Euclidean distances.
-        log_mass: (N + 1, M + 1), logarithm of the plan.
+        squares: squared Euclidean distances, (N, M).
+        log_mass: logarithm of the plan, (N + 1, M + 1).
         reduction: 'mean' over the N + M frames, or 'sum'.
 
     Returns:
-        (), >= 0.
+        Loss, (), >= 0.
     """
     terms = []
     for axis in (1, 0):
-        best, least = best_and_least_matches(log_mass, axis)
+        best, least = best_and_least_matches(log_mass, axis)  # one index per frame, each
+        # Rows are the frames of u, (N, M) and (N, M + 1), then those of v, (M, N) and (M, N + 1).
         oriented, mass = (squares, log_mass[:-1]) if axis else (squares.T, log_mass[:, :-1].T)
         frames = torch.arange(len(oriented), device=oriented.device)
-        matched = mass[frames, best] > mass[:, -1]
+        matched = mass[frames, best] > mass[:, -1]  # the last column is the virtual frame
         terms.append(torch.where(matched, oriented[frames, best], 0) + F.relu(MARGIN - oriented[frames, least]))
-    values = torch.cat(terms)
+    values = torch.cat(terms)  # (N + M,)
     return values.mean() if reduction == 'mean' else values.sum()

@@ -13,14 +13,14 @@ def predict_actions(model: nn.Module, embedding: Tensor, actions: Sequence[Actio
     """Compute the progress of every action of a recording, at each of its frames.
 
     Args:
-        model: with a progress head, in eval mode.
-        embedding: (T, E) of the recording, on the model's device.
-        actions: of the recording, in order of time; both ends inclusive, in frames of the embedding.
-        task: what is done in the recording; None if unknown.
+        model: model with a progress head, in eval mode.
+        embedding: embeddings (T, E) of the recording, on the model's device.
+        actions: actions of the recording, in order of time; both ends inclusive, in frames of the embedding.
+        task: task of the recording; None if unknown.
 
     Returns:
-        Progress (n,) in [0, 1] of each action, float64 on the CPU. It depends on the action's own frames, on as many
-        frames ahead as the encoder sees, and on what the head knows of the actions before it.
+        Progress (n,) in [0, 1] of each action, float64 on the CPU. It depends on the action's own frames, on the
+        encoder's ``lookahead`` frames after each of them, and on what the head knows about earlier actions.
     """
     if not actions:
         return []

@@ -1,6 +1,6 @@
 """The training loop: per epoch train, fit, calibrate, validate, record, save.
 
-``run_validation_epoch`` and ``plot_dual_losses`` can be imported from here.
+``run_validation_epoch`` and ``plot_dual_losses`` can also be imported from this module.
 """
 
 import math
@@ -30,7 +30,7 @@ from utils.run_folder import RunFolder
 __all__ = ['alignment_training_loop', 'plot_dual_losses', 'run_validation_epoch']
 
 LOGGER = get_logger(__name__)
-EPOCH_INTERVAL = 5  # every 5th epoch keeps its checkpoint, and so do the last ones
+EPOCH_INTERVAL = 5  # the checkpoints of every 5th epoch and of the last epochs are kept
 LAST_EPOCHS_KEPT = 3
 
 
@@ -40,27 +40,27 @@ def alignment_training_loop(model: nn.Module, train_dl_dict: Mapping[str, DataLo
                             device: torch.device | str = 'cpu', resume: bool = False,
                             stop: StopRequest | None = None, report: RunReport | None = None,
                             world: World = SINGLE_PROCESS) -> History:
-    """Train a model, and keep the checkpoints with the lowest total and the lowest alignment loss.
+    """Train a model, and keep the checkpoints with the lowest total loss and the lowest alignment loss.
 
     Args:
-        model: network; takes a list of videos, returns a dict with 'outputs'.
+        model: network that takes a list of videos and returns a dict with 'outputs'.
         train_dl_dict: task -> loader; batches of all tasks are shuffled together.
-        loss_fn: what ``get_loss_function`` returned.
-        foldername: run folder, which takes ``ckpt/``, losses.csv and the pictures.
+        loss_fn: return value of ``get_loss_function``.
+        foldername: run folder; ``ckpt/``, losses.csv and the pictures are written to it.
         CONFIG: configuration of the run.
-        val_dl_dict: task -> validation loader; without any, the training means select.
-        device: where to compute.
-        resume: go on from ``ckpt/last.pt``.
-        stop: asked after each optimizer step, and before each epoch, whether to stop there.
-        report: what is logged at the end; None: steps and memory alone.
-        world: the processes of the run; the first of them writes the files.
+        val_dl_dict: task -> validation loader; if it is empty, the mean training losses select the best checkpoints.
+        device: device to compute on.
+        resume: continue from ``ckpt/last.pt``.
+        stop: checked after each optimizer step and before each epoch; a pending request ends training there.
+        report: what to log at the end; None: only optimizer steps and memory.
+        world: processes of the run; the first process writes the files.
 
     Returns:
         The losses of every epoch.
 
     Raises:
-        UserError: too many steps were not finite, or a file cannot be written.
-        StoppedError: a signal asked the run to stop; ``ckpt/last.pt`` holds the last whole epoch.
+        UserError: the loss or gradient was not finite in too many steps, or a file cannot be written.
+        StoppedError: a signal asked the run to stop; ``ckpt/last.pt`` holds the last complete epoch.
     """
     trainer = Trainer(model, loss_fn, CONFIG, RunFolder(Path(foldername)), train_dl_dict, val_dl_dict or {},
                       device=device, world=world, stop=stop or StopRequest(), resume=resume, report=report)
@@ -82,12 +82,13 @@ def alignment_training_loop(model: nn.Module, train_dl_dict: Mapping[str, DataLo
 
 
 def _prepare_folder(trainer: Trainer) -> None:
-    """Make the folder of checkpoints; of a killed run, remove half-written files and write the losses that it saved."""
+    """Create the checkpoint folder; if a run is resumed, remove partial files and write the losses saved so far."""
     folder, state = trainer.folder, trainer.state
     if not trainer.world.first:
         return
     folder.checkpoints.mkdir(parents=True, exist_ok=True)
     if state.epochs_done:
+        # A killed run may have saved last.pt without writing the tables that go with it.
         remove_leftovers(folder.checkpoints)
         remove_leftovers(folder.path)
         _write_history(state.history, folder, last=state.epochs_done == trainer.config.NUM_EPOCHS)
@@ -95,7 +96,7 @@ def _prepare_folder(trainer: Trainer) -> None:
 
 def _record(trainer: Trainer, epoch: int, train: Mapping[str, Tensor], val: Mapping[str, Tensor],
             seconds: float) -> None:
-    """Add the losses of an epoch (counted from 0) to the history, and show them."""
+    """Add the losses of an epoch (counted from 0) to the history, and log them."""
     config, state = trainer.config, trainer.state
     weight = (get_progress_lambda(epoch, config.NUM_EPOCHS, config.PROGRESS_LOSS) if config.PROGRESS_LOSS.enabled
               else None)
@@ -105,10 +106,11 @@ def _record(trainer: Trainer, epoch: int, train: Mapping[str, Tensor], val: Mapp
 
 
 def _selection_losses(train: Mapping[str, Tensor], val: Mapping[str, Tensor], config: Mapping) -> dict[str, float]:
-    """Return the loss that each type of best checkpoint is chosen by.
+    """Return the loss that selects each type of best checkpoint.
 
-    Training means stand in for missing validation ones, at the final lambda: with a rising one no later epoch could
-    have the lowest total. An epoch of which every step was skipped has none and is never the best.
+    If a validation loss is missing, the mean training loss replaces it. The total is computed at the final lambda: with
+    a rising lambda, later epochs could not have the lowest total. If every step of an epoch was skipped, the losses are
+    infinite, so the epoch is never the best.
     """
     means = {**train, **val}
     if not means:
@@ -118,16 +120,16 @@ def _selection_losses(train: Mapping[str, Tensor], val: Mapping[str, Tensor], co
 
 
 def _save(trainer: Trainer, losses: Mapping[str, float]) -> None:
-    """Write the checkpoints of an epoch and the table of losses; all processes have to call it.
+    """Write the checkpoints of an epoch and the table of losses; all processes must call it.
 
-    The best checkpoints that the epoch improves, its own if it is due, and the one to go on from.
+    Checkpoints are: each best checkpoint that the epoch improves, the epoch's own if it is due, and ``last.pt``.
 
     Args:
-        trainer: of the run.
-        losses: that the best checkpoints are chosen by, from :func:`_selection_losses`.
+        trainer: trainer of the run.
+        losses: losses that select the best checkpoints, from :func:`_selection_losses`.
     """
     config, state, folder = trainer.config, trainer.state, trainer.folder
-    random = trainer.world.all_gather(random_states())
+    random = trainer.world.all_gather(random_states())  # a collective: before the other processes return
     if not trainer.world.first:
         return
 
@@ -147,8 +149,9 @@ def _save(trainer: Trainer, losses: Mapping[str, float]) -> None:
 
 
 def _write_history(history: History, folder: RunFolder, *, last: bool) -> None:
-    """Write losses.csv, and the pictures every few epochs: drawing takes longer than an epoch of a small dataset."""
+    """Write losses.csv, and every few epochs the pictures."""
     history.write_csv(folder.losses)
+    # Drawing takes longer than an epoch of a small dataset.
     if not last and len(history.rows) % EPOCH_INTERVAL:
         return
     train, val = history.curves('train'), history.curves('val')

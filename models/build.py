@@ -1,4 +1,4 @@
-"""Configuration -> model: the one place that knows both, for training and for loading."""
+"""Build a model from a configuration; used by training and loading."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -20,12 +20,12 @@ LEGACY_LAYOUT = 'legacy_attention_layout'
 
 
 def encoder_class(config: Mapping) -> type[Encoder]:
-    """Return the class of a configuration's encoder."""
+    """Return the encoder class that a configuration names."""
     return resolve_name(ENCODERS[config.BASEARCH.ARCHITECTURE].cls)
 
 
 def head_class(config: Mapping) -> type[ProgressHeadBase]:
-    """Return the class of a configuration's progress head."""
+    """Return the progress head class that a configuration names."""
     return resolve_name(HEADS[config.PROGRESS_LOSS.head].cls)
 
 
@@ -34,59 +34,61 @@ def reads_frames(config: Mapping) -> bool:
     return encoder_class(config).input_axes == 'TCHW'
 
 
-def fill_in_sizes(config: Mapping, width: int, num_tasks: int) -> None:
-    """Write what the data decides into the configuration, where the user left it open.
+def fill_in_sizes(config: Mapping, feature_dim: int, num_tasks: int) -> None:
+    """Fill in the sizes that the user did not set, from the data.
 
     Args:
         config: a CONFIG, changed in place.
-        width: D of the features or C of the frames.
-        num_tasks: tasks of the dataset, the number of heads unless set.
+        feature_dim: D of the features or C of the frames.
+        num_tasks: number of tasks of the dataset; the number of heads unless that is set.
 
     Raises:
-        UserError: the configuration asks for another width than the files have.
+        UserError: the configured feature dimension differs from that of the files.
     """
     entry = ENCODERS[config.BASEARCH.ARCHITECTURE]
     settings = config.BASEARCH[entry.section]
-    if settings[entry.input_key] not in (None, width):
-        raise UserError(f'{entry.input_setting} is {settings[entry.input_key]}, but the files are {width} wide; leave '
-                        'it out, or extract the features anew')
-    settings[entry.input_key] = width
+    if settings[entry.input_key] not in (None, feature_dim):
+        raise UserError(f'{entry.input_setting} is {settings[entry.input_key]}, but the files have {feature_dim} '
+                        'feature dimensions; leave it out, or extract the features again')
+    settings[entry.input_key] = feature_dim
     if encoder_class(config).keeps_features:
-        if config.OUTPUT_DIMENSIONALITY not in (width, CONFIG.OUTPUT_DIMENSIONALITY):
+        # The default is no choice of the user, so it is replaced without a warning.
+        if config.OUTPUT_DIMENSIONALITY not in (feature_dim, CONFIG.OUTPUT_DIMENSIONALITY):
             LOGGER.warning('%s: embeddings are the features, of %d dimensions; OUTPUT_DIMENSIONALITY %d is not used',
-                           entry.flags[0], width, config.OUTPUT_DIMENSIONALITY)
-        config.OUTPUT_DIMENSIONALITY = width
+                           entry.flags[0], feature_dim, config.OUTPUT_DIMENSIONALITY)
+        config.OUTPUT_DIMENSIONALITY = feature_dim
     if config.ARCHITECTURE.num_heads is None:
         config.ARCHITECTURE.num_heads = num_tasks
 
 
 def input_width(config: Mapping) -> int:
-    """Return the width of the input that a configuration's encoder takes."""
+    """Return the feature dimension that a configuration's encoder reads."""
     entry = ENCODERS[config.BASEARCH.ARCHITECTURE]
     return config.BASEARCH[entry.section][entry.input_key]
 
 
-def check_input_width(config: Mapping, width: int) -> None:
-    """Refuse recordings of another width than a run's network reads.
+def check_input_width(config: Mapping, feature_dim: int) -> None:
+    """Check that recordings have the feature dimension that a run's network reads.
 
     Args:
         config: CONFIG of the run.
-        width: D of the features or C of the frames.
+        feature_dim: D of the features or C of the frames.
 
     Raises:
-        UserError: it differs.
+        UserError: the two differ.
     """
-    if width != input_width(config):
-        raise UserError(f'dataset {config.DATASET_NAME}: its files are {width} wide, but the network reads '
-                        f'{input_width(config)}; point DATASET_PATH to the features that the run was trained on')
+    if feature_dim != input_width(config):
+        raise UserError(f'dataset {config.DATASET_NAME}: its files have {feature_dim} feature dimensions, but the '
+                        f'network reads {input_width(config)}; point DATASET_PATH to the features that the run was '
+                        'trained on')
 
 
 def check_model(config: Mapping) -> None:
-    """Refuse settings of encoder and progress head that contradict each other, before data are read.
+    """Check that the settings of encoder and progress head do not contradict each other, before data are read.
 
     Raises:
-        UserError: there is nothing to train, the head cannot learn from the configured sampling, or a setting is not
-            one of the head's own.
+        UserError: there is nothing to train, the head cannot learn from the configured sampling, or a setting belongs
+            to another head.
     """
     if encoder_class(config).keeps_features and not (config.ARCHITECTURE.MCN or config.PROGRESS_LOSS.enabled):
         raise UserError(f'BASEARCH.ARCHITECTURE is {config.BASEARCH.ARCHITECTURE}: nothing is left to train'
@@ -95,13 +97,14 @@ def check_model(config: Mapping) -> None:
 
 
 def _check_head(settings: Mapping, head: type[ProgressHeadBase]) -> None:
-    """Refuse a sampling that the head cannot learn from, and settings of other heads."""
+    """Check that the head can learn from the configured sampling, and that no setting belongs to another head."""
     if settings.sampling not in head.SAMPLINGS:
         raise UserError(f'PROGRESS_LOSS.sampling is {settings.sampling!r}, expected {" or ".join(head.SAMPLINGS)} with '
                         f'PROGRESS_LOSS.head {settings.head!r}{SET}PROGRESS_LOSS.sampling or PROGRESS_LOSS.head')
     heads = {name: resolve_name(choice.cls) for name, choice in HEADS.items()}
     options = {option for known in heads.values() for option in known.OPTIONS}
     for option in sorted(options - set(head.OPTIONS)):
+        # A default value may have been left there; any other value was set and would have no effect.
         if settings[option] != CONFIG.PROGRESS_LOSS[option]:
             others = ' or '.join(repr(name) for name, other in heads.items() if option in other.OPTIONS)
             raise UserError(f'PROGRESS_LOSS.{option} is {settings[option]!r}, but it has no effect with '
@@ -110,7 +113,7 @@ def _check_head(settings: Mapping, head: type[ProgressHeadBase]) -> None:
 
 
 def fill_in_head(config: Mapping, training: ActionsByTask, validation: ActionsByTask) -> None:
-    """Write what the annotations decide into the settings of the progress head, in place.
+    """Fill in the progress head's settings that follow from the annotations, in place.
 
     Args:
         config: a CONFIG.
@@ -124,13 +127,13 @@ def fill_in_head(config: Mapping, training: ActionsByTask, validation: ActionsBy
 
 
 def build_model(config: Mapping) -> nn.Module:
-    """Build the model of a configuration whose sizes are filled in, on the CPU.
+    """Build the model of a configuration on the CPU; call :func:`fill_in_sizes` first.
 
     Args:
         config: a CONFIG.
 
     Returns:
-        The multi-head cross-task network with ARCHITECTURE.MCN, else the single-encoder model.
+        The multi-head cross-task network if ``ARCHITECTURE.MCN`` is set, else the single-encoder model.
     """
     encoder = encoder_class(config)
     encoder_params = {**config.BASEARCH[ENCODERS[config.BASEARCH.ARCHITECTURE].section],
@@ -141,13 +144,13 @@ def build_model(config: Mapping) -> nn.Module:
     head = head_class(config)
     head_options = {option: progress[option] for option in head.OPTIONS}
     shared = {
-        'dropping': config.LOSS_TYPE.GTCC,  # drop vectors are GTCC's
+        'dropping': config.LOSS_TYPE.GTCC,  # only GTCC reads drop vectors
         'drop_layers': config.ARCHITECTURE.drop_layers,
         'make_progress_head': partial(head, **head_options) if progress.enabled else None,
     }
     if not config.ARCHITECTURE.MCN:
         return SingleEncoderModel(encoder, encoder_params, config.OUTPUT_DIMENSIONALITY, **shared)
-    # tools.convert_checkpoint alone writes the key of the layout: it is no setting, so that no new model can have it.
+    # Only tools.convert_checkpoint writes the layout key. It is not a setting, so new models cannot use the layout.
     return MultiProngAttDropoutModel(encoder, encoder_params, config.OUTPUT_DIMENSIONALITY,
                                      config.ARCHITECTURE.num_heads, attn_layers=config.ARCHITECTURE.attn_layers,
                                      legacy_attention_layout=config.ARCHITECTURE.get(LEGACY_LAYOUT, False) is True,

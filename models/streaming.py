@@ -1,4 +1,4 @@
-"""Embeddings of a model one frame at a time."""
+"""Compute a model's embeddings one frame at a time."""
 
 import numpy as np
 import torch
@@ -8,16 +8,17 @@ from models.model_multiprong import ProgressModel
 
 
 class EmbeddingStream:
-    """A model's embeddings of one recording, frame by frame, at constant cost.
+    """Embeddings of one recording, computed frame by frame at constant cost per frame.
 
-    The embedding of a frame is there ``model.lookahead`` frames later: pushed one by one, the first ``lookahead`` calls
-    return nothing, and :meth:`finish` returns the rest. Together they equal ``model([video])['outputs'][0]``.
+    The embedding of a frame is available ``model.lookahead`` frames later: the first ``lookahead`` calls of
+    :meth:`push` return an empty list, and :meth:`finish` returns the remaining embeddings. Together they equal
+    ``model([video])['outputs'][0]``.
 
     Args:
-        model: in eval mode.
+        model: model in eval mode.
 
     Raises:
-        ValueError: the model has an encoder without a stream, or frames that do not stand by themselves.
+        ValueError: the encoder has no stream, or the model does not embed each frame independently.
     """
 
     @torch.no_grad()
@@ -26,14 +27,16 @@ class EmbeddingStream:
         # An identity encoder with a head that is fitted in closed form has buffers only.
         weight = next((value for value in model.state_dict().values() if value.is_floating_point()), torch.zeros(()))
         self._device, self._dtype = weight.device, weight.dtype
-        model.refine(weight.new_zeros(1, model.base_model.output_dimensions))  # a model that cannot says so at once
+        # Raise at once, not at the first frame, if the model does not embed each frame independently.
+        model.refine(weight.new_zeros(1, model.base_model.output_dimensions))
 
     def push(self, frame: np.ndarray | Tensor) -> list[Tensor]:
-        """Return the embeddings (E,) that the next frame, (D,) or (C, H, W), makes known: one or none."""
-        return self._refine(self._encoder.push(torch.as_tensor(frame).to(self._device, self._dtype).unsqueeze(0)))
+        """Return the embedding (E,) that the next frame, (D,) or (C, H, W), completes: a list of at most one."""
+        frames = torch.as_tensor(frame).to(self._device, self._dtype).unsqueeze(0)  # (1, D) or (1, C, H, W)
+        return self._refine(self._encoder.push(frames))
 
     def finish(self) -> list[Tensor]:
-        """Return the embeddings (E,) that were waiting for frames after the recording's last one."""
+        """Return the embeddings (E,) that were waiting for frames after the end of the recording."""
         return self._refine(self._encoder.finish())
 
     def _refine(self, encoded: Tensor | None) -> list[Tensor]:

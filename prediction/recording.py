@@ -21,7 +21,7 @@ from prediction.frame_progress import (
 from prediction.prediction import GIVEN, INFERRED, WHOLE_RECORDING, Prediction
 from prediction.segments import Segment, check_segments
 from prediction.trained_run import TrainedRun
-from recordings.feature_files import FRAME_RANK, check_finite
+from recordings.feature_files import FRAME_NDIM, check_finite
 from recordings.json_dataset import to_device
 from recordings.kept_frames import follow_frames, kept_frames, select_frames
 from utils.logging import get_logger
@@ -88,7 +88,7 @@ def _embed(run: TrainedRun, features: np.ndarray, used: Sequence[int]) -> Tensor
     """Return the embeddings (n, E) of the used frames."""
     kept = select_frames(features, used)
     # Frames stay memory-mapped: the encoder reads them in chunks.
-    video = kept if run.rank == FRAME_RANK else torch.from_numpy(np.array(kept, dtype=np.float32))
+    video = kept if run.rank == FRAME_NDIM else torch.from_numpy(np.array(kept, dtype=np.float32))
     return run.model(to_device([video], run.device))['outputs'][0].float()
 
 

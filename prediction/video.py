@@ -12,7 +12,7 @@ from models.image_encoders import BATCH_SIZES, ImageEncoder, build_image_encoder
 from prediction.frame_progress import FrameProgress
 from prediction.live import ProgressStream
 from prediction.trained_run import TrainedRun
-from recordings.feature_files import FEATURE_RANK
+from recordings.feature_files import FEATURE_NDIM
 from recordings.feature_info import KINDS, FeatureInfo, write_feature_info
 from recordings.feature_writer import FeatureWriter
 from recordings.video import SampledFrame, VideoReader
@@ -43,7 +43,7 @@ class RunEncoder:
                             'expected a run that was trained on features of tools.extract: extract and train again, '
                             'or give --features')
         self.info: FeatureInfo = run.feature_info
-        expected = FEATURES if run.rank == FEATURE_RANK else FRAMES
+        expected = FEATURES if run.rank == FEATURE_NDIM else FRAMES
         if self.info.kind != expected:
             raise UserError(f'the run {run.name} reads {expected}, but its features.json describes {self.info.kind}; '
                             'train the run again')

@@ -1,4 +1,4 @@
-"""Which annotation list belongs to which recording, and the times of every recording at the feature rate."""
+"""Assign annotation lists to recordings, and convert the times of every recording to the feature rate."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,25 +16,25 @@ def annotate_recordings(
     annotations: Mapping[str, TaskAnnotations], num_frames: Mapping[str, int], *, time_scale: str | float = 'auto',
     min_segment_len: int = 3, background_labels: Sequence[str],
 ) -> dict[str, dict[str, list[Action]]]:
-    """Give each recording its annotation at the feature rate.
+    """Assign each recording its annotation at the feature rate.
 
-    A task with more annotation lists than handles has them matched by order and length; where that fails the task is
-    left out. Either is told in a warning.
+    If a task has more annotation lists than handles, lists are matched to handles by order and length; if that fails,
+    the task is left out. Both cases log a warning.
 
     Args:
         annotations: see :func:`load_annotations`.
         num_frames: handle -> T, feature frames of the recording.
-        time_scale: 'auto', one rate per recording; 'median', the task's median rate; or annotation frames per feature
-            frame, > 0.
+        time_scale: 'auto' for one rate per recording, 'median' for the task's median rate, or a number of annotation
+            frames per feature frame, > 0.
         min_segment_len: actions shorter than this many feature frames are counted in the log.
-        background_labels: labels of segments that are no action.
+        background_labels: labels of segments that are not actions.
 
     Returns:
-        task -> handle -> segments in feature frames, background included, in the order of the task's handles; tasks
-        left out are absent.
+        task -> handle -> segments in feature frames, including background, in the order of the task's handles. Tasks
+        that are left out are missing.
 
     Raises:
-        UserError: ``time_scale`` is none of these, a task has no rate, or no task remains.
+        UserError: ``time_scale`` is invalid, a task has no rate, or no task remains.
     """
     if time_scale not in ('auto', 'median'):
         scale_number(time_scale)
@@ -51,7 +51,7 @@ def annotate_recordings(
         _log_task(paired, segments, min_segment_len, background_labels)
         annotated_segments[task] = dict(zip(paired.handles, segments, strict=True))
     if not annotated_segments:
-        raise UserError(f'no task remains of {short(", ".join(annotations))}: every one has more annotation lists '
+        raise UserError(f'no task remains of {short(", ".join(annotations))}: every task has more annotation lists '
                         'than handles, and they cannot be matched; write one list per handle, in the order of the '
                         'handles')
     return annotated_segments
@@ -59,7 +59,7 @@ def annotate_recordings(
 
 def one_list_per_handle(annotated: TaskAnnotations, lengths: Sequence[int],
                         time_scale: str | float) -> TaskAnnotations | None:
-    """Match lists to handles where there are more of them; None where they do not fit."""
+    """Return one annotation list per handle, matched by order and length if there are more lists; None if no match."""
     lists, handles = len(annotated.actions), len(annotated.handles)
     if lists == handles:
         return annotated
@@ -68,12 +68,12 @@ def one_list_per_handle(annotated: TaskAnnotations, lengths: Sequence[int],
     match = match_lists_to_handles([max(ends, default=0) for ends in annotated.ends], lengths, keys, rate=rate)
     advice = 'to be sure, write one list per handle, in the order of the handles'
     if match is None:
-        LOGGER.warning('task %s is left out: %d annotation lists for %d handles, and no single assignment in order '
-                       'fits the lengths of the recordings within 2 %% at %s; %s', annotated.task, lists, handles,
-                       'one rate' if rate is None else f'TIME_SCALE {time_scale}', advice)
+        LOGGER.warning('task %s is left out: %d annotation lists for %d handles, and there is no unique assignment in '
+                       'order that fits the lengths of the recordings within 2 %% at %s; %s', annotated.task, lists,
+                       handles, 'one rate' if rate is None else f'TIME_SCALE {time_scale}', advice)
         return None
-    LOGGER.warning('task %s: %d annotation lists for %d handles; each recording takes the list that fits in order and '
-                   'in length (all within 2 %% or 1.5 frames); %s', annotated.task, lists, handles, advice)
+    LOGGER.warning('task %s: %d annotation lists for %d handles; each recording gets the list that fits its position '
+                   'and length (all within 2 %% or 1.5 frames); %s', annotated.task, lists, handles, advice)
     return annotated.take(match)
 
 
@@ -86,4 +86,4 @@ def _log_task(annotated: TaskAnnotations, segments: Sequence[Sequence[Action]], 
     short, dropped = sum(length < min_segment_len for length in lengths), total - len(lengths)
     LOGGER.info('task %s: %d recordings, %d actions%s%s', annotated.task, len(segments), len(lengths),
                 f', {short} of them shorter than {min_segment_len} frames' if short else '',
-                f'; {dropped} more hold no frame and are dropped' if dropped else '')
+                f'; {dropped} more contain no frame and are dropped' if dropped else '')

@@ -1,4 +1,4 @@
-"""``features.json``: what the files of a feature folder were made with, so that nothing else gets mixed in."""
+"""``features.json``: how the files of a feature folder were extracted, so that different features are not mixed."""
 
 import json
 import os
@@ -20,13 +20,13 @@ class FeatureInfo:
 
     Attributes:
         encoder: name of the image encoder, as given to ``--encoder``.
-        version: of its weights.
+        version: checksum of its weights.
         fps: feature frames per second.
-        image_size: height and width of the images that it sees, in pixels.
+        image_size: height and width of its input images, in pixels.
         kind: 'features' for (T, D) files, 'frames' for (T, C, H, W) files.
-        shape: of one frame, (D,) or (C, H, W).
+        shape: shape of one frame, (D,) or (C, H, W).
         dtype: 'float32' or 'float16'.
-        frames_ahead: later frames that a feature depends on.
+        frames_ahead: number of later frames that a feature depends on.
     """
 
     encoder: str
@@ -39,9 +39,9 @@ class FeatureInfo:
     frames_ahead: int = 0
 
     def differences(self, other: 'FeatureInfo') -> list[str]:
-        """Return what differs between this and another description, as 'name: this, not that'.
+        """Return the differences between this and another description, as 'name: this, not that'.
 
-        The same weights are the same encoder, whatever it is called: a folder may have moved.
+        Encoders with the same weights are equal even if their names differ: the folder of a model may have moved.
         """
         mine, theirs = asdict(self), asdict(other)
         if self.version == other.version:
@@ -58,10 +58,10 @@ def read_feature_info(folder: Path) -> FeatureInfo | None:
     """Read the description of a feature folder.
 
     Returns:
-        The description; None if the folder has none, because something else than ``tools.extract`` filled it.
+        The description; None if there is no description, because ``tools.extract`` did not write the folder.
 
     Raises:
-        UserError: the file cannot be read or is not such a description.
+        UserError: the file cannot be read or is not a valid description.
     """
     path = folder / FILE_NAME
     if not path.exists():
@@ -79,7 +79,7 @@ def read_feature_info(folder: Path) -> FeatureInfo | None:
 
 
 def feature_rate(folder: Path) -> Fraction | None:
-    """Return the feature frames per second of a folder that ``tools.extract`` filled; None for another folder.
+    """Return the feature frames per second of a folder that ``tools.extract`` wrote; None for any other folder.
 
     Raises:
         UserError: see :func:`read_feature_info`.
@@ -89,49 +89,50 @@ def feature_rate(folder: Path) -> Fraction | None:
 
 
 def claim_folder(folder: Path, info: FeatureInfo) -> None:
-    """Describe a folder that features will be written to, or check that they fit what is there.
+    """Write the description of a folder before features are written to it, or check the description that exists.
 
-    Several processes, on several machines, may claim one folder at once.
+    Several processes, on several machines, may claim a folder at the same time.
 
     Args:
-        folder: of ``.npy`` files; exists.
-        info: what will be written to it.
+        folder: existing folder of ``.npy`` files.
+        info: description of the features that will be written.
 
     Raises:
-        UserError: the folder holds features that were made in another way, or its description cannot be written.
+        UserError: the folder contains features that were extracted differently, or the description cannot be written.
     """
     if read_feature_info(folder) is None:
         if foreign := next(folder.glob('*.npy'), None):
-            raise UserError(f'{folder}: holds features that tools.extract did not write ({foreign.name}), expected an '
-                            'empty folder; choose another NAME')
+            raise UserError(f'{folder}: contains features that tools.extract did not write ({foreign.name}), expected '
+                            'an empty folder; choose another NAME')
         write_feature_info(folder, info)
+    # Another process may have written its description first: the last one written counts for both.
     check_folder(folder, info)
 
 
 def check_folder(folder: Path, info: FeatureInfo) -> None:
-    """Check that the description of a folder is the given one.
+    """Check that a folder has the given description.
 
     Raises:
-        UserError: it is another one, or missing.
+        UserError: the description is missing or different.
     """
     found = read_feature_info(folder)
     if found is None:
-        raise UserError(f'{folder / FILE_NAME}: no such file any more; leave the folder alone while features are '
+        raise UserError(f'{folder / FILE_NAME}: no such file any more; do not change the folder while features are '
                         'written to it, and start again')
     if differences := found.differences(info):
-        raise UserError(f'{folder}: holds features of another kind ({"; ".join(differences)}), which must not be '
+        raise UserError(f'{folder}: contains features of another kind ({"; ".join(differences)}), which must not be '
                         'mixed; choose another NAME or the same options')
 
 
 def write_feature_info(folder: Path, info: FeatureInfo) -> None:
-    """Write the description of a feature folder, whole or not at all.
+    """Write the description of a feature folder atomically.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the file cannot be written.
     """
     fps = info.fps.numerator if info.fps.denominator == 1 else str(info.fps)
     text = json.dumps({**asdict(info), 'fps': fps, 'shape': list(info.shape)}, indent=2) + '\n'
-    # Containers on several machines may have the same process number: the name must be unique without it.
+    # Containers on several machines may have the same process id, so the name is made unique by a random token.
     temporary = folder / f'.{FILE_NAME}.{token_hex(8)}'
     try:
         temporary.write_text(text, encoding='utf-8')

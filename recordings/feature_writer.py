@@ -1,4 +1,4 @@
-"""Feature files written while a video is read: the number of frames is known at the end only."""
+"""Write feature files while a video is read: the number of frames is known only at the end."""
 
 from collections.abc import Collection
 from contextlib import ExitStack, suppress
@@ -12,16 +12,16 @@ from utils.files import PARTIAL_NAME, atomic_path, is_another_process
 
 
 class _AbandonedError(Exception):
-    """Ends the writing of a file without putting it in place."""
+    """Ends writing a file without moving it into place."""
 
 
 class FeatureWriter:
-    """A ``.npy`` file (T, ...) that grows; nothing is at its place until :meth:`finish`.
+    """Append frames to a ``.npy`` file (T, ...); the file appears at its path only with :meth:`finish`.
 
     Args:
-        path: of the file.
-        shape: of one frame.
-        dtype: of its values, 'float32' or 'float16'.
+        path: path of the file.
+        shape: shape of one frame.
+        dtype: dtype of the values, 'float32' or 'float16'.
 
     Raises:
         UserError: the file cannot be written.
@@ -39,15 +39,15 @@ class FeatureWriter:
             raise self._unwritable(error) from error
 
     def _write_header(self) -> None:
-        # numpy leaves room for the first number of the shape to grow, so the header is written again in place.
+        # NumPy pads the header so that the first axis can grow: finish() overwrites the header in place.
         npy.write_array_header_1_0(self._file, {'shape': (self.num_frames, *self._shape), 'fortran_order': False,
                                                 'descr': npy.dtype_to_descr(self._dtype)})
 
     def append(self, frames: np.ndarray) -> None:
-        """Write frames (n, ...) after those before.
+        """Append frames (n, ...).
 
         Raises:
-            UserError: a value is not finite in the file's type, or the file cannot be written.
+            UserError: a value is not finite in the file's dtype, or the file cannot be written.
         """
         with np.errstate(over='ignore'):
             values = np.ascontiguousarray(frames, dtype=self._dtype)
@@ -63,7 +63,7 @@ class FeatureWriter:
         self.num_frames += len(values)
 
     def finish(self) -> None:
-        """Put the file in its place.
+        """Write the final header and move the file into place.
 
         Raises:
             UserError: the file cannot be written.
@@ -77,6 +77,7 @@ class FeatureWriter:
 
     def abandon(self) -> None:
         """Remove what was written so far; has no effect after :meth:`finish`."""
+        # An exception within the stack makes atomic_path remove its temporary file.
         with suppress(_AbandonedError, OSError, UserError), self._stack:
             raise _AbandonedError
 
@@ -87,11 +88,11 @@ class FeatureWriter:
 
 
 def remove_partial_files(folder: Path, names: Collection[str]) -> None:
-    """Remove what killed processes left of some files; other files of the folder may be in work on other machines.
+    """Remove partial files that killed processes left; other machines may be writing other files of the folder.
 
     Args:
-        folder: of the files.
-        names: of the files, without '.npy'.
+        folder: folder of the files.
+        names: names of the files to clean up, without '.npy'.
     """
     for leftover in list(folder.glob('.*.partial.npy')):
         match = PARTIAL_NAME.fullmatch(leftover.name)

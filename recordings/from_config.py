@@ -1,4 +1,4 @@
-"""Configuration -> the recordings of a run, by task and part of the split."""
+"""Load the recordings of a run from its configuration, by task and part of the split."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,14 +19,14 @@ def _paths_of(config: Mapping, *, frames: bool) -> DatasetPaths:
 
 
 def load_dataset(config: Mapping, *, frames: bool = False) -> RecordingsByTask:
-    """Index the dataset that a configuration names, under the paths of the environment.
+    """Index the dataset that a configuration names, under the paths in the environment variables.
 
     Args:
         config: a CONFIG.
-        frames: read frames (T, C, H, W) instead of features (T, D); what the encoder takes.
+        frames: True to read frames (T, C, H, W), False to read features (T, D); must match the encoder.
 
     Raises:
-        UserError: anything wrong with paths, annotations or files.
+        UserError: a path, the annotations, or a file is invalid.
     """
     paths = _paths_of(config, frames=frames)
     return load_recordings(
@@ -37,12 +37,12 @@ def load_dataset(config: Mapping, *, frames: bool = False) -> RecordingsByTask:
 
 
 def choose_splits(config: Mapping, recordings: RecordingsByTask, path: Path | None, *, frames: bool = False) -> Splits:
-    """Return the split of ``--splits``, or a seeded one of the configured shares.
+    """Return the split of ``--splits``, or a random split with the configured fractions and seed.
 
     Args:
         config: a CONFIG.
         recordings: task -> recordings.
-        path: file given with ``--splits``, if any.
+        path: file given with ``--splits``, or None.
         frames: as in :func:`load_dataset`.
 
     Raises:
@@ -53,20 +53,20 @@ def choose_splits(config: Mapping, recordings: RecordingsByTask, path: Path | No
         return load_splits(path, handles)
     written = _paths_of(config, frames=frames).splits
     LOGGER.info('no split file given: a split is drawn by TRAIN_SPLIT and SEED%s',
-                f'; one that was written with the dataset is {written}' if written.exists() else '')
+                f'; the split that was written with the dataset is {written}' if written.exists() else '')
     return make_splits(handles, config.TRAIN_SPLIT, config.SEED)
 
 
 def split_recordings(recordings: RecordingsByTask, splits: Splits) -> dict[str, RecordingsByTask]:
-    """Sort recordings by part: part -> task -> recordings, in the order of the split.
+    """Group recordings by part: part -> task -> recordings, in the order of the split.
 
     Raises:
-        UserError: a recording of the split is not in the dataset any more, or not in that task.
+        UserError: a recording of the split is no longer in the dataset, or not in that task.
     """
     by_handle = {recording.handle: recording for members in recordings.values() for recording in members}
     for task, parts in splits.items():
         for handle in (handle for part in PARTS for handle in parts[part]):
-            # The task, too: it names files, and only those of the dataset were checked for that.
+            # Check the task, too: it becomes part of file names, which only the dataset's tasks were checked for.
             if handle not in by_handle or by_handle[handle].task != task:
                 raise UserError(f'recording {handle!r:.60} of task {task!r:.60} is in the split, but not in the '
                                 'dataset at DATASET_PATH and JSON_DPATH; point them at the dataset of the run')
@@ -75,7 +75,7 @@ def split_recordings(recordings: RecordingsByTask, splits: Splits) -> dict[str, 
 
 
 def reading_options(config: Mapping, recordings: RecordingsByTask, *, frames: bool = False) -> dict[str, bool | int]:
-    """Return how a configuration's recordings are read: arguments of ``RecordingDataset``.
+    """Return the arguments of ``RecordingDataset`` that a configuration sets.
 
     Args:
         config: a CONFIG.
@@ -89,7 +89,7 @@ def reading_options(config: Mapping, recordings: RecordingsByTask, *, frames: bo
 
 
 def count_recordings(parts: Mapping[str, RecordingsByTask]) -> Sequence[int]:
-    """Return the number of train, validation and test recordings."""
+    """Return the numbers of train, validation and test recordings."""
     return [sum(len(members) for members in parts[part].values()) for part in PARTS]
 
 
@@ -100,19 +100,20 @@ def list_all_actions(recordings: RecordingsByTask) -> dict[str, list[Sequence[Ac
 
 def explain_unused(config: Mapping, recordings: RecordingsByTask,
                    parts: Mapping[str, RecordingsByTask]) -> dict[str, list[str]]:
-    """Say which recordings take no part, or not in all, of a training run.
+    """Return the recordings that a training run does not use, or uses only for alignment.
 
     Args:
         config: a CONFIG.
-        recordings: what ``load_dataset`` returned.
-        parts: what ``split_recordings`` returned.
+        recordings: return value of ``load_dataset``.
+        parts: return value of ``split_recordings``.
 
     Returns:
-        Why -> their handles, for the reasons that there are.
+        Reason -> handles; reasons without recordings are left out.
     """
     progress = config.PROGRESS_LOSS
     shortest = progress.min_segment_len if progress.sampling == 'segment' else 1
     in_split = {recording.handle for part in parts.values() for members in part.values() for recording in members}
+    # Recordings without an action to learn progress from, and recordings that no batch pairs with another one.
     silent = {recording.handle for members in parts['train'].values() for recording in members
               if not any(action.length >= shortest for action in recording.actions)}
     alone = {recording.handle for members in parts['train'].values() for recording in members
@@ -124,8 +125,8 @@ def explain_unused(config: Mapping, recordings: RecordingsByTask,
         'never used, in no part of the split': [
             recording.handle for members in recordings.values() for recording in members
             if recording.handle not in in_split],
-        f'never used, nothing to be aligned with{" and no action" if progress.enabled else ""}': sorted(idle),
-        f'without an action of {shortest} frames or more, aligned but without part in the progress loss':
+        f'never used, no recording to align with{" and no action" if progress.enabled else ""}': sorted(idle),
+        f'without an action of {shortest} frames or more, used for alignment but not for the progress loss':
             sorted(silent - idle) if progress.enabled else [],
     }
     return {reason: handles for reason, handles in reasons.items() if handles}

@@ -1,4 +1,4 @@
-"""From annotation file and features to recordings, torch datasets and batches of one task."""
+"""Build recordings, torch datasets, and batches of one task from an annotation file and features."""
 
 import random
 import signal
@@ -16,8 +16,8 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 from recordings.annotations import load_annotations
 from recordings.assignment import annotate_recordings
 from recordings.feature_files import (
-    FEATURE_RANK,
-    FRAME_RANK,
+    FEATURE_NDIM,
+    FRAME_NDIM,
     check_finite,
     check_headers,
     open_recording,
@@ -33,12 +33,12 @@ class Recording:
     """One recording of a dataset.
 
     Attributes:
-        task: what is done in it.
-        handle: its name.
+        task: what is done in the recording.
+        handle: name of the recording.
         path: its ``.npy`` file.
-        num_frames: T, of the frames that are used.
+        num_frames: T, number of used frames.
         width: D of features, C of frames.
-        segments: all annotated segments in order of time, background included, in used frames.
+        segments: all annotated segments in order of time, including background, in used frames.
         actions: the segments that are not background.
     """
 
@@ -52,7 +52,7 @@ class Recording:
 
     @property
     def times(self) -> dict:
-        """The segments in the form that the loss takes: 'step', 'start_frame', 'end_frame', 'name' and 'task'."""
+        """Segments in the form that the losses expect: 'step', 'start_frame', 'end_frame', 'name' and 'task'."""
         return {'step': [name for name, _, _ in self.segments], 'start_frame': [start for _, start, _ in self.segments],
                 'end_frame': [end for _, _, end in self.segments], 'name': self.handle, 'task': self.task}
 
@@ -61,7 +61,7 @@ class RecordingsByTask(dict[str, list[Recording]]):
     """Task -> recordings.
 
     Attributes:
-        left_out: handles of the tasks that are left out because their annotations cannot be told apart.
+        left_out: handles of tasks that are left out because their annotation lists cannot be matched to recordings.
     """
 
     def __init__(self, recordings: Mapping[str, list[Recording]], left_out: Sequence[str] = ()) -> None:
@@ -70,7 +70,7 @@ class RecordingsByTask(dict[str, list[Recording]]):
 
 
 class Batch(NamedTuple):
-    """Recordings of one task: their features (T_i, D) or memory-mapped frames, and their ``times``."""
+    """Recordings of one task: features (T_i, D) or memory-mapped frames (T_i, C, H, W), and ``times``."""
 
     videos: list
     times: list[dict]
@@ -78,7 +78,7 @@ class Batch(NamedTuple):
 
 
 def to_device(videos: list, device: torch.device | str) -> list:
-    """Move features to a device; memory-mapped frames stay, for the encoder reads them in chunks."""
+    """Move features to a device; memory-mapped frames are not moved, because the encoder reads them in chunks."""
     return [video.to(device, non_blocking=True) if isinstance(video, Tensor) else video for video in videos]
 
 
@@ -87,33 +87,33 @@ def load_recordings(
     min_segment_len: int = 3, background_labels: Sequence[str], values_limit_gb: float = 4.0, skip_rate: int = 1,
     max_frames: int | None = None,
 ) -> RecordingsByTask:
-    """Index a dataset: read the annotations, check every file, bring times to the feature rate.
+    """Index a dataset: read the annotations, check every file, convert times to the feature rate.
 
     Args:
         annotations: the dataset's JSON file.
         folder: folder of ``<handle>.npy`` files.
         frames: True for ``(T, C, H, W)`` files, False for ``(T, D)``.
-        task_suffix: keeps the tasks whose name ends with it.
-        time_scale: see ``recordings.annotations``.
+        task_suffix: only tasks whose name ends with it are kept.
+        time_scale: see :func:`recordings.assignment.annotate_recordings`.
         min_segment_len: actions shorter than this many frames are counted in the log.
-        background_labels: labels of segments that are no action.
-        values_limit_gb: values are checked for being finite while all files together are smaller.
+        background_labels: labels of segments that are not actions.
+        values_limit_gb: check that all values are finite if all files together are smaller than this.
         skip_rate: keep every n-th feature frame.
-        max_frames: of a recording that are used, evenly chosen; None: all.
+        max_frames: maximum number of used frames per recording, evenly spaced; None: no limit.
 
     Returns:
         task -> recordings, in the order of the annotation file.
 
     Raises:
-        UserError: anything wrong with the annotations or a file.
+        UserError: the annotations or a file are invalid.
     """
     tasks = {task: annotated for task, annotated in load_annotations(annotations).items()
              if task.endswith(task_suffix)}
     if not tasks:
         raise UserError(f'{annotations}: no task ends with {task_suffix!r}; expected at least one')
     paths = {handle: folder / f'{handle}.npy' for annotated in tasks.values() for handle in annotated.handles}
-    rank = FRAME_RANK if frames else FEATURE_RANK
-    shapes = check_headers(paths.values(), rank)
+    ndim = FRAME_NDIM if frames else FEATURE_NDIM
+    shapes = check_headers(paths.values(), ndim)
     lengths = {handle: shapes[path][0] for handle, path in paths.items()}
     annotated = annotate_recordings(tasks, lengths, time_scale=time_scale, min_segment_len=min_segment_len,
                                     background_labels=background_labels)
@@ -130,21 +130,21 @@ def load_recordings(
     used = [recording.path for members in recordings.values() for recording in members]
     if small_enough_to_check(used, values_limit_gb):
         for path in used:
-            check_finite(open_recording(path, rank), path)
+            check_finite(open_recording(path, ndim), path)
     return RecordingsByTask(recordings, [handle for task, annotated in tasks.items() if task not in recordings
                                          for handle in annotated.handles])
 
 
 class RecordingDataset(Dataset):
-    """Recordings with their features, read when asked for.
+    """Recordings with their features, which are read on access.
 
     Args:
-        recordings: what to read.
-        frames: True for ``(T, C, H, W)`` files, which stay memory-mapped; False for ``(T, D)`` ones.
+        recordings: recordings of the dataset.
+        frames: True for ``(T, C, H, W)`` files, which stay memory-mapped; False for ``(T, D)`` files.
         skip_rate: keep every n-th frame.
-        max_frames: of a recording that are used, evenly chosen; None: all.
-        lazy: False keeps every recording in memory once read.
-        values_checked: True where the values were found finite already.
+        max_frames: maximum number of used frames per recording, evenly spaced; None: no limit.
+        lazy: True to read a recording on every access; False to keep it in memory after the first access.
+        values_checked: True if all values are already known to be finite.
     """
 
     def __init__(self, recordings: Sequence[Recording], *, frames: bool = False, skip_rate: int = 1,
@@ -165,7 +165,8 @@ class RecordingDataset(Dataset):
         return features, recording.times, recording.task
 
     def _read(self, path: Path) -> Tensor | np.ndarray | SelectedFrames:
-        array = open_recording(path, FRAME_RANK if self._frames else FEATURE_RANK)
+        array = open_recording(path, FRAME_NDIM if self._frames else FEATURE_NDIM)
+        # A dataset too large to be checked up front is checked file by file, once each.
         if path in self._unchecked:
             check_finite(array, path)
             self._unchecked.discard(path)
@@ -174,23 +175,24 @@ class RecordingDataset(Dataset):
 
 
 def collate(samples: Sequence[tuple]) -> Batch:
-    """Put recordings of one task into a batch; nothing is padded. Without any the batch is empty, of task ''."""
+    """Collate recordings of one task into a batch without padding. No recordings give an empty batch of task ''."""
     return Batch([features for features, _, _ in samples], [times for _, times, _ in samples],
                  samples[0][2] if samples else '')
 
 
 class TaskBatchSampler(Sampler[list[int]]):
-    """Batches of one task each, tasks shuffled together; each epoch has its own order.
+    """Yield batches of one task each; batches of all tasks are shuffled together, in a new order each epoch.
 
-    A batch short of recordings is filled with others of its task; a task with one recording gives batches of one.
-    Several processes share the batches out, each as many: where none is left for one, its last batch is empty.
+    The last batch of a task is filled up with other recordings of the task; if a task has only one recording, its
+    batches have one recording. Batches are distributed over the processes, the same number to each: if they do not
+    divide evenly, the last batch of some processes is empty.
 
     Args:
-        tasks: the indices of each task's recordings.
-        batch_size: recordings in a batch.
-        seed: of the order; the same seed and epoch give the same batches.
-        rank: number of this process.
-        processes: how many there are.
+        tasks: indices of each task's recordings.
+        batch_size: number of recordings in a batch.
+        seed: seed of the order; the same seed and epoch give the same batches.
+        rank: index of this process.
+        processes: number of processes.
     """
 
     def __init__(self, tasks: Sequence[Sequence[int]], batch_size: int, *, seed: int, rank: int = 0,
@@ -206,6 +208,7 @@ class TaskBatchSampler(Sampler[list[int]]):
         draw = random.Random(f'{self._seed}/{self.epoch}')
         batches = [batch for task in self._tasks for batch in self._batches_of(task, draw)]
         draw.shuffle(batches)
+        # All processes must take the same number of optimizer steps: an empty batch replaces a missing one.
         own = batches[self._rank::self._processes]
         yield from own + [[]] * (len(self) - len(own))
 
@@ -219,14 +222,14 @@ class TaskBatchSampler(Sampler[list[int]]):
 
 
 def make_loader(dataset: Dataset, batches: Sampler[list[int]] | list[list[int]], workers: int = 0) -> DataLoader:
-    """Return a loader of the given batches that draws nothing from torch's global generator."""
+    """Return a loader of the given batches that does not use torch's global random generator."""
     return DataLoader(dataset, batch_sampler=batches, collate_fn=collate, num_workers=workers,
                       persistent_workers=workers > 0, generator=torch.Generator().manual_seed(0),
                       worker_init_fn=_ignore_interrupts)
 
 
 def _ignore_interrupts(worker: int) -> None:
-    """Leave Ctrl-C, which reaches every process of a terminal, to the one that trains."""
+    """Ignore Ctrl-C in a worker: the terminal sends it to every process, but only the training process handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -236,8 +239,8 @@ def make_train_loaders(recordings: Mapping[str, Sequence[Recording]], batch_size
 
     Args:
         recordings: task -> its training recordings.
-        batch_size: recordings in a batch.
-        seed: of the order.
+        batch_size: number of recordings in a batch.
+        seed: seed of the order.
         **reading: passed to :class:`RecordingDataset`.
     """
     loaders = {}
@@ -249,19 +252,19 @@ def make_train_loaders(recordings: Mapping[str, Sequence[Recording]], batch_size
 
 def make_validation_loaders(val: Mapping[str, Sequence[Recording]], train: Mapping[str, Sequence[Recording]],
                             batch_size: int, **reading: bool | int) -> dict[str, DataLoader]:
-    """Return one loader per task with validation recordings, in a fixed order.
+    """Return one loader per task that has validation recordings, in a fixed order.
 
-    A batch short of recordings is filled with the task's first ones, and a lone validation recording is paired with
-    the task's first training recording. What fills a batch has no segments, so that it takes part in the alignment
-    and is not counted in the progress loss.
+    The last batch of a task is filled up with the task's first recordings; if there is only one validation recording,
+    it is paired with the task's first training recording. Recordings that fill up a batch have no segments: they are
+    used for alignment but do not count in the progress loss.
 
     Args:
         val: task -> its validation recordings.
         train: task -> its training recordings.
-        batch_size: recordings in a batch.
+        batch_size: number of recordings in a batch.
         **reading: passed to :class:`RecordingDataset`.
     """
-    size = max(batch_size, 2)  # one recording alone could not be aligned
+    size = max(batch_size, 2)  # a single recording cannot be aligned
     loaders = {}
     for task, members in val.items():
         if not members:
@@ -277,15 +280,15 @@ def make_validation_loaders(val: Mapping[str, Sequence[Recording]], train: Mappi
 
 def merge_loaders(loaders: Mapping[str, DataLoader], batch_size: int, *, seed: int, workers: int = 0, rank: int = 0,
                   processes: int = 1) -> DataLoader:
-    """Return one loader over the recordings of all tasks; ``loader.batch_sampler.epoch`` sets the epoch's order.
+    """Return one loader over the recordings of all tasks; set ``loader.batch_sampler.epoch`` before each epoch.
 
     Args:
-        loaders: task -> loader, of which the dataset is taken.
-        batch_size: recordings in a batch.
-        seed: of the order.
-        workers: loader processes.
-        rank: number of this process of the run.
-        processes: how many processes share the batches out.
+        loaders: task -> loader; only its dataset is used.
+        batch_size: number of recordings in a batch.
+        seed: seed of the order.
+        workers: number of loader processes.
+        rank: index of this process of the run.
+        processes: number of processes that the batches are distributed over.
     """
     datasets = [loader.dataset for loader in loaders.values()]
     ends = np.cumsum([len(dataset) for dataset in datasets]).tolist()
@@ -295,12 +298,12 @@ def merge_loaders(loaders: Mapping[str, DataLoader], batch_size: int, *, seed: i
 
 
 def read_ahead(loader: DataLoader) -> Iterator[Batch]:
-    """Yield the loader's batches, the next one being read in a thread while the caller computes."""
+    """Yield the loader's batches; a thread reads the next batch while the caller computes."""
     if loader.num_workers:
         try:
             yield from loader
         except UserError as error:
-            # Raised in a worker it comes wrapped in that worker's traceback, of which it is the last line.
+            # An error of a worker arrives wrapped in the worker's traceback; its message is the last line.
             raise UserError(str(error).rpartition('UserError: ')[2].strip()) from error
         return
     iterator = iter(loader)

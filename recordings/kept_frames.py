@@ -1,22 +1,22 @@
-"""Which frames of a recording are used, and annotations and memory-mapped frames that follow."""
+"""Choose the used frames of a recording; convert annotations and memory-mapped frames accordingly."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 import numpy as np
 
-from recordings.feature_files import FRAME_RANK
+from recordings.feature_files import FRAME_NDIM
 from utils.tensorops import Action
 
 
 def kept_frames(num_frames: int, skip_rate: int = 1, max_frames: int | None = None) -> Sequence[int]:
-    """Return the numbers of the frames that are used, in order.
+    """Return the indices of the used frames, in order.
 
     Args:
         num_frames: T of the file.
-        skip_rate: every n-th frame is used, from the first on.
-        max_frames: where that leaves n frames, more than so many: these evenly, the i-th is number floor(i n / max) of
-            them. None: all.
+        skip_rate: use every n-th frame, starting with the first.
+        max_frames: maximum number of used frames; None: no limit. If ``skip_rate`` leaves n > max_frames frames, the
+            i-th used frame is frame floor(i * n / max_frames) of these.
     """
     every = range(0, num_frames, skip_rate)
     if max_frames is None or len(every) <= max_frames:
@@ -25,11 +25,11 @@ def kept_frames(num_frames: int, skip_rate: int = 1, max_frames: int | None = No
 
 
 def follow_frames(segments: Sequence[Action], frames: Sequence[int]) -> list[Action]:
-    """Return segments in frames of the file as segments in used frames; those without a used frame are dropped.
+    """Convert segments from frames of the file to used frames; drop segments that contain no used frame.
 
     Args:
-        segments: in frames of the file.
-        frames: see :func:`kept_frames`.
+        segments: segments in frames of the file.
+        frames: indices of the used frames, from :func:`kept_frames`.
     """
     followed = (Action(name, bisect_left(frames, start), bisect_right(frames, end) - 1)
                 for name, start, end in segments)
@@ -37,11 +37,11 @@ def follow_frames(segments: Sequence[Action], frames: Sequence[int]) -> list[Act
 
 
 class SelectedFrames:
-    """Some frames of a memory-mapped recording as if they were all; what is not asked for is not read.
+    """View of some frames of a memory-mapped recording; frames are read only on access.
 
     Args:
-        array: (T, C, H, W).
-        frames: numbers of the frames.
+        array: recording (T, C, H, W).
+        frames: indices of the frames.
     """
 
     def __init__(self, array: np.ndarray, frames: Sequence[int]) -> None:
@@ -56,12 +56,13 @@ class SelectedFrames:
 
 
 def select_frames(array: np.ndarray, frames: Sequence[int]) -> np.ndarray | SelectedFrames:
-    """Return the frames of a recording that are used; of a memory-mapped (T, C, H, W) none is read.
+    """Return the used frames of a recording; memory-mapped frames (T, C, H, W) are not read.
 
     Args:
-        array: (T, D) or (T, C, H, W).
-        frames: from :func:`kept_frames`.
+        array: recording (T, D) or (T, C, H, W).
+        frames: indices of the used frames, from :func:`kept_frames`.
     """
+    # A slice is a view; an index list copies, which features are small enough for.
     if isinstance(frames, range):
         return array[frames.start:frames.stop:frames.step]
-    return SelectedFrames(array, frames) if array.ndim == FRAME_RANK else array[frames]
+    return SelectedFrames(array, frames) if array.ndim == FRAME_NDIM else array[frames]

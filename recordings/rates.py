@@ -1,4 +1,4 @@
-"""Segments in annotation frames -> segments in feature frames, at the rate of each recording."""
+"""Convert segments from annotation frames to feature frames, at the rate of each recording."""
 
 import math
 import statistics
@@ -11,27 +11,27 @@ from utils.logging import get_logger
 from utils.tensorops import Action
 
 LOGGER = get_logger(__name__)
-AS_IT_IS = Fraction(2, 100)  # a rate this close to 1 is 1
-MAX_OFF_MEDIAN = Fraction(25, 100)
-MAX_DENOMINATOR = 10**6  # a rate given as float stands for a fraction of frame counts below this
+AS_IT_IS = Fraction(2, 100)  # a rate this close to 1 is taken as 1
+MAX_OFF_MEDIAN = Fraction(25, 100)  # relative distance from the median at which a recording is reported
+MAX_DENOMINATOR = 10**6  # a rate given as float is taken as a fraction of frame counts below this
 
 
 def segments_at_rate(labels: Sequence[str], starts: Sequence[int | Fraction], ends: Sequence[int | Fraction], *,
                      num_frames: int, rate: Fraction | float) -> list[Action]:
     """Convert half-open segments to feature frames; a frame belongs to the segment that contains its center.
 
-    With ``r`` the rate, a segment ``[s, e)`` becomes ``ceil(s r - 1/2)`` to ``ceil(e r - 1/2) - 1``, both inclusive.
-    Computed with fractions: centers often fall on boundaries, and floats would put them on either side.
+    With rate ``r``, a segment ``[s, e)`` becomes ``ceil(s * r - 1/2)`` to ``ceil(e * r - 1/2) - 1``, both inclusive.
+    Exact fractions are used because centers often fall on boundaries, where floats would round either way.
 
     Args:
-        labels: of the segments, background included.
+        labels: labels of the segments, including background.
         starts: first annotation frame of each segment.
         ends: annotation frame after each segment's last one.
         num_frames: T, feature frames of the recording.
         rate: feature frames per annotation frame, > 0.
 
     Returns:
-        The segments in feature frames, within [0, T - 1]; those that contain no frame's center are dropped.
+        The segments in feature frames, within [0, T - 1]; segments that contain no frame's center are dropped.
 
     Raises:
         ValueError: ``rate`` is not positive and finite.
@@ -50,9 +50,9 @@ def recording_rate(num_frames: int, last_end: int, time_scale: str | float) -> F
 
     Args:
         num_frames: T, feature frames of the recording.
-        last_end: its last annotated end, annotation frames; 0 where nothing is annotated.
-        time_scale: 'auto' for ``T / last_end``, or 1 where that is within 2 % of 1 or nothing is annotated; a number
-            of annotation frames per feature frame for its inverse.
+        last_end: last annotated end in annotation frames; 0 if there is no annotation.
+        time_scale: 'auto' for ``T / last_end``, or 1 if that is within 2 % of 1 or there is no annotation; a number of
+            annotation frames per feature frame for its inverse.
 
     Raises:
         UserError: ``time_scale`` is neither.
@@ -63,36 +63,37 @@ def recording_rate(num_frames: int, last_end: int, time_scale: str | float) -> F
 
 
 def _as_it_is(rate: Fraction) -> Fraction:
-    """Take a rate that hardly differs from 1 for 1: last ends are T or T - 1."""
+    """Return 1 for a rate close to 1, since last ends may be T or T - 1; else the rate."""
     return Fraction(1) if abs(rate - 1) <= AS_IT_IS else rate
 
 
 def scale_number(time_scale: str | float) -> Fraction:
-    """Return a numeric TIME_SCALE as the decimal the user wrote."""
+    """Return a numeric TIME_SCALE as the exact decimal that the user wrote."""
     number = isinstance(time_scale, int | float) and not isinstance(time_scale, bool)
     if not number or not 0 < time_scale < math.inf:
         raise UserError(f"TIME_SCALE is {short(time_scale)}, expected 'auto', 'median' or a number above 0 of "
-                        'annotation frames per feature frame (30 for 30 a second beside features at 1 a second)')
-    return Fraction(str(time_scale))
+                        'annotation frames per feature frame (30 if times count 30 frames per second and there is 1 '
+                        'feature frame per second)')
+    return Fraction(str(time_scale))  # of the text: Fraction(0.1) would be the nearest binary number
 
 
 def parse_rate(text: str) -> Fraction:
-    """Read a number above 0, exactly as it is written; also '30000/1001'.
+    """Parse a number above 0 exactly, also a fraction such as '30000/1001'.
 
     Raises:
-        UserError: it is not one.
+        UserError: the text is not a number above 0.
     """
     try:
         number = Fraction(text)
     except (ValueError, ZeroDivisionError):
-        number = Fraction(0)
+        number = Fraction(0)  # refused below, together with numbers that are not above 0
     if number <= 0:
         raise UserError(f'{text}: expected a number above 0')
     return number
 
 
 def task_rates(annotated: TaskAnnotations, num_frames: Sequence[int], time_scale: str | float) -> list[Fraction]:
-    """Return the rate of each recording, after a warning on those far from the task's median."""
+    """Return the rate of each recording; warn about recordings far from the task's median."""
     if time_scale not in ('auto', 'median'):
         return [recording_rate(0, 0, time_scale)] * len(num_frames)
     last_ends = [max(ends, default=0) for ends in annotated.ends]
@@ -100,7 +101,7 @@ def task_rates(annotated: TaskAnnotations, num_frames: Sequence[int], time_scale
               for handle, frames, last_end in zip(annotated.handles, num_frames, last_ends, strict=True) if last_end}
     if not ratios:
         raise UserError(f'task {annotated.task!r}: no recording has a segment that ends after frame 0, so '
-                        f"TIME_SCALE '{time_scale}' finds no rate; annotate a recording or set TIME_SCALE to a number")
+                        f"TIME_SCALE '{time_scale}' gives no rate; annotate a recording or set TIME_SCALE to a number")
     median = statistics.median(ratios.values())
     _warn_off_median(annotated.task, ratios, median, time_scale)
     if time_scale == 'median':
@@ -112,7 +113,7 @@ def _warn_off_median(task: str, ratios: Mapping[str, Fraction], median: Fraction
     far = [f'{handle} ({float(ratio):.4g})' for handle, ratio in ratios.items()
            if abs(ratio / median - 1) > MAX_OFF_MEDIAN]
     if far:
-        advice = ("set TIME_SCALE to 'median' or a number if they have an unlabelled tail" if time_scale == 'auto'
-                  else "their times are taken at the median: set TIME_SCALE to 'auto' if they have a rate of their own")
+        advice = ("set TIME_SCALE to 'median' or a number if they have an unlabeled tail" if time_scale == 'auto'
+                  else "the median rate is used for them: set TIME_SCALE to 'auto' if their rates really differ")
         LOGGER.warning('task %s: length / last annotated end is more than 25 %% off the median of the task (%.4g) in '
                        '%s; %s', task, float(median), name_some(far), advice)

@@ -1,6 +1,6 @@
-"""What an annotation source says about one recording: labeled segments, in the source's own frames.
+"""Labeled segments of one recording, in the frames of the annotation source.
 
-The sources are tables (``recordings.segment_tables``) and frame-wise label files (``tools.frame_labels``).
+Sources are tables (``recordings.segment_tables``) and frame-wise label files (``tools.frame_labels``).
 """
 
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ class SegmentList:
     """The segments of one recording, half-open, in order, without overlaps.
 
     Attributes:
-        source: the file they come from, for messages.
-        labels: what is done in each segment; None if the source does not say.
-        starts: when each begins, in annotation frames; times in seconds give fractions.
-        ends: when each has ended.
-        length: length of the whole recording in annotation frames, None if the source does not say.
+        source: file that they come from, for messages.
+        labels: label of each segment; None if the source gives no label.
+        starts: start of each segment in annotation frames; times in seconds give fractions.
+        ends: end of each segment, exclusive.
+        length: length of the whole recording in annotation frames; None if the source does not give it.
     """
 
     source: str
@@ -30,12 +30,12 @@ class SegmentList:
 
 
 def list_files(folder: Path, ending: str) -> list[Path]:
-    """Return the files of a folder in order, without the hidden ones that some systems add next to each file."""
+    """Return the files of a folder in order, without the hidden files that some systems add next to each file."""
     return sorted(path for path in folder.glob(f'*{ending}') if not path.name.startswith('.'))
 
 
 def read_text(path: Path) -> str:
-    """Read a text file, Windows' byte order mark and line ends included.
+    """Read a text file, with or without Windows' byte order mark and line ends.
 
     Raises:
         UserError: the file cannot be read or is not UTF-8 text.

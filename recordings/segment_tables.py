@@ -1,4 +1,4 @@
-"""Tables of segments: CSV or JSON files of start, end and label, one file per recording or one for all."""
+"""Read tables of segments: CSV or JSON files of start, end and label, one file per recording or one file for all."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,30 +11,30 @@ from recordings.table_rows import ENDINGS, Table, TableRow, read_rows
 from utils.errors import UserError
 from utils.files import is_writable
 
-# What columns are called, first the name used here.
+# Accepted column names, first the name used here.
 COLUMNS = {
     'start': ('start', 'start_time', 'start_frame', 'start_sec', 'begin', 'onset', 'from'),
     'end': ('end', 'end_time', 'end_frame', 'end_sec', 'stop', 'offset', 'to'),
     'label': ('label', 'action', 'step', 'class', 'name', 'annotation'),
     'recording': ('recording', 'video', 'video_id', 'video_name', 'handle', 'file', 'filename'),
 }
-UNNAMED = ('start', 'end', 'label')  # order of the columns of a table that does not name them
+UNNAMED = ('start', 'end', 'label')  # columns of a table without column names, in this order
 IN_SECONDS = ('start_sec', 'end_sec')
 FILE_ENDINGS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.npy', '.csv', '.txt')
 
 
 @dataclass(frozen=True)
 class TableOptions:
-    """How a table is read.
+    """Options for reading a table.
 
     Attributes:
-        fps: frames per second; times are seconds (or minutes:seconds) then. None: times are frames.
-        inclusive_ends: an end is the last frame of its segment, else the frame after it.
-        trim_overlaps: a segment ends where the next one starts, else overlaps are refused.
-        needs_labels: a segment without a label is refused.
-        columns: 'start', 'end', 'label', 'recording' -> the column's name in the file, if it is none of ``COLUMNS``.
-        advice: what the user of the caller can do about an 'overlap', an unknown 'column' or a 'fraction' of a frame,
-            added to the message.
+        fps: frames per second, if times are seconds (or minutes:seconds); None if times are frames.
+        inclusive_ends: True if an end is the last frame of its segment, False if it is the frame after that.
+        trim_overlaps: True to end each segment at the start of the next segment, False to refuse overlaps.
+        needs_labels: True to refuse segments without a label.
+        columns: 'start', 'end', 'label', 'recording' -> the column's name in the file, if not listed in ``COLUMNS``.
+        advice: 'overlap', 'column' or 'fraction' -> what the user can do about an overlap, an unknown column, or a
+            fraction of a frame; added to the message.
     """
 
     fps: Fraction | None = None
@@ -54,11 +54,11 @@ class _Segment:
 
 
 def read_tables(source: Path, options: TableOptions) -> dict[str, SegmentList]:
-    """Read a table that names the recordings, or a folder of tables each named like its recording.
+    """Read a table that names the recordings, or a folder of tables, each named like its recording.
 
     Args:
-        source: a CSV or JSON file, or a folder; of a folder with both kinds the CSV files are read.
-        options: how to read it.
+        source: CSV or JSON file, or a folder; if a folder contains both kinds, the CSV files are read.
+        options: how to read the tables.
 
     Returns:
         Recording -> its segments, in order of time.
@@ -78,7 +78,7 @@ def read_tables(source: Path, options: TableOptions) -> dict[str, SegmentList]:
 
 
 def table_files(source: Path) -> list[Path]:
-    """Return the tables of a folder, of the first of ``ENDINGS`` that it has; of a file itself."""
+    """Return the tables of a folder that have the first of ``ENDINGS`` that occurs; for a file, the file itself."""
     if not source.is_dir():
         return [source]
     return next((paths for ending in ENDINGS if (paths := list_files(source, ending))), [])
@@ -88,8 +88,8 @@ def read_table(path: Path, options: TableOptions) -> dict[str | None, SegmentLis
     """Read one table.
 
     Args:
-        path: a CSV or JSON file.
-        options: how to read it.
+        path: CSV or JSON file.
+        options: how to read the table.
 
     Returns:
         Recording -> its segments, in order of time; the recording is None if the table has no column of recordings.
@@ -98,7 +98,7 @@ def read_table(path: Path, options: TableOptions) -> dict[str | None, SegmentLis
         UserError: the file cannot be read, a column is missing, a time is invalid, an end is before its start, or two
             segments overlap.
     """
-    # Without names, two columns are enough for segments that need no label.
+    # Without column names, two columns are enough if segments do not need labels.
     least = len(UNNAMED) if options.needs_labels else len(UNNAMED) - 1
     table = read_rows(path, UNNAMED, lambda cells: not options.columns and len(cells) >= least
                       and all(parse_time(cell) is not None for cell in cells[:2]))
@@ -115,9 +115,9 @@ def _find_columns(path: Path, table: Table, options: TableOptions) -> dict[str, 
     columns: dict[str, str] = {}
     for column, names in COLUMNS.items():
         wanted = (options.columns[column].lower(),) if column in options.columns else names
-        # 'name' may be the label's column or come in addition to it: the first spelling found counts.
+        # 'name' may be the column of labels or an additional column: the first spelling found counts.
         found = next((name for name in wanted if name in table.names and name not in columns.values()), None)
-        # A label may be missing, but a column that could be a misspelled label is not ignored.
+        # The column of labels may be missing, but a column whose name could be a misspelling of it is not ignored.
         optional = column == 'recording' or (column == 'label' and not options.needs_labels and set(
             table.names) <= {*columns.values(), *COLUMNS['recording']})
         if found:
@@ -132,7 +132,7 @@ def _find_columns(path: Path, table: Table, options: TableOptions) -> dict[str, 
 
 
 def parse_time(cell: object) -> Fraction | None:
-    """Return a number, also with a decimal comma, or hours:minutes:seconds; None for anything else."""
+    """Parse a number, also with a decimal comma, or hours:minutes:seconds; return None for anything else."""
     if isinstance(cell, bool) or not isinstance(cell, str | int | float):
         return None
     total = Fraction(0)
@@ -145,7 +145,7 @@ def parse_time(cell: object) -> Fraction | None:
 
 
 def _recording_name(where: str, row: TableRow, column: str) -> str:
-    """Return the name of a recording without the ending of its file."""
+    """Return the name of a recording without its file extension."""
     text = str(row.cells.get(column) or '')
     ending = PurePosixPath(text).suffix
     name = text.removesuffix(ending) if ending.lower() in FILE_ENDINGS else text
@@ -170,7 +170,8 @@ def _read_segment(path: Path, row: TableRow, columns: Mapping[str, str], options
         raise UserError(f'{where}: label {label[:60]!r} contains an unpaired surrogate and cannot be written as UTF-8; '
                         'rename it')
     if not label and options.needs_labels:
-        raise UserError(f'{where}: the label is empty, expected one; write that of the background or remove the row')
+        raise UserError(f'{where}: the label is empty, expected a label; write that of the background or remove the '
+                        'row')
     scale = options.fps or 1
     return _Segment(row.place, label or None, start * scale, end * scale)
 
@@ -189,10 +190,10 @@ def _read_time(where: str, column: str, cell: object, options: TableOptions) -> 
 
 
 def _in_order(path: Path, name: str | None, segments: Sequence[_Segment], options: TableOptions) -> SegmentList:
-    """Sort the segments of a recording by time and refuse or cut overlaps."""
+    """Sort the segments of a recording by time, and refuse or trim overlaps."""
     source = str(path) if name is None else f'{path}: recording {name!r}'
     ordered = sorted(segments, key=lambda segment: (segment.start, segment.end))
-    if options.trim_overlaps:  # a moment without duration must not cut the segment that goes on
+    if options.trim_overlaps:  # a segment of length zero must not trim the segment around it
         ordered = [segment for segment in ordered if segment.end > segment.start]
     ends = [segment.end for segment in ordered]
     for position, (segment, following) in enumerate(zip(ordered, ordered[1:], strict=False)):
@@ -205,7 +206,7 @@ def _in_order(path: Path, name: str | None, segments: Sequence[_Segment], option
 
 
 def ends_look_inclusive(recordings: Mapping[str, SegmentList]) -> bool:
-    """Return True if most segments, in frames, end one frame before the next one starts and none touches it."""
+    """Return True if most segments, in frames, end one frame before the next segment, and no two segments touch."""
     gaps = [start - end for segments in recordings.values()
             for end, start in zip(segments.ends, segments.starts[1:], strict=False)]
     return len(gaps) > 1 and 0 not in gaps and 2 * gaps.count(1) > len(gaps)

@@ -1,4 +1,4 @@
-"""Rows of a table, CSV or JSON, with the names of their columns."""
+"""Read the rows of a CSV or JSON table, with the names of their columns."""
 
 import csv
 import io
@@ -17,11 +17,11 @@ ENDINGS = ('.csv', '.json')
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row.
+    """One row of a table.
 
     Attributes:
-        place: where it is in the file, for messages: 'line 3', 'segment 2'.
-        cells: name of the column -> what the row has there: text, or any JSON value.
+        place: place in the file, for messages: 'line 3', 'segment 2'.
+        cells: name of the column -> value: text, or any JSON value.
     """
 
     place: str
@@ -40,9 +40,9 @@ def read_rows(path: Path, default: Sequence[str], is_row: Callable[[Sequence[str
     """Read a table.
 
     Args:
-        path: ``.json`` is a list of lists or of objects, everything else is CSV with any of ``DELIMITERS``.
-        default: names of the columns of a row that does not name them.
-        is_row: tells from the cells of the first line of a CSV file that it is a row, and not the names of the columns.
+        path: a ``.json`` file is a list of lists or of objects; any other file is CSV with any of ``DELIMITERS``.
+        default: column names, if the file does not give them.
+        is_row: returns True if the cells of the first line of a CSV file are a row, False if they are column names.
 
     Raises:
         UserError: the file cannot be read, is empty, or a row has more cells than there are columns.
@@ -94,5 +94,5 @@ def _read_json_rows(path: Path, default: Sequence[str]) -> Table:
 
 
 def one_line(cell: str) -> str:
-    """Return the text of a cell on one line: a cell in quotes may span several lines, a label may not."""
+    """Join the lines of a cell: a cell in quotes may span several lines, a label may not."""
     return re.sub(r'\s*\n\s*', ' ', cell.strip())

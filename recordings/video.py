@@ -1,4 +1,4 @@
-"""Videos read frame by frame, sampled by their time stamps: files, and whatever else FFmpeg opens."""
+"""Read videos frame by frame and sample them by their timestamps: files, and other sources that FFmpeg opens."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     import av
 
 LOGGER = get_logger(__name__)
-# FFmpeg reads playlists and text files as videos too; a file must not make it open other files or addresses.
+# FFmpeg also reads playlists and text files as videos; a file must not make it open other files or addresses.
 FILE_OPTIONS = {'protocol_whitelist': 'file'}
 PLAYLIST_MARKS = (b'#EXTM3U', b'ffconcat')
 TEXT_FORMAT = 'tty'
-FALLBACK_RATE = Fraction(25)  # of a source that tells neither time stamps nor a rate
-TIME_TOLERANCE = Fraction(1, 1000)  # Matroska rounds time stamps to milliseconds
-MAX_GAP = 600  # seconds without a frame; more is a broken time stamp
+FALLBACK_RATE = Fraction(25)  # if a source gives neither timestamps nor a rate
+TIME_TOLERANCE = Fraction(1, 1000)  # Matroska rounds timestamps to milliseconds
+MAX_GAP = 600  # seconds without a frame; a longer gap is a broken timestamp
 MAX_BACKWARD = 1  # seconds; less is jitter, more is a clock that was set back
 MISSING_END = 0.02, Fraction(1, 2)  # fraction of the duration and seconds that may be missing at the end
 
@@ -30,9 +30,9 @@ class SampledFrame(NamedTuple):
     """One frame of a video at the feature rate.
 
     Attributes:
-        index: number of the frame, from 0.
+        index: index of the frame, from 0.
         time: start of the interval that it represents, in seconds since the first frame of the video: index / fps.
-        image: RGB, upright, (H, W, 3), uint8.
+        image: upright RGB image (H, W, 3), uint8.
     """
 
     index: int
@@ -60,12 +60,12 @@ class VideoReader:
     Frames are decoded one at a time, so memory does not grow with the length of the video.
 
     Args:
-        source: a file; or, as text, what FFmpeg opens: a camera such as ``/dev/video0``, an address, or ``-`` for
-            standard input.
-        threads: that decode.
+        source: a file; or, as text, another source that FFmpeg opens: a camera such as ``/dev/video0``, an address, or
+            ``-`` for standard input.
+        threads: number of decoding threads.
 
     Raises:
-        UserError: the source cannot be opened, or has no pictures.
+        UserError: the source cannot be opened, or has no video stream.
     """
 
     def __init__(self, source: Path | str, threads: int = 1) -> None:
@@ -104,8 +104,8 @@ class VideoReader:
         streams = [stream for stream in self._container.streams.video if not stream.disposition & cover]
         if not streams:
             kinds = sorted({stream.type for stream in self._container.streams}) or ['no streams']
-            raise UserError(f'{self.source}: has no pictures (only {", ".join(kinds)}), expected a video; take the '
-                            'file of the camera')
+            raise UserError(f'{self.source}: contains no video stream (only {", ".join(kinds)}), expected a video; '
+                            "use the camera's file")
         streams[0].thread_count, streams[0].thread_type = threads, 'AUTO'
         return streams[0]
 
@@ -125,23 +125,23 @@ class VideoReader:
 
     @property
     def rate(self) -> Fraction:
-        """Frames per second as the source declares them; of a variable rate, their average or a guess."""
+        """Frames per second that the source declares; if the rate varies, an average or a guess."""
         stream = self._stream
         return stream.guessed_rate or stream.average_rate or stream.base_rate or FALLBACK_RATE
 
     def decoded(self) -> Iterator[tuple[Fraction, Fraction, 'av.VideoFrame']]:
-        """Yield start, end if nothing follows (both in seconds since the first frame), and every decoded frame.
+        """Yield (start, end, frame) for every decoded frame; times are in seconds since the first frame.
 
-        Starts never decrease. Can be iterated over once.
+        Starts never decrease. The end is valid only if no frame follows. Can be iterated over once.
 
         Raises:
-            UserError: the source is damaged, holds no frame, or ends long before the end that it declares.
+            UserError: the source is damaged, contains no frame, or ends long before the end that it declares.
         """
         clock = _Clock(1 / self.rate)
         for frame in self._frames():
             yield *clock.place(frame), frame
         if clock.jumps:
-            LOGGER.warning('%s: %d time stamps jump; the video goes on there without a gap', self.source, clock.jumps)
+            LOGGER.warning('%s: %d timestamps jump; the video continues there without a gap', self.source, clock.jumps)
         self._check_end(clock.end)
 
     def _frames(self) -> Iterator['av.VideoFrame']:
@@ -153,17 +153,17 @@ class VideoReader:
             raise self._unreadable(error) from error
 
     def _check_end(self, end: Fraction | None) -> None:
-        """Refuse a file without frames, and one that was cut off."""
+        """Check that the source has frames and is not truncated."""
         if end is None:
             raise UserError(f'{self.source}: no frame can be decoded, expected at least one; copy it again')
         declared = self._declared_duration() if self._is_file else None
         fraction, seconds = MISSING_END
         if declared and end < declared - max(seconds, fraction * declared):
             raise UserError(f'{self.source}: ends after {float(end):.1f} of {float(declared):.1f} seconds; it is cut '
-                            'off: copy it again, or keep what is there with: ffmpeg -i IN -c copy OUT')
+                            'off: copy it again, or keep the part that exists with: ffmpeg -i IN -c copy OUT')
 
     def _declared_duration(self) -> Fraction | None:
-        """Return the length of the pictures by the file's header, in seconds; None if it does not tell."""
+        """Return the duration of the video stream by the file's header, in seconds; None if it is not given."""
         stream = self._stream
         if self._container.format.name == 'avi' and stream.frames:  # its duration is guessed from the file's size
             return stream.frames / self.rate
@@ -177,28 +177,29 @@ class VideoReader:
         return None
 
     def sample(self, fps: Fraction | float, image_size: int | None = None) -> Iterator[SampledFrame]:
-        """Yield the frames at a constant rate, whatever the rate of the source.
+        """Yield frames at a constant rate, independent of the rate of the source.
 
         Frame k is the picture that a player shows at (k + 1/2) / fps seconds, the center of its interval; a picture
-        shown for longer is repeated. The number of frames is the duration times ``fps``, rounded, and at least 1. A
+        that is shown longer is repeated. The number of frames is the duration times ``fps``, rounded, and at least 1. A
         live source yields a frame as soon as the next picture arrives.
 
         Args:
             fps: frames per second, above 0.
-            image_size: height and width that the whole picture is scaled to, without regard to its shape; None keeps
-                its size.
+            image_size: height and width that the whole picture is scaled to, regardless of its aspect ratio; None
+                keeps its size.
 
         Raises:
             UserError: see :meth:`decoded`.
         """
         fps = Fraction(fps)
         index, shown, image, end = 0, None, None, Fraction(0)
-        for start, end, frame in self.decoded():  # noqa: B007 (the last end counts)
+        for start, end, frame in self.decoded():  # noqa: B007 (the last end is used after the loop)
             while shown is not None and (index + Fraction(1, 2)) / fps + TIME_TOLERANCE < start:
                 image = self._to_image(shown, image_size) if image is None else image
                 yield SampledFrame(index, float(index / fps), image)
                 index += 1
-            shown, image = frame, None  # most pictures are never sampled, so they are converted when needed
+            shown, image = frame, None  # most pictures are never sampled, so convert them only when needed
+        # The last picture fills the intervals up to its end; a very short video still gives one frame.
         while index == 0 or (index + Fraction(1, 2)) / fps + TIME_TOLERANCE < end:
             image = self._to_image(shown, image_size) if image is None else image
             yield SampledFrame(index, float(index / fps), image)
@@ -212,10 +213,10 @@ class VideoReader:
 
 
 def _check_start(path: Path) -> None:
-    """Refuse an unreadable or empty file, and a playlist, which FFmpeg would try to follow for minutes.
+    """Check that a file is readable, not empty, and not a playlist, which FFmpeg would try to follow for minutes.
 
     Raises:
-        UserError: see above.
+        UserError: one of these checks fails.
     """
     try:
         with path.open('rb') as file:
@@ -225,27 +226,27 @@ def _check_start(path: Path) -> None:
     if not start:
         raise UserError(f'{path}: is empty (0 bytes), expected a video; copy it again')
     if start.removeprefix(b'\xef\xbb\xbf').startswith(PLAYLIST_MARKS):
-        raise UserError(f'{path}: is a playlist, expected a video; give the videos that it names')
+        raise UserError(f'{path}: is a playlist, expected a video; use the videos that it lists')
 
 
 def to_image(frame: 'av.VideoFrame', image_size: int | None = None) -> np.ndarray:
     """Return a decoded frame as an upright RGB image, (H, W, 3), uint8.
 
     Args:
-        frame: of any pixel format, bit depth, and rotation by the camera (in steps of 90 degrees).
+        frame: frame of any pixel format, bit depth, and camera rotation (a multiple of 90 degrees).
         image_size: see :meth:`VideoReader.sample`.
     """
-    # Scaling first: a 4k picture is never held as RGB. 'AREA' averages, so small pictures do not flicker.
+    # Scale first, so that a 4k picture is never held as RGB. 'AREA' averages, so small pictures do not flicker.
     scaled = frame.reformat(width=image_size, height=image_size, format='rgb24', interpolation='AREA')
     quarter_turns = round(frame.rotation / 90) % 4  # counterclockwise, as in np.rot90
     return np.ascontiguousarray(np.rot90(scaled.to_ndarray(), quarter_turns))
 
 
 class _Clock:
-    """Places frames on a time line that begins at 0 and never runs backward.
+    """Place frames on a timeline that begins at 0 and never runs backward.
 
     Args:
-        nominal: duration of a frame that does not tell its own, in seconds.
+        nominal: duration in seconds of frames that do not give their own.
     """
 
     def __init__(self, nominal: Fraction) -> None:
@@ -268,10 +269,12 @@ class _Clock:
         if self._offset is None:
             self._offset = (self.end or Fraction(0)) - stamp
         start = stamp + self._offset
+        # The usual case: later than the frame before, by less than a gap.
         if self.start is None or self.start < start <= self.end + MAX_GAP:
             return start
+        # A jump, forward or far backward: continue at the end of the frame before, from now on.
         if start > self.start or start < self.start - MAX_BACKWARD:
             self.jumps += 1
             self._offset = self.end - stamp
             return self.end
-        return self.start  # a doubled or slightly late time stamp
+        return self.start  # a repeated timestamp, or one slightly before the previous frame's

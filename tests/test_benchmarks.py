@@ -1,4 +1,4 @@
-"""The plain definitions give what the fast losses give; the benchmarks measure what they say, and run."""
+"""The plain definitions agree with the losses, and the benchmark commands run."""
 
 import json
 import logging
@@ -39,32 +39,32 @@ from utils.command_line import seed_everything
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def leaves(*lengths, width=16, scale=0.5, dtype=torch.float64):
+def leaves(*lengths, embedding_dim=16, scale=0.5, dtype=torch.float64):
     generator = torch.Generator().manual_seed(1)
-    return [(scale * torch.randn(length, width, generator=generator, dtype=dtype)).requires_grad_()
+    return [(scale * torch.randn(length, embedding_dim, generator=generator, dtype=dtype)).requires_grad_()
             for length in lengths]
 
 
-def drop_vectors(count, width=16):
-    return list(leaves(count, width=width + 1)[0].detach())
+def drop_vectors(count, embedding_dim=16):
+    return list(leaves(count, embedding_dim=embedding_dim + 1)[0].detach())
 
 
 def assert_same(slow, fast, sequences, *, value=1e-9, gradient=1e-6):
     torch.testing.assert_close(slow, fast, rtol=value, atol=0)
-    expected = torch.autograd.grad(slow, sequences)
-    for received, wanted in zip(torch.autograd.grad(fast, sequences), expected, strict=True):
-        assert wanted.abs().max() > 0
-        torch.testing.assert_close(received, wanted, rtol=0, atol=gradient * float(wanted.abs().max()))
+    gradients = zip(torch.autograd.grad(fast, sequences), torch.autograd.grad(slow, sequences), strict=True)
+    for actual, expected in gradients:
+        assert expected.abs().max() > 0
+        torch.testing.assert_close(actual, expected, rtol=0, atol=gradient * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize('lengths', [(40, 33), (21, 2), (18, 25, 31)])
 @pytest.mark.parametrize(('slow', 'fast'), [(slow_definitions.tcc, TCC_loss), (slow_definitions.lav, LAV_loss)])
-def test_plain_tcc_and_lav_give_value_and_gradient_of_the_fast_ones(slow, fast, lengths):
+def test_plain_tcc_and_lav_match_value_and_gradient(slow, fast, lengths):
     sequences = leaves(*lengths)
     assert_same(slow(sequences), fast(sequences), sequences)
 
 
-def test_plain_gtcc_gives_value_and_gradient_of_the_fast_one_with_its_mixtures():
+def test_plain_gtcc_with_the_same_mixtures_matches_value_and_gradient():
     def fit(alpha, n_components):
         weights, means, variances = fit_gaussian_mixture(alpha.unsqueeze(0), n_components, 20)
         return weights[0], means[0], variances[0].sqrt()
@@ -76,35 +76,35 @@ def test_plain_gtcc_gives_value_and_gradient_of_the_fast_one_with_its_mixtures()
     assert_same(slow, fast, sequences)
 
 
-def test_plain_gtcc_with_its_own_mixtures_comes_near_the_fast_one():
+def test_plain_gtcc_with_lbfgs_mixtures_is_close():
     sequences, dropouts = leaves(40, 33), drop_vectors(2)
     slow = slow_definitions.gtcc(sequences, dropouts, n_components=5, rng=torch.Generator().manual_seed(5))
     fast = GTCC_loss(sequences, n_components=5, dropouts=dropouts, rng=torch.Generator().manual_seed(5))
     torch.testing.assert_close(slow, fast, rtol=0.1, atol=0)
 
 
-def test_lbfgs_fits_a_mixture_that_is_there():
+def test_lbfgs_recovers_a_mixture():
     index = torch.arange(60, dtype=torch.float64)
     alpha = 0.7 * torch.exp(-(index - 14) ** 2 / 18) / 3 + 0.3 * torch.exp(-(index - 45) ** 2 / 50) / 5
-    weights, means, deviations = slow_definitions.fit_by_lbfgs(alpha / alpha.sum(), 2, outer_steps=60)
-    torch.testing.assert_close(torch.stack([weights, means, deviations]),
+    weights, means, stds = slow_definitions.fit_by_lbfgs(alpha / alpha.sum(), 2, outer_steps=60)
+    torch.testing.assert_close(torch.stack([weights, means, stds]),
                                torch.tensor([[0.7, 0.3], [14, 45], [3, 5]], dtype=torch.float64), rtol=0.02, atol=0)
 
 
-def test_plain_vava_comes_near_the_fast_one_at_few_steps():
+def test_plain_vava_is_close_after_few_iterations():
     sequences = leaves(24, 30, scale=0.2)
     torch.testing.assert_close(slow_definitions.vava(sequences), VAVA_loss(sequences), rtol=1e-2, atol=0)
 
 
 @pytest.mark.parametrize('global_step', [0, 700])
-def test_plain_vava_gives_value_and_gradient_of_the_fast_one_once_the_steps_converge(global_step):
+def test_plain_vava_matches_value_and_gradient_after_convergence(global_step):
     sequences = leaves(12, 15, scale=0.2)
     options = {'maxIter': 4000, 'global_step': global_step, 'lambda2': 0.5, 'delta': 3.0}
     assert_same(slow_definitions.vava(sequences, **options), VAVA_loss(sequences, **options), sequences, value=1e-6,
                 gradient=1e-4)
 
 
-def test_growth_is_fitted_to_the_longer_lengths():
+def test_growth_exponent_is_fitted_to_the_longer_lengths():
     lengths = [4, 8, 16, 32, 64]
     values = [7, 99, *(2 * length ** 1.5 for length in lengths[2:])]
     assert growth_exponent(lengths, values) == pytest.approx(1.5)
@@ -120,11 +120,11 @@ def test_tables_are_markdown_with_aligned_columns():
 
 def test_time_and_memory_of_a_case():
     assert 0.05 <= time_and_memory(partial(time.sleep, 0.05), 3).seconds < 0.5
-    # In a process that ran before, the 64 MiB may come from memory that it had freed but kept.
+    # Use a fresh process: this one may reuse freed memory for the 64 MiB.
     assert 60 <= in_fresh_process(time_and_memory, partial(torch.ones, 2 ** 24), 3).peak_mib < 80
 
 
-def test_a_fresh_process_returns_the_result_or_none_where_it_was_killed():
+def test_fresh_process_returns_the_result_or_none_if_killed():
     assert in_fresh_process(pow, 2, 5) == 32
     assert in_fresh_process(os._exit, 9) is None
 
@@ -136,7 +136,7 @@ def test_annotations_cover_the_recording():
 
 
 @pytest.mark.parametrize('loss', ['tcc', 'GTCC'])
-def test_the_parts_of_a_step_take_the_gradients_of_the_whole_one(loss):
+def test_parts_of_a_step_give_the_gradients_of_the_whole_step(loss):
     gradients = []
     for run in (StepBenchmark.run_whole, StepBenchmark.run_parts):
         benchmark = StepBenchmark(loss, 48, 2, 2)
@@ -147,7 +147,7 @@ def test_the_parts_of_a_step_take_the_gradients_of_the_whole_one(loss):
         torch.testing.assert_close(gradients[1][name], whole, rtol=1e-3, atol=1e-4 * float(whole.abs().max()), msg=name)
 
 
-def test_the_verdict_names_the_share():
+def test_verdict_names_the_fraction():
     assert verdict({'alignment in all': '50%'}).endswith('50%, kept.')
     assert verdict({'alignment in all': '51%'}).endswith('51%, broken.')
 
@@ -174,8 +174,8 @@ def test_training_step_command_prints_a_table(monkeypatch, capsys):
     assert sorted(rows[2:]) == ['GTCC', 'LAV', 'TCC', 'VAVA'] and 'Rule:' in printed and 'step / --amp' in printed
 
 
-def test_scale_command_prints_what_reading_and_a_step_take(monkeypatch, capsys):
-    # The processes of their own are tested above.
+def test_scale_command_prints_the_cost_of_reading_and_of_a_step(monkeypatch, capsys):
+    # Fresh processes are tested above.
     monkeypatch.setattr(scale_command, 'in_fresh_process', lambda function, *arguments: function(*arguments))
     assert scale_command.main(['--recordings', '4', '12', '--frames', '40', '--width', '6', '--steps', '2',
                                '--step_seconds', '0.01', '--workers', '0', '--lengths', '16']) == 0
@@ -185,17 +185,17 @@ def test_scale_command_prints_what_reading_and_a_step_take(monkeypatch, capsys):
     assert dict(zip(rows[0], rows[2], strict=True))['waiting, 0 workers'].endswith('%')
     assert sorted(rows[-3][1:]) == ['GTCC', 'LAV', 'TCC', 'VAVA'] and all(float(peak) > 100 for peak in rows[-1][1:])
     assert scale_command.main(['--recordings', '1', '--frames', '40', '--width', '6', '--workers', '0']) == 2
-    assert 'a single batch, and nothing to wait for' in capsys.readouterr().err
+    assert 'there is only one batch' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('benchmark', [losses_command, training_step_command, progress_study, stream_command])
-def test_a_mistake_on_the_command_line_is_one_line(benchmark, capsys):
+def test_invalid_option_gives_one_line(benchmark, capsys):
     assert benchmark.main(['--threads', '0']) == 2
     printed = capsys.readouterr()
     assert printed.out == '' and printed.err.count('\n') == 1 and "'0' is not an integer >= 1" in printed.err
 
 
-def test_a_table_of_a_loss_has_a_row_per_length(monkeypatch):
+def test_table_of_a_loss_has_a_row_per_length(monkeypatch):
     def measure(function, name, slow, length, threads, repeats):
         return Measurement(length ** 2 * (10 if slow else 1) / 1e6, length * (4 if slow else 2))
 
@@ -209,7 +209,7 @@ def test_a_table_of_a_loss_has_a_row_per_length(monkeypatch):
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
-    """One task of a tiny demo dataset; the result is what chooses it. What the command sets is set back."""
+    """Yield the options that select one task of a tiny demo dataset; restore threads and logging afterwards."""
     paths = write_demo(tmp_path, 'tiny', settings=DemoSettings(people=4, repetitions=1, width=6))
     annotations = json.loads((paths['JSON_DPATH'] / 'tiny.json').read_text())
     (paths['JSON_DPATH'] / 'tiny.json').write_text(json.dumps({'make_tea': annotations['make_tea']}))
@@ -221,7 +221,7 @@ def study(tmp_path, monkeypatch):
     torch.set_num_threads(threads)
 
 
-def test_progress_study_trains_and_evaluates_what_it_names(study, tmp_path, monkeypatch, capsys):
+def test_progress_study_trains_and_evaluates_the_named_configurations(study, tmp_path, monkeypatch, capsys):
     trained, train = [], progress_study.train
     small = [option for key in ('ARCHITECTURE.attn_layers=[4]', 'ARCHITECTURE.drop_layers=[4]',
                                 'BASEARCH.TEMPORAL_STACKING_ARCH.conv_num_channels=4') for option in ('--set', key)]
@@ -245,7 +245,7 @@ def test_progress_study_trains_and_evaluates_what_it_names(study, tmp_path, monk
         assert (scores['MAE'] != '-') == (scores['skill'] != '-') == has_head
         assert 0 < float(scores['OGPE']) < 1 and (not has_head or 0 < float(scores['MAE']) < 0.5)
     assert (tmp_path / 'table.md').read_text() == printed
-    # The frozen encoder's run comes first, and is not trained again where the study names it, too.
+    # The run that provides the frozen encoder is trained first, and not again if the study names it as well.
     assert [config.EXPERIMENTNAME for config in trained] == [
         'V3___tcc_tiny.tcc__no_progress', 'V3___tcc_tiny.tcc__then_frozen', 'V3___tcc_tiny.raw_features']
     assert [config.FREEZE_ENCODER for config in trained] == [False, True, False]
@@ -277,19 +277,19 @@ def test_progress_study_tunes_on_folds_of_the_training_recordings(study, monkeyp
 
 
 @pytest.mark.parametrize(('options', 'expected'), [
-    (['--configurations', 'plan', 'joint'], "'joint' is not of the study, expected some of ['plan',"),
-    (['--study', 'alignment', '--configurations', 'plan'], "'plan' is not of the study"),
-    (['--splits', 'mine.json'], '--splits: of no dataset; give --dataset'),
+    (['--configurations', 'plan', 'joint'], "'joint' is not in the study, expected some of ['plan',"),
+    (['--study', 'alignment', '--configurations', 'plan'], "'plan' is not in the study"),
+    (['--splits', 'mine.json'], '--splits: requires a dataset; also give --dataset'),
     (['--folds', '0'], "'0' is not an integer >= 1"),
-    (['--dataset', 'tiny', '--splits', 'nowhere.json', '--folds', '2'], '--splits nowhere.json: cannot be read')])
-def test_progress_study_refuses_what_it_would_not_do(study, capsys, options, expected):
+    (['--dataset', 'tiny', '--splits', 'nowhere.json', '--folds', '2'], 'nowhere.json: cannot be read')])
+def test_progress_study_refuses_invalid_options(study, capsys, options, expected):
     assert progress_study.main(options) == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 1 and expected in errors[0]
 
 
 @pytest.mark.parametrize(('count', 'tested'), [(1, 0), (2, 0), (3, 1), (4, 1), (10, 2), (12, 3)])
-def test_the_last_quarter_of_the_sorted_handles_tests(monkeypatch, count, tested):
+def test_last_quarter_of_the_sorted_handles_is_the_test_split(monkeypatch, count, tested):
     handles = [f'rec{number:02d}' for number in range(count)]
 
     def load_dataset(config):
@@ -303,7 +303,7 @@ def test_the_last_quarter_of_the_sorted_handles_tests(monkeypatch, count, tested
         'pie': {'train': ['p'], 'val': [], 'test': []}}
 
 
-def test_a_study_of_a_dataset_without_a_split_takes_its_last_quarter(study):
+def test_study_without_splits_tests_on_the_last_quarter(study):
     arguments = progress_study.parse_arguments(['--dataset', 'tiny'])
     with progress_study.data_of(arguments) as options:
         assert options[:3] == ['--dataset', 'tiny', '--splits']
@@ -313,8 +313,8 @@ def test_a_study_of_a_dataset_without_a_split_takes_its_last_quarter(study):
 
 
 @pytest.mark.parametrize('folds', [1, 2, 3, 5, 9])
-def test_folds_partition_the_training_recordings_and_leave_the_test_ones_out(tmp_path, monkeypatch, folds):
-    monkeypatch.setenv('OUTPUT_PATH', str(tmp_path / 'output'))  # not there yet
+def test_folds_partition_the_training_recordings(tmp_path, monkeypatch, folds):
+    monkeypatch.setenv('OUTPUT_PATH', str(tmp_path / 'output'))  # does not exist yet
     splits = {task: {'train': [f'{task}{number}' for number in range(count)], 'val': [f'{task}v'], 'test': [f'{task}t']}
               for task, count in (('tea', 7), ('pie', 2))}
     path = tmp_path / 'splits.json'
@@ -331,15 +331,15 @@ def test_folds_partition_the_training_recordings_and_leave_the_test_ones_out(tmp
             assert sorted(content[task]['train'] + content[task]['test']) == parts['train']
 
 
-def test_a_study_shows_means_and_spreads_and_a_dash_where_a_measure_is_missing():
+def test_summary_has_means_stds_and_a_dash_if_a_measure_is_missing():
     results = [{**dict.fromkeys(progress_study.MEASURES, 0.5), 'MAE': mae, 'skill': skill}
                for mae, skill in ((0.1, 0.2), (0.2, float('nan')), (0.6, 0.4))]
     # Squared deviations from 0.3: 0.04 + 0.01 + 0.09, over two.
-    summary = progress_study.summarise(results)
+    summary = progress_study.summarize(results)
     assert list(summary) == list(progress_study.MEASURES)
     assert (summary['MAE'], summary['skill'], summary['OGPE']) == ('0.300 ± 0.265', '-', '0.500 ± 0.000')
-    alone = progress_study.summarise(results[:1])
-    assert (alone['MAE'], alone['skill']) == ('0.100', '0.200')
+    single = progress_study.summarize(results[:1])
+    assert (single['MAE'], single['skill']) == ('0.100', '0.200')
 
 
 def test_stream_command_prints_speed_and_cost(capsys, monkeypatch):
@@ -366,12 +366,12 @@ def test_each_configuration_of_the_stream_predicts(name):
 
 
 @pytest.mark.parametrize('name', [*progress_study.HEADS, *progress_study.ALIGNMENT])
-def test_each_configuration_of_a_study_is_one(name):
+def test_each_configuration_of_a_study_is_valid(name):
     options = {**progress_study.HEADS, **progress_study.ALIGNMENT}[name]
     parse_training_arguments(['1', *options, '--dataset', 'tiny'], 'multitask_train.py')
 
 
-def test_the_cost_of_a_stream_is_flat_where_no_tenth_stands_out():
+def test_verdict_of_a_stream_is_kept_if_no_tenth_is_slower():
     flat, rising = torch.ones(10).numpy(), torch.linspace(1, 1.3, 10).numpy()
     assert stream_command.verdict([flat]).endswith('1.00, kept.')
     assert stream_command.verdict([flat, rising]).endswith('1.30, broken.')

@@ -1,6 +1,6 @@
-"""Print what is in a dataset and what is wrong with it: python -m tools.check NAME [-o FILE.png].
+"""Print the content and the problems of a dataset: python -m tools.check NAME [-o FILE.png].
 
-Exit status 0: it can be trained on; 1: something is wrong with it; 2: a mistake in the command.
+Exit status 0: the dataset can be trained on; 1: it has problems; 2: the command is invalid.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from configs.generic_config import CONFIG
 from configs.paths import dataset_paths
-from recordings.feature_files import AXES, FEATURE_RANK, FRAME_RANK
+from recordings.feature_files import AXES, FEATURE_NDIM, FRAME_NDIM
 from recordings.rates import recording_rate
 from recordings.splits import PARTS, Splits, load_splits
 from tools.duration_picture import draw_durations
@@ -30,29 +30,29 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line.
 
     Raises:
-        UserError: an option that is unknown or out of range.
+        UserError: an option is unknown or out of range.
     """
-    parser = OneLineParser(prog='python -m tools.check', description='Print what is in a dataset and what is wrong '
-                           'with it. Exit status 0: it can be trained on; 1: something is wrong with it; 2: a mistake '
-                           'in the command.')
-    parser.add_argument('name', metavar='NAME', help='name of the dataset, as for --dataset; it is looked for under '
+    parser = OneLineParser(prog='python -m tools.check', description='Print the content and the problems of a dataset. '
+                           'Exit status 0: the dataset can be trained on; 1: it has problems; 2: the command is '
+                           'invalid.')
+    parser.add_argument('name', metavar='NAME', help='name of the dataset, as for --dataset; it is searched under '
                                                      '$DATASET_PATH and $JSON_DPATH')
     parser.add_argument('-o', '--output', type=Path, metavar='FILE', help='draw the durations of actions per task')
-    parser.add_argument('--splits', type=Path, metavar='FILE', help='look at a split, too')
-    parser.add_argument('--frames', action='store_true', help='look at frames/ (T, C, H, W), not features/ (T, D)')
+    parser.add_argument('--splits', type=Path, metavar='FILE', help='check a split, too')
+    parser.add_argument('--frames', action='store_true', help='check frames/ (T, C, H, W), not features/ (T, D)')
     parser.add_argument('--time_scale', default=CONFIG.TIME_SCALE, metavar='X', help="TIME_SCALE of the training: "
                         "'auto' (default), 'median', or annotation frames per feature frame")
     parser.add_argument('--background', nargs='+', default=CONFIG.BACKGROUND_LABELS, metavar='LABEL',
                         help=f'BACKGROUND_LABELS of the training, default {" ".join(CONFIG.BACKGROUND_LABELS)}')
-    parser.add_argument('--skip_values', action='store_true', help='do not look for NaN and infinity, which reads '
-                                                                   'every file whole')
+    parser.add_argument('--skip_values', action='store_true', help='do not check for NaN and infinity, which reads '
+                                                                   'every file completely')
     arguments = parser.parse_args(argv)
     if arguments.time_scale not in ('auto', 'median'):
         arguments.time_scale = _read_time_scale(arguments.time_scale)
     if arguments.output and arguments.output.suffix.lower() not in PICTURE_ENDINGS:
         raise UserError(f'-o {arguments.output}: expected a picture, a name that ends in {" ".join(PICTURE_ENDINGS)}')
     if arguments.output and not arguments.output.resolve().parent.is_dir():
-        raise UserError(f'-o {arguments.output}: its folder does not exist; make it, or choose another')
+        raise UserError(f'-o {arguments.output}: its folder does not exist; create it, or choose another folder')
     return arguments
 
 
@@ -66,11 +66,11 @@ def _read_time_scale(text: str) -> float:
 
 
 def look_at_splits(found: Inspection, path: Path) -> Splits:
-    """Return a split, after adding what is wrong with it to the problems.
+    """Check a split, add its problems and notes to those of the dataset, and return it.
 
     Args:
-        found: of the dataset.
-        path: the split file.
+        found: inspection of the dataset.
+        path: split file.
     """
     handles = {task: [recording.handle for recording in view.recordings]
                for task, view in found.tasks.items() if view.recordings}
@@ -80,12 +80,12 @@ def look_at_splits(found: Inspection, path: Path) -> Splits:
         found.problems.append(str(error))
         return {}
     if not any(parts['val'] for parts in splits.values()):
-        found.notes.append('no recording validates: training picks its checkpoints by the training loss')
+        found.notes.append('there are no validation recordings: the training losses select the best checkpoints')
     for task, parts in splits.items():
         seen = {part: {action.name for recording in found.tasks[task].recordings if recording.handle in parts[part]
                        for action in recording.actions} for part in PARTS}
         if unseen := sorted(seen['test'] - seen['train']):
-            found.notes.append(f'task {task}: labels of test recordings that no training recording has: '
+            found.notes.append(f'task {task}: labels of test recordings that are missing in the training recordings: '
                                f'{", ".join(unseen)}')
     return splits
 
@@ -107,7 +107,7 @@ def print_tasks(found: Inspection, splits: Splits) -> None:
                 'time_scale': _time_scale(view.recordings), 'actions': len(actions),
                 'labels': len({action.name for action in actions}),
                 'background': _share(sum(recording.background_frames for recording in view.recordings), frames),
-                'unlabelled': _share(sum(recording.unlabelled_frames for recording in view.recordings), frames),
+                'unlabeled': _share(sum(recording.unlabeled_frames for recording in view.recordings), frames),
                 'gaps': sum(recording.gaps for recording in view.recordings),
                 'one frame': sum(action.length == 1 for action in actions),
                 'dropped': sum(recording.dropped for recording in view.recordings)}
@@ -151,21 +151,22 @@ def print_labels(view: TaskView) -> None:
 
 
 def print_matching(view: TaskView) -> None:
-    """Say which annotation list each recording takes, where there are more lists than handles."""
+    """Print which annotation list each recording gets, if there are more lists than handles."""
     if view.lists > view.handles and view.recordings:
         pairs = ', '.join(f'{recording.handle} {recording.annotation_list}' for recording in view.recordings)
-        print('\n' + textwrap.fill(f'{view.task}: recordings and the annotation list, counted from 0, that each takes: '
+        print('\n' + textwrap.fill(f'{view.task}: recordings and the annotation list, counted from 0, that each gets: '
                                    f'{pairs}', LINE_WIDTH, subsequent_indent='  ', break_on_hyphens=False))
 
 
-def print_inspection(name: str, found: Inspection, rank: int, splits: Splits) -> None:
-    """Print all that was found, problems last."""
+def print_inspection(name: str, found: Inspection, ndim: int, splits: Splits) -> None:
+    """Print the result of an inspection, problems last."""
     views = found.tasks.values()
     recordings = sum(len(view.recordings) for view in views)
     frames = sum(recording.num_frames for view in views for recording in view.recordings)
-    width = ' x '.join(map(str, found.frame_shape)) or 'unknown width'
-    print(f'{name}: {len(views)} task{"s" * (len(views) != 1)}, {recordings} recordings, {frames} frames of '
-          f'{AXES[rank][4:-1]} = {width}, {sum(len(view.actions) for view in views)} actions')
+    sizes = ' x '.join(map(str, found.frame_shape)) or 'unknown'
+    tasks = '1 task' if len(views) == 1 else f'{len(views)} tasks'
+    print(f'{name}: {tasks}, {recordings} recordings, {frames} frames of '
+          f'{AXES[ndim][4:-1]} = {sizes}, {sum(len(view.actions) for view in views)} actions')
     if views:
         print_tasks(found, splits)
     for view in views:
@@ -182,17 +183,17 @@ def print_inspection(name: str, found: Inspection, rank: int, splits: Splits) ->
 
 
 def check_dataset(arguments: argparse.Namespace) -> Inspection:
-    """Look, print, draw.
+    """Inspect a dataset, print the result, and draw the durations if asked for.
 
     Raises:
-        UserError: there is no such dataset, or the picture cannot be written.
+        UserError: the dataset does not exist, or the picture cannot be written.
     """
     paths = dataset_paths(arguments.name, 'frames' if arguments.frames else 'features')
     found = inspect_dataset(paths.annotations, paths.recordings, frames=arguments.frames,
                             task_suffix=paths.task_suffix, time_scale=arguments.time_scale,
                             background=arguments.background, values=not arguments.skip_values)
     splits = look_at_splits(found, arguments.splits) if arguments.splits else {}
-    print_inspection(arguments.name, found, FRAME_RANK if arguments.frames else FEATURE_RANK, splits)
+    print_inspection(arguments.name, found, FRAME_NDIM if arguments.frames else FEATURE_NDIM, splits)
     durations = {task: [action.length for action in view.actions] for task, view in found.tasks.items()}
     if arguments.output and any(durations.values()):
         draw_durations(arguments.name, durations, arguments.output)

@@ -1,6 +1,6 @@
-"""Checkpoints of the published GTCC code as a run folder: python -m tools.convert_checkpoint OLD.pt --run RUN.
+"""Convert checkpoints of the published GTCC code to a run folder: python -m tools.convert_checkpoint OLD.pt --run RUN.
 
-The dataset has to be at hand under $DATASET_PATH and $JSON_DPATH, as for evaluation, which comes next.
+The dataset must be available under $DATASET_PATH and $JSON_DPATH, as for the evaluation that follows.
 """
 
 import argparse
@@ -29,9 +29,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = OneLineParser(prog='python -m tools.convert_checkpoint',
                            description='Write checkpoints of the published GTCC code as a run that eval.py reads.')
-    parser.add_argument('checkpoints', type=Path, nargs='+', metavar='OLD.pt', help='of one model')
+    parser.add_argument('checkpoints', type=Path, nargs='+', metavar='OLD.pt', help='checkpoints of one model')
     parser.add_argument('--run', type=Path, required=True, help='run folder to write')
-    parser.add_argument('--dataset', metavar='NAME', help='dataset of the old run; default: the stored name')
+    parser.add_argument('--dataset', metavar='NAME', help='dataset of the old run; default: the stored dataset name')
     parser.add_argument('--splits', type=Path, metavar='FILE',
                         help='JSON with train, val and test handles per task, as in the old run')
     parser.add_argument('--overwrite', action='store_true', help='replace an existing run folder')
@@ -39,10 +39,10 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def convert(arguments: argparse.Namespace) -> None:
-    """Read, check and write.
+    """Read and check the checkpoints, and write the run folder.
 
     Raises:
-        UserError: a checkpoint cannot be read or is of another network, or the dataset does not fit.
+        UserError: a checkpoint cannot be read or belongs to another network, or the dataset does not fit.
     """
     check_run_folder(arguments.run, overwrite=arguments.overwrite)
     names = own_names(arguments.checkpoints)
@@ -60,24 +60,24 @@ def convert(arguments: argparse.Namespace) -> None:
 
 
 def own_names(paths: Sequence[Path]) -> list[str]:
-    """Return the names that the checkpoints get: their own where evaluation knows them, else best_model.pt.
+    """Return the file names of the converted checkpoints: unchanged if evaluation knows them, else best_model.pt.
 
     Raises:
-        UserError: two would get the same.
+        UserError: two checkpoints would get the same name.
     """
     known = (*BEST_NAMES.values(), OLD_BEST_NAME)
     names = [path.name if path.name in known or EPOCH_NAME.fullmatch(path.name) else OLD_BEST_NAME for path in paths]
     if len(set(names)) < len(names):
-        raise UserError(f'{", ".join(map(str, paths))}: two would be {max(names, key=names.count)}, expected names of '
-                        'their own such as epoch-10.pt; rename them or convert them one by one')
+        raise UserError(f'{", ".join(map(str, paths))}: two would be {max(names, key=names.count)}, expected different '
+                        'names such as epoch-10.pt; rename them or convert them one by one')
     return names
 
 
 def build_converted(config: EasyDict, published: PublishedCheckpoint, path: Path) -> nn.Module:
-    """Return the network of a published checkpoint with its weights.
+    """Build the network of a published checkpoint and load its weights.
 
     Raises:
-        UserError: the weights are of another network than ``config`` describes, or not finite.
+        UserError: the weights do not fit the network that ``config`` describes, or are not finite.
     """
     if broken := first_not_finite(published.weights):
         raise UserError(f'{path}: {broken} holds NaN or infinity, expected finite weights; choose another '
@@ -85,38 +85,39 @@ def build_converted(config: EasyDict, published: PublishedCheckpoint, path: Path
     try:
         model = build_model(config)
     except ValueError as error:
-        raise UserError(f'{path}: its weights are not those of a published network ({error}); it is damaged: choose '
+        raise UserError(f'{path}: its weights do not fit any published network ({error}); it is damaged: choose '
                         'another checkpoint of the run') from error
     weights = dict(published.weights)
     own = {name: value for name, value in model.state_dict().items() if name.startswith(DROP_NETWORK)}
     if {name: value.shape for name, value in own.items()} != {
             name: value.shape for name, value in weights.items() if name.startswith(DROP_NETWORK)}:
-        # Only GTCC's training asks the drop network, which some published encoders have too narrow by one.
-        LOGGER.warning('%s: the drop network is not taken over, for it does not fit the loss or the width; evaluation '
-                       'does not use it', path)
+        # Only GTCC training uses the drop network. In some published encoders its output is one dimension too small.
+        LOGGER.warning('%s: the drop network is not converted, because it does not fit the loss or the embedding '
+                       'dimension; evaluation does not use it', path)
         weights = {**{name: value for name, value in weights.items() if not name.startswith(DROP_NETWORK)}, **own}
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         reason = ' '.join(str(error).split())[:300]
-        raise UserError(f'{path}: its weights are not those of a published network ({reason}); convert checkpoints of '
+        raise UserError(f'{path}: its weights do not fit any published network ({reason}); convert checkpoints of '
                         'one model, of --tstack or --naive, with or without --mcn') from error
     return model
 
 
 def _choose_splits(config: EasyDict, path: Path | None) -> dict:
-    """Return the split in force, after a look at the dataset.
+    """Check the dataset and return the split of the run.
 
     Raises:
-        UserError: there is no dataset, or not one of this width or split.
+        UserError: the dataset is missing, or does not fit the network or the split file.
     """
     if config.DATASET_NAME is None:
-        raise UserError('--dataset: none given and none stored; give the name of the dataset of the old run')
+        raise UserError('--dataset: not given, and the checkpoint stores no name; give the name of the dataset of the '
+                        'old run')
     recordings = load_dataset(config)
     check_input_width(config, next(iter(recordings.values()))[0].width)
     if path is None:
-        LOGGER.warning('no --splits: the split is drawn anew, and test recordings may be among those that the old run '
-                       'was trained on; give its split for numbers that mean something')
+        LOGGER.warning('no --splits: a new split is drawn, so the old run may have been trained on recordings that are '
+                       'now test recordings; give its split for meaningful results')
     return choose_splits(config, recordings, path)
 
 

@@ -1,8 +1,8 @@
-"""A small synthetic dataset in the project's format: python -m tools.demo OUT --name NAME --seed N.
+"""Write a small synthetic dataset in the project's format: python -m tools.demo OUT --name NAME --seed N.
 
-People with a pace and a style perform the steps of each task in varying order. The features tell which step is done and
-how far it is, but progress not linearly: the phase of a step turns in planes that all steps share, each step from an
-angle of its own.
+People with different paces and styles perform the actions of each task in varying order. The features encode the label
+of the current action and its progress, but progress not linearly: it rotates a phase vector in planes that are the same
+for all labels, from a start angle that differs between labels.
 """
 
 import shlex
@@ -25,10 +25,10 @@ TASKS = {
     'dress_wound': ['wash_hands', 'clean_wound', 'dry_wound', 'apply_ointment', 'place_pad', 'wrap_bandage'],
 }
 PARTS_OF_PEOPLE = {'train': 0.7, 'val': 0.1, 'test': 0.2}
-TURN = 1.5 * np.pi  # angle from a step's first frame to its last; a full circle would end where it begins
+TURN = 1.5 * np.pi  # angle from an action's first to its last frame; after a full circle both would look the same
 PHASE_PLANES = 3
 FRAME_SHAPE = (8, 3, 3)  # C, H, W of the frames
-# Least and most of each setting: amplitudes that float16 frames hold, durations that stay small on a disk.
+# Minimum and maximum of each setting: amplitudes that fit into float16 frames, durations that give small files.
 LIMITS = {'people': (4, 1000), 'repetitions': (1, 1000), 'width': (2 * PHASE_PLANES, 4096), 'noise': (0, 10),
           'phase': (0, 10), 'style': (0, 10), 'pace': (0, 1), 'variation': (0, 1)}
 
@@ -38,14 +38,14 @@ class DemoSettings:
     """Size and difficulty of the demo dataset; ``LIMITS`` holds the range of each.
 
     Attributes:
-        people: who perform every task; the last ones are kept for validation and test.
-        repetitions: recordings of each person and task.
+        people: number of people who perform every task; the last people are used for validation and test.
+        repetitions: number of recordings per person and task.
         width: D of the features.
-        noise: deviation of the noise of a feature.
-        phase: amplitude of the within-step phase.
-        style: deviation of a person's constant offset, and of the gain of each feature.
-        pace: deviation of the log of a person's pace.
-        variation: deviation of the log of a single action's duration.
+        noise: std of the noise of a feature.
+        phase: amplitude of the phase within an action.
+        style: std of a person's constant offset; half of it is the std of the gain of each feature.
+        pace: std of the log of a person's pace.
+        variation: std of the log of a single action's duration.
     """
 
     people: int = 10
@@ -59,7 +59,7 @@ class DemoSettings:
 
 
 class _World:
-    """What all recordings share: appearance and duration of the steps, style and pace of the people."""
+    """Parameters common to all recordings: appearance and duration of each label, style and pace of each person."""
 
     def __init__(self, settings: DemoSettings, rng: np.random.Generator) -> None:
         self.settings = settings
@@ -69,7 +69,7 @@ class _World:
         looks = rng.normal(size=(len(steps) + 1, settings.width)) / 2
         self.looks = dict(zip([BACKGROUND, *steps], looks, strict=True))
         self.angles = {step: rng.uniform(0, 2 * np.pi, PHASE_PLANES) for step in steps}
-        # Spread evenly on a log scale, so that every task has quick and slow steps.
+        # Spread evenly on a log scale, so that every task has short and long actions.
         self.durations = {step: base for task in TASKS.values()
                           for step, base in zip(task, rng.permutation(np.geomspace(7, 45, len(task))), strict=True)}
         self.paces = np.exp(_mirrored(settings.people, rng) * settings.pace)
@@ -78,7 +78,7 @@ class _World:
         self.to_frames = rng.normal(size=(settings.width, int(np.prod(FRAME_SHAPE)))) / np.sqrt(settings.width)
 
     def features(self, segments: Sequence[tuple[str, int, int]], person: int, rng: np.random.Generator) -> np.ndarray:
-        """Return the features (T, D) of touching segments (label, start, end)."""
+        """Return the features (T, D) of consecutive segments (label, start, end)."""
         clean = np.concatenate([self._segment(label, end - start) for label, start, end in segments])
         noisy = clean + rng.normal(size=clean.shape) * self.settings.noise
         return (noisy * self.gains[person] + self.offsets[person]).astype(np.float32)
@@ -89,24 +89,24 @@ class _World:
             return look
         progress = np.arange(1, frames + 1) / frames
         angles = self.angles[label] + TURN * progress[:, None]  # (frames, planes)
-        circle = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+        circle = np.stack([np.cos(angles), np.sin(angles)], axis=-1)  # (frames, planes, 2)
         return look + self.settings.phase * np.einsum('fpc,pcd->fd', circle, self.planes)
 
 
 def _mirrored(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw numbers of deviation 1 in pairs (x, -x): the two people of the test shall not both be quick."""
+    """Draw numbers with std 1 in pairs (x, -x), so that the two test people are not both fast."""
     half = rng.uniform(0.5, 1.5, size=(count + 1) // 2)
     return np.stack([half, -half], axis=1).ravel()[:count] / np.sqrt(np.mean(half**2))
 
 
 def _draw_segments(world: _World, task: str, person: int, rng: np.random.Generator) -> list[tuple[str, int, int]]:
-    """Draw the steps of a recording, some swapped, skipped or repeated, with background in between."""
+    """Draw the actions of a recording, some swapped, skipped or repeated, with background in between."""
     steps = list(TASKS[task])
     for position in range(len(steps) - 1):
         if rng.random() < 0.25:
             steps[position:position + 2] = steps[position + 1], steps[position]
     labels = [step for step in steps for _ in range(int(rng.choice([0, 1, 2], p=[0.1, 0.75, 0.15])))]
-    labels = labels or steps[:1]  # a recording in which every step was skipped would be empty
+    labels = labels or steps[:1]  # if every action was skipped, the recording would be empty
     segments, end = [], 0
     for label in [BACKGROUND, *(label for step in labels for label in (step, BACKGROUND))]:
         if label == BACKGROUND:
@@ -125,18 +125,18 @@ def write_demo(out: Path, name: str = 'demo', seed: int = 0, settings: DemoSetti
     """Write the demo dataset: features, frames, annotations, and a split that keeps test people out of training.
 
     Args:
-        out: folder that takes ``data/`` and ``dset_jsons/``.
+        out: folder that ``data/`` and ``dset_jsons/`` are written to.
         name: name of the dataset.
-        seed: of every draw, >= 0.
+        seed: random seed, >= 0.
         settings: size and difficulty.
-        overwrite: replace a dataset of that name.
+        overwrite: True to replace a dataset of that name.
 
     Returns:
-        Environment variable -> folder that it has to name.
+        Environment variable -> folder to set it to.
 
     Raises:
-        UserError: the dataset exists and ``overwrite`` is off, the name, the seed or a setting is out of range, or
-            ``out`` cannot be written to.
+        UserError: the dataset exists and ``overwrite`` is False; the name, the seed or a setting is invalid; or ``out``
+            cannot be written to.
     """
     settings = settings or DemoSettings()
     _check(name, seed, settings)
@@ -156,30 +156,30 @@ def write_demo(out: Path, name: str = 'demo', seed: int = 0, settings: DemoSetti
 
 
 def _check(name: str, seed: int, settings: DemoSettings) -> None:
-    """Refuse what cannot be written, before an earlier dataset is touched."""
+    """Check the arguments before an earlier dataset is changed."""
     check_new_name(name, '--name')
     if seed < 0:
         raise UserError(f'--seed {seed}: expected 0 or more')
     for field in fields(settings):
         value, (least, most) = getattr(settings, field.name), LIMITS[field.name]
-        if not least <= value <= most:  # in this form it refuses NaN, too
+        if not least <= value <= most:  # written this way, NaN is refused, too
             raise UserError(f'--{field.name} {value}: expected {least} to {most}')
 
 
 def _make_folders(out: Path, annotation_path: Path, folders: Sequence[Path]) -> None:
-    """Make room for the dataset; an earlier one of the name is no dataset from here on."""
+    """Create the folders, and remove the annotations of an earlier dataset of the same name."""
     try:
-        # The annotations go first and are written last: without them a dataset cut short is not taken for whole.
+        # Remove the annotations first and write them last: without them, a partial dataset cannot be loaded.
         annotation_path.unlink(missing_ok=True)
         for folder in (*folders, annotation_path.parent):
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f'{error.filename}: cannot be written ({error.strerror}); expected a folder in place of '
-                        f'OUT = {out}: choose another') from error
+                        f'OUT = {out}: choose another folder') from error
 
 
 def _write_task(world: _World, task: str, folder: Path, rng: np.random.Generator) -> tuple[dict, dict]:
-    """Write the recordings of a task; return its annotations and its split."""
+    """Write the recordings of a task and return its annotations and its split."""
     keys = ('handles', 'hdl_actions', 'hdl_start_times', 'hdl_end_times')
     annotations: dict[str, list] = {key: [] for key in keys}
     split: dict[str, list[str]] = {part: [] for part in PARTS_OF_PEOPLE}
@@ -202,7 +202,7 @@ def _write_task(world: _World, task: str, folder: Path, rng: np.random.Generator
 
 
 def _part_of(person: int, people: int) -> str:
-    """Return the part that a person's recordings belong to."""
+    """Return the part of the split that a person's recordings belong to."""
     test = max(1, round(PARTS_OF_PEOPLE['test'] * people))
     val = max(1, round(PARTS_OF_PEOPLE['val'] * people))
     if person >= people - test:
@@ -214,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     parser = OneLineParser(prog='python -m tools.demo', description='Write a synthetic demo dataset.')
     parser.add_argument('out', type=Path, metavar='OUT', help='folder to write to')
-    parser.add_argument('--name', default='demo', help='name of the dataset; egoprocel makes --ego find it')
+    parser.add_argument('--name', default='demo', help='name of the dataset; use egoprocel for --ego to find it')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--overwrite', action='store_true', help='replace a dataset of that name')
     for field in fields(DemoSettings):

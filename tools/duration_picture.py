@@ -1,4 +1,4 @@
-"""Histogram of the durations of actions, a panel per task."""
+"""Draw histograms of the durations of actions, one panel per task."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,17 +11,17 @@ from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 from utils.plotter import new_figure, save_figure
 
 MAX_PANELS, COLUMNS = 24, 4
-BINS = 16  # about; every bin holds a whole number of frames
-WIDE = 10  # longest / shortest from which the axis is logarithmic
+BINS = 16  # approximate number of bins; every bin spans a whole number of frames
+WIDE = 10  # ratio of longest to shortest duration from which the axis is logarithmic
 
 
 def draw_durations(name: str, tasks: Mapping[str, Sequence[int]], path: Path) -> None:
-    """Draw how long actions last, with one axis for all tasks so that they can be compared.
+    """Draw the durations of actions, with a shared axis so that tasks can be compared.
 
     Args:
-        name: of the dataset, for the title.
-        tasks: task -> durations of its actions, feature frames; the ones with most actions are drawn where there are
-            many. One action at least in all.
+        name: name of the dataset, for the title.
+        tasks: task -> durations of its actions in feature frames; if there are more than ``MAX_PANELS`` tasks, those
+            with most actions are drawn. At least one task must have an action.
         path: PNG to write.
 
     Raises:
@@ -51,27 +51,27 @@ def draw_durations(name: str, tasks: Mapping[str, Sequence[int]], path: Path) ->
     for axes in panels[len(drawn):]:
         axes.remove()
     for axes in panels[max(0, len(drawn) - columns):len(drawn)]:
-        axes.tick_params(labelbottom=True)  # the lowest panel of each column, also where the last row is short
+        axes.tick_params(labelbottom=True)  # the lowest panel of each column, also if the last row is incomplete
     figure.supxlabel('feature frames' + (', logarithmic' if wide else ''), fontsize='medium')
     figure.supylabel('actions', fontsize='medium')
     save_figure(figure, path)
 
 
 def _bin_edges(shortest: int, longest: int, wide: bool) -> np.ndarray:
-    """Return edges halfway between whole numbers of frames, the bins of a wide range growing with the duration.
+    """Return edges halfway between whole numbers of frames; bins of a wide range grow with the duration.
 
-    Evenly spaced logarithms would give neighbouring bins one whole number and two by turns, a comb.
+    With evenly spaced logarithms, neighboring bins would span one and two whole numbers in turn, like a comb.
     """
     growth = (longest / shortest) ** (1 / BINS) - 1
-    width = max(1, math.ceil((longest - shortest + 1) / BINS))
+    bin_width = max(1, math.ceil((longest - shortest + 1) / BINS))
     edges = [shortest - 0.5]
     while edges[-1] < longest:
-        edges.append(edges[-1] + (max(1, round(edges[-1] * growth)) if wide else width))
+        edges.append(edges[-1] + (max(1, round(edges[-1] * growth)) if wide else bin_width))
     return np.array(edges)
 
 
 def _ticks(longest: int) -> list[int]:
-    """Return 1, 2, 5, 10, ... frames; thinned where they would run into each other."""
+    """Return 1, 2, 5, 10, ... frames; only powers of 10 if the labels would overlap."""
     steps = (1, 2, 5) if longest < 1000 else (1,)
     return [step * 10**power for power in range(math.ceil(math.log10(longest)) + 1) for step in steps]
 

@@ -1,8 +1,8 @@
-"""Make features of videos: python -m tools.extract SOURCE NAME.
+"""Extract features from videos: python -m tools.extract SOURCE NAME.
 
 SOURCE is a folder of videos, or one video. Features are written to ``$DATASET_PATH/NAME/features``, one file per video,
-with ``features.json``, which says what they were made with. What is there already is kept, so an interrupted extraction
-continues; ``--shard I/N`` or torchrun deals the videos out to several processes or machines.
+with ``features.json``, which describes how they were extracted. Existing files are kept, so an interrupted extraction
+can be continued; ``--shard I/N`` or torchrun distributes the videos over several processes or machines.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from configs.paths import check_new_name, environment_path
 from models.image_encoders import BATCH_SIZES, DEFAULT_ENCODER, ImageEncoder, build_image_encoder
-from recordings.feature_files import FEATURE_RANK, FRAME_RANK, open_recording
+from recordings.feature_files import FEATURE_NDIM, FRAME_NDIM, open_recording
 from recordings.feature_info import KINDS, FeatureInfo, check_folder, claim_folder
 from recordings.feature_writer import FeatureWriter, remove_partial_files
 from recordings.video import import_av
@@ -33,17 +33,17 @@ from utils.logging import get_logger, set_up_logging
 LOGGER = get_logger(__name__)
 FEATURES, FRAMES = KINDS
 MAX_FPS = 1000
-LONGEST_WAIT = timedelta(days=30)  # for the slowest process under torchrun
+LONGEST_WAIT = timedelta(days=30)  # maximum wait for the slowest process under torchrun
 
 
 @dataclass
 class Extraction:
-    """What one process has done so far.
+    """Results of one process so far.
 
     Attributes:
-        folder: that the features are in.
-        written: recording -> frames, of the files written.
-        kept: recordings whose file was there already.
+        folder: folder of the features.
+        written: recording -> number of frames, for the files written.
+        kept: recordings whose files already existed.
         mistakes: one line per video that could not be read.
     """
 
@@ -55,21 +55,21 @@ class Extraction:
 
 def build_parser() -> OneLineParser:
     """Return the parser of the command line."""
-    parser = OneLineParser(prog='python -m tools.extract', description='Make features of videos. Writes to '
-                           '$DATASET_PATH/NAME. Needs the packages of requirements-video.txt.')
+    parser = OneLineParser(prog='python -m tools.extract', description='Extract features from videos. Writes to '
+                           '$DATASET_PATH/NAME. Requires the packages of requirements-video.txt.')
     parser.add_argument('source', metavar='SOURCE', type=Path, help='folder of videos, or a video')
     parser.add_argument('name', metavar='NAME', help='name of the dataset')
     parser.add_argument('--encoder', default=DEFAULT_ENCODER, metavar='E', help='image encoder: '
-                        f'{DEFAULT_ENCODER} (default), or hf:NAME_OR_FOLDER of the package transformers')
+                        f'{DEFAULT_ENCODER} (default), or hf:NAME_OR_FOLDER for a model of the package transformers')
     parser.add_argument('--fps', default='4', metavar='F', help='feature frames per second of the video, default 4; '
                         'also 30000/1001')
     parser.add_argument('--frames', action='store_true', help='write the maps of the encoder to NAME/frames, for '
                         '--resnet50')
-    parser.add_argument('--float16', action='store_true', help='write half precision: half the size')
-    parser.add_argument('--batch_size', type=int, metavar='N', help='images that are encoded at once, default '
+    parser.add_argument('--float16', action='store_true', help='write half precision, which halves the file size')
+    parser.add_argument('--batch_size', type=int, metavar='N', help='number of images encoded at once, default '
                         f'{BATCH_SIZES["cpu"]}, on a GPU {BATCH_SIZES["cuda"]}')
-    parser.add_argument('--workers', type=int, default=1, metavar='N', help='processes that decode videos, default 1; '
-                        '0 decodes in between')
+    parser.add_argument('--workers', type=int, default=1, metavar='N', help='number of processes that decode videos, '
+                        'default 1; 0 decodes in the main process')
     parser.add_argument('--device', default='auto', help='auto (default), cpu, cuda, cuda:1, ...')
     parser.add_argument('--shard', metavar='I/N', help='take every N-th video, from the I-th (1 to N); default: all, '
                         "or torchrun's part")
@@ -77,10 +77,10 @@ def build_parser() -> OneLineParser:
 
 
 def check_arguments(arguments: argparse.Namespace) -> None:
-    """Refuse options that are out of range, and read ``fps``.
+    """Check the ranges of the options, and parse ``fps``.
 
     Raises:
-        UserError: such an option.
+        UserError: an option is out of range.
     """
     check_new_name(arguments.name, 'NAME')
     try:
@@ -88,7 +88,7 @@ def check_arguments(arguments: argparse.Namespace) -> None:
     except (ValueError, ZeroDivisionError):
         fps = Fraction(0)
     if not 0 < fps <= MAX_FPS:
-        raise UserError(f'--fps {arguments.fps}: expected a number above 0, {MAX_FPS} at most')
+        raise UserError(f'--fps {arguments.fps}: expected a number above 0 and at most {MAX_FPS}')
     arguments.fps = fps
     for name, least in (('batch_size', 1), ('workers', 0)):
         value = getattr(arguments, name)
@@ -97,25 +97,25 @@ def check_arguments(arguments: argparse.Namespace) -> None:
 
 
 def describe(encoder: ImageEncoder, arguments: argparse.Namespace) -> FeatureInfo:
-    """Return the description of the features that an encoder and the options give."""
+    """Return the description of the features that an encoder computes with these options."""
     return FeatureInfo(encoder=encoder.name, version=encoder.version, fps=arguments.fps, image_size=encoder.image_size,
                        kind=FRAMES if arguments.frames else FEATURES, shape=encoder.shape(maps=arguments.frames),
                        dtype='float16' if arguments.float16 else 'float32')
 
 
 def is_whole(path: Path, info: FeatureInfo) -> bool:
-    """Return True if a feature file exists and is neither truncated nor of another kind."""
+    """Return True if a feature file exists, is not truncated, and has the described shape and dtype."""
     try:
-        array = open_recording(path, FEATURE_RANK if info.kind == FEATURES else FRAME_RANK)
+        array = open_recording(path, FEATURE_NDIM if info.kind == FEATURES else FRAME_NDIM)
     except UserError as error:
         if path.exists():
-            LOGGER.warning('%s; it is written again', error)
+            LOGGER.warning('%s; the file is written again', error)
         return False
     return array.shape[1:] == info.shape and array.dtype == info.dtype
 
 
 class _Progress:
-    """A progress bar over the bytes of the videos: their frames are not known before they are decoded."""
+    """Progress bar over the bytes of the videos: the number of frames is not known before decoding."""
 
     def __init__(self, videos: Sequence[Video], shard: Shard) -> None:
         self._sizes = [video.path.stat().st_size for video in videos]
@@ -139,19 +139,19 @@ class _Progress:
 
 def extract(videos: Sequence[Video], encoder: ImageEncoder, info: FeatureInfo, done: Extraction, *, batch_size: int,
             workers: int, progress: _Progress) -> None:
-    """Write the features of videos; each file is put in its place when its video has been read to the end.
+    """Write the features of videos; each file is moved into place when its video has been read to the end.
 
     Args:
-        videos: to be read.
-        encoder: of their images.
+        videos: videos to read.
+        encoder: encoder of their images.
         info: description of the folder.
-        done: is added to; one line per video that cannot be read goes to its ``mistakes`` and to the log.
-        batch_size: images encoded at once.
-        workers: processes that decode.
-        progress: is told of every batch.
+        done: results to update; one line per video that cannot be read is added to its ``mistakes`` and logged.
+        batch_size: number of images encoded at once.
+        workers: number of processes that decode.
+        progress: progress bar, updated with every batch.
 
     Raises:
-        UserError: a file cannot be written, or the folder holds something else meanwhile.
+        UserError: a file cannot be written, or the description of the folder has changed in the meantime.
     """
     writers: dict[int, FeatureWriter] = {}
     try:
@@ -168,6 +168,7 @@ def extract(videos: Sequence[Video], encoder: ImageEncoder, info: FeatureInfo, d
                 if batch.video in writers:
                     writers.pop(batch.video).abandon()
             else:
+                # Extraction may take days: somebody may have replaced the folder since it was claimed.
                 check_folder(done.folder, info)
                 writers[batch.video].finish()
                 done.written[path.stem] = writers.pop(batch.video).num_frames
@@ -179,17 +180,18 @@ def extract(videos: Sequence[Video], encoder: ImageEncoder, info: FeatureInfo, d
 
 
 def extract_shard(arguments: argparse.Namespace, shard: Shard) -> tuple[Extraction, FeatureInfo]:
-    """Write the features of this process's videos that are not there yet.
+    """Write the missing features of this process's videos.
 
     Args:
-        arguments: of the command line, checked.
-        shard: the part of the videos.
+        arguments: command line, checked.
+        shard: part of the videos that this process handles.
 
     Returns:
-        What was done, and the description of the features.
+        The results, and the description of the features.
 
     Raises:
-        UserError: see :func:`extract`; there are no videos, a package is missing, or the folder holds other features.
+        UserError: see :func:`extract`; or there are no videos, a package is missing, or the folder contains other
+            features.
     """
     import_av()
     videos = shard.take(find_videos(arguments.source))
@@ -213,25 +215,25 @@ def extract_shard(arguments: argparse.Namespace, shard: Shard) -> tuple[Extracti
 
 
 def _device_name(name: str, environment: Mapping[str, str]) -> str:
-    """Return the device's name; under torchrun 'auto' gives each process a GPU of its own."""
+    """Return the name of the device; under torchrun, 'auto' assigns each process its own GPU."""
     if name == 'auto' and torch.cuda.is_available():
         return f'cuda:{int(environment.get("LOCAL_RANK", 0)) % torch.cuda.device_count()}'
     return name
 
 
 def print_summary(name: str, done: Extraction, info: FeatureInfo) -> None:
-    """Print what was written and what comes next."""
+    """Print what was written and the next command."""
     frames = sum(done.written.values())
     size = ' x '.join(map(str, info.shape))
     print(f'Wrote {len(done.written)} recordings ({frames:,} frames of {size} values, {info.fps} per second) to '
-          f'{done.folder}; {len(done.kept)} were there already.')
+          f'{done.folder}; {len(done.kept)} already existed.')
     if not done.mistakes:
         print(f'Next, with annotations in a CSV file (recording, start, end, label):\n\n'
               f'python -m tools.import_segments {name} ANNOTATIONS.csv')
 
 
 def _wait_for_others(environment: Mapping[str, str]) -> None:
-    """Under torchrun, wait until every process is done: it stops all of them as soon as one ends with an error."""
+    """Under torchrun, wait for all processes: torchrun stops all of them as soon as one ends with an error."""
     if 'TORCHELASTIC_RUN_ID' in environment and int(environment.get('WORLD_SIZE', 1)) > 1:
         dist.init_process_group('gloo', timeout=LONGEST_WAIT)
         dist.barrier()
@@ -253,7 +255,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_summary(arguments.name, done, info)
         if done.mistakes:
             raise UserError(f'{len(done.mistakes)} of the videos cannot be read (listed above); the others are '
-                            'written: repair or remove the listed ones, and run the command again')
+                            'written: repair or remove the listed videos, and run the command again')
 
     return run_command(command)
 

@@ -1,4 +1,4 @@
-"""Features that ``tools.extract`` wrote, as an import finds them: where they are, and what ``features.json`` says."""
+"""Find the features for an import, and take their rate from ``features.json`` if ``tools.extract`` wrote them."""
 
 import argparse
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from recordings.feature_files import FEATURE_RANK, open_recording
+from recordings.feature_files import FEATURE_NDIM, open_recording
 from recordings.feature_info import FeatureInfo, read_feature_info
 from recordings.rates import parse_rate
 from tools.imported_dataset import ImportedRecording, OutputPaths
@@ -16,13 +16,13 @@ from utils.errors import UserError
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """The features of an import.
+    """Features of an import.
 
     Attributes:
-        folder: of ``<recording>.npy`` files.
-        info: its ``features.json``, None if it has none.
-        in_place: True if the files are in the dataset's own folder, where ``tools.extract NAME`` wrote them: nothing is
-            copied.
+        folder: folder of ``<recording>.npy`` files.
+        info: content of its ``features.json``; None if there is no such file.
+        in_place: True if the files are already in the dataset's own folder, where ``tools.extract`` wrote them, so
+            that nothing is copied.
     """
 
     folder: Path
@@ -34,12 +34,12 @@ def find_feature_source(arguments: argparse.Namespace, default: Path) -> Feature
     """Return the features that an import reads.
 
     Args:
-        arguments: of the command line.
-        default: folder next to the annotations; without it and ``--features``, the features that ``tools.extract``
-            wrote under the dataset's name are taken.
+        arguments: command line.
+        default: folder next to the annotations; if it does not exist and ``--features`` is not given, the features
+            that ``tools.extract`` wrote under the dataset's name are used.
 
     Raises:
-        UserError: a broken ``features.json``, or an option that contradicts it or the place of the features.
+        UserError: ``features.json`` is invalid, or an option contradicts it or the location of the features.
     """
     own = OutputPaths(arguments.name).features
     folder = arguments.features or default
@@ -56,7 +56,7 @@ def find_feature_source(arguments: argparse.Namespace, default: Path) -> Feature
 
 
 def _take_rate(arguments: argparse.Namespace, folder: Path, fps: Fraction) -> None:
-    """Fill in the options of tables that ``features.json`` answers: times are seconds unless the options say frames."""
+    """Set the options of tables that follow from ``features.json``: times are in seconds unless options say frames."""
     if arguments.unit is None and arguments.labels_per_feature == '1' and not arguments.inclusive_ends:
         arguments.unit = 'seconds'
     if arguments.unit != 'seconds':
@@ -71,13 +71,13 @@ def _take_rate(arguments: argparse.Namespace, folder: Path, fps: Fraction) -> No
 
 
 def check_lengths(recordings: Iterable[ImportedRecording]) -> None:
-    """Check that features that stay in place have the length of their annotation: nothing is cut off there.
+    """Check that features that stay in place have the length of their annotation, because they are not cut.
 
     Raises:
-        UserError: a recording is longer.
+        UserError: a recording is longer than its annotation.
     """
     for recording in recordings:
-        length = len(open_recording(recording.source, FEATURE_RANK))
+        length = len(open_recording(recording.source, FEATURE_NDIM))
         if length != recording.num_frames:
             raise UserError(f'{recording.source}: has {length} frames, of which {recording.num_frames} are annotated; '
-                            'give --features and another NAME to have features cut to their annotation')
+                            'give --features and another NAME to cut the features to their annotation')

@@ -1,6 +1,6 @@
-"""Frame-wise label files and what comes with them: the text files of MS-TCN, Breakfast, GTEA and 50Salads.
+"""Read frame-wise label files, mappings, and bundles: the text files of MS-TCN, Breakfast, GTEA and 50Salads.
 
-``groundTruth/<recording>.txt`` holds one label per frame, ``mapping.txt`` an index and a label per line, and
+``groundTruth/<recording>.txt`` contains one label per frame, ``mapping.txt`` an index and a label per line, and
 ``splits/<part>.split<n>.bundle`` the names of the recordings of a part.
 """
 
@@ -30,23 +30,24 @@ def read_label_folder(folder: Path, mapping: Mapping[str, str] | None) -> dict[s
     """Read all label files of a folder.
 
     Args:
-        folder: of ``<recording>.txt`` files.
-        mapping: index -> label, see :func:`read_mapping`; None takes every label.
+        folder: folder of ``<recording>.txt`` files.
+        mapping: index -> label, see :func:`read_mapping`; None accepts every label.
 
     Returns:
-        Recording -> its segments, in annotation frames; runs of one label are one segment.
+        Recording -> its segments, in annotation frames; each run of equal labels is one segment.
 
     Raises:
-        UserError: there is no such file, or one is empty, holds an empty line, or a label that the mapping lacks.
+        UserError: there is no label file, or a file is empty, or contains an empty line or a label that is missing in
+            the mapping.
     """
     paths = list_files(folder, '.txt')
     if not paths:
-        raise UserError(f'{folder}: holds no .txt file, expected one per recording with one label per frame')
+        raise UserError(f'{folder}: contains no .txt file, expected a file per recording with one label per frame')
     return {path.stem: read_label_file(path, mapping) for path in paths}
 
 
 def read_label_file(path: Path, mapping: Mapping[str, str] | None = None) -> SegmentList:
-    """Read one file of one label per frame; see :func:`read_label_folder`."""
+    """Read a file with one label per frame; see :func:`read_label_folder`."""
     labels = [line.strip() for line in read_text(path).splitlines()]
     while labels and not labels[-1]:
         labels.pop()
@@ -63,25 +64,25 @@ def read_label_file(path: Path, mapping: Mapping[str, str] | None = None) -> Seg
 
 
 def _known_labels(path: Path, labels: list[str], mapping: Mapping[str, str]) -> list[str]:
-    """Return labels as the mapping spells them; a file may hold their indices instead."""
+    """Check labels against the mapping; if a file contains indices instead, convert them to labels."""
     names = set(mapping.values())
     if not names.issuperset(labels) and set(mapping).issuperset(labels):
         return [mapping[label] for label in labels]
     for number, label in enumerate(labels, 1):
         if label not in names:
-            raise UserError(f'{path}: line {number} is {label[:60]!r}, which {MAPPING_FILE} does not list; add it '
+            raise UserError(f'{path}: line {number} is {label[:60]!r}, which is missing in {MAPPING_FILE}; add it '
                             'there, or correct the line')
     return labels
 
 
 def read_mapping(path: Path) -> dict[str, str]:
-    """Read the list of labels: a line holds an index and a label.
+    """Read the list of labels, with an index and a label per line.
 
     Returns:
-        index, as text -> label.
+        Index (as text) -> label.
 
     Raises:
-        UserError: a line is not of that form, or an index or a label stands twice.
+        UserError: a line does not have this form, or an index or a label occurs twice.
     """
     mapping: dict[str, str] = {}
     for number, line in enumerate(read_text(path).splitlines(), 1):
@@ -103,14 +104,14 @@ def read_bundles(folder: Path, number: int | None) -> tuple[int, dict[str, list[
     """Read the bundles of one split.
 
     Args:
-        folder: of ``train.split1.bundle``, ``test.split1.bundle`` and their like; ``val`` may be among them.
-        number: of the split; None takes the lowest there is.
+        folder: folder of ``train.split1.bundle``, ``test.split1.bundle`` and so on; there may be ``val`` bundles.
+        number: number of the split; None: the lowest number in the folder.
 
     Returns:
-        The number of the split; part -> recordings, of the parts that have a bundle.
+        The number of the split; part -> recordings, for the parts that have a bundle.
 
     Raises:
-        UserError: no such split, no train bundle, or a recording stands in it twice.
+        UserError: there is no such split or no train bundle, or a recording is in the split twice.
     """
     found: dict[int, dict[str, Path]] = {}
     for path in list_files(folder, '.bundle'):
@@ -125,15 +126,15 @@ def read_bundles(folder: Path, number: int | None) -> tuple[int, dict[str, list[
     seen: dict[str, str] = {}
     for part, path in sorted(found[chosen].items(), key=lambda item: PARTS.index(item[0])):
         lines = [line.strip().replace('\\', '/') for line in read_text(path).splitlines()]
-        # a line is a file name, in some data sets with its folder
+        # A line is a file name; in some datasets it includes the folder.
         parts[part] = [line.rsplit('/', 1)[-1].removesuffix('.txt') for line in lines if line]
         for name in parts[part]:
             if name in seen:
-                raise UserError(f'{path}: {name!r} stands in {seen[name]}, too; expected each recording once: remove '
-                                'one')
+                raise UserError(f'{path}: {name!r} is also in {seen[name]}; expected each recording once: remove one '
+                                'of them')
             seen[name] = path.name
     return chosen, parts
 
 
-FORMAT = ImportFormat('frame-wise labels', f'a folder with {LABEL_FOLDER}/ (a label per frame)',
+FORMAT = ImportFormat('frame-wise labels', f'a folder with {LABEL_FOLDER}/ (one label per frame)',
                       lambda source: (source / LABEL_FOLDER).is_dir(), read_source)

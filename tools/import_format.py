@@ -1,4 +1,4 @@
-"""What ``tools.import_segments`` needs to know about a form of annotations; ``FORMATS`` there lists them."""
+"""Description of an annotation format for ``tools.import_segments``, which lists all formats in ``FORMATS``."""
 
 import argparse
 from collections.abc import Callable, Mapping
@@ -10,14 +10,14 @@ from recordings.segment_list import SegmentList
 
 @dataclass(frozen=True)
 class ImportFormat:
-    """A form in which the annotations of a dataset come.
+    """Format of the annotations of a dataset.
 
     Attributes:
-        name: what it is, for messages: 'frame-wise labels'.
-        source: what SOURCE is then: 'a folder with groundTruth/'.
-        recognizes: returns True if SOURCE, which exists, has this form.
-        read: command line -> recording -> its segments; raises UserError if a file or one of its options is invalid.
-        options: name of each option that concerns this form alone, without '--' -> arguments of ``add_argument``.
+        name: name of the format, for messages: 'frame-wise labels'.
+        source: description of SOURCE in this format: 'a folder with groundTruth/'.
+        recognizes: returns True if SOURCE, which exists, has this format.
+        read: command line -> recording -> its segments; raises UserError if a file or an option is invalid.
+        options: name, without '--', of each option that only this format has -> arguments of ``add_argument``.
     """
 
     name: str

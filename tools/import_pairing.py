@@ -1,4 +1,4 @@
-"""Annotations and features of a source brought together: which file, which axis is time, which frames, which part."""
+"""Pair annotations with features: find the file, the time axis, the frames, and the part of each recording."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -6,7 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from configs.generic_config import CONFIG
-from recordings.feature_files import FEATURE_RANK, open_recording
+from recordings.feature_files import FEATURE_NDIM, open_recording
 from recordings.segment_list import SegmentList, list_files
 from recordings.splits import PARTS, Splits, make_splits
 from tools.imported_dataset import ImportedRecording
@@ -23,8 +23,8 @@ def find_features(names: Collection[str], folder: Path, *, skip_missing: bool) -
 
     Args:
         names: annotated recordings.
-        folder: of ``<recording>.npy`` files.
-        skip_missing: leave out a recording without file, with a warning.
+        folder: folder of ``<recording>.npy`` files.
+        skip_missing: True to leave out recordings without a file, with a warning.
 
     Returns:
         Recording -> file.
@@ -33,13 +33,14 @@ def find_features(names: Collection[str], folder: Path, *, skip_missing: bool) -
         UserError: the folder or a recording's file is missing.
     """
     if not folder.is_dir():
-        raise UserError(f'{folder}: no such folder, expected one of <recording>.npy files; name it with --features')
+        raise UserError(f'{folder}: no such folder, expected a folder of <recording>.npy files; name it with '
+                        '--features')
     paths = {name: folder / f'{name}.npy' for name in names}
     missing = [name for name, path in paths.items() if not path.exists()]
-    refuse_or_skip(f'{folder}: no feature file of {name_some(missing)}', missing, skip_missing)
+    refuse_or_skip(f'{folder}: no feature file for {name_some(missing)}', missing, skip_missing)
     found = {name: path for name, path in paths.items() if path.exists()}
     if not found:
-        raise UserError(f'{folder}: holds a file of none of the {len(names)} annotated recordings, expected e.g. '
+        raise UserError(f'{folder}: contains no file for any of the {len(names)} annotated recordings, expected e.g. '
                         f'{next(iter(names))}.npy; name the folder with --features')
     if more := sorted({path.stem for path in list_files(folder, '.npy')} - set(names)):
         LOGGER.warning('%s: %d files are not annotated and left out: %s', folder, len(more), name_some(more))
@@ -47,29 +48,29 @@ def find_features(names: Collection[str], folder: Path, *, skip_missing: bool) -
 
 
 def refuse_or_skip(message: str, missing: Sequence[str], skip_missing: bool) -> None:
-    """Refuse what is missing, or warn of it where the user said so.
+    """Raise an error if something is missing; warn instead if the user gave ``--skip_missing``.
 
     Raises:
-        UserError: something is missing and ``skip_missing`` is off.
+        UserError: something is missing and ``skip_missing`` is False.
     """
     if missing and not skip_missing:
         raise UserError(f'{message} ({len(missing)} in all); add what is missing, or give --skip_missing to leave out '
-                        'such recordings')
+                        'these recordings')
     if missing:
         LOGGER.warning('%s: left out (%d in all)', message, len(missing))
 
 
 def time_is_last(shapes: Mapping[Path, tuple[int, int]], annotated: Mapping[Path, int], layout: str) -> bool:
-    """Say whether feature files are (D, T) rather than (T, D).
+    """Return True if feature files are (D, T), False if they are (T, D).
 
     Args:
         shapes: file -> shape.
-        annotated: file -> its length by the annotation, feature frames, where the source tells it.
-        layout: 'DT', 'TD', or 'auto': the axis of one size in all files is D; where both are, the one that fits the
-            annotated lengths less.
+        annotated: file -> annotated length in feature frames, if the source gives it.
+        layout: 'DT', 'TD', or 'auto'. With 'auto', D is the axis that has the same size in all files; if both axes do,
+            T is the axis whose sizes are closer to the annotated lengths.
 
     Raises:
-        UserError: the width differs from file to file, or 'auto' cannot tell.
+        UserError: D differs between files, or 'auto' cannot decide.
     """
     same = [len({shape[axis] for shape in shapes.values()}) == 1 for axis in (0, 1)]
     misfits = [sum(abs(shapes[path][axis] - length) for path, length in annotated.items()) for axis in (0, 1)]
@@ -80,14 +81,14 @@ def time_is_last(shapes: Mapping[Path, tuple[int, int]], annotated: Mapping[Path
         time_axis = 1 if misfits[1] < misfits[0] else 0
     if time_axis is None and same[0]:
         path, shape = next(iter(shapes.items()))
-        raise UserError(f'{path}: shape {shape}, of which either axis may be time; give --layout TD if the first is, '
-                        '--layout DT if the last is')
+        raise UserError(f'{path}: shape {shape}, either axis may be time; give --layout TD if the first axis is time, '
+                        '--layout DT if the last axis is time')
     if time_axis is None or not same[1 - time_axis]:
         axis = 0 if time_axis is None else 1 - time_axis
         (one, first), *rest = shapes.items()
         other, second = next((path, shape) for path, shape in rest if shape[axis] != first[axis])
-        raise UserError(f'{one}: shape {first}, but {other} has {second}; expected features of one width: extract all '
-                        'recordings with one network')
+        raise UserError(f'{one}: shape {first}, but {other} has {second}; expected the same feature dimension: extract '
+                        'all recordings with one network')
     return time_axis == 1
 
 
@@ -95,9 +96,9 @@ def choose_task(handle: str, name: str, pattern: re.Pattern | None) -> str:
     """Return the task of a recording.
 
     Args:
-        handle: the recording's name.
-        name: the task where no pattern is given.
-        pattern: its first group, or all of it, is the task.
+        handle: name of the recording.
+        name: task if no pattern is given.
+        pattern: regular expression whose first group, or whole match if there is no group, is the task.
 
     Raises:
         UserError: the pattern is not found in the handle.
@@ -107,8 +108,8 @@ def choose_task(handle: str, name: str, pattern: re.Pattern | None) -> str:
     match = pattern.search(handle)
     task = match and (match[1] if pattern.groups else match[0])
     if not task:
-        raise UserError(f'--task_regex {pattern.pattern}: finds no task in {handle!r}, expected one in the name of '
-                        'every recording; see that its group is the task')
+        raise UserError(f'--task_regex {pattern.pattern}: finds no task in {handle!r}, expected a task in the name of '
+                        'every recording; check that its group is the task')
     return task
 
 
@@ -116,24 +117,24 @@ def pair_recordings(
     sources: Mapping[str, SegmentList], features: Mapping[str, Path], tasks: Mapping[str, str], *, layout: str,
     rate: Fraction, max_mismatch: int, sample_rate: int,
 ) -> list[ImportedRecording]:
-    """Bring the annotation of each recording to the frames of its features.
+    """Convert the annotation of each recording to the frames of its features.
 
     Args:
         sources: recording -> its segments.
-        features: recording -> its file; others are left out.
+        features: recording -> its file; recordings without a file are left out.
         tasks: recording -> its task.
         layout: see :func:`time_is_last`.
         rate: feature frames per annotation frame.
-        max_mismatch: feature frames by which annotation and features may differ in length.
-        sample_rate: every n-th frame is kept.
+        max_mismatch: maximum difference in length between annotation and features, in feature frames.
+        sample_rate: keep every n-th frame.
 
     Returns:
-        The recordings, by task.
+        The recordings, sorted by task.
 
     Raises:
-        UserError: a file that is no feature file, or whose length does not fit its annotation.
+        UserError: a file is not a valid feature file, or its length does not fit its annotation.
     """
-    shapes = {path: open_recording(path, FEATURE_RANK).shape for path in features.values()}
+    shapes = {path: open_recording(path, FEATURE_NDIM).shape for path in features.values()}
     annotated = {path: annotated_frames(sources[name], rate) for name, path in features.items()
                  if sources[name].length is not None}
     time_last = time_is_last(shapes, annotated, layout)
@@ -141,28 +142,29 @@ def pair_recordings(
     for name, path in sorted(features.items(), key=lambda item: (tasks[item[0]], item[0])):
         in_file = shapes[path][1 if time_last else 0]
         shared = common_length(sources[name], in_file, rate=rate, max_mismatch=max_mismatch)
-        told = annotated_frames(sources[name], rate)
-        if shared < in_file or told > in_file:
-            cut.append(f'{name} ({told} annotated, {in_file} in the file)')
+        in_annotation = annotated_frames(sources[name], rate)
+        if shared < in_file or in_annotation > in_file:
+            cut.append(f'{name} ({in_annotation} annotated, {in_file} in the file)')
         segments, lost = segments_at_feature_rate(sources[name], shared, rate=rate, sample_rate=sample_rate,
                                                   background=CONFIG.BACKGROUND_LABELS[0])
         dropped += lost
         recordings.append(ImportedRecording(tasks[name], name, path, time_last, shared, segments))
     if cut:
-        LOGGER.warning('annotation and features differ in length in %d recordings, which are cut to the shorter: %s',
-                       len(cut), name_some(cut))
+        LOGGER.warning('annotation and features differ in length in %d recordings, which are cut to the shorter '
+                       'length: %s', len(cut), name_some(cut))
     if dropped:
-        LOGGER.warning('%d segments are shorter than a kept frame and left out', dropped)
+        LOGGER.warning('%d segments contain no kept frame and are left out', dropped)
     return recordings
 
 
 def bundled_splits(parts: Mapping[str, Sequence[str]], tasks: Mapping[str, str], val_share: float) -> Splits:
-    """Sort the recordings of bundles by task.
+    """Group the recordings of bundles by task.
 
     Args:
         parts: part -> recordings.
-        tasks: recording -> task, of the recordings that are imported.
-        val_share: share of a task's training recordings that validate instead, one at least unless 0.
+        tasks: recording -> task, for the imported recordings.
+        val_share: fraction of a task's training recordings that are used for validation instead; at least one
+            recording, unless it is 0.
 
     Returns:
         task -> part -> recordings; a task without training recordings is left out, with a warning.
@@ -171,12 +173,12 @@ def bundled_splits(parts: Mapping[str, Sequence[str]], tasks: Mapping[str, str],
     for task in sorted(set(tasks.values())):
         members = {part: [name for name in parts.get(part, ()) if tasks.get(name) == task] for part in PARTS}
         if not members['train']:
-            LOGGER.warning('task %s has no training recordings in this split, which leaves it out', task)
+            LOGGER.warning('task %s is left out: it has no training recordings in this split', task)
             continue
         if val_share:
-            # One at least, where one is left to train with.
-            share = max(val_share, min(0.5, 1 / len(members['train'])))
-            drawn = make_splits({task: members['train']}, (1 - share, share, 0), CONFIG.SEED)[task]
+            # At least one recording validates, but only if another one is left to train with.
+            fraction = max(val_share, min(0.5, 1 / len(members['train'])))
+            drawn = make_splits({task: members['train']}, (1 - fraction, fraction, 0), CONFIG.SEED)[task]
             members = {**members, 'train': drawn['train'], 'val': sorted([*members['val'], *drawn['val']])}
         splits[task] = members
     return splits

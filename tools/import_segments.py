@@ -1,7 +1,7 @@
-"""Bring a dataset in a common form into the project's: python -m tools.import_segments NAME SOURCE.
+"""Convert a dataset in a common format to the project's format: python -m tools.import_segments NAME SOURCE.
 
-SOURCE is a folder as MS-TCN uses it (``groundTruth/``, ``mapping.txt``, ``splits/``, ``features/``), a folder of CSV
-or JSON tables, or one table; ``FORMATS`` lists the forms. The dataset is written below ``$DATASET_PATH`` and
+SOURCE is a folder as used by MS-TCN (``groundTruth/``, ``mapping.txt``, ``splits/``, ``features/``), a folder of CSV
+or JSON tables, or one table; ``FORMATS`` lists the formats. The dataset is written below ``$DATASET_PATH`` and
 ``$JSON_DPATH``.
 """
 
@@ -38,10 +38,10 @@ from utils.errors import UserError, name_some
 from utils.logging import get_logger, set_up_logging
 
 LOGGER = get_logger(__name__)
-# Background of the common datasets beside CONFIG.BACKGROUND_LABELS: what 50Salads calls the time before and after.
+# Background labels in addition to CONFIG.BACKGROUND_LABELS: 50Salads uses them for the time before and after.
 OTHER_BACKGROUND = ('action_start', 'action_end')
-MAX_MISMATCH = 10  # feature frames; extractors lose a window's width at the end
-FORMATS = (frame_labels.FORMAT, table_import.FORMAT)  # the first one that recognizes SOURCE reads it
+MAX_MISMATCH = 10  # feature frames; feature extractors lose the length of a window at the end
+FORMATS = (frame_labels.FORMAT, table_import.FORMAT)  # the first format that recognizes SOURCE reads it
 
 
 def build_parser() -> OneLineParser:
@@ -52,14 +52,14 @@ def build_parser() -> OneLineParser:
     parser.add_argument('name', metavar='NAME', help='name of the dataset, for --dataset')
     parser.add_argument('source', metavar='SOURCE', type=Path, help='; or '.join(form.source for form in FORMATS))
     parser.add_argument('--features', type=Path, metavar='DIR', help='folder of <recording>.npy, default '
-                        'SOURCE/features; without that folder, what tools.extract wrote for NAME')
-    parser.add_argument('--layout', choices=LAYOUTS, default='auto', help='axes of the feature files; auto tells by '
-                        'the sizes')
+                        'SOURCE/features; if that folder is missing, the features that tools.extract wrote for NAME')
+    parser.add_argument('--layout', choices=LAYOUTS, default='auto', help='axes of the feature files; auto decides by '
+                        'their sizes')
     tasks = parser.add_mutually_exclusive_group()
-    tasks.add_argument('--task', help='the one task of all recordings, default NAME')
+    tasks.add_argument('--task', help='common task of all recordings, default NAME')
     tasks.add_argument('--task_regex', metavar='RE', help="finds each recording's task in its name: the first group, "
                        "e.g. '_([a-z]+)$' for P03_cam01_P03_cereals")
-    parser.add_argument('--background', nargs='+', metavar='LABEL', help='labels that are background beside '
+    parser.add_argument('--background', nargs='+', metavar='LABEL', help='background labels in addition to '
                         f'{", ".join(CONFIG.BACKGROUND_LABELS)}; default {" ".join(OTHER_BACKGROUND)}')
     _add_rates(parser)
     _add_splits(parser)
@@ -78,7 +78,7 @@ def _add_rates(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--sample_rate', type=int, default=1, metavar='N', help='keep every N-th frame of features and '
                        'labels')
     group.add_argument('--labels_per_feature', default='1', metavar='X', help='labels (or frames of the CSV) per '
-                       'feature frame, where features are sampled more coarsely')
+                       'feature frame, if features have a lower rate')
     group.add_argument('--max_mismatch', type=int, default=MAX_MISMATCH, metavar='N', help='feature frames by which '
                        f'labels and features may differ in length; the rest is cut off; default {MAX_MISMATCH}')
 
@@ -87,17 +87,17 @@ def _add_splits(parser: argparse.ArgumentParser) -> None:
     """Add the options on train, validation and test recordings."""
     group = parser.add_argument_group('split')
     group.add_argument('--bundles', type=Path, metavar='DIR', help='folder of train.split1.bundle, test.split1.bundle, '
-                       '..., default SOURCE/splits; without one the split is drawn')
-    group.add_argument('--split', type=int, metavar='N', help='which of them, default the lowest')
-    group.add_argument('--val_share', type=float, default=0.0, metavar='X', help='share of the training recordings of '
-                       'the bundle that validate; default 0')
+                       '..., default SOURCE/splits; if there are no bundles, a random split is drawn')
+    group.add_argument('--split', type=int, metavar='N', help='number of the split in the bundles, default the lowest')
+    group.add_argument('--val_share', type=float, default=0.0, metavar='X', help='fraction of the training recordings '
+                       'of the bundle that are used for validation; default 0')
 
 
 def choose_format(source: Path) -> ImportFormat:
     """Return the format of SOURCE.
 
     Raises:
-        UserError: it does not exist, or no format recognizes it.
+        UserError: SOURCE does not exist, or no format recognizes it.
     """
     found = next((form for form in FORMATS if form.recognizes(source)), None) if source.exists() else None
     if found is None:
@@ -107,10 +107,10 @@ def choose_format(source: Path) -> ImportFormat:
 
 
 def check_arguments(arguments: argparse.Namespace) -> None:
-    """Refuse options that are out of range or concern another format than that of SOURCE.
+    """Check that options are in range and apply to the format of SOURCE.
 
     Raises:
-        UserError: such an option, or a SOURCE that does not exist.
+        UserError: an option is invalid, or SOURCE does not exist.
     """
     check_new_name(arguments.name, 'NAME')
     chosen = choose_format(arguments.source)
@@ -122,8 +122,8 @@ def check_arguments(arguments: argparse.Namespace) -> None:
     for form in FORMATS:
         for name in form.options:
             if getattr(arguments, name) and name not in chosen.options:
-                raise UserError(f'--{name}: concerns {form.name}, but SOURCE {arguments.source} is {chosen.source}; '
-                                'leave it out')
+                raise UserError(f'--{name}: only applies to {form.name}, but SOURCE {arguments.source} is '
+                                f'{chosen.source}; leave it out')
 
 
 def _folder(source: Path) -> Path:
@@ -132,10 +132,10 @@ def _folder(source: Path) -> Path:
 
 
 def read_source(arguments: argparse.Namespace) -> dict[str, SegmentList]:
-    """Read the annotations of SOURCE: recording -> segments, with background labels as the project has them.
+    """Read the annotations of SOURCE: recording -> segments, with the project's background label.
 
     Raises:
-        UserError: anything wrong with a file or the options of its format, or --background names an unknown label.
+        UserError: a file or an option of its format is invalid, or --background names an unknown label.
     """
     source = arguments.source
     recordings = choose_format(source).read(arguments)
@@ -153,12 +153,12 @@ def choose_tasks(arguments: argparse.Namespace, names: Sequence[str]) -> dict[st
     """Return recording -> task.
 
     Raises:
-        UserError: --task_regex is no regular expression, or finds no task in a name.
+        UserError: --task_regex is not a valid regular expression, or finds no task in a name.
     """
     try:
         pattern = re.compile(arguments.task_regex) if arguments.task_regex else None
     except re.error as error:
-        raise UserError(f'--task_regex {arguments.task_regex}: no regular expression ({error}); expected e.g. '
+        raise UserError(f'--task_regex {arguments.task_regex}: not a valid regular expression ({error}); expected e.g. '
                         "'_([a-z]+)$'") from error
     task = arguments.task or arguments.name
     check_name('--task', task, 'folder')
@@ -166,11 +166,11 @@ def choose_tasks(arguments: argparse.Namespace, names: Sequence[str]) -> dict[st
 
 
 def read_bundle_parts(arguments: argparse.Namespace) -> dict[str, list[str]] | None:
-    """Return part -> recordings of the bundles, None where there are none and none are asked for."""
+    """Return part -> recordings of the bundles; None if there are no bundles and no option asks for them."""
     folder = arguments.bundles or _folder(arguments.source) / 'splits'
     if not folder.is_dir() and arguments.bundles is None and arguments.split is None:
         if arguments.val_share:
-            raise UserError(f'--val_share: concerns bundles, but there is no {folder}; name it with --bundles')
+            raise UserError(f'--val_share: only applies to bundles, but there is no {folder}; name it with --bundles')
         return None
     number, parts = read_bundles(folder, arguments.split)
     counts = ', '.join(f'{len(names)} {part}' for part, names in parts.items())
@@ -182,10 +182,10 @@ def import_dataset(arguments: argparse.Namespace) -> tuple[list[ImportedRecordin
     """Read everything, then write the dataset.
 
     Returns:
-        What was written: recordings and their split; and whether that is the split of bundles.
+        The recordings written, their split, and True if the split comes from bundles.
 
     Raises:
-        UserError: any mistake in options or files; nothing is written then.
+        UserError: an option or a file is invalid; nothing is written in this case.
     """
     check_arguments(arguments)
     features = find_feature_source(arguments, _folder(arguments.source) / 'features')
@@ -197,9 +197,9 @@ def import_dataset(arguments: argparse.Namespace) -> tuple[list[ImportedRecordin
     sources, parts = read_source(arguments), read_bundle_parts(arguments)
     _warn_of_numbers(sources)
     bundled = [name for names in (parts or {}).values() for name in names]
-    unlabelled = [name for name in bundled if name not in sources]
-    refuse_or_skip(f'{arguments.source}: the bundles name {name_some(unlabelled)}, of which there are no labels',
-                   unlabelled, arguments.skip_missing)
+    unlabeled = [name for name in bundled if name not in sources]
+    refuse_or_skip(f'{arguments.source}: the bundles name {name_some(unlabeled)}, for which there are no labels',
+                   unlabeled, arguments.skip_missing)
     files = find_features(sources, features.folder, skip_missing=arguments.skip_missing)
     tasks = choose_tasks(arguments, list(files))
     recordings = pair_recordings(sources, files, tasks, layout='TD' if features.info else arguments.layout, rate=rate,
@@ -214,7 +214,7 @@ def import_dataset(arguments: argparse.Namespace) -> tuple[list[ImportedRecordin
 
 
 def _warn_of_numbers(sources: Mapping[str, SegmentList]) -> None:
-    """Warn where labels are numbers of classes, of which 0 may be an action."""
+    """Warn if labels are class numbers, because class 0 may be an action."""
     labels = {label for segments in sources.values() for label in segments.labels}
     zero = CONFIG.BACKGROUND_LABELS[0]
     if zero in labels and len(labels) > 1 and all(label.isdecimal() for label in labels):
@@ -223,7 +223,7 @@ def _warn_of_numbers(sources: Mapping[str, SegmentList]) -> None:
 
 
 def _choose_splits(parts: Mapping[str, Sequence[str]] | None, tasks: Mapping[str, str], val_share: float) -> Splits:
-    """Return the split of the bundles, or a drawn one."""
+    """Return the split of the bundles; a random split if there are no bundles."""
     if parts is None:
         by_task: dict[str, list[str]] = {}
         for name, task in tasks.items():
@@ -237,14 +237,14 @@ def _choose_splits(parts: Mapping[str, Sequence[str]] | None, tasks: Mapping[str
 
 def print_summary(name: str, recordings: Sequence[ImportedRecording], splits: Splits, bundled: bool, *,
                   told_tasks: bool) -> None:
-    """Say what was written and what to do with it.
+    """Print what was written and the next commands.
 
     Args:
-        name: of the dataset.
+        name: name of the dataset.
         recordings: from :func:`import_dataset`.
-        splits: the same.
-        bundled: the same.
-        told_tasks: whether an option said what the tasks are.
+        splits: from :func:`import_dataset`.
+        bundled: from :func:`import_dataset`.
+        told_tasks: True if an option sets the tasks.
     """
     paths = OutputPaths(name)
     for task, count in Counter(recording.task for recording in recordings).items():
@@ -254,11 +254,11 @@ def print_summary(name: str, recordings: Sequence[ImportedRecording], splits: Sp
         print(f'{task}: {count} recordings ({parts}), {len(actions)} actions of {len(set(actions))} labels, '
               f'{len(labels) - len(actions)} background segments')
     if not any(parts['val'] for parts in splits.values()):
-        print('No recording validates, so training picks its checkpoints by the training loss'
-              + ('; --val_share 0.2 --overwrite sets some aside.' if bundled else '.'))
+        print('There are no validation recordings, so the training losses select the best checkpoints'
+              + ('; --val_share 0.2 --overwrite uses some training recordings for validation.' if bundled else '.'))
     if not told_tasks:
-        print('All recordings are one task; --task_regex tells tasks apart by the names of the recordings.')
-    print(f'Wrote {paths.features}, {paths.annotations} and {paths.splits}. Look at it, and train on it:\n\n'
+        print('All recordings have the same task; --task_regex finds the task in the names of the recordings.')
+    print(f'Wrote {paths.features}, {paths.annotations} and {paths.splits}. Check the dataset, and train on it:\n\n'
           f'python -m tools.check {name} --splits {shlex.quote(str(paths.splits))} -o {name}.png\n'
           f'python multitask_train.py 1 --dataset {name} --splits {shlex.quote(str(paths.splits))} '
           '--config configs/progress_recommended.json')

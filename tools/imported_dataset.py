@@ -1,4 +1,4 @@
-"""Writing a dataset that comes from elsewhere: features to (T, D), annotations, split; all of it or nothing."""
+"""Write an imported dataset: features (T, D), annotations, and split; all of them or nothing."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from configs.paths import environment_path
-from recordings.feature_files import FEATURE_RANK, check_finite, open_recording
+from recordings.feature_files import FEATURE_NDIM, check_finite, open_recording
 from recordings.feature_info import FeatureInfo, write_feature_info
 from recordings.splits import Splits
 from utils.errors import UserError
@@ -21,11 +21,11 @@ class ImportedRecording:
     """A recording as it will be written.
 
     Attributes:
-        task: what is done in it.
-        handle: its name.
+        task: what is done in the recording.
+        handle: name of the recording.
         source: its feature file, (T, D) or (D, T).
-        time_last: True where that file is (D, T).
-        num_frames: frames of the file that the annotation covers; the rest is cut off.
+        time_last: True if that file is (D, T).
+        num_frames: number of frames of the file that the annotation covers; the rest is cut off.
         segments: 'labels', 'starts', 'ends', half-open, in frames as written.
     """
 
@@ -38,10 +38,10 @@ class ImportedRecording:
 
 
 class OutputPaths:
-    """Where a dataset goes, below ``$DATASET_PATH`` and ``$JSON_DPATH``.
+    """Paths that a dataset is written to, below ``$DATASET_PATH`` and ``$JSON_DPATH``.
 
     Args:
-        name: of the dataset.
+        name: name of the dataset.
     """
 
     def __init__(self, name: str) -> None:
@@ -50,16 +50,16 @@ class OutputPaths:
         self.splits = environment_path('JSON_DPATH') / f'{name}.splits.json'
 
     def check(self, name: str, sources: Sequence[Path], *, overwrite: bool, in_place: bool = False) -> None:
-        """Refuse what would replace something that is not meant to be replaced.
+        """Check that writing replaces nothing that should be kept.
 
         Args:
-            name: of the dataset.
+            name: name of the dataset.
             sources: folders that are read.
-            overwrite: an existing dataset may be replaced.
-            in_place: the features are there and stay.
+            overwrite: True if an existing dataset may be replaced.
+            in_place: True if the features are already in place and are kept.
 
         Raises:
-            UserError: the dataset exists, or a source lies where the features are to be written.
+            UserError: the dataset exists, or a source is in the folder that the features would be written to.
         """
         target = self.features.resolve()
         for source in sources:
@@ -77,14 +77,14 @@ def write_dataset(paths: OutputPaths, recordings: Sequence[ImportedRecording], s
     """Write features, split and annotations, in this order; an earlier dataset stays until all features are there.
 
     Args:
-        paths: where to.
-        recordings: what to write, in the order of the annotation file.
+        paths: paths to write to.
+        recordings: recordings to write, in the order of the annotation file.
         splits: task -> part -> handles.
-        sample_rate: every n-th frame is written.
-        info: ``features.json`` of the features, if they have one.
+        sample_rate: write every n-th frame.
+        info: ``features.json`` of the features; None if there is no such file.
 
     Raises:
-        UserError: a feature file holds NaN or infinity, or a file cannot be written.
+        UserError: a feature file contains NaN or infinity, or a file cannot be written.
     """
     try:
         with staged_folder(paths.features) as folder:
@@ -93,7 +93,7 @@ def write_dataset(paths: OutputPaths, recordings: Sequence[ImportedRecording], s
             if info:
                 write_feature_info(folder, replace(info, fps=info.fps / sample_rate))
             paths.annotations.parent.mkdir(parents=True, exist_ok=True)
-            # The annotations go first and are written last: without them a dataset cut short is not taken for whole.
+            # Remove the annotations first and write them last: without them, a partial dataset cannot be loaded.
             with _removed(paths.annotations):
                 replace_folder(folder, paths.features)
         write_annotations(paths, recordings, splits)
@@ -102,15 +102,15 @@ def write_dataset(paths: OutputPaths, recordings: Sequence[ImportedRecording], s
                         'and JSON_DPATH to folders with enough room that you may write to') from error
     finally:
         with suppress(OSError):
-            paths.features.parent.rmdir()  # succeeds where it is empty: it was made for nothing
+            paths.features.parent.rmdir()  # succeeds only if it is empty, because writing failed
 
 
 def write_annotations(paths: OutputPaths, recordings: Sequence[ImportedRecording], splits: Splits) -> None:
     """Write split and annotations of a dataset whose features are in place.
 
     Args:
-        paths: where to.
-        recordings: in the order of the annotation file.
+        paths: paths to write to.
+        recordings: recordings in the order of the annotation file.
         splits: task -> part -> handles.
 
     Raises:
@@ -123,7 +123,7 @@ def write_annotations(paths: OutputPaths, recordings: Sequence[ImportedRecording
 
 @contextmanager
 def _removed(path: Path) -> Iterator[None]:
-    """Remove a file, if it is there; it comes back where the block fails."""
+    """Remove a file if it exists; restore it if the block raises."""
     content = path.read_bytes() if path.exists() else None
     path.unlink(missing_ok=True)
     try:
@@ -135,9 +135,9 @@ def _removed(path: Path) -> Iterator[None]:
 
 
 def _write_features(recording: ImportedRecording, path: Path, sample_rate: int) -> None:
-    """Write the frames of a recording that are kept, as float16 where they are, else as float32."""
-    array = open_recording(recording.source, FEATURE_RANK)
-    kept = (array.T if recording.time_last else array)[:recording.num_frames]
+    """Write the kept frames of a recording, as float16 if the source is float16, else as float32."""
+    array = open_recording(recording.source, FEATURE_NDIM)
+    kept = (array.T if recording.time_last else array)[:recording.num_frames]  # (num_frames, D)
     check_finite(kept, recording.source)
     kept = kept[::sample_rate]
     np.save(path, np.ascontiguousarray(kept, dtype=np.float16 if kept.dtype == np.float16 else np.float32))

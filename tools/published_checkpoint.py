@@ -1,7 +1,7 @@
-"""Checkpoints of the published GTCC code: read without running code, and described by a configuration of this project.
+"""Read checkpoints of the published GTCC code without running code, and derive a configuration of this project.
 
-Module names agree. What a network looks like is read off the shapes of its weights, not off the stored configuration,
-which spells sizes in ways of its own.
+Module names agree. The architecture is derived from the shapes of the weights, not from the stored configuration, which
+specifies sizes differently.
 """
 
 import copy
@@ -25,20 +25,20 @@ from utils.errors import UserError, first_line
 from utils.logging import get_logger
 
 LOGGER = get_logger(__name__)
-PARALLEL_PREFIX = 'module.'  # of a model that was trained on several GPUs
-BARE_ENCODER = ('convolutional_layers.', 'fc_layers.')  # single-encoder models have no base_model around it
-# Settings that describe the old training or how its data is read; those of the network come from its weights.
+PARALLEL_PREFIX = 'module.'  # in the names of a model that was trained on several GPUs
+BARE_ENCODER = ('convolutional_layers.', 'fc_layers.')  # single-encoder models have no base_model prefix
+# Settings that describe the old training or how its data is read; the network's settings come from its weights.
 KEPT_SECTIONS = ('LOSS_TYPE', 'TCC_ORIGINAL_PARAMS', 'GTCC_PARAMS', 'LAV_PARAMS', 'VAVA_PARAMS', 'DATASET_NAME',
                  'SKIP_RATE', 'BATCH_SIZE', 'LEARNING_RATE', 'NUM_EPOCHS')
 
 
 class PublishedCheckpoint(NamedTuple):
-    """What is used of a published checkpoint.
+    """Content of a published checkpoint that is converted.
 
     Attributes:
-        config: its configuration as nested dicts.
-        epoch: as stored.
-        loss: as stored; NaN where it is no number.
+        config: stored configuration as nested dicts.
+        epoch: stored epoch; 0 if it is not a finite number.
+        loss: stored loss; NaN if it is not a number.
         weights: name in this project -> weight.
     """
 
@@ -52,13 +52,13 @@ def read_published(path: Path | str) -> PublishedCheckpoint:
     """Read a checkpoint of the published code with ``weights_only=True``.
 
     Args:
-        path: file of a dict with ``config`` (an EasyDict), ``epoch``, ``loss`` and ``model_state_dict``.
+        path: file with a dict of ``config`` (an EasyDict), ``epoch``, ``loss`` and ``model_state_dict``.
 
     Raises:
-        UserError: the file cannot be read, would run code, or holds something else.
+        UserError: the file cannot be read, would run code, or has other content.
     """
     try:
-        # An OrderedDict in the place of the EasyDict: nothing of the file's choice is called.
+        # Load the EasyDict as an OrderedDict, so that the file cannot call any code.
         with torch.serialization.safe_globals([(OrderedDict, 'easydict.EasyDict')]):
             content = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
@@ -66,7 +66,7 @@ def read_published(path: Path | str) -> PublishedCheckpoint:
                         'EasyDict: use a checkpoint that the published GTCC code wrote') from error
     except DAMAGE as error:
         raise UserError(f'{path}: cannot be read as a checkpoint ({first_line(error)}); it may be truncated: choose '
-                        'another one of the run') from error
+                        'another checkpoint of the run') from error
     missing = [key for key in ('config', 'model_state_dict')
                if not isinstance(content, dict) or not isinstance(content.get(key), dict)]
     if missing:
@@ -74,16 +74,17 @@ def read_published(path: Path | str) -> PublishedCheckpoint:
                         'code wrote')
     weights = {_own_name(name): value for name, value in content['model_state_dict'].items()}
     if not all(isinstance(value, Tensor) for value in weights.values()):
-        raise UserError(f'{path}: model_state_dict holds other things than tensors; expected the weights of a model')
+        raise UserError(f'{path}: model_state_dict contains values that are not tensors; expected the weights of a '
+                        'model')
     epoch, loss = (_number(content.get(key)) for key in ('epoch', 'loss'))
     return PublishedCheckpoint(content['config'], int(epoch) if math.isfinite(epoch) else 0, loss, weights)
 
 
 def _number(value: object) -> float:
-    """Return a stored number, NaN where it is none."""
+    """Return a stored number as float; NaN if the value is not a number."""
     try:
         return float(value) if isinstance(value, int | float | Tensor) else math.nan
-    except (ValueError, RuntimeError, OverflowError):  # several numbers, a complex one, or one too large
+    except (ValueError, RuntimeError, OverflowError):  # several numbers, a complex number, or one that is too large
         return math.nan
 
 
@@ -94,24 +95,26 @@ def _own_name(name: str) -> str:
 
 
 def configuration_of(published: PublishedCheckpoint, path: Path | str) -> EasyDict:
-    """Return the configuration of this project that builds the network of a published checkpoint.
+    """Return a configuration of this project that builds the network of a published checkpoint.
 
     Raises:
-        UserError: the weights are of none of the published networks.
+        UserError: the weights do not fit any published network.
     """
     config = copy.deepcopy(CONFIG)
     _take_over(published.config, config)
     weights = published.weights
     convolutions, linear = (_stack(weights, f'base_model.{part}') for part in ('convolutional_layers', 'fc_layers'))
+    # Weights of a temporal convolution are (out, into, kernel), of a spatio-temporal one (out, into, T, H, W).
     if convolutions and convolutions[0].ndim == 3:
         _describe_stacking(config, convolutions)
     elif convolutions and convolutions[0].ndim == 5 and linear:
-        raise UserError(f'{path}: an encoder of frames (--resnet50), expected one of features; the published one '
-                        'leaves the current frame out of its window, which this project does not imitate: train anew')
+        raise UserError(f'{path}: an encoder of frames (--resnet50), expected an encoder of features; the published '
+                        'encoder of frames excludes the current frame from its window, which this project does not '
+                        'reproduce: train a new model')
     elif linear:
         _describe_naive(config, linear)
     else:
-        raise UserError(f'{path}: no encoder among its weights ({", ".join(list(weights)[:3])}, ...), expected '
+        raise UserError(f'{path}: its weights contain no encoder ({", ".join(list(weights)[:3])}, ...), expected '
                         'base_model.convolutional_layers or base_model.fc_layers')
     if attention := _stack(weights, 'attention_layer'):
         heads = {match[1] for name in weights if (match := re.match(r'head_models\.(\d+)\.', name))}
@@ -123,23 +126,23 @@ def configuration_of(published: PublishedCheckpoint, path: Path | str) -> EasyDi
 
 
 def _take_over(stored: Mapping, config: EasyDict) -> None:
-    """Take over the settings that mean the same here, where their values are sound."""
+    """Copy the stored settings that have the same meaning here, if their values are valid."""
     for key, value in flatten({key: stored[key] for key in KEPT_SECTIONS if key in stored}).items():
         try:
             check_key(key, 'stored')
             value = check_value(key, value, 'stored')
         except UserError as error:
-            LOGGER.info('setting %s of the published run is not taken over: %s', key, error)
+            LOGGER.info('setting %s of the published run is not used: %s', key, error)
             continue
         *sections, name = key.split('.')
         (config[sections[0]] if sections else config)[name] = value
 
 
 def _describe_stacking(config: EasyDict, convolutions: list[Tensor]) -> None:
-    channels, width, depth = convolutions[0].shape
+    channels, feature_dim, depth = convolutions[0].shape
     config.BASEARCH.ARCHITECTURE = 'temporal_stacking'
     config.BASEARCH.TEMPORAL_STACKING_ARCH.update(temporal_depth=depth, conv_num_channels=channels,
-                                                  input_dimensions=width)
+                                                  input_dimensions=feature_dim)
     config.OUTPUT_DIMENSIONALITY = len(convolutions[-1])
 
 

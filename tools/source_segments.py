@@ -1,4 +1,4 @@
-"""Segments of an imported recording, brought to the frames of its features."""
+"""Convert the segments of an imported recording to the frames of its features."""
 
 import math
 from collections.abc import Collection
@@ -12,12 +12,12 @@ from utils.errors import UserError
 
 
 def mark_background(segments: SegmentList, background: Collection[str], label: str) -> SegmentList:
-    """Give all background segments one label, and merge those that touch.
+    """Give all background segments the same label, and merge background segments that touch.
 
     Args:
-        segments: of a recording.
+        segments: segments of a recording.
         background: labels that are background in this source.
-        label: what they become.
+        label: label that replaces them.
     """
     kept: list[tuple[str, Fraction, Fraction]] = []
     for name, start, end in zip(segments.labels, segments.starts, segments.ends, strict=True):
@@ -30,10 +30,12 @@ def mark_background(segments: SegmentList, background: Collection[str], label: s
 
 
 def annotated_frames(segments: SegmentList, rate: Fraction) -> int:
-    """Return the feature frames whose center is before the end of the recording, or of its last segment.
+    """Return the number of feature frames whose center is before the end of the recording.
+
+    If the source does not give the length of the recording, the end of the last segment is used.
 
     Args:
-        segments: of a recording.
+        segments: segments of a recording.
         rate: feature frames per annotation frame.
     """
     end = max(segments.ends, default=Fraction(0)) if segments.length is None else segments.length
@@ -41,54 +43,54 @@ def annotated_frames(segments: SegmentList, rate: Fraction) -> int:
 
 
 def common_length(segments: SegmentList, num_frames: int, *, rate: Fraction, max_mismatch: int) -> int:
-    """Return the number of feature frames that annotation and features share.
+    """Return the number of feature frames that annotation and features have in common.
 
     Args:
-        segments: of a recording.
+        segments: segments of a recording.
         num_frames: T, feature frames of the recording.
         rate: feature frames per annotation frame.
-        max_mismatch: feature frames by which the two may differ.
+        max_mismatch: maximum difference between the two lengths, in feature frames.
 
     Raises:
-        UserError: they differ by more, or share no frame; a source that does not give the length may end earlier than
-            the features.
+        UserError: the lengths differ by more, or have no frame in common. If the source does not give the length, the
+            annotation may end earlier than the features.
     """
-    annotated, tells_length = annotated_frames(segments, rate), segments.length is not None
+    annotated, has_length = annotated_frames(segments, rate), segments.length is not None
     too_long = annotated - num_frames > max_mismatch
-    too_short = tells_length and num_frames - annotated > max_mismatch
-    shared = min(annotated, num_frames) if tells_length else num_frames
+    too_short = has_length and num_frames - annotated > max_mismatch
+    shared = min(annotated, num_frames) if has_length else num_frames
     if too_long or too_short or not shared:
-        raise UserError(f'{segments.source}: annotated are {annotated} feature frames, but there are {num_frames}; '
+        raise UserError(f'{segments.source}: {annotated} feature frames are annotated, but there are {num_frames}; '
                         f'expected a difference of at most {max_mismatch} (--max_mismatch): '
                         f'{_advice(segments, num_frames)}')
     return shared
 
 
 def _advice(segments: SegmentList, num_frames: int) -> str:
-    """Return the probable reason for a difference in length."""
+    """Return advice on the probable reason for a difference in length."""
     if segments.length is None:
         return 'check --unit, --fps and --labels_per_feature'
     ratio = segments.length / num_frames
     if ratio > 1.5 and abs(ratio - round(ratio)) < 0.1:
         return (f'there are about {round(ratio)} labels per feature frame: if the features are sampled more coarsely, '
                 f'give --labels_per_feature {round(ratio)}')
-    return 'check that both belong to the same recording and have the same rate'
+    return 'check that annotation and features belong to the same recording and have the same rate'
 
 
 def segments_at_feature_rate(segments: SegmentList, num_frames: int, *, rate: Fraction, sample_rate: int,
                              background: str) -> tuple[dict[str, list], int]:
-    """Convert segments to the frames that are kept.
+    """Convert segments to kept frames.
 
     Args:
-        segments: of a recording.
-        num_frames: feature frames that annotation and features share.
+        segments: segments of a recording.
+        num_frames: number of feature frames that annotation and features have in common.
         rate: feature frames per annotation frame.
-        sample_rate: every n-th of those frames is kept.
-        background: label of the end of a recording if its annotation ends earlier.
+        sample_rate: keep every n-th of these frames.
+        background: label for the end of the recording if its annotation ends earlier.
 
     Returns:
-        'labels', 'starts' and 'ends', half-open, in kept frames, the last end being their number; and how many segments
-        contain no kept frame.
+        'labels', 'starts' and 'ends' of half-open segments in kept frames, where the last end is the number of kept
+        frames; and the number of segments that contain no kept frame.
     """
     at_rate = segments_at_rate(segments.labels, segments.starts, segments.ends, num_frames=num_frames, rate=rate)
     followed = follow_frames(at_rate, range(0, num_frames, sample_rate))
@@ -98,6 +100,6 @@ def segments_at_feature_rate(segments: SegmentList, num_frames: int, *, rate: Fr
     kept = -(-num_frames // sample_rate)
     last = ends[-1] if ends else 0
     if last < kept:
-        # TIME_SCALE 'auto' reads a recording's rate off its last end: an unlabeled tail would stretch all times.
+        # TIME_SCALE 'auto' derives a recording's rate from its last end: an unlabeled tail would stretch all times.
         labels, starts, ends = [*labels, background], [*starts, last], [*ends, kept]
     return {'labels': labels, 'starts': starts, 'ends': ends}, dropped

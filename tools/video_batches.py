@@ -1,4 +1,4 @@
-"""Videos of a folder: which there are, which this process takes, and their frames in batches from several workers."""
+"""Find the videos of a folder, choose this process's part, and read their frames in batches with several workers."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,11 +18,11 @@ from utils.logging import get_logger
 LOGGER = get_logger(__name__)
 VIDEO_ENDINGS = ('.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg', '.ts', '.mts', '.m2ts', '.wmv',
                  '.flv', '.3gp', '.ogv', '.mxf', '.h264', '.h265', '.hevc', '.gif')
-MAX_DECODING_THREADS = 4  # of one video: more gain little, and each holds pictures
+MAX_DECODING_THREADS = 4  # per video: more threads are hardly faster, and each keeps pictures in memory
 
 
 class Video(NamedTuple):
-    """A video and the name of its recording."""
+    """Video file and the name of its recording."""
 
     path: Path
     name: str
@@ -30,13 +30,13 @@ class Video(NamedTuple):
 
 @dataclass(frozen=True)
 class Shard:
-    """The part of the videos that this process takes: every ``count``-th one, from ``number``, 1 <= number <= count."""
+    """Part of the videos: every ``count``-th video, starting with video ``number``; 1 <= number <= count."""
 
     number: int = 1
     count: int = 1
 
     def take(self, videos: Sequence[Video]) -> list[Video]:
-        """Return the videos of this shard; together the shards have each video once."""
+        """Return the videos of this shard; each video is in exactly one shard."""
         return list(videos[self.number - 1::self.count])
 
     def __str__(self) -> str:
@@ -44,13 +44,13 @@ class Shard:
 
 
 class VideoBatch(NamedTuple):
-    """Some frames of one video, in order.
+    """Consecutive frames of one video.
 
     Attributes:
-        video: its position in the list.
-        images: (B, S, S, 3), uint8; None in the last batch of a video, which says that it ended.
-        bytes_read: of its file so far.
-        mistake: why it cannot be read, or goes on no further; '' if nothing is wrong.
+        video: position of the video in the list.
+        images: images (B, S, S, 3), uint8; None in an additional last batch that marks the end of the video.
+        bytes_read: number of bytes read from its file so far.
+        mistake: reason why the video cannot be read (further); '' if there is no problem.
     """
 
     video: int
@@ -62,13 +62,13 @@ class VideoBatch(NamedTuple):
 def find_videos(source: Path) -> list[Video]:
     """Find the videos of a folder and its subfolders, sorted by name.
 
-    A recording is named by its file without ending; in subfolders their names come first, joined by '_'.
+    A recording has the name of its file without extension; names of subfolders are prepended, joined by '_'.
 
     Args:
-        source: the folder; or one file, whatever its ending.
+        source: folder, or a single file with any extension.
 
     Raises:
-        UserError: there is no video, or two would have one name.
+        UserError: there is no video, or two recordings would have the same name.
     """
     if not source.exists():
         raise UserError(f'SOURCE {source}: does not exist, expected a folder of videos or a video')
@@ -78,13 +78,14 @@ def find_videos(source: Path) -> list[Video]:
                    and not any(part.startswith('.') for part in path.relative_to(source).parts))
     videos = [_named(path, source) for path in files if path.suffix.lower() in VIDEO_ENDINGS]
     if not videos:
-        raise UserError(f'SOURCE {source}: holds no video, expected files that end in {name_some(VIDEO_ENDINGS)}')
+        raise UserError(f'SOURCE {source}: contains no video, expected files that end in {name_some(VIDEO_ENDINGS)}')
     if others := [path.name for path in files if path.suffix.lower() not in VIDEO_ENDINGS]:
         LOGGER.info('%d files of other kinds are left out: %s', len(others), name_some(others))
     seen: dict[str, Path] = {}
     for path, name in videos:
-        if name.lower() in seen:  # some systems do not tell letters of different case apart
-            raise UserError(f'{path}: its recording would have the name of {seen[name.lower()]}; rename one')
+        if name.lower() in seen:  # some file systems are not case-sensitive
+            raise UserError(f'{path}: its recording would have the same name as that of {seen[name.lower()]}; rename '
+                            'one of them')
         seen[name.lower()] = path
     return sorted(videos, key=lambda video: video.name)
 
@@ -96,10 +97,10 @@ def _named(path: Path, root: Path) -> Video:
 
 
 def choose_shard(text: str | None, environment: Mapping[str, str]) -> Shard:
-    """Return the shard that ``--shard I/N`` names, else that of torchrun's variables RANK and WORLD_SIZE.
+    """Return the shard given by ``--shard I/N``, else by torchrun's variables RANK and WORLD_SIZE.
 
     Raises:
-        UserError: the text is not two numbers with 1 <= I <= N.
+        UserError: the text is not I/N with 1 <= I <= N.
     """
     if text is None:
         return Shard(int(environment.get('RANK', 0)) + 1, int(environment.get('WORLD_SIZE', 1)))
@@ -110,7 +111,7 @@ def choose_shard(text: str | None, environment: Mapping[str, str]) -> Shard:
 
 
 class _VideoBatches(IterableDataset):
-    """Decodes whole videos, each in one worker."""
+    """Decode whole videos, each in one worker."""
 
     def __init__(self, videos: Sequence[Video], fps: Fraction, image_size: int, batch_size: int, threads: int) -> None:
         self._videos, self._fps, self._image_size = videos, fps, image_size
@@ -123,6 +124,7 @@ class _VideoBatches(IterableDataset):
             try:
                 yield from self._read(number)
             except UserError as mistake:
+                # Passed on as a value: an exception would end the worker and with it all other videos.
                 yield VideoBatch(number, None, 0, str(mistake))
 
     def _read(self, number: int) -> Iterator[VideoBatch]:
@@ -144,18 +146,18 @@ def _same(batch: VideoBatch) -> VideoBatch:
 
 def read_videos(videos: Sequence[Video], *, fps: Fraction, image_size: int, batch_size: int, workers: int,
                 ) -> Iterator[VideoBatch]:
-    """Yield the frames of videos in batches of one video each; batches of several videos come in turn.
+    """Yield the frames of videos in batches of one video each; with several workers, videos alternate.
 
-    Which frames are in a batch does not depend on the number of workers.
+    The frames of a batch do not depend on the number of workers.
 
     Args:
-        videos: to be read.
-        fps: frames per second of the video.
+        videos: videos to read.
+        fps: frames to sample per second of video.
         image_size: height and width of the images, in pixels.
-        batch_size: frames in a batch, except the last one of a video.
-        workers: processes that decode; 0: this one.
+        batch_size: number of frames in a batch; the last batch of a video may have fewer.
+        workers: number of processes that decode; 0: decode in this process.
     """
-    workers = min(workers, len(videos))
+    workers = min(workers, len(videos))  # a video is decoded by one worker
     threads = max(1, min(MAX_DECODING_THREADS, (os.cpu_count() or 1) // max(1, workers)))
     dataset = _VideoBatches(videos, fps, image_size, batch_size, threads)
     yield from DataLoader(dataset, batch_size=None, num_workers=workers, collate_fn=_same)

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, read without running code, found by type."""
+"""Checkpoints: saved atomically, loaded without running code, and found by type."""
 
 import io
 import pickle
@@ -23,33 +23,33 @@ LOGGER = get_logger(__name__)
 BEST_NAMES = {'combined': 'best_model_combined.pt', 'alignment': 'best_model_alignment.pt'}
 OLD_BEST_NAME = 'best_model.pt'
 EPOCH_NAME = re.compile(r'epoch-(\d+)\.pt')
-# What unpickling bytes that are no checkpoint ends in, beside UnpicklingError.
+# Errors that loading a file that is not a checkpoint can raise, besides UnpicklingError.
 DAMAGE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, struct.error)
 TYPES = {'config': dict, 'epoch': int, 'loss': float, 'model_state_dict': dict, 'optimizer_state_dict': dict}
 
 
 def ckpt_save(model_t: nn.Module, optimizer_t: torch.optim.Optimizer, epoch_t: int, loss_t: float,
               filename: Path | str, config: Mapping, **more: object) -> None:
-    """Write a checkpoint of plain dicts, lists, numbers, strings and tensors, by way of a temporary file.
+    """Save a checkpoint of plain dicts, lists, numbers, strings and tensors atomically.
 
     Args:
         model_t: model whose state is saved.
         optimizer_t: its optimizer.
-        epoch_t: epochs done, counted from 1.
-        loss_t: loss that the checkpoint was chosen by.
-        filename: where it goes.
+        epoch_t: number of completed epochs.
+        loss_t: loss by which the checkpoint was selected.
+        filename: path of the checkpoint.
         config: configuration of the run.
-        **more: further entries.
+        **more: additional entries.
 
     Raises:
-        UserError: the model holds a value that is not finite, or the file cannot be written. A checkpoint of that
-            name from before is left as it was.
+        UserError: the model contains a value that is not finite, or the file cannot be written. An existing checkpoint
+            of the same name is left unchanged.
     """
     state = model_t.state_dict()
     if name := first_not_finite(state):
         raise UserError(f'{filename}: not saved, {name} contains NaN or infinity after epoch {epoch_t}; lower '
                         'LEARNING_RATE, or set DEBUG to locate them; earlier checkpoints are intact')
-    # By way of memory: torch.save turns a full disk into a RuntimeError, write_bytes leaves it an OSError.
+    # Save to memory first: on a full disk torch.save raises a RuntimeError, but write_bytes an OSError.
     buffer = io.BytesIO()
     torch.save({'config': to_plain(config), 'epoch': int(epoch_t), 'loss': float(loss_t),
                 'model_state_dict': dict(state), 'optimizer_state_dict': optimizer_t.state_dict(), **more}, buffer)
@@ -58,12 +58,12 @@ def ckpt_save(model_t: nn.Module, optimizer_t: torch.optim.Optimizer, epoch_t: i
 
 
 def first_not_finite(weights: Mapping[str, Tensor]) -> str | None:
-    """Return the name of the first tensor that holds NaN or infinity; None where there is none."""
+    """Return the name of the first tensor that contains NaN or infinity, or None if all values are finite."""
     return next((name for name, value in weights.items() if not torch.isfinite(value).all()), None)
 
 
 def to_plain(config: object) -> object:
-    """Return a configuration as plain dicts and lists, which ``weights_only=True`` and JSON can hold."""
+    """Convert a configuration to plain dicts and lists, which JSON and ``weights_only=True`` support."""
     if isinstance(config, Mapping):
         return {key: to_plain(value) for key, value in config.items()}
     if isinstance(config, (list, tuple)):
@@ -72,11 +72,11 @@ def to_plain(config: object) -> object:
 
 
 def load_checkpoint(path: Path | str, device: torch.device | str = 'cpu') -> dict:
-    """Read a checkpoint with ``weights_only=True``, so that nothing in it is run, and complete its configuration.
+    """Load a checkpoint with ``weights_only=True``, so that none of its code runs, and complete its configuration.
 
     Raises:
-        UserError: the file cannot be read, would run code, lacks a key or has a value of another type, or a stored
-            setting is out of range.
+        UserError: the file cannot be read or would run code, a key is missing or its value has the wrong type, or a
+            stored setting is out of range.
     """
     try:
         content = torch.load(path, map_location=device, weights_only=True)
@@ -87,34 +87,34 @@ def load_checkpoint(path: Path | str, device: torch.device | str = 'cpu') -> dic
     except DAMAGE as error:
         reason = str(error).splitlines()[:1] or [type(error).__name__]
         raise UserError(f'{path}: cannot be read as a checkpoint ({reason[0]}); it may be truncated: choose another '
-                        'one of the run') from error
+                        'checkpoint of the run') from error
     missing = [key for key in TYPES if key not in content] if isinstance(content, dict) else list(TYPES)
     if missing:
-        raise UserError(f'{path}: no checkpoint of a run, {", ".join(missing)} missing')
+        raise UserError(f'{path}: not a checkpoint of a run, {", ".join(missing)} missing')
     for key, kind in TYPES.items():
         if not isinstance(content[key], kind):
-            raise UserError(f'{path}: no checkpoint of a run, {key} is a {type(content[key]).__name__}, expected a '
+            raise UserError(f'{path}: not a checkpoint of a run, {key} is a {type(content[key]).__name__}, expected a '
                             f'{kind.__name__}')
     content['config'] = complete_config(content['config'], f'{path}: its configuration')
     return content
 
 
 def what_is_refused(error: pickle.UnpicklingError) -> str:
-    """Say what a pickle asked for; torch's own words advise to run it."""
+    """Describe why a pickle was refused. The message of torch is not used because it advises running the pickle."""
     asked = re.search(r'GLOBAL (\S+)', str(error))
-    return f'asks for {asked[1]}, which could run code' if asked else 'is damaged, or no checkpoint'
+    return f'asks for {asked[1]}, which could run code' if asked else 'is damaged or not a checkpoint'
 
 
 def find_checkpoint(ckpt_folder: Path | str, checkpoint_type: str = 'combined') -> Path:
-    """Find the checkpoint of a run: the requested best, then best_model.pt, then the last epoch by number.
+    """Find a checkpoint of a run: the best of the requested type, or else best_model.pt, or else the last epoch.
 
     Args:
         ckpt_folder: the run folder or its ``ckpt/``.
         checkpoint_type: 'combined' or 'alignment'.
 
     Raises:
-        FileNotFoundError: the folder holds no checkpoint.
-        ValueError: another checkpoint type.
+        FileNotFoundError: the folder contains no checkpoint.
+        ValueError: the checkpoint type is unknown.
     """
     if checkpoint_type not in BEST_NAMES:
         raise ValueError(f'checkpoint_type is {checkpoint_type!r}, expected one of {", ".join(BEST_NAMES)}')
@@ -127,19 +127,19 @@ def find_checkpoint(ckpt_folder: Path | str, checkpoint_type: str = 'combined') 
     for path in [wanted, folder / OLD_BEST_NAME, *(path for _, path in by_epoch[-1:])]:
         if path.is_file():
             if path != wanted:
-                LOGGER.warning('%s is not there; falling back to %s', wanted, path.name)
+                LOGGER.warning('%s is missing; falling back to %s', wanted, path.name)
             return path
     raise FileNotFoundError(f'No checkpoints found in {folder}: expected {wanted.name}, {OLD_BEST_NAME} or epoch-*.pt')
 
 
 def load_model(path: Path | str, device: torch.device | str = 'cpu') -> tuple[nn.Module, EasyDict, dict]:
-    """Build the model that a checkpoint's stored configuration describes, with its weights.
+    """Build the model described by the configuration stored in a checkpoint, and load its weights.
 
     Returns:
         The model in eval mode on ``device``, its configuration, and the checkpoint.
 
     Raises:
-        UserError: see :func:`load_checkpoint`; or the weights do not fit.
+        UserError: see :func:`load_checkpoint`, or the weights do not match the configuration.
     """
     checkpoint = load_checkpoint(path, device)
     config = checkpoint['config']
@@ -149,19 +149,19 @@ def load_model(path: Path | str, device: torch.device | str = 'cpu') -> tuple[nn
     except (RuntimeError, KeyError, AttributeError, TypeError, ValueError) as error:
         reason = ' '.join(str(error).split())[:300]
         raise UserError(f'{path}: the weights do not fit the configuration stored with them ({reason}); the '
-                        'checkpoint is of another version or was changed') from error
+                        'checkpoint was saved by another version or was modified') from error
     return model.to(device).eval(), config, checkpoint
 
 
 def load_encoder_weights(model: nn.Module, run: Path | str) -> Path:
-    """Load a run's best alignment checkpoint into a model, in place, all but the progress head.
+    """Load a run's best alignment checkpoint into a model in place, except for the progress head.
 
     Args:
-        model: network of the same encoder, heads and widths.
+        model: network with the same encoder, heads and dimensions.
         run: the run folder or its ``ckpt/``.
 
     Returns:
-        The checkpoint that was loaded.
+        Path of the checkpoint that was loaded.
 
     Raises:
         UserError: there is no checkpoint, or its weights do not fit the model.
@@ -183,7 +183,7 @@ def _without_head(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _misfit(model: nn.Module, checkpoint: Mapping) -> str | None:
-    """Say why a model cannot take the weights of a checkpoint, but for the progress head; None where it can."""
+    """Return why a checkpoint's weights, except for the progress head, do not fit a model; None if they fit."""
     own, stored = _without_head(model.state_dict()), _without_head(checkpoint['model_state_dict'])
     if differing := sorted(set(own) ^ set(stored)):
         return f'only one of the two has {differing[0]}'
@@ -191,7 +191,7 @@ def _misfit(model: nn.Module, checkpoint: Mapping) -> str | None:
         shape = getattr(stored[name], 'shape', None)
         if shape != weight.shape:
             return f'{name} has shape {shape and tuple(shape)} there, {tuple(weight.shape)} here'
-    # The weights of a causal encoder have the shapes of a centred one's, but would read other frames.
+    # A causal and a centered encoder have weights of the same shape, but read different frames.
     causal = checkpoint['config'].CAUSAL
     if model.base_model.has_causal_form and causal != (model.lookahead == 0):
         return f'CAUSAL is {causal} there'
@@ -202,20 +202,20 @@ def _misfit(model: nn.Module, checkpoint: Mapping) -> str | None:
 
 def get_ckpt_MCN(ckpt_folder: Path | str, num_heads: int, device: torch.device | str,  # noqa: N802 (users' name)
                  dropout: bool = False, checkpoint_type: str = 'combined') -> tuple[nn.Module, int, str]:
-    """Load a multi-head model of a run.
+    """Load the multi-head model of a run.
 
     Args:
         ckpt_folder: the run folder or its ``ckpt/``.
-        num_heads: heads the model is expected to have.
-        device: where the model goes.
-        dropout: True where the model is expected to have a drop network.
+        num_heads: expected number of heads.
+        device: device of the returned model.
+        dropout: expect a drop network.
         checkpoint_type: 'combined' (lowest total loss) or 'alignment' (lowest alignment loss).
 
     Returns:
-        The model in eval mode, the epoch it was saved after, and the checkpoint's name without '.pt'.
+        The model in eval mode, the epoch after which it was saved, and the checkpoint's name without '.pt'.
 
     Raises:
-        FileNotFoundError: no checkpoint in the folder.
+        FileNotFoundError: the folder contains no checkpoint.
         UserError: the checkpoint cannot be read, or its configuration contradicts the arguments.
     """
     path = find_checkpoint(ckpt_folder, checkpoint_type)
@@ -226,15 +226,15 @@ def get_ckpt_MCN(ckpt_folder: Path | str, num_heads: int, device: torch.device |
         raise UserError(f'{path}: a model of {config.ARCHITECTURE.num_heads} heads, expected {num_heads}; pass the '
                         "stored number as num_heads")
     if dropout and not config.LOSS_TYPE.GTCC:
-        raise UserError(f'{path}: a model without drop network, expected one; pass dropout=False')
+        raise UserError(f'{path}: a model without drop network, expected a drop network; pass dropout=False')
     return model, checkpoint['epoch'], path.stem
 
 
 def get_ckpt_for_eval(ckpt_folder: Path | str, device: torch.device | str,
                       checkpoint_type: str = 'combined') -> tuple[nn.Module, int, str]:
-    """Load a model of a run, with or without heads.
+    """Load the model of a run, with or without heads.
 
-    Args, Returns and Raises as :func:`get_ckpt_MCN`.
+    Arguments, return values and errors are those of :func:`get_ckpt_MCN`.
     """
     path = find_checkpoint(ckpt_folder, checkpoint_type)
     model, _, checkpoint = load_model(path, device)

@@ -1,4 +1,4 @@
-"""What every command line does around its work: errors in one line, exit status, log, device, seed."""
+"""Functions shared by all command lines: one-line errors, exit status, device and seed."""
 
 import argparse
 import random
@@ -16,10 +16,10 @@ USER_ERROR_STATUS, INTERRUPT_STATUS = 2, 130
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, raised rather than printed."""
+    """An argument parser that raises errors as one line instead of printing them."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise the message as a user's mistake.
+        """Raise the message as a UserError.
 
         Raises:
             UserError: always.
@@ -28,9 +28,9 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def run_command(command: Callable[[], None]) -> int:
-    """Run a command line's work and return its exit status.
+    """Run a command and return its exit status.
 
-    A user's mistake is printed as one line and gives status 2; Ctrl-C gives 130, and SIGTERM, where it is noted, 143.
+    A UserError is printed as one line and gives status 2. Ctrl-C gives 130, and SIGTERM 143 if the command handles it.
     """
     try:
         command()
@@ -49,7 +49,7 @@ def run_command(command: Callable[[], None]) -> int:
 
 @contextmanager
 def option(name: str) -> Iterator[None]:
-    """Put the name of an option before the message of a UserError: what raises it knows the value only."""
+    """Prefix the message of a UserError with the name of an option; the code that raises it only knows the value."""
     try:
         yield
     except UserError as error:
@@ -57,12 +57,12 @@ def option(name: str) -> Iterator[None]:
 
 
 def choose_device(name: 'str | torch.device') -> 'torch.device':
-    """Return the device of that name; 'auto' takes a GPU if there is one.
+    """Return the device with the given name; 'auto' is a GPU if there is one, otherwise the CPU.
 
     Raises:
-        UserError: no such device.
+        UserError: the device is not available.
     """
-    import torch  # seconds, which a help text does not need
+    import torch  # imported here because it takes seconds, which --help should not need
 
     if name == 'auto':
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
@@ -70,14 +70,14 @@ def choose_device(name: 'str | torch.device') -> 'torch.device':
         device = torch.device(name)
         torch.empty(1, device=device)
         if device.type == 'meta':
-            raise RuntimeError('it computes nothing')
+            raise RuntimeError('it does not compute values')
     except (RuntimeError, AssertionError) as error:
         raise UserError(f'{name}: not available as a device here ({first_line(error)}); use auto or cpu') from error
     return device
 
 
 def seed_everything(seed: int) -> None:
-    """Seed ``random`` and torch."""
+    """Seed the generators of ``random`` and torch."""
     import torch
 
     random.seed(seed)

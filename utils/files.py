@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all, and what JSON needs besides Python's own module."""
+"""Atomic writing of files and folders, and reading of JSON with one-line errors."""
 
 import csv
 import json
@@ -12,24 +12,24 @@ from pathlib import Path
 
 from utils.errors import UserError
 
-PARTIAL_NAME = re.compile(r'\..*\.(\d+)\.partial(\..*)?')  # see atomic_path; the number is that of the process
+PARTIAL_NAME = re.compile(r'\..*\.(\d+)\.partial(\..*)?')  # see atomic_path; the number is the process ID
 
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` (same ending) and rename it onto ``path`` when the block succeeds.
+    """Yield a temporary path next to ``path`` (with the same suffix) and rename it to ``path`` if the block succeeds.
 
-    Both file and name are on the disk when this returns. A killed process leaves the temporary file, whose name begins
-    with a dot, so that nothing takes it for a result; :func:`remove_leftovers` removes it.
+    Content and name are synced to disk on return. A killed process leaves the temporary file behind. Its name begins
+    with a dot, so no program mistakes it for a result; :func:`remove_leftovers` removes it.
 
     Raises:
-        UserError: the file cannot be written (no permission, disk full). An earlier file is left as it was.
+        UserError: the file cannot be written (no permission, disk full). An existing file is left unchanged.
     """
     path = Path(path)
     temporary = path.with_name(f'.{path.stem}.{os.getpid()}.partial{path.suffix}')
     try:
         yield temporary
-        with temporary.open('r+b') as written:  # not every system syncs what is open for reading
+        with temporary.open('r+b') as written:  # some systems do not sync files opened read-only
             os.fsync(written.fileno())
         os.replace(temporary, path)
         _sync_folder(path.parent)
@@ -37,13 +37,13 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         raise UserError(f'{path}: cannot be written ({error.strerror or error}); free some space or choose another '
                         'place') from error
     finally:
-        with suppress(OSError):  # where nothing can be written nothing can be removed; the error is told above
+        with suppress(OSError):  # an error of writing has been raised above; do not hide it
             temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk: after a loss of power a renamed file may else have its old content."""
-    with suppress(OSError):  # some systems and network drives know no such thing; the file itself is whole there
+    """Sync the names in a folder to disk; otherwise a renamed file may have its old content after a power failure."""
+    with suppress(OSError):  # some systems and network drives cannot sync folders; the file itself is complete
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -52,11 +52,11 @@ def _sync_folder(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes were writing in a folder; what a living one is writing stays.
+    """Remove temporary files of killed processes from a folder, but not those of running processes.
 
-    To be called before this process writes there.
+    Call it before this process writes to the folder.
     """
-    with suppress(OSError):  # leftovers do no harm: where they cannot be removed they stay
+    with suppress(OSError):  # leftovers are harmless, so failing to remove them is not an error
         for path in list(folder.iterdir()):
             match = PARTIAL_NAME.fullmatch(path.name)
             if match and not is_another_process(int(match[1])):
@@ -64,15 +64,15 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def is_another_process(number: int) -> bool:
-    """Say whether another process of that number is alive here; in a container a run often has its old number again."""
-    if number == os.getpid():
+    """Return True if a process other than this one has this process ID."""
+    if number == os.getpid():  # in a container, a restarted run often gets the process ID it had before
         return False
     try:
         os.kill(number, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except OSError:
-        return True  # somebody else's
+        return True  # it belongs to another user
     return True
 
 
@@ -80,9 +80,9 @@ def read_json(path: Path, expected: str, fix: str = 'write it again as UTF-8 tex
     """Read a JSON file, with or without a byte order mark.
 
     Args:
-        path: the file.
-        expected: what should be there, for the message.
-        fix: what to do about content that is not valid JSON, for the message.
+        path: path of the file.
+        expected: expected content, for the message.
+        fix: how to fix content that is not valid JSON, for the message.
 
     Raises:
         UserError: the file cannot be read, is not valid JSON in UTF-8, or repeats a key within an object.
@@ -108,10 +108,10 @@ def write_csv(path: Path | str, columns: Iterable[str], rows: Iterable[Sequence]
     """Write a CSV file, atomically.
 
     Args:
-        path: the file.
-        columns: names of the columns, its first line.
-        rows: values of each row; None is left empty.
-        line_end: of every line.
+        path: path of the file.
+        columns: names of the columns.
+        rows: values of each row; None becomes an empty cell.
+        line_end: line terminator.
     """
     with atomic_path(path) as temporary, temporary.open('w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file, lineterminator=line_end)
@@ -120,15 +120,15 @@ def write_csv(path: Path | str, columns: Iterable[str], rows: Iterable[Sequence]
 
 
 def is_writable(text: str) -> bool:
-    """Say whether a text can be written as UTF-8: JSON can hold half characters, which cannot."""
+    """Return True if a text can be encoded as UTF-8; text from JSON can contain unpaired surrogates, which cannot."""
     return text.isascii() or all(unicodedata.category(letter) != 'Cs' for letter in text)
 
 
 def unique_keys(source: str) -> Callable[[list[tuple[str, object]]], dict[str, object]]:
-    """Return an ``object_pairs_hook`` for json, which would let the second of two keys with one name silently win.
+    """Return an ``object_pairs_hook`` that refuses repeated keys; by default, json silently uses the last one.
 
     Args:
-        source: of the text, for the message of the UserError that a key raises which stands twice.
+        source: source of the text, for the message of the UserError.
     """
     def build(pairs: list[tuple[str, object]]) -> dict[str, object]:
         content = dict(pairs)
@@ -141,14 +141,14 @@ def unique_keys(source: str) -> Callable[[list[tuple[str, object]]], dict[str, o
 
 
 def make_folder(folder: Path, advice: str) -> None:
-    """Make a folder and those above it, unless they are there.
+    """Create a folder and its parents unless they exist.
 
     Args:
-        folder: to be made.
-        advice: what to do if it cannot be made.
+        folder: path of the folder.
+        advice: what to do if it cannot be created, for the message.
 
     Raises:
-        UserError: it cannot be made.
+        UserError: the folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -158,14 +158,14 @@ def make_folder(folder: Path, advice: str) -> None:
 
 @contextmanager
 def staged_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder beside ``path``, to be filled and put in its place by :func:`replace_folder`.
+    """Yield a new folder next to ``path``, to be filled and then moved to ``path`` by :func:`replace_folder`.
 
-    It is removed at the end of the block where it is still there; what killed processes left of such folders is removed
-    at the beginning. Of a link, the folder that it leads to counts.
+    If it has not been moved at the end of the block, it is removed. Such folders of killed processes are removed first.
+    A symbolic link is resolved.
     """
     path = path.resolve()
     _remove_leftovers(path)
-    staged = _beside(path, 'new')
+    staged = _next_to(path, 'new')
     try:
         staged.mkdir(parents=True)
         yield staged
@@ -174,15 +174,15 @@ def staged_folder(path: Path) -> Iterator[Path]:
 
 
 def replace_folder(new: Path, path: Path) -> None:
-    """Rename a folder onto its place; an earlier one there is removed, or comes back if that fails.
+    """Rename folder ``new`` to ``path``; an existing folder is removed, or restored if renaming fails.
 
-    Of a link, the folder that it leads to is replaced.
+    If ``path`` is a symbolic link, its target is replaced.
     """
     path = path.resolve()
     if not path.exists():
         new.rename(path)
         return
-    old = _beside(path, 'old')
+    old = _next_to(path, 'old')
     path.rename(old)
     try:
         new.rename(path)
@@ -192,12 +192,12 @@ def replace_folder(new: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _beside(path: Path, state: str) -> Path:
+def _next_to(path: Path, state: str) -> Path:
     return path.with_name(f'.{path.name}.{os.getpid()}.{state}')
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove folders that a process was making or replacing when it was killed; those of a living one stay."""
+    """Remove folders that killed processes were creating or replacing, but not those of running processes."""
     leftover = re.compile(rf'\.{re.escape(path.name)}\.(\d+)\.(new|old)')
     for folder in path.parent.iterdir() if path.parent.is_dir() else ():
         match = leftover.fullmatch(folder.name)

@@ -1,4 +1,4 @@
-"""Loggers of the project: one tree under one name, silent until a command line sets it up."""
+"""Loggers of the project: one tree, silent until a command line sets it up."""
 
 import logging
 import sys
@@ -12,19 +12,19 @@ ROOT = 'progress'
 
 
 def get_logger(name: str) -> logging.Logger:
-    """Return the project's logger for a module (pass ``__name__``)."""
+    """Return the logger of a module (pass ``__name__``)."""
     return logging.getLogger(f'{ROOT}.{name}')
 
 
 class _TqdmHandler(logging.Handler):
-    """Writes above a running progress bar instead of through it."""
+    """A handler that writes above a running progress bar instead of into it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         tqdm.write(self.format(record), file=sys.stderr)
 
 
 def set_up_logging(verbose: bool = False, *, quiet: bool = False) -> None:
-    """Send the project's log to standard error; with ``verbose`` the debug lines too, with ``quiet`` none."""
+    """Log to standard error, including debug messages if ``verbose``, and critical messages only if ``quiet``."""
     logger = logging.getLogger(ROOT)
     logger.setLevel(logging.CRITICAL if quiet else logging.DEBUG if verbose else logging.INFO)
     logger.propagate = False
@@ -37,17 +37,17 @@ def set_up_logging(verbose: bool = False, *, quiet: bool = False) -> None:
 
 
 class _LogFile(logging.FileHandler):
-    """A file that, once it cannot be written, says so in one line and lets the work go on."""
+    """A log file that warns once if it can no longer be written, and lets the program continue."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
         logger = logging.getLogger(ROOT)
         logger.removeHandler(self)
-        logger.warning('%s: cannot be written any more (%s); the log goes on here alone', self.baseFilename,
+        logger.warning('%s: can no longer be written (%s); logging continues here only', self.baseFilename,
                        sys.exc_info()[1])
 
 
 def log_to_file(path: Path) -> logging.Handler:
-    """Copy the project's log to ``path`` (appended), and no longer to a file from before; returns the handler.
+    """Append the log to ``path`` as well, instead of any earlier file, and return the handler.
 
     Raises:
         UserError: the file cannot be written.

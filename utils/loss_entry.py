@@ -1,4 +1,4 @@
-"""Alignment loss + progress loss -> one dictionary, with the schedule of their weight."""
+"""Combine alignment loss and progress loss, weighted by a schedule, into one dictionary."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -21,21 +21,21 @@ from utils.tensorops import (
 )
 
 PENALTIES = {'l1': F.l1_loss, 'l2': F.mse_loss}  # PROGRESS_LOSS.loss_type
-SEGMENT_REDRAWS = 3  # further draws where a segment has a single frame
+SEGMENT_REDRAWS = 3  # additional draws if a segment has only one frame
 AlignmentTerm = Callable[[Mapping, int], Tensor]
 
 
 class LossTerms(dict):
-    """Loss terms of a batch by name, 0-d tensors.
+    """The loss terms of a batch as 0-d tensors by name.
 
     Args:
         terms: name -> value.
-        present: names of the terms that had something to be computed from, or name -> how much: what it is a mean over.
+        present: names of the terms that the batch has data for, or name -> number of items the term averages over.
 
     Attributes:
-        counts: name -> outputs (alignment) or segments (progress) that the term is a mean over.
-        present: names of the terms that had something to be computed from. A batch of one recording has no alignment
-            term and a batch without actions no progress term: these are zeros that no average should count.
+        counts: name -> number of outputs (alignment) or segments (progress) that the term averages over.
+        present: names of the terms that the batch has data for. A batch of one recording has no alignment term, and a
+            batch without actions has no progress term. Their values are zeros, which averages should not include.
     """
 
     def __init__(self, terms: Mapping[str, Tensor], present: Sequence[str] | Mapping[str, int]) -> None:
@@ -53,8 +53,8 @@ def get_progress_lambda(epoch: int, num_epochs: int, progress_config: Mapping) -
         progress_config: CONFIG.PROGRESS_LOSS.
 
     Returns:
-        'coefficient', or with the curriculum a value that rises linearly from 'start' in the first epoch to 'end' in
-        the last.
+        'coefficient', or, if the curriculum is enabled, a value that increases linearly from 'start' in the first epoch
+        to 'end' in the last.
     """
     settings = {**CONFIG.PROGRESS_LOSS, **progress_config}
     curriculum = settings['lambda_curriculum']
@@ -64,21 +64,21 @@ def get_progress_lambda(epoch: int, num_epochs: int, progress_config: Mapping) -
 
 
 def get_loss_function(config_obj: Mapping, num_epochs: int | None = None) -> Callable[..., LossTerms]:
-    """Return the loss of a run.
+    """Return the loss function of a run.
 
     Args:
         config_obj: a CONFIG.
-        num_epochs: length of the curriculum; None takes CONFIG.NUM_EPOCHS.
+        num_epochs: length of the curriculum; None: CONFIG.NUM_EPOCHS.
 
     Returns:
-        ``loss_fn(output_dict_list, epoch, times=None) -> LossTerms``. ``output_dict_list`` is one output of the model
-        with ``times`` its list of dicts, or a list of outputs with ``times`` a list of such lists; ``epoch`` counts
-        from 0. Keys: 'total_loss' (alignment + lambda * progress), 'alignment_loss' (the sum of the active terms times
-        ALIGNMENT_WEIGHT, at 0 without computing them), '<term>_loss' per active term, unweighted, and with progress
-        'progress_loss' (mean over the sampled segments, unweighted).
+        ``loss_fn(output_dict_list, epoch, times=None) -> LossTerms``. If ``output_dict_list`` is one output of
+        the model, ``times`` is its list of dicts; if it is a list of outputs, ``times`` is a list of such lists.
+        ``epoch`` is counted from 0. Keys: 'total_loss' (alignment + lambda * progress), 'alignment_loss' (sum of the
+        active terms times ALIGNMENT_WEIGHT; at 0 they are not computed), '<term>_loss' for each active term,
+        unweighted, and, if progress is enabled, 'progress_loss' (unweighted mean over the sampled segments).
 
     Raises:
-        UserError: LOSS_TYPE names a term that is not there.
+        UserError: LOSS_TYPE contains an unknown term.
     """
     progress_config = {**CONFIG.PROGRESS_LOSS, **getattr(config_obj, 'PROGRESS_LOSS', {})}
     epochs = num_epochs or getattr(config_obj, 'NUM_EPOCHS', None) or CONFIG.NUM_EPOCHS
@@ -106,7 +106,7 @@ def get_loss_function(config_obj: Mapping, num_epochs: int | None = None) -> Cal
 
 
 def _alignment_terms(config_obj: Mapping) -> dict[str, AlignmentTerm]:
-    """Return the active alignment losses, each a function of a model output and the epoch."""
+    """Return the active alignment losses as functions of a model output and the epoch."""
     active = [name for name, chosen in config_obj.LOSS_TYPE.items() if chosen]
     if unknown := set(active) - set(LOSSES):
         raise UserError(f'LOSS_TYPE: {", ".join(sorted(unknown))} is unknown, expected {", ".join(LOSSES)}')
@@ -119,7 +119,7 @@ def _alignment_term(address: str, settings: Mapping) -> AlignmentTerm:
 
     Args:
         address: 'module:name' of the loss.
-        settings: keywords that it takes.
+        settings: keyword arguments of the loss.
     """
     loss = resolve_name(address)
     accepted = inspect.signature(loss).parameters
@@ -133,7 +133,7 @@ def _alignment_term(address: str, settings: Mapping) -> AlignmentTerm:
 
 def _alignment_losses(terms: Mapping[str, AlignmentTerm], outputs: Sequence[Mapping], epoch: int,
                       weight: float) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """Average each term over the outputs that hold two recordings or more, and tell how many these are."""
+    """Average each term over the outputs with at least two recordings, and count these outputs."""
     aligned = [output for output in outputs if len(output['outputs']) >= 2]
     losses = {}
     for name, term in terms.items():
@@ -144,27 +144,27 @@ def _alignment_losses(terms: Mapping[str, AlignmentTerm], outputs: Sequence[Mapp
 
 
 def _attached_zero(outputs: Sequence[Mapping]) -> Tensor:
-    """Return a zero that hangs on the embeddings, so that its backward pass runs."""
+    """Return a zero attached to the graph of the embeddings, so that the backward pass runs."""
     zeros = [embedding.sum() * 0 for output in outputs for embedding in output['outputs']]
     return torch.stack(zeros).sum() if zeros else torch.zeros((), requires_grad=True)
 
 
 def progress_loss(outputs: Sequence[Mapping], times: Sequence[Sequence[Mapping]], *, progress_config: Mapping,
                   background_labels: Sequence[str]) -> tuple[dict[str, Tensor], int]:
-    """Compare the progress that the head predicts on sampled segments with the truth; one call of the head for all.
+    """Compare predicted and true progress on sampled segments, with a single call of the head.
 
     Args:
-        outputs: outputs of the model; all hold the same 'progress_head'.
-        times: per output, the ``times`` of its recordings.
+        outputs: outputs of the model, all with the same 'progress_head'.
+        times: for each output, the ``times`` of its recordings.
         progress_config: CONFIG.PROGRESS_LOSS.
-        background_labels: labels of segments that are no action.
+        background_labels: labels of segments that are not actions.
 
     Returns:
-        'progress_loss', the sum of the terms of the head's own loss on the segments, and the number of segments:
-        without one the loss is a zero attached to the graph.
+        'progress_loss', the sum of the terms of the head's own loss on the segments, and the number of segments. If
+        there are no segments, the loss is a zero attached to the graph.
 
     Raises:
-        ValueError: ``times`` is missing or counts other recordings than the outputs.
+        ValueError: ``times`` is None, or does not match the recordings of the outputs.
     """
     if times is None:
         raise ValueError('times is None, expected one dict per recording: the progress loss samples from it')
@@ -185,7 +185,7 @@ def progress_loss(outputs: Sequence[Mapping], times: Sequence[Sequence[Mapping]]
 
 def _sample_actions(embeddings: Tensor, recording: Mapping, progress_config: Mapping,
                     background_labels: Sequence[str], head: nn.Module) -> list[SampledSegment]:
-    """Draw whole actions of a recording, every frame of which is supervised."""
+    """Sample whole actions of a recording; every frame of them is supervised."""
     drawn = sample_whole_actions(embeddings, recording, progress_config['samples_per_video'],
                                  background_labels=background_labels)
     actions = list_actions(recording, len(embeddings), background_labels)
@@ -195,7 +195,7 @@ def _sample_actions(embeddings: Tensor, recording: Mapping, progress_config: Map
 
 def _sample_segments(embeddings: Tensor, recording: Mapping, progress_config: Mapping,
                      background_labels: Sequence[str]) -> list[SampledSegment]:
-    """Draw segments of a recording of which the last frame is supervised."""
+    """Sample segments of a recording; only their last frame is supervised."""
     if progress_config['sampling'] == 'prefix':
         def draw() -> tuple:
             return sample_action_prefix(embeddings, recording, background_labels=background_labels)
@@ -210,7 +210,7 @@ def _sample_segments(embeddings: Tensor, recording: Mapping, progress_config: Ma
 
 def _draw_long_segment(embeddings: Tensor, recording: Mapping, min_segment_len: int,
                        background_labels: Sequence[str]) -> tuple:
-    """Draw until a segment has two frames: one frame says nothing of what came before it."""
+    """Sample again until a segment has two frames, because a single frame contains no history."""
     for _ in range(1 + SEGMENT_REDRAWS):
         drawn = sample_action_segment_with_random_index(embeddings, recording, min_segment_len,
                                                         background_labels=background_labels)

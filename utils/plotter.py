@@ -1,4 +1,4 @@
-"""Loss curves of a run as pictures."""
+"""Plots of the loss curves of a run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,12 +13,12 @@ from utils.files import atomic_path
 Curves = Mapping[str, Sequence[float]]
 NOTHING_TO_DRAW = 'no recordings'
 PICTURE_DPI = 150
-LARGEST_RATIO = 20  # between curves that share a linear axis
+LARGEST_RATIO = 20  # between the maxima of curves on a linear axis; otherwise it is logarithmic
 DUAL_LOSS_PICTURE = 'dual_loss_comparison.png'
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return a figure that no window or global state knows of; sizes in inches."""
+    """Return a figure without a window or global state; sizes are in inches."""
     figure = Figure(figsize=(width, height), layout='constrained')
     FigureCanvasAgg(figure)
     return figure
@@ -31,15 +31,15 @@ def save_figure(figure: Figure, path: Path | str) -> None:
 
 
 def plot_dual_losses(train_losses: Curves, val_losses: Curves, output_folder: Path | str) -> None:
-    """Draw total, alignment and weighted progress loss of training and validation side by side.
+    """Plot total, alignment and weighted progress loss of training and validation side by side.
 
-    The red curve is total minus alignment, so that blue = green + red at every epoch; an empty 'progress_loss' list
-    draws none.
+    The red curve is total minus alignment, so that blue = green + red in every epoch. If 'progress_loss' is empty,
+    there is no red curve.
 
     Args:
         train_losses: 'total_loss', 'alignment_loss', 'progress_loss' (unweighted), one value per epoch.
         val_losses: the same keys.
-        output_folder: folder that takes dual_loss_comparison.png.
+        output_folder: folder of dual_loss_comparison.png.
     """
     figure = new_figure(14, 5)
     for axes, losses, title in zip(figure.subplots(1, 2), (train_losses, val_losses),
@@ -54,12 +54,12 @@ def plot_dual_losses(train_losses: Curves, val_losses: Curves, output_folder: Pa
 
 
 def plot_epoch_losses(losses: Curves, title: str, path: Path | str) -> None:
-    """Draw each raw loss over the epochs in a panel of its own, since their scales differ.
+    """Plot each raw loss over the epochs in a separate panel, because their scales differ.
 
     Args:
-        losses: name -> one value per epoch; empty ones are left out.
-        title: of the picture.
-        path: PNG to write.
+        losses: name -> one value per epoch; losses without values are not plotted.
+        title: title of the figure.
+        path: path of the PNG.
     """
     drawn = {name: values for name, values in losses.items() if len(values)} or {'total_loss': ()}
     figure = new_figure(5 * len(drawn), 4)
@@ -70,17 +70,17 @@ def plot_epoch_losses(losses: Curves, title: str, path: Path | str) -> None:
 
 
 def _scales_differ(curves: Sequence[tuple[str, Sequence[float], str, str]]) -> bool:
-    """Say whether on a linear scale a curve would lie on the axis, all of it above 0."""
+    """Return True if a curve would be indistinguishable from the axis on a linear scale, and all values are > 0."""
     drawn = [values for _, values, _, _ in curves if len(values)]
     tops = [max(values) for values in drawn]
     return min(map(min, drawn)) > 0 and max(tops) > LARGEST_RATIO * min(tops)
 
 
 def _draw_curves(axes: Axes, curves: Sequence[tuple[str, Sequence[float], str, str]], title: str) -> None:
-    """Draw (label, values, colour, style) curves over the epochs, counted from 1."""
-    for label, values, colour, style in curves:
-        # One epoch is a point that a line alone would not show.
-        axes.plot(range(1, len(values) + 1), values, style, color=colour, label=label,
+    """Plot (label, values, color, style) curves over the epochs, counted from 1."""
+    for label, values, color, style in curves:
+        # A line through a single point is invisible, so mark it.
+        axes.plot(range(1, len(values) + 1), values, style, color=color, label=label,
                   marker='o' if len(values) == 1 else None)
     axes.set_title(title)
     if not any(len(values) for _, values, _, _ in curves):

@@ -1,4 +1,4 @@
-"""The folder of a run: where it lies and which files it holds."""
+"""The folder of a run and the files in it."""
 
 import difflib
 from collections.abc import Callable
@@ -13,7 +13,7 @@ MULTI_TASK, SINGLE_TASK = 'multi-task-setting', 'single-task-setting'
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths of a run."""
+    """Paths of the files of a run."""
 
     path: Path
 
@@ -29,25 +29,25 @@ class RunFolder:
 
     @property
     def splits(self) -> Path:
-        """The split in force."""
+        """The split of the recordings."""
         return self.path / 'splits.json'
 
     @property
     def losses(self) -> Path:
-        """Losses per epoch."""
+        """The losses of each epoch."""
         return self.path / 'losses.csv'
 
     @property
     def log(self) -> Path:
-        """The log."""
+        """The log file."""
         return self.path / 'train.log'
 
 
 def check_run_folder(path: Path, *, overwrite: bool) -> None:
-    """Refuse a run folder that exists.
+    """Check that a run folder may be created.
 
     Raises:
-        UserError: the folder exists and ``overwrite`` is off, or it does not look like a run.
+        UserError: the folder exists and ``overwrite`` is False, or it exists and does not look like a run.
     """
     if not path.exists():
         return
@@ -55,20 +55,20 @@ def check_run_folder(path: Path, *, overwrite: bool) -> None:
         raise UserError(f'{path}: this run exists; set overwrite to replace it, or give another VERSION or message')
     if not path.is_dir() or (any(path.iterdir()) and not (RunFolder(path).config.exists()
                                                           or is_single_task_folder(path))):
-        raise UserError(f'{path}: exists and holds no config.json, so it is no run; move it away')
+        raise UserError(f'{path}: exists and contains no config.json, so it is not a run; move it elsewhere')
 
 
 def create_run_folder(path: Path, config: dict, splits: dict, *, overwrite: bool) -> RunFolder:
-    """Make a run folder that holds its settings, whole or not at all; replaces an earlier one only with ``overwrite``.
+    """Create a run folder with its settings atomically.
 
     Args:
-        path: the folder.
-        config: the resolved configuration.
-        splits: the split in force.
-        overwrite: whether an earlier run is replaced.
+        path: path of the folder.
+        config: resolved configuration.
+        splits: split of the recordings.
+        overwrite: replace an existing run.
 
     Raises:
-        UserError: see :func:`check_run_folder`; or the folder cannot be made, and an earlier run is as it was.
+        UserError: see :func:`check_run_folder`, or the folder cannot be created; an existing run is left unchanged.
     """
     def fill(new: RunFolder) -> None:
         new.checkpoints.mkdir()
@@ -79,7 +79,7 @@ def create_run_folder(path: Path, config: dict, splits: dict, *, overwrite: bool
 
 
 def create_single_task_folder(path: Path, splits: dict, *, overwrite: bool) -> RunFolder:
-    """Make the folder of ``singletask_train.py`` with the split of all tasks; args and errors as for a run's own."""
+    """Create the folder of ``singletask_train.py`` with the split of all tasks; see :func:`create_run_folder`."""
     return _create(path, lambda new: write_json(new.splits, {'splits': splits}), overwrite=overwrite)
 
 
@@ -89,7 +89,7 @@ def _create(path: Path, fill: Callable[[RunFolder], None], *, overwrite: bool) -
         with staged_folder(path) as new:
             fill(RunFolder(new))
             replace_folder(new, path)
-    except UserError as error:  # the user knows the folder by the name that it was to have
+    except UserError as error:  # name the folder that the user asked for, not the temporary one
         raise UserError(str(error).replace(str(new), str(path))) from error
     except OSError as error:
         raise UserError(f'{path}: cannot be made ({error.strerror}); set OUTPUT_PATH to a folder that can be written'
@@ -98,10 +98,10 @@ def _create(path: Path, fill: Callable[[RunFolder], None], *, overwrite: bool) -
 
 
 def open_run_folder(path: Path) -> RunFolder:
-    """Find the run folder of a path that a user gave.
+    """Return the run folder at a path that a user passed.
 
     Raises:
-        UserError: no such folder, or no run in it.
+        UserError: the folder does not exist or does not contain a run.
     """
     if not path.is_dir():
         names = [other.name for other in path.parent.iterdir() if other.is_dir()] if path.parent.is_dir() else []
@@ -114,5 +114,5 @@ def open_run_folder(path: Path) -> RunFolder:
 
 
 def is_single_task_folder(path: Path) -> bool:
-    """Say whether a folder is that of ``singletask_train.py``, which holds a run for each task and their split."""
+    """Return True if this is a folder of ``singletask_train.py``, which contains a run per task and their split."""
     return RunFolder(path).splits.exists() and not RunFolder(path).config.exists()

@@ -1,4 +1,4 @@
-"""Tables of metrics: a row per task and a MEAN row, as CSV and as text."""
+"""Tables of metrics with a row per task and a MEAN row, as CSV and as text."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ Row = dict[str, str | float]
 
 
 def with_mean_row(rows: Sequence[Row]) -> list[Row]:
-    """Append the mean of each column over the tasks that have a value."""
+    """Append a row with the mean of each column over the tasks that have a value."""
     means: Row = {'task': MEAN}
     for column in list(rows[0])[1:]:
         values = [row[column] for row in rows if not math.isnan(row[column])]
@@ -21,23 +21,23 @@ def with_mean_row(rows: Sequence[Row]) -> list[Row]:
 
 
 def write_table(rows: Sequence[Row], path: Path) -> None:
-    """Write a table as CSV; missing values are empty."""
+    """Write a table as CSV; missing values are empty cells."""
     write_csv(path, rows[0], ([None if _absent(row[column]) else row[column] for column in rows[0]] for row in rows))
 
 
 def format_table(rows: Sequence[Mapping], title: str) -> str:
-    """Return a table as aligned text under its title."""
+    """Format a table as aligned text below its title."""
     cells = [[str(column) for column in rows[0]], *([show_value(value) for value in row.values()] for row in rows)]
     lines = ['  '.join(row) for row in align_columns(cells)]
     return '\n'.join([title, lines[0], '-' * len(lines[0]), *lines[1:]])
 
 
 def align_columns(rows: Sequence[Sequence[str]], left: int = 1) -> list[list[str]]:
-    """Pad the cells of every column to one width.
+    """Pad the cells of each column to the same width.
 
     Args:
-        rows: cells of each row, as many in each.
-        left: columns that are aligned to the left; the others are aligned to the right.
+        rows: cells of each row; all rows have the same number of cells.
+        left: number of columns that are left-aligned; the others are right-aligned.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [[cell.ljust(width) if position < left else cell.rjust(width)
@@ -49,7 +49,7 @@ def _absent(value: object) -> bool:
 
 
 def show_value(value: object) -> str:
-    """Return a value of a table as text: numbers with DIGITS decimals, a dash for one that there is not."""
+    """Format a value of a table: floats with DIGITS decimals, `-` if missing."""
     if _absent(value):
         return '-'
     return f'{value:.{DIGITS}f}' if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""Sampling of action segments with draws that can be seeded, true progress, and cumulative distance."""
+"""Seedable sampling of action segments, true progress, and cumulative distance."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ DEFAULT_BACKGROUND = tuple(CONFIG.BACKGROUND_LABELS)
 
 
 class Action(NamedTuple):
-    """One annotated segment of a recording; frames at the feature rate, both ends inclusive."""
+    """An annotated segment of a recording; frames at the feature rate, both ends inclusive."""
 
     name: str
     start: int
@@ -22,7 +22,7 @@ class Action(NamedTuple):
 
     @property
     def length(self) -> int:
-        """Frames from start to end, also those past the end of the features."""
+        """Number of frames from start to end, including those past the end of the features."""
         return self.end - self.start + 1
 
 
@@ -31,8 +31,8 @@ class SampledSegment(NamedTuple):
 
     Attributes:
         embeddings: (n, D).
-        target: progress at its last frame (), or at every frame (n,) if sampling is 'dense'.
-        context: what the head reads besides, from its method ``contexts``; None: nothing.
+        target: progress at its last frame, (), or at every frame, (n,), if sampling is 'dense'.
+        context: additional input of the head, from its method ``contexts``; None: nothing.
     """
 
     embeddings: Tensor
@@ -42,13 +42,14 @@ class SampledSegment(NamedTuple):
 
 def list_actions(times_dict: Mapping, num_frames: int,
                  background_labels: Sequence[str] = DEFAULT_BACKGROUND) -> list[Action]:
-    """Return the segments that are no background and begin within the features.
+    """Return the segments that are not background and begin within the features.
 
     Args:
         times_dict: 'step', 'start_frame', 'end_frame' of a recording, both ends inclusive.
         num_frames: T, length of the features.
-        background_labels: labels of segments that are no action.
+        background_labels: labels of segments that are not actions.
     """
+    # 'step' is the label of a segment.
     segments = zip(times_dict['step'], times_dict['start_frame'], times_dict['end_frame'], strict=True)
     return [Action(*segment) for segment in segments
             if segment[0] not in background_labels and segment[1] < num_frames]
@@ -63,13 +64,13 @@ def sample_action_segment_with_random_index(
     Args:
         embeddings: (T, D), one row per frame.
         times_dict: 'step', 'start_frame', 'end_frame' of the recording, both ends inclusive.
-        min_segment_len: frames in the sampled segment at least; shorter actions are no candidates.
-        background_labels: labels of segments that are no action.
-        rng: source of the draws; None takes the module ``random``.
+        min_segment_len: smallest number of frames of the sampled segment; shorter actions are not sampled.
+        background_labels: labels of segments that are not actions.
+        rng: random generator; None: the module ``random``.
 
     Returns:
         The embeddings from the segment's start to the target, (n, D) with n >= 1; the target's progress within the
-        whole action, in (0, 1]; the action's name. Three times None where there is no candidate.
+        whole action, in (0, 1]; the action's name. (None, None, None) if no action can be sampled.
     """
     draw = rng or random
     candidates = [action for action in list_actions(times_dict, len(embeddings), background_labels)
@@ -77,7 +78,7 @@ def sample_action_segment_with_random_index(
     if not candidates:
         return None, None, None
     action = draw.choice(candidates)
-    last = min(action.end, len(embeddings) - 1)
+    last = min(action.end, len(embeddings) - 1)  # an annotation may extend past the features
     start = draw.randint(action.start, max(action.start, last - min_segment_len + 1))
     end = draw.randint(min(start + min_segment_len - 1, last), last)
     target = draw.randint(start, end)
@@ -90,7 +91,7 @@ def sample_action_prefix(
 ) -> tuple[Tensor, float, str] | tuple[None, None, None]:
     """Sample an action and a target frame; the segment runs from the action's first frame to the target.
 
-    Arguments and returns as in :func:`sample_action_segment_with_random_index`.
+    Arguments and return values are those of :func:`sample_action_segment_with_random_index`.
     """
     draw = rng or random
     candidates = list_actions(times_dict, len(embeddings), background_labels)
@@ -105,10 +106,10 @@ def sample_whole_actions(
     embeddings: Tensor, times_dict: Mapping, count: int, *,
     background_labels: Sequence[str] = DEFAULT_BACKGROUND, rng: random.Random | None = None,
 ) -> list[tuple[Tensor, Tensor, Action]]:
-    """Sample up to ``count`` different actions, whole, with the true progress of every frame.
+    """Sample up to ``count`` different whole actions, with the true progress of every frame.
 
     Returns:
-        Per action its embeddings (n, D), its progress (n,) in (0, 1], and the action itself.
+        For each action its embeddings, (n, D), its progress, (n,), in (0, 1], and the action itself.
     """
     actions = list_actions(times_dict, len(embeddings), background_labels)
     if len(actions) > count:
@@ -118,7 +119,7 @@ def sample_whole_actions(
 
 
 def action_progress(action: Action, num_frames: int) -> Tensor:
-    """Return the true progress at each frame of an action that lies within the features: (n,), in (0, 1]."""
+    """Return the true progress at each frame of an action that is within the features: (n,), in (0, 1]."""
     visible = min(action.end, num_frames - 1) - action.start + 1
     return torch.arange(1, visible + 1, dtype=torch.float64) / action.length
 
@@ -127,36 +128,36 @@ def get_trueprogress(times_dict: Mapping, num_frames: int,
                      background_labels: Sequence[str] = DEFAULT_BACKGROUND) -> Tensor:
     """Return the true progress of a whole recording.
 
-    Each of the n action segments adds 1/n, linearly over its frames; background holds the value.
+    Each of the n action segments adds 1/n, linearly over its frames; in background the value does not change.
 
     Args:
         times_dict: 'step', 'start_frame', 'end_frame' of the recording, both ends inclusive.
         num_frames: T, length of the features.
-        background_labels: labels of segments that are no action.
+        background_labels: labels of segments that are not actions.
 
     Returns:
-        (T,) float64 in [0, 1]; zeros where there is no action.
+        (T,), float64, in [0, 1]; zeros if there are no actions.
     """
     return recording_progress(list_actions(times_dict, num_frames, background_labels), num_frames)
 
 
 def recording_progress(actions: Sequence[Action], num_frames: int) -> Tensor:
-    """Return the true progress (T,) of a whole recording from its actions; see :func:`get_trueprogress`."""
-    gain = torch.zeros(num_frames, dtype=torch.float64)
+    """Return the true progress, (T,), of a whole recording from its actions; see :func:`get_trueprogress`."""
+    gain = torch.zeros(num_frames, dtype=torch.float64)  # (T,), increase at each frame
     for action in actions:
         gain[action.start:action.end + 1] += 1 / (action.length * len(actions))
     return gain.cumsum(0).clamp(max=1)
 
 
 def get_cumulative_distance(embeddings: Tensor) -> Tensor:
-    """Return the path length along an embedding up to each frame: (T, D) -> (T,) float64, 0 at the first frame."""
-    steps = (embeddings[1:] - embeddings[:-1]).double().norm(dim=1)
-    return torch.cat([steps.new_zeros(1), steps.cumsum(0)])
+    """Return the length of the path through the embeddings up to each frame: (T, D) -> (T,), float64, from 0."""
+    distances = (embeddings[1:] - embeddings[:-1]).double().norm(dim=1)  # (T - 1,)
+    return torch.cat([distances.new_zeros(1), distances.cumsum(0)])
 
 
 @contextmanager
 def seeded_draws(seed: int) -> Iterator[None]:
-    """Seed the draws of ``random`` and torch inside the block, and give back their states after it."""
+    """Seed the generators of ``random`` and torch inside the block, and restore their states after it."""
     python_state = random.getstate()
     with torch.random.fork_rng(devices=[]):
         random.seed(seed)

@@ -1,7 +1,7 @@
-"""Training killed at random moments and resumed each time: python -m benchmarks.reliability.crash_safety.
+"""Kill training at random times and resume it each time: python -m benchmarks.reliability.crash_safety.
 
-Half of the kills (SIGKILL) fall while a checkpoint is being written, synced or renamed. After each one every file of
-the run folder is read, and every run that comes to its end is compared with one that was never interrupted.
+Half of the kills (SIGKILL) occur while a checkpoint is being written, synced or renamed. After each kill all files of
+the run folder are read. Each run that finishes is compared with an uninterrupted run.
 """
 
 import argparse
@@ -42,22 +42,22 @@ RUN = Path('multi-task-setting/V1___GTCC_demo')
 DATASET = DemoSettings(people=4, repetitions=1, width=8)
 WRITING, RENAMING, DONE = b'writing', b'renaming', b'done'  # stages of a checkpoint
 PLACES = {WRITING: 'while a checkpoint is written', RENAMING: 'while it is synced and renamed', DONE: 'elsewhere'}
-CHECKPOINTS_IN_REACH = 8  # an aimed kill waits for up to so many
-STAGE_SECONDS = {WRITING: 0.02, RENAMING: 0.003}  # and falls within so long of the beginning of a stage
-SLICE_BYTES, SLICE_SECONDS = 2**17, 0.0003  # a slow disk, on which a checkpoint takes that long to write
+CHECKPOINTS_IN_REACH = 8  # a targeted kill waits for at most this many checkpoints
+STAGE_SECONDS = {WRITING: 0.02, RENAMING: 0.003}  # and occurs at most this long after the start of a stage
+SLICE_BYTES, SLICE_SECONDS = 2**17, 0.0003  # simulate a slow disk: pause this long after each slice
 PNG_END = b'IEND\xaeB`\x82'
 
 
 @dataclass
 class Tally:
-    """What became of the kills, by place.
+    """Outcomes of the kills.
 
     Attributes:
-        kills: place -> number.
-        checkpoints: place -> checkpoints that were read after a kill there.
-        leftovers: place -> kills that left a file half written.
-        lost_epochs: kills before the first epoch was whole, after which training starts again.
-        runs: that came to their end.
+        kills: place -> number of kills.
+        checkpoints: place -> checkpoints that were read after these kills.
+        leftovers: place -> kills that left a partially written file.
+        lost_epochs: kills before the end of the first epoch, after which training starts from the beginning.
+        runs: number of runs that finished.
     """
 
     kills: Counter = field(default_factory=Counter)
@@ -68,7 +68,7 @@ class Tally:
 
     @property
     def aimed(self) -> int:
-        """Kills that met a checkpoint on its way to the disk."""
+        """Number of kills during the saving of a checkpoint."""
         return self.kills[WRITING] + self.kills[RENAMING]
 
 
@@ -82,17 +82,17 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = OneLineParser(prog='python -m benchmarks.reliability.crash_safety',
                            description='Kill training, resume it, compare.')
     parser.add_argument('--kills', type=positive, default=200, help='default 200')
-    parser.add_argument('--seed', type=int, default=0, help='of the moments, default 0')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the times of the kills, default 0')
     return parser.parse_args(argv)
 
 
 def kill_and_resume(arguments: argparse.Namespace, argv: Sequence[str] | None) -> None:
-    """Train once without and then with interruptions, and print a table.
+    """Train once without interruption, then with kills, and print a table.
 
     Raises:
-        UserError: a file was not whole, or a run ended otherwise than the uninterrupted one.
+        UserError: a file is not intact, or the result of a run differs from the uninterrupted run.
     """
-    torch.set_num_threads(1)  # a process that has threads of its own cannot be forked safely
+    torch.set_num_threads(1)  # a process with several threads cannot be forked safely
     print(f'{describe_command("benchmarks.reliability.crash_safety", argv)}\n\n{describe_machine(1)}.\n', flush=True)
     draw, tally, started = random.Random(arguments.seed), Tally(), time.monotonic()
     with tempfile.TemporaryDirectory() as name:
@@ -111,10 +111,10 @@ def kill_and_resume(arguments: argparse.Namespace, argv: Sequence[str] | None) -
 
 
 class SlowPath(type(Path())):
-    """A path whose bytes are written slice by slice, so that kills meet a file half written."""
+    """A path whose bytes are written slice by slice, so that kills leave partially written files."""
 
     def write_bytes(self, data: bytes) -> int:
-        """Write the data slowly."""
+        """Write the data slice by slice with pauses."""
         with self.open('wb', buffering=0) as file:
             for start in range(0, len(data), SLICE_BYTES):
                 file.write(data[start:start + SLICE_BYTES])
@@ -123,20 +123,20 @@ class SlowPath(type(Path())):
 
 
 class Bench:
-    """A small dataset, an uninterrupted run, and one that is killed again and again.
+    """A small dataset, an uninterrupted run, and a run that is killed repeatedly.
 
     Args:
-        folder: takes all of it.
+        folder: folder for all files.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._paths = folder, write_demo(folder, 'demo', 0, DATASET)
         self._whole, self._run = folder / 'whole' / RUN, folder / 'killed' / RUN
         _load_what_training_loads(folder)
-        self._ended = False  # whether the run came to its end, so that the next start replaces it
+        self._ended = False  # True if the run finished, so that the next start replaces it
 
     def train_undisturbed(self) -> float:
-        """Train the run that the others are compared with; returns its seconds."""
+        """Train the uninterrupted run and return its seconds."""
         started = time.monotonic()
         with self._training('whole', []) as (process, _):
             process.join()
@@ -144,12 +144,12 @@ class Bench:
         return time.monotonic() - started
 
     def train_until_killed(self, draw: random.Random, seconds: float, tally: Tally) -> None:
-        """Start or resume the run, kill it, and check what is there; or compare it where it ends before.
+        """Start or resume the run, kill it, and check its files; if it finishes first, compare it instead.
 
         Args:
-            draw: of the moment.
-            seconds: what an uninterrupted run takes.
-            tally: where it is entered.
+            draw: random generator of the time of the kill.
+            seconds: duration of an uninterrupted run.
+            tally: counters to update.
         """
         new_folder = not (self._run / 'ckpt/last.pt').exists()
         with self._training('killed', self._how_to_start()) as (process, events):
@@ -170,13 +170,13 @@ class Bench:
         tally.checkpoints[place] += self._read_all()
 
     def finish(self, tally: Tally) -> None:
-        """Let the last run come to its end."""
+        """Let the last run finish, and compare it."""
         with self._training('killed', self._how_to_start()) as (process, _):
             process.join()
         self._compare_ended(process, tally)
 
     def _how_to_start(self) -> list[str]:
-        """Return the option that the program asks for in the state that the run folder is in."""
+        """Return the option that the program requires for the current state of the run folder."""
         if not self._run.exists():
             return []
         resumes = (self._run / 'ckpt/last.pt').exists() and not self._ended
@@ -185,7 +185,7 @@ class Bench:
 
     @contextmanager
     def _training(self, output: str, options: list[str]) -> Iterator[tuple[BaseProcess, Connection]]:
-        """Train in a process forked from this one, which has loaded torch already; yields it and its events."""
+        """Train in a process forked from this one, which has already loaded torch; yield the process and its events."""
         context = multiprocessing.get_context('fork')
         events, report = context.Pipe(duplex=False)
         environment = {**self._paths, 'OUTPUT_PATH': self._folder / output}
@@ -209,10 +209,10 @@ class Bench:
             raise UserError(f'a training process ended with status {process.exitcode}, expected 0: {" ".join(last)}')
 
     def _read_all(self) -> int:
-        """Read every file of the run folder after a kill; returns the number of checkpoints.
+        """Read every file of the run folder after a kill and return the number of checkpoints.
 
         Raises:
-            UserError: one is not whole, or does not hold what it should.
+            UserError: a file is not intact, or its content is wrong.
         """
         if not self._run.exists():
             return 0
@@ -220,52 +220,52 @@ class Bench:
             own, whole = (read_json(run / name, 'a file of the run') for run in (self._run, self._whole))
             _expect(own == whole, f'{name} is that of the run')
         losses = _losses(self._run)
-        _expect(losses == _losses(self._whole)[:len(losses)], 'losses.csv is the beginning of the whole one')
+        _expect(losses == _losses(self._whole)[:len(losses)], 'losses.csv is the start of the uninterrupted one')
         for picture in _shown(self._run, '*.png'):
             _expect(picture.read_bytes().endswith(PNG_END), f'{picture.name} is whole')
         checkpoints = _shown(self._run / 'ckpt', '*.pt')
         for path in checkpoints:
             load_model(path)
         names = {path.name for path in checkpoints}
-        _expect('last.pt' not in names or names >= set(BEST_NAMES.values()), 'best checkpoints beside last.pt')
+        _expect('last.pt' not in names or names >= set(BEST_NAMES.values()), 'best checkpoints next to last.pt')
         return len(checkpoints)
 
     def _compare_ended(self, process: BaseProcess, tally: Tally) -> None:
-        """Compare the run, which has come to its end, with the uninterrupted one.
+        """Compare the finished run with the uninterrupted run.
 
         Raises:
-            UserError: they differ, or something half written is left.
+            UserError: they differ, or a partially written file is left.
         """
         self._expect_success(process)
         self._read_all()
-        _expect(_losses(self._run) == _losses(self._whole), 'losses.csv is the whole one')
+        _expect(_losses(self._run) == _losses(self._whole), 'losses.csv is that of the uninterrupted run')
         _expect(not self._leftovers(), f'no leftovers of killed processes, found {self._leftovers()}')
-        # Not in TensorBoard's folder: like the log it is appended to, in a file of its own from each process.
+        # TensorBoard's folder is not compared, because each process writes a separate file to it.
         names, own = ({path.relative_to(run) for pattern in ('*', 'ckpt/*') for path in _shown(run, pattern)}
                       for run in (self._whole, self._run))
         _expect(names == own, f'the same files, found a difference in {sorted(map(str, names ^ own))}')
         for name in names:
             if name.suffix == '.pt':
                 own, whole = (load_checkpoint(run / name)['model_state_dict'] for run in (self._run, self._whole))
-                _expect(all(torch.equal(own[key], whole[key]) for key in whole), f'{name} holds the same weights')
+                _expect(all(torch.equal(own[key], whole[key]) for key in whole), f'{name} contains the same weights')
         self._ended = True
         tally.runs += 1
 
     def _leftovers(self) -> list[str]:
-        """Return what is half written: names that begin with a dot."""
+        """Return the names of partially written files and folders, which begin with a dot."""
         folders = (self._run.parent, self._run, self._run / 'ckpt')
         return [path.name for folder in folders if folder.exists() for path in folder.iterdir()
                 if path.name.startswith('.')]
 
 
 def _load_what_training_loads(folder: Path) -> None:
-    """Load what torch and matplotlib load when first used: once here rather than in every process."""
+    """Trigger the lazy imports of torch and matplotlib once here instead of in every forked process."""
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
     plot_dual_losses({}, {}, folder)
 
 
 def _train(environment: dict[str, Path], options: list[str], report: Connection, log: Path) -> None:
-    """Train, in a process of its own, and report when a checkpoint is written, renamed, and done."""
+    """Train in a separate process and report when a checkpoint is being written, being renamed, and done."""
     os.environ.update({name: str(path) for name, path in environment.items()})
     with log.open('w') as messages:
         os.dup2(messages.fileno(), sys.stdout.fileno())
@@ -284,21 +284,22 @@ def _train(environment: dict[str, Path], options: list[str], report: Connection,
 
 
 def _wait_for_stage(events: Connection, draw: random.Random) -> bytes:
-    """Wait until a checkpoint, one of the next few, is being written or renamed, and a moment longer; returns which."""
+    """Wait for a random stage of one of the next checkpoints and a random time after; return the stage."""
     awaited, checkpoints = draw.choice((WRITING, RENAMING)), draw.randint(1, CHECKPOINTS_IN_REACH)
     try:
         while checkpoints:
             checkpoints -= events.recv_bytes() == awaited
     except EOFError:
-        return DONE  # the run has come to its end before
+        return DONE  # the run finished first
+    # Busy waiting, because time.sleep is not precise enough.
     until = time.perf_counter() + draw.uniform(0, STAGE_SECONDS[awaited])
     while time.perf_counter() < until:
-        pass  # a sleep would be too coarse
+        pass
     return awaited
 
 
 def _last_event(events: Connection, last: bytes) -> bytes:
-    """Return the last event of a process that has ended, given the last one that was received."""
+    """Return the last event of a process that has ended, or ``last`` if there are no more events."""
     try:
         while True:
             last = events.recv_bytes()
@@ -307,7 +308,7 @@ def _last_event(events: Connection, last: bytes) -> bytes:
 
 
 def _losses(run: Path) -> list[dict[str, str]]:
-    """Return the rows of losses.csv but for the seconds; none where it is not there yet."""
+    """Return the rows of losses.csv without the seconds, or an empty list if the file does not exist yet."""
     path = RunFolder(run).losses
     if not path.exists():
         return []
@@ -316,13 +317,13 @@ def _losses(run: Path) -> list[dict[str, str]]:
 
 
 def _shown(folder: Path, pattern: str) -> list[Path]:
-    """Return the files that a program may take for results: those whose names do not begin with a dot."""
+    """Return the files that a program reads as results: their names do not begin with a dot."""
     return sorted(path for path in folder.glob(pattern) if not path.name.startswith('.'))
 
 
 def _expect(holds: bool, what: str) -> None:
     if not holds:
-        raise UserError(f'after a kill: expected {what}; it is not so')
+        raise UserError(f'after a kill: expected {what}; this does not hold')
 
 
 if __name__ == '__main__':

@@ -1,7 +1,7 @@
-"""Mutated annotation files, splits and feature files for the loaders: python -m benchmarks.reliability.fuzz_loaders.
+"""Load mutated annotations, splits and feature files: python -m benchmarks.reliability.fuzz_loaders.
 
-Each has to end in a dataset that can be read or in a UserError of one line, never in another exception or a hang. A
-case is made of the seed and its number alone, so that one case can be run again.
+Each case must give a readable dataset or a UserError of one line, never another exception or a hang. A case depends
+only on the seed and its number, so a single case can be repeated.
 """
 
 import argparse
@@ -32,25 +32,25 @@ from recordings.splits import load_splits, make_splits
 from utils.command_line import OneLineParser, run_command
 from utils.errors import UserError
 
-MOST_SECONDS = 10  # a case that takes longer counts as a hang
+MOST_SECONDS = 10  # a slower case counts as a hang
 MOST_SHOWN = 10
-FRAMES, WIDTH = 6, 4
+FRAMES, FEATURE_DIM = 6, 4
 HANDLES = {'tea': ['t1', 't2', 't3'], 'tyre.views': ['v1', 'v2']}
-SHARES = (0.6, 0.0, 0.4)
+FRACTIONS = (0.6, 0.0, 0.4)  # of train, val and test recordings
 
 
 class Hang(BaseException):
-    """A case took too long; no exception of the loaders' own, so that they cannot catch it."""
+    """A case took too long. It is not an Exception, so that the loaders do not catch it."""
 
 
 @dataclass
 class Outcome:
-    """What became of the cases of one kind.
+    """Outcomes of the cases of one kind.
 
     Attributes:
-        counts: 'dataset', 'refused', 'other exception' and 'hang' -> cases.
+        counts: 'dataset', 'refused', 'other exception' and 'hang' -> number of cases.
         slowest: seconds of the slowest case.
-        findings: a line for each case that ended otherwise than it should.
+        findings: one line for each case with a wrong outcome.
     """
 
     counts: Counter = field(default_factory=Counter)
@@ -69,7 +69,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
                            description='Mutated files for the loaders.')
     parser.add_argument('--cases', type=positive, default=10_000, help='default 10000')
     parser.add_argument('--seed', type=int, default=0, help='default 0')
-    parser.add_argument('--first', type=int, default=0, help='number of the first case, to run one again')
+    parser.add_argument('--first', type=int, default=0, help='number of the first case, to repeat a case')
     return parser.parse_args(argv)
 
 
@@ -77,7 +77,7 @@ def run_cases(arguments: argparse.Namespace, argv: Sequence[str] | None) -> None
     """Run the cases and print a table.
 
     Raises:
-        UserError: a case ended in something else than a dataset or a UserError of one line.
+        UserError: the outcome of a case is neither a dataset nor a UserError of one line.
     """
     logging.disable(logging.WARNING)
     numbers = range(arguments.first, arguments.first + arguments.cases)
@@ -91,22 +91,22 @@ def run_cases(arguments: argparse.Namespace, argv: Sequence[str] | None) -> None
     print(f'\n{len(numbers)} cases in {time.monotonic() - started:.0f} s.')
     findings = [finding for outcome in outcomes.values() for finding in outcome.findings]
     if findings:
-        raise UserError(f'{len(findings)} cases ended otherwise, among them: ' + '; '.join(findings[:MOST_SHOWN]))
+        raise UserError(f'{len(findings)} cases had another outcome, among them: ' + '; '.join(findings[:MOST_SHOWN]))
 
 
 def fuzz(seed: int, numbers: Sequence[int]) -> dict[str, Outcome]:
     """Run cases by their numbers.
 
     Args:
-        seed: of the mutations.
-        numbers: of the cases.
+        seed: seed of the mutations.
+        numbers: numbers of the cases.
 
     Returns:
-        What was mutated -> what became of it.
+        Kind of mutated file -> outcomes.
     """
     outcomes = {kind: Outcome() for kind in MUTATIONS}
     with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # numpy's, on headers that it can still make sense of
+        warnings.simplefilter('ignore')  # from numpy, about unusual headers that it can still parse
         folder = Path(name)
         for number in numbers:
             draw = random.Random(f'{seed}/{number}')
@@ -118,7 +118,7 @@ def fuzz(seed: int, numbers: Sequence[int]) -> dict[str, Outcome]:
 
 
 def write_dataset(folder: Path) -> None:
-    """Write a small valid dataset: a task with a list per recording, and one with a list per camera view."""
+    """Write a small valid dataset: a task with one list per recording, and a task with one list per camera view."""
     (folder / 'features').mkdir(exist_ok=True)
     for handle in (handle for handles in HANDLES.values() for handle in handles):
         _replace(folder / 'features' / f'{handle}.npy', lambda path: np.save(path, _features()))
@@ -127,26 +127,26 @@ def write_dataset(folder: Path) -> None:
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a new file rather than into the old one, which an earlier case may still have mapped."""
+    """Write a new file instead of overwriting the old file, which an earlier case may have memory-mapped."""
     path.unlink(missing_ok=True)
     write(path)
 
 
 def _features() -> np.ndarray:
-    return np.arange(FRAMES * WIDTH, dtype=np.float32).reshape(FRAMES, WIDTH)
+    return np.arange(FRAMES * FEATURE_DIM, dtype=np.float32).reshape(FRAMES, FEATURE_DIM)
 
 
 def _annotations() -> dict:
     plain = {'handles': HANDLES['tea'], 'hdl_actions': [['boil', '0', 'pour']] * 3,
              'hdl_start_times': [[0, 2, 3]] * 3, 'hdl_end_times': [[2, 3, 6]] * 3}
-    # Three lists of two people for two recordings, which have to be matched.
+    # Three lists of two people have to be matched with two recordings.
     views = {'handles': HANDLES['tyre.views'], 'hdl_actions': [['jack'], ['jack'], ['lower']],
              'hdl_start_times': [[0], [0], [1]], 'hdl_end_times': [[6], [6], [6]]}
     return {'tea': plain, 'tyre.views': views}
 
 
 def _splits() -> dict:
-    return {'splits': make_splits(HANDLES, SHARES, 0)}
+    return {'splits': make_splits(HANDLES, FRACTIONS, 0)}
 
 
 def _mutate_annotations(folder: Path, draw: random.Random) -> None:
@@ -167,7 +167,7 @@ MUTATIONS: dict[str, Callable[[Path, random.Random], None]] = {
 
 
 def _run_case(folder: Path, outcome: Outcome, number: int) -> None:
-    """Load the dataset of a case, read all of it, and enter what became of it."""
+    """Load and read the dataset of a case, and record the outcome."""
     started = time.monotonic()
     try:
         with time_limit(MOST_SECONDS):
@@ -180,7 +180,7 @@ def _run_case(folder: Path, outcome: Outcome, number: int) -> None:
     except Hang:
         result = 'hang'
         outcome.findings.append(f'case {number}: longer than {MOST_SECONDS} s')
-    except Exception as error:  # noqa: BLE001  what the loaders let through is what is looked for
+    except Exception as error:  # noqa: BLE001  finding such exceptions is the purpose
         result = 'other exception'
         outcome.findings.append(f'case {number}: {type(error).__name__}: {" ".join(str(error).split())[:100]}')
     outcome.counts[result] += 1
@@ -191,8 +191,8 @@ def load_and_read(folder: Path) -> None:
     """Load a dataset with its splits and read every recording.
 
     Raises:
-        UserError: the loaders refuse it.
-        AssertionError: they gave a dataset that is none.
+        UserError: the loaders refuse the dataset.
+        AssertionError: the loaded dataset is not valid.
     """
     recordings = load_recordings(folder / 'set.json', folder / 'features', background_labels=CONFIG.BACKGROUND_LABELS)
     handles = {task: [recording.handle for recording in members] for task, members in recordings.items()}
@@ -207,7 +207,7 @@ def check_recording(recording: Recording, folder: Path) -> None:
     """Check that a recording is in its folder and that its segments are in order and within its frames.
 
     Raises:
-        AssertionError: they are not.
+        AssertionError: one of these checks fails.
     """
     assert recording.path.resolve().parent == folder.resolve() and recording.handle
     previous = -1
@@ -219,7 +219,7 @@ def check_recording(recording: Recording, folder: Path) -> None:
 
 @contextmanager
 def time_limit(seconds: int) -> Iterator[None]:
-    """Raise :class:`Hang` in the main thread where the block takes longer."""
+    """Raise :class:`Hang` in the main thread if the block takes longer than ``seconds``."""
     def stop(signum: int, frame: FrameType | None) -> NoReturn:
         raise Hang
 

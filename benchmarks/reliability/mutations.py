@@ -1,4 +1,4 @@
-"""Mutations of valid files, for fuzzing: JSON trees, headers of .npy files, bytes; every draw comes from the caller."""
+"""Mutations of valid files for fuzzing: JSON trees, .npy headers, bytes. The caller passes the random generator."""
 
 import copy
 import json
@@ -27,7 +27,7 @@ EXTRA_ENTRIES = ('', '', '', "'more': 1, ", '3: 4, ', "'shape': (2, 2), ", '[]: 
 
 
 def mutate_json(content: object, draw: random.Random) -> bytes:
-    """Return a JSON text with one to three places of ``content`` changed, sometimes damaged as bytes, too."""
+    """Return JSON text with one to three changes to ``content``; sometimes its bytes are damaged as well."""
     if draw.random() < 0.05:
         return draw.choice(WHOLE_TEXTS).encode('utf-8')
     content = copy.deepcopy(content)
@@ -38,7 +38,7 @@ def mutate_json(content: object, draw: random.Random) -> bytes:
 
 
 def mutate_npy(array: np.ndarray, draw: random.Random) -> bytes:
-    """Return a .npy file of ``array`` with another header, or a damaged one."""
+    """Return a .npy file of ``array`` with a different or damaged header."""
     if draw.random() < 0.25:
         return mutate_bytes(npy_bytes(array, _true_header(array)), draw)
     parts = [f"'descr': {draw.choice(DESCRIPTIONS) if draw.random() < 0.5 else repr(array.dtype.str)}, ",
@@ -52,7 +52,7 @@ def mutate_npy(array: np.ndarray, draw: random.Random) -> bytes:
 
 
 def mutate_bytes(data: bytes, draw: random.Random) -> bytes:
-    """Return the bytes cut, doubled, or with a few of them changed, put in or taken out; mostly near the front."""
+    """Truncate the bytes, or replace, insert, delete or repeat some of them; mostly near the start."""
     changed = bytearray(data)
     for _ in range(draw.randint(1, 4)):
         place = int(len(changed) * draw.random() ** 2)
@@ -71,7 +71,7 @@ def mutate_bytes(data: bytes, draw: random.Random) -> bytes:
 
 
 def npy_bytes(array: np.ndarray, header: str, version: int = 1) -> bytes:
-    """Return a .npy file with a header of one's own, which may be nonsense."""
+    """Return a .npy file with the given header, which may be invalid."""
     text = header.encode('utf-8') + b'\n'
     length = struct.pack('<H' if version == 1 else '<I', len(text))
     return b'\x93NUMPY' + bytes([version, 0]) + length + text + array.tobytes()
@@ -82,7 +82,7 @@ def _true_header(array: np.ndarray) -> str:
 
 
 def _change_a_place(content: object, draw: random.Random) -> object:
-    """Change one node of a JSON tree: altered, replaced, left out, doubled, renamed, or replaced by another one."""
+    """Change a node of a JSON tree: alter, replace, remove, repeat or rename it, or replace it by another node."""
     places = list(_places(content))
     if not places or draw.random() < 0.02:
         return _hostile(draw)
@@ -99,13 +99,13 @@ def _change_a_place(content: object, draw: random.Random) -> object:
     elif action == 'double' and isinstance(parent, list):
         parent.insert(draw.randint(0, len(parent)), copy.deepcopy(parent[key]))
     else:
-        # A copy: a node moved below itself would have no end.
+        # Copy the node: a node inside itself would be an infinite tree.
         parent[key] = copy.deepcopy(_node(draw.choice(places)))
     return content
 
 
 def _places(node: object) -> list[tuple[dict | list, object]]:
-    """Return all (parent, key) of a JSON tree, the top excepted."""
+    """Return (parent, key) of every node of a JSON tree, except the root."""
     keys = list(node) if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
     return [place for key in keys for place in ((node, key), *_places(node[key]))]
 
@@ -120,7 +120,7 @@ def _hostile(draw: random.Random) -> object:
 
 
 def _altered(value: object, draw: random.Random) -> object:
-    """Return another value of the same type: what passes the first checks and reaches what comes after them."""
+    """Return another value of the same type, which passes the type checks and reaches later checks."""
     if isinstance(value, int):
         return draw.choice((*range(12), 10**6, 2**63, 10**400))
     if isinstance(value, str):

@@ -1,6 +1,6 @@
-"""Training steps at ten times the default learning rate: python -m benchmarks.reliability.stress.
+"""Train at ten times the default learning rate: python -m benchmarks.reliability.stress.
 
-Every loss, gradient and weight has to stay finite and no step may be skipped.
+All losses, gradients and weights must stay finite, and no optimizer step may be skipped.
 """
 
 import argparse
@@ -39,16 +39,16 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
                            description='Training steps at a high learning rate.')
     parser.add_argument('--losses', nargs='+', choices=LOSSES, default=list(LOSSES))
     parser.add_argument('--steps', type=positive, default=2000)
-    parser.add_argument('--factor', type=float, default=10, help='times the default learning rate')
+    parser.add_argument('--factor', type=float, default=10, help='factor on the default learning rate, default 10')
     parser.add_argument('--threads', type=positive, default=2, help='default 2')
     return parser.parse_args(argv)
 
 
 def stress_losses(arguments: argparse.Namespace, argv: Sequence[str] | None) -> None:
-    """Run the steps of each loss and print a table.
+    """Train with each loss and print a table.
 
     Raises:
-        UserError: a step was skipped or a value was not finite.
+        UserError: an optimizer step was skipped or a value was not finite.
     """
     torch.set_num_threads(arguments.threads)
     logging.disable(logging.INFO)
@@ -65,7 +65,7 @@ def stress_losses(arguments: argparse.Namespace, argv: Sequence[str] | None) -> 
 
 
 def run_steps(options: Sequence[str], loss: str, steps: int) -> dict[str, object]:
-    """Train for a number of steps, and return what became of numbers."""
+    """Train for a number of optimizer steps and return the row of the table."""
     config, arguments = parse_training_arguments(['1', *options, '--tstack', '--mcn', '--progress'], 'stress')
     model, batches = _build(config, arguments.splits)
     module = LossModule(model.train(), get_loss_function(config))
@@ -88,7 +88,7 @@ def run_steps(options: Sequence[str], loss: str, steps: int) -> dict[str, object
 
 
 def _build(config: EasyDict, splits: str) -> tuple[nn.Module, Iterator[tuple[int, Batch]]]:
-    """Return the network and its training batches, epoch after epoch without end."""
+    """Return the network and an infinite iterator over (epoch, training batch)."""
     recordings = load_dataset(config)
     train = split_recordings(recordings, choose_splits(config, recordings, splits))['train']
     fill_in_sizes(config, next(iter(train.values()))[0].width, len(recordings))

@@ -1,4 +1,4 @@
-"""The demo dataset in a temporary folder, for benchmarks that train."""
+"""Provide the demo dataset in a temporary folder for benchmarks that train."""
 
 import os
 import tempfile
@@ -14,7 +14,7 @@ NAME = 'demo'
 
 @contextmanager
 def demo_environment() -> Iterator[list[str]]:
-    """Write the demo dataset and point the environment to it; yields the options that choose dataset and split."""
+    """Write the demo dataset, set the environment variables, and yield the options that select dataset and split."""
     with tempfile.TemporaryDirectory() as folder:
         paths = write_demo(Path(folder), NAME)
         os.environ.update({variable: str(path) for variable, path in paths.items()})
@@ -22,5 +22,5 @@ def demo_environment() -> Iterator[list[str]]:
 
 
 def loss_flag(name: str) -> str:
-    """Return the option that chooses a loss by its name in LOSS_TYPE."""
+    """Return the option that selects the loss with this name in LOSS_TYPE."""
     return LOSSES[name].flags[0]

@@ -1,8 +1,8 @@
-"""Time and memory of the alignment losses against their plain definitions: python -m benchmarks.speed.losses.
+"""Compare time and memory of the alignment losses and their plain definitions: python -m benchmarks.speed.losses.
 
-Each case is value and gradient of a loss on two random sequences of the same length, in a process of its own. The
-plain definitions, ``benchmarks/speed/slow_definitions.py``, stand for what a direct implementation costs; they run at
-the lengths where they can.
+Each case computes value and gradient of a loss on two random sequences of the same length in a separate process. The
+plain definitions in ``benchmarks/speed/slow_definitions.py`` show the cost of a direct implementation. They are
+measured only at lengths at which they are feasible.
 """
 
 import os
@@ -27,8 +27,8 @@ from benchmarks.speed.measure import (
 from losses import GTCC_loss, LAV_loss, TCC_loss, VAVA_loss
 from utils.command_line import OneLineParser, run_command
 
-WIDTH = 128  # of an embedding
-# Distances between frames then spread by twice the temperature 0.1: a softmax over N frames counts about N / 7 of them.
+EMBEDDING_DIM = 128
+# The std of the distances is then twice the temperature 0.1: a softmax over N frames has about N / 7 large weights.
 SCALE = 0.2
 WARM_UP_LENGTH = 8
 LENGTHS = [128, 512, 1024, 2048, 8192]
@@ -39,7 +39,7 @@ LOSSES: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
     'VAVA': (VAVA_loss, slow_definitions.vava),
 }
 LONGEST_SLOW = 2048
-LAV_TENSORS = 5.5  # of (N, N, E) that the slow LAV holds at once
+LAV_TENSORS = 5.5  # tensors (N, N, E) that the slow LAV keeps in memory at the same time
 
 
 def measure_loss(name: str, slow: bool, length: int, threads: int, repeats: int) -> Measurement:
@@ -47,28 +47,28 @@ def measure_loss(name: str, slow: bool, length: int, threads: int, repeats: int)
 
     Args:
         name: key of ``LOSSES``.
-        slow: whether to take the plain definition.
-        length: frames of both sequences.
-        threads: of torch.
-        repeats: timed runs.
+        slow: measure the plain definition.
+        length: number of frames of both sequences.
+        threads: number of threads of torch.
+        repeats: number of timed runs.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     loss = LOSSES[name][slow]
-    _value_and_gradient(loss, name, *_random_inputs(WARM_UP_LENGTH))  # loads libraries, compiles
+    _value_and_gradient(loss, name, *_random_inputs(WARM_UP_LENGTH))  # loads libraries and compiles code
     inputs = _random_inputs(length)
     return time_and_memory(lambda: _value_and_gradient(loss, name, *inputs), repeats)
 
 
 def _random_inputs(length: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Return two sequences (T, E) and their drop vectors (E + 1,)."""
-    sequences = [(SCALE * torch.randn(length, WIDTH)).requires_grad_() for _ in range(2)]
-    return sequences, [(SCALE * torch.randn(WIDTH + 1)).requires_grad_() for _ in range(2)]
+    """Return two sequences, (T, E), and their drop vectors, (E + 1,)."""
+    sequences = [(SCALE * torch.randn(length, EMBEDDING_DIM)).requires_grad_() for _ in range(2)]
+    return sequences, [(SCALE * torch.randn(EMBEDDING_DIM + 1)).requires_grad_() for _ in range(2)]
 
 
 def _value_and_gradient(loss: Callable[..., Tensor], name: str, sequences: list[Tensor],
                         dropouts: list[Tensor]) -> None:
-    """Run a loss with its defaults forward and backward, from no gradient."""
+    """Run the forward and backward pass of a loss with default settings, without earlier gradients."""
     for leaf in (*sequences, *dropouts):
         leaf.grad = None
     value = loss(sequences, dropouts=dropouts) if name == 'GTCC' else loss(sequences)
@@ -76,13 +76,13 @@ def _value_and_gradient(loss: Callable[..., Tensor], name: str, sequences: list[
 
 
 def slow_is_feasible(name: str, length: int) -> bool:
-    """Tell whether the plain definition ends in reasonable time, and takes no more than half of the memory."""
-    tensors = LAV_TENSORS * length ** 2 * WIDTH * 4 if name == 'LAV' else 0
+    """Return True if the plain definition takes reasonable time and at most half of the memory."""
+    tensors = LAV_TENSORS * length ** 2 * EMBEDDING_DIM * 4 if name == 'LAV' else 0
     return length <= LONGEST_SLOW and tensors < os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2
 
 
 def compare_loss(name: str, lengths: Sequence[int], threads: int, repeats: int) -> str:
-    """Measure a loss and its plain definition over lengths, and return a table with the growth beneath it."""
+    """Measure a loss and its plain definition at several lengths; return a table followed by the growth."""
     fast, slow, rows = {}, {}, []
     for length in lengths:
         fast[length] = in_fresh_process(measure_loss, name, False, length, threads, repeats)
@@ -93,7 +93,7 @@ def compare_loss(name: str, lengths: Sequence[int], threads: int, repeats: int) 
 
 
 def _row(length: int, fast: Measurement | None, slow: Measurement | None) -> dict[str, str]:
-    """Return a row of the table, with dashes for what was not measured."""
+    """Return a row of the table; values that were not measured are `-`."""
     row = {'frames': str(length)}
     for title, measured in (('', fast), ('slow: ', slow)):
         seconds, peak = measured or (None, None)
@@ -103,7 +103,7 @@ def _row(length: int, fast: Measurement | None, slow: Measurement | None) -> dic
 
 
 def _growth(results: dict[int, Measurement | None]) -> str:
-    """Describe how time and memory grow over the longer lengths."""
+    """Describe how time and memory grow with the length."""
     measured = {length: result for length, result in results.items() if result}
     if len(measured) < 2:
         return 'not fitted'
@@ -121,8 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument('--repeats', type=positive, default=5, help='timed runs of each case, default 5')
         arguments = parser.parse_args(argv)
         print(f'{describe_command("benchmarks.speed.losses", argv)}\n\n{describe_machine(arguments.threads)}.\n\n'
-              f'Value and gradient on two sequences (T, {WIDTH}); memory is what the process took beyond what it held '
-              'before. Slow: the plain definitions.', flush=True)
+              f'Value and gradient on two sequences (T, {EMBEDDING_DIM}); memory is the increase of the peak of the '
+              'process. Slow: the plain definitions.', flush=True)
         for name in arguments.losses:
             table = compare_loss(name, sorted(set(arguments.lengths)), arguments.threads, arguments.repeats)
             print(f'\n{table}', flush=True)

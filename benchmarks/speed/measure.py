@@ -1,4 +1,4 @@
-"""What the benchmarks share: time and memory of a case, a fresh process for it, tables, the machine in words."""
+"""Functions shared by the benchmarks: time and memory of a case, fresh processes, tables, the machine."""
 
 import argparse
 import multiprocessing
@@ -20,17 +20,17 @@ import torch
 from utils.memory import process_memory
 from utils.tables import align_columns
 
-ENOUGH_SECONDS = 20.0  # a case that has been run for so long is not repeated any more
+ENOUGH_SECONDS = 20.0  # a case is not repeated after this total time
 MIB = 2 ** 20
 Result = TypeVar('Result')
 
 
 class Measurement(NamedTuple):
-    """What a case costs.
+    """The cost of a case.
 
     Attributes:
         seconds: median over the repeats.
-        peak_mib: most memory of the process above what it held before the first run, MiB.
+        peak_mib: peak memory of the process minus its memory before the first run, MiB.
     """
 
     seconds: float
@@ -38,11 +38,11 @@ class Measurement(NamedTuple):
 
 
 def time_and_memory(run: Callable[[], object], repeats: int) -> Measurement:
-    """Run a case once to warm up, then several times, and take the median of their times.
+    """Run a case once to warm up, then several times, and return the median time and the peak memory.
 
     Args:
-        run: the case; libraries it uses should have been loaded, and code compiled, before.
-        repeats: timed runs, >= 1; fewer where they take longer than 20 s together.
+        run: the case; its libraries should be loaded and its code compiled before.
+        repeats: number of timed runs, >= 1; there are fewer if their total time exceeds 20 s.
     """
     before = _start_peak()
     seconds: list[float] = []
@@ -55,10 +55,10 @@ def time_and_memory(run: Callable[[], object], repeats: int) -> Measurement:
 
 
 def in_fresh_process(function: Callable[..., Result], *arguments: object) -> Result | None:
-    """Call a function in a process of its own, which starts from nothing.
+    """Call a function in a new process that inherits no state.
 
     Returns:
-        What the function returns, or None where the process was killed, as it is when memory runs out.
+        The return value of the function, or None if the process was killed, for example because memory ran out.
     """
     with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context('spawn')) as pool:
         try:
@@ -68,14 +68,14 @@ def in_fresh_process(function: Callable[..., Result], *arguments: object) -> Res
 
 
 def growth_exponent(lengths: Sequence[int], values: Sequence[float]) -> float | None:
-    """Fit ``value ~ length^p`` to the longer half of the lengths, by least squares between the logarithms.
+    """Fit ``value ~ length^p`` to the longer half of the lengths, by least squares on the logarithms.
 
     Args:
-        lengths: ascending, frames.
-        values: > 0 where they count; others are left out.
+        lengths: numbers of frames, ascending.
+        values: measured values; values <= 0 are ignored.
 
     Returns:
-        p, or None with fewer than two points.
+        p, or None if there are fewer than two points.
     """
     points = [(length, value) for length, value in zip(lengths, values, strict=True) if value > 0]
     points = points[-max(2, (len(points) + 1) // 2):]
@@ -85,22 +85,22 @@ def growth_exponent(lengths: Sequence[int], values: Sequence[float]) -> float | 
 
 
 def describe_command(module: str, argv: Sequence[str] | None) -> str:
-    """Return the command line of a benchmark, as Markdown; without arguments given, those of the process."""
+    """Return the command line of a benchmark as Markdown; if ``argv`` is None, with the arguments of the process."""
     return f'`{shlex.join(["python", "-m", module, *(sys.argv[1:] if argv is None else argv)])}`'
 
 
 def describe_machine(threads: int) -> str:
-    """Return the processor, the number of threads and the versions, in one line.
+    """Describe the processor, the number of threads, the versions and the load in one line.
 
-    The load counts the processes that lately wanted to compute: above a few tenths, others disturbed the times.
+    The load is the recent number of runnable processes: above a few tenths, other processes disturbed the times.
     """
     load = f', load before {os.getloadavg()[0]:.1f}' if hasattr(os, 'getloadavg') else ''
-    return (f'{_processor()}, {os.cpu_count()} cores, {threads} thread{"s" * (threads > 1)}, Python '
-            f'{platform.python_version()}, torch {torch.__version__}{load}')
+    return (f'{_processor()}, {os.cpu_count()} cores, {threads} {"thread" if threads == 1 else "threads"}, '
+            f'Python {platform.python_version()}, torch {torch.__version__}{load}')
 
 
 def format_table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Format rows of the same keys as a Markdown table, the first column to the left, the others to the right."""
+    """Format rows with the same keys as a Markdown table; only the first column is left-aligned."""
     cells = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
     aligned = align_columns(cells)
     rule = ['-' * len(cell) if position == 0 else '-' * (len(cell) - 1) + ':'
@@ -109,17 +109,17 @@ def format_table(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def short(value: float | None) -> str:
-    """Format a number with three digits that count, or a dash for None."""
+    """Format a number with at least three significant digits; None is `-`."""
     if value is None:
         return '-'
     return f'{value:.3g}' if abs(value) < 1000 else f'{value:.0f}'
 
 
 def positive(text: str) -> int:
-    """Read a count from the command line.
+    """Parse a positive integer from the command line.
 
     Raises:
-        argparse.ArgumentTypeError: not an integer >= 1.
+        argparse.ArgumentTypeError: the text is not an integer >= 1.
     """
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'{text!r} is not an integer >= 1')
@@ -127,11 +127,11 @@ def positive(text: str) -> int:
 
 
 def _start_peak() -> int:
-    """Forget the peak of memory so far, and return what the process holds now, in bytes."""
+    """Reset the peak memory of the process if possible, and return the baseline in bytes."""
     try:
         Path('/proc/self/clear_refs').write_text('5')
     except OSError:
-        return process_memory('VmHWM')  # the peak cannot be set back: what exceeds it counts
+        return process_memory('VmHWM')  # the peak cannot be reset, so it is the baseline
     return process_memory('VmRSS')
 
 

@@ -1,7 +1,7 @@
-"""The alignment losses written down plainly from the papers: what the fast ones are timed and tested against.
+"""Direct implementations of the alignment losses from the papers, as a baseline for speed tests and unit tests.
 
-Every ordered pair is computed by itself, as the sums in the papers stand; values are those of ``reduction='mean'`` in
-:mod:`losses`, where the formulas and the references are. Nothing here is meant for training.
+Each ordered pair is computed separately, as in the sums of the papers. Values are those of ``reduction='mean'`` in
+:mod:`losses`, which documents the formulas and references. These functions are not intended for training.
 """
 
 import itertools
@@ -12,18 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Mixture = tuple[Tensor, Tensor, Tensor]  # weights, means and deviations of K components, (K,) each
-WINDOW, MARGIN = 15, 2.0  # of the contrastive term: frames, squared distance
-SMALLEST_DEVIATION = math.sqrt(0.5)  # of a component, frames
+Mixture = tuple[Tensor, Tensor, Tensor]  # weights, means and stds of K components, (K,) each
+WINDOW, MARGIN = 15, 2.0  # of the contrastive term, in frames and as a squared distance
+SMALLEST_STD = math.sqrt(0.5)  # of a component, in frames
 
 
 def tcc(sequences: Sequence[Tensor], softmax_temp: float = 0.1, alignment_variance: float = 0.001) -> Tensor:
-    """Temporal cycle consistency, see :func:`losses.TCC_loss`; every (N, M) matrix is built whole."""
+    """Compute :func:`losses.TCC_loss`; whole (N, M) matrices are built."""
     losses = []
     for u, v in itertools.product(sequences, repeat=2):
         index = torch.arange(len(u), dtype=u.dtype, device=u.device)
-        alpha = torch.softmax(-torch.cdist(u, v) / softmax_temp, dim=1)
-        beta = torch.softmax(-torch.cdist(alpha @ v, u) / softmax_temp, dim=1)
+        alpha = torch.softmax(-torch.cdist(u, v) / softmax_temp, dim=1)  # (N, M)
+        beta = torch.softmax(-torch.cdist(alpha @ v, u) / softmax_temp, dim=1)  # (N, N)
         mean = (beta * index).sum(1)
         spread = (beta * (index - mean.unsqueeze(1)) ** 2).sum(1) + 0.25
         losses.append(((index - mean) ** 2 / spread + alignment_variance / 2 * torch.log(spread / len(u) ** 2)).mean())
@@ -31,39 +31,39 @@ def tcc(sequences: Sequence[Tensor], softmax_temp: float = 0.1, alignment_varian
 
 
 def fit_by_lbfgs(alpha: Tensor, n_components: int, outer_steps: int = 8, max_iter: int = 4) -> Mixture:
-    """Fit one mixture of Gaussians over frame indices to one frame's weights, by L-BFGS with a strong Wolfe search.
+    """Fit a Gaussian mixture over frame indices to the weights of one frame by L-BFGS with a strong Wolfe line search.
 
     Args:
-        alpha: (M,), weight of each index, sum 1.
+        alpha: weight of each index, (M,), with sum 1.
         n_components: K.
-        outer_steps: calls of the optimizer.
-        max_iter: iterations in each.
+        outer_steps: number of calls of the optimizer.
+        max_iter: number of iterations per call.
     """
     index = torch.arange(len(alpha), dtype=alpha.dtype)
     logits = torch.zeros(n_components, dtype=alpha.dtype, requires_grad=True)
     means = torch.linspace(0, len(alpha) - 1, n_components, dtype=alpha.dtype).requires_grad_()
     spacing = torch.full((n_components,), len(alpha) / n_components, dtype=alpha.dtype)
-    log_deviations = spacing.log().requires_grad_()
-    optimizer = torch.optim.LBFGS([logits, means, log_deviations], max_iter=max_iter, line_search_fn='strong_wolfe')
+    log_stds = spacing.log().requires_grad_()
+    optimizer = torch.optim.LBFGS([logits, means, log_stds], max_iter=max_iter, line_search_fn='strong_wolfe')
 
     def negative_log_likelihood() -> Tensor:
         optimizer.zero_grad()
-        deviations = log_deviations.exp().clamp(min=SMALLEST_DEVIATION).unsqueeze(1)
-        log_densities = -((index - means.unsqueeze(1)) / deviations) ** 2 / 2 - deviations.log()
+        stds = log_stds.exp().clamp(min=SMALLEST_STD).unsqueeze(1)
+        log_densities = -((index - means.unsqueeze(1)) / stds) ** 2 / 2 - stds.log()  # (K, M)
         loss = -(alpha * torch.logsumexp(torch.log_softmax(logits, 0).unsqueeze(1) + log_densities, dim=0)).sum()
         loss.backward()
         return loss
 
     for _ in range(outer_steps):
         optimizer.step(negative_log_likelihood)
-    deviations = log_deviations.detach().exp().clamp(min=SMALLEST_DEVIATION)
-    return torch.softmax(logits.detach(), 0), means.detach().clamp(0, len(alpha) - 1), deviations
+    stds = log_stds.detach().exp().clamp(min=SMALLEST_STD)
+    return torch.softmax(logits.detach(), 0), means.detach().clamp(0, len(alpha) - 1), stds
 
 
 def gtcc(sequences: Sequence[Tensor], dropouts: Sequence[Tensor], n_components: int = 15, delta: float = 0.2,
          gamma: float = 0.95, softmax_temp: float = 0.1, epoch: int = 0, max_comparisons: int = 20,
          fit: Callable[[Tensor, int], Mixture] = fit_by_lbfgs, rng: torch.Generator | None = None) -> Tensor:
-    """Generalised temporal cycle consistency, see :func:`losses.GTCC_loss`; frame by frame, one mixture fit each."""
+    """Compute :func:`losses.GTCC_loss` frame by frame, with a separate mixture fit for each frame."""
     losses, floor = [], gamma ** (epoch + 1)
     for first, second in itertools.permutations(range(len(sequences)), 2):
         u, v, drop = sequences[first], sequences[second], dropouts[second]
@@ -73,7 +73,7 @@ def gtcc(sequences: Sequence[Tensor], dropouts: Sequence[Tensor], n_components: 
         forward = (torch.rand(len(frames), generator=rng) < 0.5).tolist()
         errors = []
         for i, begins in zip(frames, forward, strict=True):
-            alpha = torch.softmax(-torch.cdist(u[i:i + 1], v)[0] / softmax_temp, 0)
+            alpha = torch.softmax(-torch.cdist(u[i:i + 1], v)[0] / softmax_temp, 0)  # (M,)
             nearby = _window(i, begins, len(u), delta)
             error = _cycle_error(i, u, v, alpha, nearby, fit(alpha.detach(), n_components), softmax_temp)
             errors.append(kept[i] * error + (1 - kept[i]) / (error + 0.25))
@@ -82,37 +82,37 @@ def gtcc(sequences: Sequence[Tensor], dropouts: Sequence[Tensor], n_components: 
 
 
 def _window(frame: int, begins: bool, length: int, delta: float) -> list[int]:
-    """Return the frames that one frame may be cycled back to."""
-    width = max(1, round(delta * length))
-    start = frame if begins else frame - width + 1
-    inside = set(range(max(start, 0), min(start + width, length)))
-    if frame < width:
-        inside.update(range(width))
-    if frame >= length - width:
-        inside.update(range(length - width, length))
+    """Return the frames that a frame may be cycled back to."""
+    size = max(1, round(delta * length))
+    start = frame if begins else frame - size + 1
+    inside = set(range(max(start, 0), min(start + size, length)))
+    if frame < size:
+        inside.update(range(size))
+    if frame >= length - size:
+        inside.update(range(length - size, length))
     return sorted(inside)
 
 
 def _cycle_error(frame: int, u: Tensor, v: Tensor, alpha: Tensor, nearby: list[int], mixture: Mixture,
                  softmax_temp: float) -> Tensor:
-    """Cycle each component's soft neighbour back, and weigh the squared index errors by its share of alpha, ()."""
-    weights, means, deviations = mixture
+    """Cycle soft neighbors back; return squared index errors, weighted by each component's fraction of alpha, ()."""
+    weights, means, stds = mixture
     index = torch.arange(len(v), dtype=v.dtype)
-    exponents = -(index - means.unsqueeze(1)) ** 2 / (2 * deviations.unsqueeze(1) ** 2)
+    exponents = -(index - means.unsqueeze(1)) ** 2 / (2 * stds.unsqueeze(1) ** 2)  # (K, M)
     densities = torch.softmax(exponents, dim=1)
-    shares = torch.softmax((weights / deviations).log().unsqueeze(1) + exponents, dim=0) @ alpha
-    beta = torch.softmax(-torch.cdist(densities @ v, u[nearby]) / softmax_temp, dim=1)
-    returned = beta @ torch.tensor(nearby, dtype=u.dtype)
-    return (shares * (frame - returned) ** 2).sum()
+    fractions = torch.softmax((weights / stds).log().unsqueeze(1) + exponents, dim=0) @ alpha  # (K,)
+    beta = torch.softmax(-torch.cdist(densities @ v, u[nearby]) / softmax_temp, dim=1)  # (K, len(nearby))
+    returned = beta @ torch.tensor(nearby, dtype=u.dtype)  # (K,)
+    return (fractions * (frame - returned) ** 2).sum()
 
 
 def squared_differences(u: Tensor, v: Tensor) -> Tensor:
-    """Compute the squared distances (N, M) from the (N, M, E) tensor of all differences."""
+    """Compute squared distances, (N, M), from the (N, M, E) tensor of all differences."""
     return torch.linalg.vector_norm(u.unsqueeze(1) - v.unsqueeze(0), dim=-1) ** 2
 
 
 def contrastive(distances: Tensor) -> Tensor:
-    """Contrastive inverse difference moment of the squared distances (N, N) within a sequence, ().
+    """Compute the contrastive inverse difference moment, (), of the squared distances within a sequence, (N, N).
 
     See :func:`losses.contrastive.contrastive_loss`.
     """
@@ -123,11 +123,11 @@ def contrastive(distances: Tensor) -> Tensor:
 
 
 class SoftDTW(torch.autograd.Function):
-    """Soft-DTW by the two recursions of Cuturi & Blondel, one antidiagonal at a time in numpy."""
+    """Soft-DTW by the two recursions of Cuturi & Blondel, one antidiagonal at a time, in numpy."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, distances: Tensor, gamma: float) -> Tensor:
-        """Algorithm 1: distances (N, M) -> the value, ()."""
+        """Run Algorithm 1: distances, (N, M) -> value, ()."""
         costs = distances.detach().double().numpy()
         n, m = costs.shape
         total = np.full((n + 2, m + 2), np.inf)
@@ -144,7 +144,7 @@ class SoftDTW(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
-        """Algorithm 2: the expected alignment, (N, M)."""
+        """Run Algorithm 2: compute the expected alignment, (N, M)."""
         costs, total, gamma = ctx.costs, ctx.total.copy(), ctx.gamma
         n, m = costs.shape
         costs = np.pad(costs, 1)
@@ -161,9 +161,9 @@ class SoftDTW(torch.autograd.Function):
 
 
 def lav(sequences: Sequence[Tensor], min_temp: float = 0.1, cr_coefficient: float = 1.0) -> Tensor:
-    """Soft-DTW and a contrastive term, see :func:`losses.LAV_loss`; an (N, M, E) tensor for each matrix of distances.
+    """Compute :func:`losses.LAV_loss`, with an (N, M, E) tensor for each distance matrix.
 
-    The loss is the same in both orders of a pair, so that each pair is computed in one.
+    The loss is the same for both orders of a pair, so each pair is computed once.
     """
     losses = []
     for u, v in itertools.combinations(sequences, 2):
@@ -175,10 +175,10 @@ def lav(sequences: Sequence[Tensor], min_temp: float = 0.1, cr_coefficient: floa
 
 def vava(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1, lambda2: float = 0.1, gamma: float = 100.0,
          zeta: float = 0.5, delta: float = 0.6, global_step: int = 0) -> Tensor:
-    """Order-preserving optimal transport, see :func:`losses.VAVA_loss`; the gradient goes through Sinkhorn's steps."""
+    """Compute :func:`losses.VAVA_loss`, with the gradient through the Sinkhorn iterations."""
     losses, phase = [], max(0.999 ** (global_step + 1), 0.001)
     for u, v in itertools.permutations(sequences, 2):
-        squares = torch.cdist(u, v) ** 2
+        squares = torch.cdist(u, v) ** 2  # (N, M)
         log_plan = _sinkhorn(torch.nn.functional.pad(squares, (0, 1, 0, 1), value=zeta), lambda2, maxIter // 2)
         matches = log_plan[:-1, :-1].argmax(1), log_plan[:-1, :-1].argmax(0)
         cost = _transport_cost(squares, matches, phase, lambda1, lambda2, zeta, delta)
@@ -204,20 +204,20 @@ def _transport_cost(squares: Tensor, matches: tuple[Tensor, Tensor], phase: floa
     return torch.nn.functional.pad(squares - lambda1 * moment - lambda2 * log_prior, (0, 1, 0, 1), value=zeta)
 
 
-def _sinkhorn(cost: Tensor, regularisation: float, steps: int) -> Tensor:
-    """Scale rows and columns of the kernel in turn, and return the logarithm of the plan."""
-    start = cost[:, :-1].amin(1) / regularisation
-    kernel = torch.exp(start.unsqueeze(1) - cost / regularisation)
+def _sinkhorn(cost: Tensor, regularization: float, steps: int) -> Tensor:
+    """Scale rows and columns of the kernel alternately, and return the logarithm of the plan."""
+    start = cost[:, :-1].amin(1) / regularization
+    kernel = torch.exp(start.unsqueeze(1) - cost / regularization)  # (N + 1, M + 1)
     rows, columns = cost.shape
     row_scaling = torch.ones_like(start)
     for _ in range(steps):
         column_scaling = 1 / columns / (kernel.T @ row_scaling)
         row_scaling = 1 / rows / (kernel @ column_scaling)
-    return start.unsqueeze(1) - cost / regularisation + row_scaling.log().unsqueeze(1) + column_scaling.log()
+    return start.unsqueeze(1) - cost / regularization + row_scaling.log().unsqueeze(1) + column_scaling.log()
 
 
 def _contrastive_between(squares: Tensor, log_plan: Tensor) -> Tensor:
-    """Pull each frame to its best match unless that is the virtual frame, push it from its least one, ()."""
+    """Pull each frame to its best match unless that is the virtual frame, and push it from its worst match, ()."""
     terms = []
     for squared, plan in ((squares, log_plan[:-1]), (squares.T, log_plan[:, :-1].T)):
         true = plan[:, :-1]

@@ -1,8 +1,8 @@
-"""Where the time of a training step goes: python -m benchmarks.speed.training_step.
+"""Measure the parts of a training step: python -m benchmarks.speed.training_step.
 
-The network, the losses, the clips and the optimizer are those that ``multitask_train.py --tstack --mcn --progress``
-builds. The graph is cut at the network's outputs, so that the backward pass of each loss can be timed by itself; the
-whole step, as training runs it, stands beside the sum of its parts.
+The network, the losses, the gradient clipping and the optimizer are those of
+``multitask_train.py --tstack --mcn --progress``. The graph is cut at the network's outputs, so that the backward pass
+of each loss can be timed separately. The table shows the time of the whole step next to the sum of its parts.
 """
 
 import copy
@@ -24,46 +24,46 @@ from utils.errors import UserError
 from utils.loss_entry import LossTerms, get_loss_function, get_progress_lambda
 from utils.memory import process_memory
 
-INPUT_WIDTH = 2048
-NUM_ACTIONS = 8  # of equal length; the first and the last one are background
+FEATURE_DIM = 2048
+NUM_ACTIONS = 8  # segments of equal length; the first and the last are background
 WARM_UP_STEPS = 2
-LARGEST_SHARE = 0.5  # of a step, for the alignment loss
+LARGEST_FRACTION = 0.5  # of the time of a step that the alignment loss may take
 LossFunction = Callable[..., LossTerms]
 
 
 class StepBenchmark:
-    """One loss: network, optimizer and a batch of random features, ready to step.
+    """Network, loss, optimizer and a batch of random features, ready for training steps.
 
     Args:
         loss: key of ``LOSSES``.
-        length: frames of each recording.
-        batch_size: recordings.
-        heads: heads of the network.
-        width: D of the features.
+        length: number of frames of each recording.
+        batch_size: number of recordings.
+        heads: number of heads of the network.
+        feature_dim: D of the features.
     """
 
-    def __init__(self, loss: str, length: int, batch_size: int, heads: int, width: int = INPUT_WIDTH) -> None:
+    def __init__(self, loss: str, length: int, batch_size: int, heads: int, feature_dim: int = FEATURE_DIM) -> None:
         options = ['1', LOSSES[loss].flags[0], '--dataset', 'random', '--tstack', '--mcn', '--progress']
         self.config, _ = parse_training_arguments(options, 'benchmarks.speed.training_step')
-        fill_in_sizes(self.config, width, heads)
+        fill_in_sizes(self.config, feature_dim, heads)
         seed_everything(self.config.SEED)
         self.model = build_model(self.config).train()
         self.optimizer = build_optimizer(self.model, self.config.LEARNING_RATE)
         self.loss = get_loss_function(self.config)
         self.alignment_loss, self.progress_loss = split_loss(self.config)
         self.limits = clip_limits(self.config)
-        self.videos = [torch.rand(length, width) for _ in range(batch_size)]
+        self.videos = [torch.rand(length, feature_dim) for _ in range(batch_size)]
         self.times = [random_annotations(length) for _ in range(batch_size)]
 
     def run_whole(self, *, amp: bool = False) -> float:
-        """Run a step as training does, with or without --amp, and return its seconds."""
+        """Run a training step, with or without --amp, and return its seconds."""
         started = time.perf_counter()
         module = LossModule(self.model, self.loss, amp=amp)
         training_step(module, self.optimizer, self.videos, self.times, 0, self.limits)
         return time.perf_counter() - started
 
     def run_parts(self) -> dict[str, float]:
-        """Run a step with the graph cut at the network's outputs, and return the seconds of each part."""
+        """Run a training step with the graph cut at the network's outputs, and return the seconds of each part."""
         seconds: dict[str, float] = {}
 
         def timed(part: str, run: Callable[[], object]) -> object:
@@ -85,13 +85,13 @@ class StepBenchmark:
         return seconds
 
     def _update(self) -> None:
-        """Clip the gradients and change the weights."""
+        """Clip the gradients and update the weights."""
         clip_gradients(self.optimizer, self.limits)
         self.optimizer.step()
 
 
 def split_loss(config: EasyDict) -> tuple[LossFunction, LossFunction]:
-    """Return the loss of a configuration without progress, and its progress without alignment."""
+    """Return two losses of a configuration: alignment without progress, and progress without alignment."""
     alignment, progress = copy.deepcopy(config), copy.deepcopy(config)
     alignment.PROGRESS_LOSS.enabled = False
     progress.LOSS_TYPE = EasyDict(dict.fromkeys(config.LOSS_TYPE, False))
@@ -99,7 +99,7 @@ def split_loss(config: EasyDict) -> tuple[LossFunction, LossFunction]:
 
 
 def random_annotations(length: int) -> dict[str, list]:
-    """Return the ``times`` of a recording of ``length`` frames in actions of equal length, background at both ends."""
+    """Return the ``times`` of a recording with actions of equal length and background at both ends."""
     bounds = [round(length * part / NUM_ACTIONS) for part in range(NUM_ACTIONS + 1)]
     labels = ['background', *(f'action {number}' for number in range(1, NUM_ACTIONS - 1)), 'background']
     return {'step': labels, 'start_frame': bounds[:-1], 'end_frame': [bound - 1 for bound in bounds[1:]],
@@ -107,13 +107,13 @@ def random_annotations(length: int) -> dict[str, list]:
 
 
 def cut(outputs: dict) -> dict:
-    """Return the outputs of a network with leaves in place of the tensors that the losses read."""
+    """Return the outputs of a network with the tensors that the losses read replaced by leaves."""
     leaves = {name: [value.detach().requires_grad_() for value in outputs[name]] for name in _tensors(outputs)}
     return {**outputs, **leaves}
 
 
 def backward_from(outputs: dict, leaves: dict) -> None:
-    """Carry the gradients that the leaves took on through the network."""
+    """Propagate the gradients of the leaves through the network."""
     pairs = [(tensor, leaf.grad) for name in _tensors(outputs)
              for tensor, leaf in zip(outputs[name], leaves[name], strict=True) if leaf.grad is not None]
     torch.autograd.backward(*map(list, zip(*pairs, strict=True)))
@@ -125,10 +125,10 @@ def _tensors(outputs: dict) -> list[str]:
 
 
 def measure_step(loss: str, length: int, batch_size: int, heads: int, repeats: int, threads: int) -> dict[str, str]:
-    """Return a row of the table: the step in ms, the process's most memory, and each part's share of their sum.
+    """Return a row of the table: time of a step, peak memory of the process, and the fraction of time of each part.
 
-    Whole steps, steps in bf16 and steps in parts take turns, so that a disturbance meets all. To be called in a process
-    of its own.
+    Whole steps, steps in bf16 and steps in parts alternate, so that a disturbance affects all of them. Call it in a
+    separate process.
     """
     torch.set_num_threads(threads)
     benchmark = StepBenchmark(loss, length, batch_size, heads)
@@ -149,11 +149,11 @@ def measure_step(loss: str, length: int, batch_size: int, heads: int, repeats: i
 
 
 def verdict(gtcc: dict[str, str]) -> str:
-    """Say whether GTCC keeps to the share that an alignment loss may take of a step."""
-    share = gtcc['alignment in all']
-    kept = float(share.rstrip('%')) <= 100 * LARGEST_SHARE
-    return (f'Rule: the alignment loss with GTCC, forward and backward, takes at most {LARGEST_SHARE:.0%} of the step: '
-            f'{share}, {"kept" if kept else "broken"}.')
+    """Describe whether GTCC takes at most the fraction of a step that an alignment loss may take."""
+    fraction = gtcc['alignment in all']
+    kept = float(fraction.rstrip('%')) <= 100 * LARGEST_FRACTION
+    return (f'Rule: the alignment loss with GTCC, forward and backward, takes at most {LARGEST_FRACTION:.0%} of the '
+            f'step: {fraction}, {"kept" if kept else "broken"}.')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -168,13 +168,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser.parse_args(argv)
         print(f'{describe_command("benchmarks.speed.training_step", argv)}\n\n'
               f'{describe_machine(arguments.threads)}.\n\n'
-              f'{arguments.batch_size} recordings of ({arguments.length}, {INPUT_WIDTH}) random features, '
-              f'StackingEncoder, {arguments.heads} heads, progress head; shares of the sum of the parts, which are '
-              'forward where they do not say backward.\n', flush=True)
+              f'{arguments.batch_size} recordings of ({arguments.length}, {FEATURE_DIM}) random features, '
+              f'StackingEncoder, {arguments.heads} heads, progress head; fractions of the sum of the parts, which are '
+              'forward passes unless labeled backward.\n', flush=True)
         rows = [in_fresh_process(measure_step, loss, arguments.length, arguments.batch_size, arguments.heads,
                                  arguments.repeats, arguments.threads) for loss in LOSSES]
         if None in rows:
-            raise UserError(f'--length {arguments.length}: a step was killed, as where memory runs out; lower it')
+            raise UserError(f'--length {arguments.length}: the process of a step was killed, maybe because memory ran '
+                            'out; lower it')
         print(f'{format_table(rows)}\n\n{verdict(next(row for row in rows if row["loss"] == "GTCC"))}')
 
     return run_command(command)

@@ -1,7 +1,7 @@
-"""What training with each loss does for alignment: python -m benchmarks.studies.alignment_quality.
+"""Measure how training with each loss improves alignment: python -m benchmarks.studies.alignment_quality.
 
-Trains on the demo dataset with several seeds, and compares Kendall's tau and the enclosed area error of the test split
-before training and after it (checkpoint of the lowest validation alignment loss).
+It trains on the demo dataset with several seeds and compares Kendall's tau and the enclosed area error of the test
+split before and after training (checkpoint with the lowest validation alignment loss).
 """
 
 import argparse
@@ -27,7 +27,7 @@ from recordings.from_config import choose_splits, load_dataset, reading_options,
 from utils.command_line import OneLineParser, run_command, seed_everything
 from utils.run_folder import MULTI_TASK, open_run_folder
 
-METRICS = {'kendalls_tau': 1, 'enclosed_area_error': -1}  # name -> 1 where more is better, -1 where less is
+METRICS = {'kendalls_tau': 1, 'enclosed_area_error': -1}  # name -> 1 if higher is better, -1 if lower is better
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = OneLineParser(prog='python -m benchmarks.studies.alignment_quality', description='What training does for '
-                                                                                      'alignment.')
+    parser = OneLineParser(prog='python -m benchmarks.studies.alignment_quality', description='Alignment before '
+                                                                                      'and after training.')
     parser.add_argument('--losses', nargs='+', choices=LOSSES, default=list(LOSSES))
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--epochs', type=positive, default=15)
@@ -55,18 +55,18 @@ def compare_losses(arguments: argparse.Namespace, argv: Sequence[str] | None) ->
           f'{describe_machine(arguments.threads)}.\n\n'
           f'Test split of the demo dataset, mean over tasks; {arguments.epochs} epochs at learning rate '
           f'{arguments.learning_rate:g}; mean and standard deviation over the seeds {arguments.seeds}; the spread '
-          'is the pooled deviation of the untrained and the trained networks.\n', flush=True)
+          'is the pooled std of the untrained and the trained networks.\n', flush=True)
     rows = []
     with demo_environment() as dataset:
         options = [*dataset, '--tstack', '--mcn', '-ep', str(arguments.epochs), '-lr', str(arguments.learning_rate)]
         for loss in arguments.losses:
             results = [measure_run([loss_flag(loss), *options], seed) for seed in arguments.seeds]
-            rows += summarise(loss, results)
+            rows += summarize(loss, results)
     print(format_table(rows))
 
 
 def measure_run(options: Sequence[str], seed: int) -> dict[str, tuple[float, float]]:
-    """Train once, and return each metric (mean over tasks) before and after."""
+    """Train once, and return each metric (mean over tasks) before and after training."""
     command = [f'{seed}', *options, '--seed', f'{seed}']
     before = untrained_metrics(command)
     config, arguments = parse_training_arguments(command, 'multitask_train.py')
@@ -77,7 +77,7 @@ def measure_run(options: Sequence[str], seed: int) -> dict[str, tuple[float, flo
 
 
 def untrained_metrics(command: Sequence[str]) -> dict[str, float]:
-    """Return the metrics of the network that the command would begin to train."""
+    """Return the metrics of the untrained network of a training command."""
     config, arguments = parse_training_arguments(command, 'multitask_train.py')
     recordings = load_dataset(config)
     parts = split_recordings(recordings, choose_splits(config, recordings, arguments.splits))
@@ -92,16 +92,15 @@ def untrained_metrics(command: Sequence[str]) -> dict[str, float]:
                                                   for test in tests]))}
 
 
-def summarise(loss: str, results: Sequence[dict[str, tuple[float, float]]]) -> list[dict[str, object]]:
-    """Return a row per metric: means over the seeds, and the gain in units of the spread over them."""
+def summarize(loss: str, results: Sequence[dict[str, tuple[float, float]]]) -> list[dict[str, object]]:
+    """Return one row per metric: means over the seeds, and the gain in units of the spread over the seeds."""
     rows = []
     for metric, sign in METRICS.items():
         before, after = (np.array([result[metric][place] for result in results]) for place in (0, 1))
-        deviations = [values.std(ddof=1) if len(results) > 1 else math.nan for values in (before, after)]
-        spread = math.hypot(*deviations) / math.sqrt(2)
+        stds = [values.std(ddof=1) if len(results) > 1 else math.nan for values in (before, after)]
+        spread = math.hypot(*stds) / math.sqrt(2)
         gain = sign * (after.mean() - before.mean())
-        shown = [f'{values.mean():.4f} ± {deviation:.4f}' for values, deviation
-                 in zip((before, after), deviations, strict=True)]
+        shown = [f'{values.mean():.4f} ± {std:.4f}' for values, std in zip((before, after), stds, strict=True)]
         rows.append({'loss': loss, 'metric': metric, 'untrained': shown[0], 'trained': shown[1],
                      'seeds that gain': f'{(sign * (after - before) > 0).sum()} of {len(results)}',
                      'gain / spread': f'{gain / spread:.1f}'})

@@ -1,7 +1,7 @@
-"""How good the batched mixture fit is: python -m benchmarks.studies.mixture_fit.
+"""Measure the quality of the batched mixture fit: python -m benchmarks.studies.mixture_fit.
 
-Compares expectation-maximisation, all rows at once, with one L-BFGS fit per row on many distributions over frame
-indices, by the symmetric Kullback-Leibler divergence between a distribution and its mixture.
+It compares batched expectation maximization with one L-BFGS fit per row, on many distributions over frame indices, by
+the symmetric Kullback-Leibler divergence between a distribution and its mixture.
 """
 
 import argparse
@@ -20,8 +20,8 @@ from utils.command_line import OneLineParser, run_command
 
 COMPONENTS, STEPS = 15, 20
 SHORTEST, LONGEST = 20, 2000
-LEAST_MASS = 1e-10  # of an index, so that an empty one does not make a divergence infinite
-GOOD = 0.02  # a divergence up to this is good, whatever L-BFGS reaches
+LEAST_MASS = 1e-10  # of an index; an index without mass would make a divergence infinite
+GOOD = 0.02  # a divergence up to this value is good even if that of L-BFGS is smaller
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = OneLineParser(prog='python -m benchmarks.studies.mixture_fit', description='How good the mixture fit is.')
+    parser = OneLineParser(prog='python -m benchmarks.studies.mixture_fit', description='Quality of the mixture fit.')
     parser.add_argument('--rows', type=positive, default=1000, help='number of distributions')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--threads', type=positive, default=2, help='default 2')
@@ -39,7 +39,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def compare_fits(arguments: argparse.Namespace, argv: Sequence[str] | None) -> None:
-    """Fit all distributions both ways and print a table."""
+    """Fit all distributions with both methods and print a table."""
     torch.set_num_threads(arguments.threads)
     print(f'{describe_command("benchmarks.studies.mixture_fit", argv)}\n\n{describe_machine(arguments.threads)}.\n\n'
           f'{arguments.rows} distributions over {SHORTEST} to {LONGEST} indices, {COMPONENTS} components, {STEPS} '
@@ -48,29 +48,29 @@ def compare_fits(arguments: argparse.Namespace, argv: Sequence[str] | None) -> N
     kinds = list(KINDS) * -(-arguments.rows // len(KINDS))
     rows = [(kind, draw(kind, rng)) for kind in kinds[:arguments.rows]]
     results = [(kind, *compare(alpha)) for kind, alpha in rows]
-    shown = [summarise(kind, [values for name, *values in results if kind in (name, 'all')])
+    shown = [summarize(kind, [values for name, *values in results if kind in (name, 'all')])
              for kind in (*KINDS, 'all')]
     print(format_table(shown))
 
 
 def flat(index: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Nearly uniform."""
+    """Return nearly uniform weights."""
     return np.exp(rng.uniform(0, 0.5) * rng.standard_normal(len(index)))
 
 
 def peaked(index: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One mode, from one frame to a fifth of the sequence wide."""
-    width = np.exp(rng.uniform(0, np.log(len(index) / 5)))
-    return np.exp(-((index - rng.uniform(0, len(index) - 1)) / width) ** 2 / 2)
+    """Return weights with one mode, whose std is between one frame and a fifth of the sequence."""
+    std = np.exp(rng.uniform(0, np.log(len(index) / 5)))
+    return np.exp(-((index - rng.uniform(0, len(index) - 1)) / std) ** 2 / 2)
 
 
 def several_modes(index: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Two to six modes of their own width and height."""
+    """Return weights with two to six modes of different std and height."""
     return sum(rng.uniform(0.2, 1) * peaked(index, rng) for _ in range(rng.integers(2, 7)))
 
 
 def soft_assignment(index: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A soft nearest neighbour on a smooth random walk, as an embedding of a video is one."""
+    """Return the weights of a soft nearest neighbor on a smooth random walk, which resembles embeddings of a video."""
     path = rng.standard_normal((len(index), 8)).cumsum(0) / np.sqrt(len(index))
     distances = np.linalg.norm(path - path[rng.integers(len(index))] - 0.05 * rng.standard_normal(8), axis=1)
     return np.exp((distances.min() - distances) / 0.1)
@@ -80,31 +80,31 @@ KINDS = {kind.__name__.replace('_', ' '): kind for kind in (flat, peaked, severa
 
 
 def draw(kind: str, rng: np.random.Generator) -> Tensor:
-    """Draw a distribution of a kind, (1, N), its length uniform in the logarithm."""
+    """Sample a distribution of a kind, (1, N), with a log-uniform length."""
     length = round(np.exp(rng.uniform(np.log(SHORTEST), np.log(LONGEST))))
     weights = KINDS[kind](np.arange(length), rng)
     return torch.from_numpy(weights / weights.sum()).unsqueeze(0)
 
 
 def compare(alpha: Tensor) -> tuple[float, float, float, float]:
-    """Fit a distribution (1, N) both ways: divergence of ours and of L-BFGS, seconds of ours and of L-BFGS."""
+    """Fit a distribution, (1, N), with both methods; return divergences (ours, L-BFGS) and seconds (ours, L-BFGS)."""
     started = time.perf_counter()
     ours = fit_gaussian_mixture(alpha, COMPONENTS, STEPS)
     between = time.perf_counter()
-    weights, means, deviations = fit_by_lbfgs(alpha[0], COMPONENTS)
-    theirs = GaussianMixture(weights.unsqueeze(0), means.unsqueeze(0), deviations.square().unsqueeze(0))
+    weights, means, stds = fit_by_lbfgs(alpha[0], COMPONENTS)
+    theirs = GaussianMixture(weights.unsqueeze(0), means.unsqueeze(0), stds.square().unsqueeze(0))
     done = time.perf_counter()
     return divergence(alpha, ours), divergence(alpha, theirs), between - started, done - between
 
 
 def divergence(alpha: Tensor, mixture: GaussianMixture) -> float:
-    """Return the symmetric Kullback-Leibler divergence, KL(a || b) + KL(b || a), of a distribution and its mixture."""
+    """Return the symmetric Kullback-Leibler divergence, KL(a || b) + KL(b || a), of a distribution and a mixture."""
     fitted = (mixture.weights.unsqueeze(1) @ component_densities(mixture, alpha.shape[1])).squeeze(1)
     alpha, fitted = ((values.clamp(min=LEAST_MASS) / values.clamp(min=LEAST_MASS).sum()) for values in (alpha, fitted))
     return float(((alpha - fitted) * (alpha.log() - fitted.log())).sum())
 
 
-def summarise(kind: str, results: Sequence[tuple[float, float, float, float]]) -> dict[str, object]:
+def summarize(kind: str, results: Sequence[tuple[float, float, float, float]]) -> dict[str, object]:
     """Return a row of the table."""
     ours, theirs, our_seconds, their_seconds = np.array(results).T
     good = ours <= np.maximum(theirs, GOOD)

@@ -1,7 +1,7 @@
-"""What makes a progress head good, and what alignment has to do with it: python -m benchmarks.studies.progress_study.
+"""Compare progress heads, and measure the effect of alignment on progress: python -m benchmarks.studies.progress_study.
 
-Trains named configurations over several seeds, evaluates their test recordings, and prints (and with -o writes) a table
-of means and spreads. Without --dataset it takes the demo dataset; any other is found by DATASET_PATH and JSON_DPATH.
+It trains named configurations with several seeds, evaluates the test recordings, and prints (with -o, also writes) a
+table of means and stds. Without --dataset it uses the demo dataset; others are found by DATASET_PATH and JSON_DPATH.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from utils.run_folder import MULTI_TASK, open_run_folder
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 RECOMMENDED = ['--config', str(CONFIGS / 'progress_recommended.json')]
-# Name -> options of multitask_train.py beside dataset, split, seed and epochs.
+# Name -> options of multitask_train.py, besides dataset, split, seed and epochs.
 HEADS = {
     'plan': ['--gtcc', '--tstack', '--mcn', '--config', str(CONFIGS / 'progress_plan.json')],
     'dense': ['--gtcc', '--tstack', '--mcn', '--progress', '--progress_sampling', 'dense'],
@@ -62,7 +62,7 @@ ALIGNMENT = {
     **{loss + FROZEN: [*RECOMMENDED, loss_flag(loss), '--freeze_encoder'] for loss in LOSSES},
 }
 STUDIES = {'heads': HEADS, 'alignment': ALIGNMENT}
-# Column of the study -> table and column of the evaluation.
+# Column of the study -> (table, column) of the evaluation.
 MEASURES = {
     'MAE': ('action_progress', 'mae'), 'Spearman': ('action_progress', 'spearman'),
     'skill': ('action_progress', 'skill'), 'average index': ('action_progress', 'baseline_average_index'),
@@ -82,24 +82,24 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = OneLineParser(prog='python -m benchmarks.studies.progress_study', description='Progress heads compared.')
     parser.add_argument('--study', choices=STUDIES, default='heads')
     parser.add_argument('--configurations', nargs='+', metavar='NAME', help='of the study; default all')
-    parser.add_argument('--dataset', metavar='NAME', help='default: the demo dataset, with its split of people')
-    parser.add_argument('--splits', type=Path, metavar='FILE', help='default with --dataset: the last 25 %% of the '
-                                                                    'sorted handles test, the others train')
-    parser.add_argument('--folds', type=positive, help='leave the test recordings out, and test seed s on the s-th '
-                                                       'of so many parts of the training recordings, for tuning')
+    parser.add_argument('--dataset', metavar='NAME', help='default: the demo dataset with its split by person')
+    parser.add_argument('--splits', type=Path, metavar='FILE', help='default with --dataset: test on the last 25 %% of '
+                                                                    'the sorted handles, train on the others')
+    parser.add_argument('--folds', type=positive, help='for tuning: ignore the test recordings and test seed s '
+                                                       'on the s-th of this many parts of the training recordings')
     parser.add_argument('--checkpoint_type', choices=['combined', 'alignment'], default='combined')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--epochs', type=positive, default=50)
     parser.add_argument('--threads', type=positive, default=2, help='default 2')
-    parser.add_argument('--options', nargs=argparse.REMAINDER, default=[], help='further options of multitask_train.py '
-                                                                                'for all configurations; last')
+    parser.add_argument('--options', nargs=argparse.REMAINDER, default=[], help='more options of multitask_train.py '
+                                                                                'for all configurations; must be last')
     parser.add_argument('-o', '--output', type=Path, help='also write the table to this file')
     arguments = parser.parse_args(argv)
     study = STUDIES[arguments.study]
     if unknown := [name for name in arguments.configurations or [] if name not in study]:
-        parser.error(f'argument --configurations: {unknown[0]!r} is not of the study, expected some of {list(study)}')
+        parser.error(f'argument --configurations: {unknown[0]!r} is not in the study, expected some of {list(study)}')
     if arguments.splits and not arguments.dataset:
-        parser.error('argument --splits: of no dataset; give --dataset, too')
+        parser.error('argument --splits: requires a dataset; also give --dataset')
     return arguments
 
 
@@ -118,7 +118,7 @@ def run_study(arguments: argparse.Namespace, argv: Sequence[str] | None) -> None
     with data_of(arguments) as dataset:
         for name in names:
             results = [train_and_evaluate(study, name, dataset, seed, arguments) for seed in arguments.seeds]
-            rows.append({'configuration': name, **summarise(results)})
+            rows.append({'configuration': name, **summarize(results)})
             print(rows[-1], file=sys.stderr, flush=True)
     table = format_table(rows)
     print(table)
@@ -129,7 +129,7 @@ def run_study(arguments: argparse.Namespace, argv: Sequence[str] | None) -> None
 
 @contextmanager
 def data_of(arguments: argparse.Namespace) -> Iterator[list[str]]:
-    """Point the environment to the dataset, and yield the options that choose it; runs go to a temporary folder."""
+    """Set the environment variables and yield the options that select the dataset; runs go to a temporary folder."""
     if not arguments.dataset:
         with demo_environment() as options:
             yield options
@@ -145,7 +145,7 @@ def data_of(arguments: argparse.Namespace) -> Iterator[list[str]]:
 
 
 def last_quarter_splits(dataset: str) -> dict[str, dict[str, list[str]]]:
-    """Return a split of each task: the last 25 % of the sorted handles test, the others train, none validate."""
+    """Return a split of each task: test on the last 25 % of the sorted handles, train on the others, no validation."""
     config, _ = parse_training_arguments(['1', '--tcc', '--tstack', '--dataset', dataset], 'progress_study')
     splits = {}
     for task, recordings in load_dataset(config).items():
@@ -156,7 +156,7 @@ def last_quarter_splits(dataset: str) -> dict[str, dict[str, list[str]]]:
 
 
 def fold_splits(path: Path, fold: int, folds: int) -> Path:
-    """Write a split like another one, in which a part of its training recordings tests and its test ones are left."""
+    """Write a split that tests on a part of the training recordings of another split and omits its test recordings."""
     splits = read_splits(path)
     for parts in splits.values():
         train = parts['train']
@@ -170,7 +170,7 @@ def fold_splits(path: Path, fold: int, folds: int) -> Path:
 
 def train_and_evaluate(study: Mapping[str, Sequence[str]], name: str, dataset: Sequence[str], seed: int,
                        arguments: argparse.Namespace) -> dict[str, float]:
-    """Train a configuration, and return the measures of its test recordings; NaN for those it does not have."""
+    """Train a configuration and return the measures of its test recordings, NaN if a measure is not available."""
     run = train_once(study, name, dataset, seed, arguments)
     tables = evaluate_checkpoint(open_run_folder(run), arguments.checkpoint_type, torch.device('cpu')).tables
     return {measure: tables[table][-1][column] if table in tables else float('nan')
@@ -179,7 +179,7 @@ def train_and_evaluate(study: Mapping[str, Sequence[str]], name: str, dataset: S
 
 def train_once(study: Mapping[str, Sequence[str]], name: str, dataset: Sequence[str], seed: int,
                arguments: argparse.Namespace) -> Path:
-    """Return the run of a configuration, trained unless it has been; a frozen encoder's own training comes first."""
+    """Train a configuration unless it has been trained, after the encoder that it starts from; return the run."""
     message = ''.join(character if character.isalnum() else '_' for character in name)
     command = [str(seed), *study[name], *dataset, '-ep', str(arguments.epochs), '--seed', str(seed), '-m',
                message, *arguments.options]
@@ -196,7 +196,7 @@ def train_once(study: Mapping[str, Sequence[str]], name: str, dataset: Sequence[
     return run
 
 
-def summarise(results: Sequence[dict[str, float]]) -> dict[str, str]:
+def summarize(results: Sequence[dict[str, float]]) -> dict[str, str]:
     """Return mean and standard deviation of each measure over the seeds."""
     summary = {}
     for measure in MEASURES:

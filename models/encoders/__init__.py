@@ -1,4 +1,4 @@
-"""Encoders, one file each; ``base.py`` is their contract, and ``configs/choices.py`` lists them by name."""
+"""Encoders, one file each; ``base.py`` holds the base class, and ``configs/choices.py`` lists them by name."""
 
 from models.encoders.base import Encoder
 from models.encoders.identity import IdentityEncoder

@@ -1,4 +1,4 @@
-"""The contract of encoders: recordings -> one embedding per frame, whole or as a stream."""
+"""Base class of encoders: recordings -> one embedding per frame, for whole recordings or as a stream."""
 
 from collections.abc import Callable, Sequence
 from typing import ClassVar
@@ -11,9 +11,9 @@ DROP_LAYERS = (256, 1024, 512, 256)
 
 
 class EncoderStream:
-    """An encoder over a stream of frames, from the start of one recording: what it has to remember, and nothing else.
+    """Stream over the frames of one recording; keeps only the past frames that later embeddings depend on.
 
-    All that :meth:`push` and :meth:`finish` return equals the embeddings of the whole recording.
+    The concatenated outputs of :meth:`push` and :meth:`finish` equal the embeddings of the whole recording.
     """
 
     def push(self, frames: Tensor) -> Tensor:
@@ -21,15 +21,15 @@ class EncoderStream:
         raise NotImplementedError
 
     def finish(self) -> Tensor | None:
-        """Return the embeddings (m, E) that only the end of the recording determines; None: there are none."""
+        """Return the embeddings (m, E) that only the end of the recording determines; None if there are no such."""
         return None
 
 
 class FrameWiseStream(EncoderStream):
-    """An encoder that reads each frame by itself: nothing to remember.
+    """Stream of an encoder that reads each frame independently, so that no past frames are kept.
 
     Args:
-        encode: frames (n, ...) -> (n, E).
+        encode: function from frames (n, ...) to embeddings (n, E).
     """
 
     def __init__(self, encode: Callable[[Tensor], Tensor]) -> None:
@@ -41,26 +41,26 @@ class FrameWiseStream(EncoderStream):
 
 
 class Encoder(nn.Module):
-    """What the encoders share: outputs as a dict, and the optional drop network.
+    """Base class of the encoders: outputs as a dict, and the optional drop network.
 
-    A new encoder implements :meth:`embed` and, to run as a stream, :meth:`stream`; it is added to ``ENCODERS`` in
+    A new encoder implements :meth:`embed` and, to run as a stream, :meth:`stream`; add it to ``ENCODERS`` in
     ``configs/choices.py``.
 
     Args:
         output_dimensions: E.
         input_width: D of the features or C of the frames.
-        dropping: whether there is a drop network.
-        drop_layers: widths of its hidden layers.
+        dropping: True to have a drop network.
+        drop_layers: sizes of the drop network's hidden layers.
 
     Attributes:
         output_dimensions: E.
-        lookahead: frames after the current one that its embedding depends on.
+        lookahead: number of frames after the current frame that its embedding depends on.
         input_axes: axes of a recording, 'TD' for features or 'TCHW' for frames.
-        has_causal_form: True if the constructor takes ``causal``; the others never look ahead.
+        has_causal_form: True if the constructor takes ``causal``; the other encoders never look ahead.
         keeps_features: True if embeddings are the features, so that E is D and there is nothing to train.
 
     Raises:
-        ValueError: a size below 1.
+        ValueError: a size is below 1.
     """
 
     lookahead = 0
@@ -81,7 +81,7 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     def stream(self) -> EncoderStream:
-        """Return the encoder over a stream, at the start of a recording.
+        """Return a stream of this encoder, at the start of a recording.
 
         Raises:
             ValueError: the encoder needs whole recordings.
@@ -98,7 +98,7 @@ class Encoder(nn.Module):
             'outputs': [(T_i, E)], and with ``dropping`` 'dropouts': [(E + 1,)].
 
         Raises:
-            ValueError: no recording, or one of another ndim or dimension, or without frames.
+            ValueError: there is no recording, or a recording has a wrong ndim or feature dimension, or no frames.
         """
         self._check(videos)
         result = {'outputs': self.embed(videos)}

@@ -1,4 +1,4 @@
-"""What networks over frames are built from: layers, their initial weights, and the drop network."""
+"""Building blocks of networks over frames: layers, their initial weights, and the drop network."""
 
 import math
 from collections.abc import Sequence
@@ -6,19 +6,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-EMBEDDING_NORM = 3.0  # of a new encoder's embeddings: 30 of the softmax temperatures of TCC and GTCC
+EMBEDDING_NORM = 3.0  # norm of a new encoder's embeddings: 30 times the softmax temperature of TCC and GTCC
 
 
-def linear_stack(widths: Sequence[int], activation: type[nn.Module]) -> list[nn.Module]:
-    """Return linear layers along the widths, with an activation between each two."""
+def linear_stack(sizes: Sequence[int], activation: type[nn.Module]) -> list[nn.Module]:
+    """Return linear layers from each size to the next, with an activation between every two layers."""
     layers: list[nn.Module] = []
-    for into, out in zip(widths[:-1], widths[1:], strict=True):
-        layers += [activation()] * bool(layers) + [nn.Linear(into, out)]
+    for into, out in zip(sizes[:-1], sizes[1:], strict=True):
+        if layers:
+            layers.append(activation())
+        layers.append(nn.Linear(into, out))
     return layers
 
 
 def split_like(frames: Tensor, videos: Sequence) -> list[Tensor]:
-    """Cut what was computed over all frames of a batch back into recordings."""
+    """Split the concatenated frames of a batch, (sum of T_i, ...), into recordings, [(T_i, ...)]."""
     return list(frames.split([len(video) for video in videos]))
 
 
@@ -29,16 +31,16 @@ def require_positive(**sizes: int) -> None:
             raise ValueError(f'{name} is {size}, expected at least 1')
 
 
-def initialise_(network: nn.Module, output_gain: float) -> None:
-    """Set the weights of a network of convolutions, linear layers and ReLUs; in place, biases to zero.
+def initialize_(network: nn.Module, output_gain: float) -> None:
+    """Initialize the weights of a network of convolutions, linear layers and ReLUs in place; biases become zero.
 
-    Every layer but the last keeps the mean square of what passes through it. torch's own initial weights let it shrink
-    by about 3 from layer to layer: the embeddings of a deep encoder would start so close to one point, compared with
-    the temperature of the losses, that the nearest frame of another recording could not be told from any other.
+    Every layer except the last preserves the mean square of its inputs. With PyTorch's default initialization it
+    shrinks by a factor of about 3 per layer: the embeddings of a deep encoder would start so close together, compared
+    with the temperature of the losses, that the nearest frame of another recording would be arbitrary.
 
     Args:
-        network: its layers of weights, in the order of its modules, are applied one after the other.
-        output_gain: root mean square of the network's outputs over that of its inputs.
+        network: network whose layers with weights, in the order of its modules, are applied in sequence.
+        output_gain: ratio of the root mean square of the network's outputs to that of its inputs.
 
     Reference:
         He et al., Delving Deep into Rectifiers, ICCV 2015.
@@ -48,11 +50,12 @@ def initialise_(network: nn.Module, output_gain: float) -> None:
         nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
-    nn.init.normal_(layers[-1].weight, std=output_gain / math.sqrt(layers[-1].weight[0].numel()))
+    fan_in = layers[-1].weight[0].numel()
+    nn.init.normal_(layers[-1].weight, std=output_gain / math.sqrt(fan_in))
 
 
 def encoder_gain(output_dimensions: int) -> float:
-    """Return the gain with which features of mean square 1 become embeddings of norm :data:`EMBEDDING_NORM`."""
+    """Return the gain that turns features of mean square 1 into embeddings of norm :data:`EMBEDDING_NORM`."""
     return EMBEDDING_NORM / math.sqrt(output_dimensions)
 
 
@@ -60,17 +63,17 @@ class DropNetwork(nn.Sequential):
     """Drop vector of a recording: (T, E) -> (E + 1,), the mean over frames of a multi-layer perceptron.
 
     Args:
-        width: E of the embeddings.
-        layers: widths of the hidden layers.
+        embedding_dim: E.
+        layers: sizes of the hidden layers.
 
     Reference:
         Donahue & Elhamifar, CVPR 2024.
     """
 
-    def __init__(self, width: int, layers: Sequence[int]) -> None:
-        super().__init__(*linear_stack([width, *layers, width + 1], nn.ReLU))
+    def __init__(self, embedding_dim: int, layers: Sequence[int]) -> None:
+        super().__init__(*linear_stack([embedding_dim, *layers, embedding_dim + 1], nn.ReLU))
 
     def forward(self, embeddings: Sequence[Tensor]) -> list[Tensor]:
-        """Return the drop vectors [(E + 1,)] of recordings' embeddings [(T_i, E)], all frames in one call."""
-        per_frame = super().forward(torch.cat(list(embeddings)))
-        return [frames.mean(dim=0) for frames in split_like(per_frame, embeddings)]
+        """Return the drop vectors [(E + 1,)] of recordings with embeddings [(T_i, E)]."""
+        per_frame = super().forward(torch.cat(list(embeddings)))  # (sum of T_i, E) -> (sum of T_i, E + 1)
+        return [frames.mean(dim=0) for frames in split_like(per_frame, embeddings)]  # (T_i, E + 1) -> (E + 1,)

@@ -1,4 +1,4 @@
-"""The page of settings is the same as the file in docs/."""
+"""The generated page of settings equals the file in docs/."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def row_of(name, page):
     return next(line for line in page.splitlines() if line.startswith(f'| `{name}`'))
 
 
-def test_the_page_in_docs_is_up_to_date_and_has_every_setting_once():
+def test_page_in_docs_is_up_to_date_and_complete():
     page = describe.describe()
     assert PAGE.read_text() == page, f'the table of settings has changed: run {describe.COMMAND}'
     names = [line.split('`')[1] for line in page.splitlines() if line.startswith('| `')]
@@ -27,18 +27,18 @@ def test_the_page_in_docs_is_up_to_date_and_has_every_setting_once():
                                'heads of the network; null: one per task |  |'),
     ('WORKERS', '| `WORKERS` * | `0` | a whole number of at least 0 | loader processes that read ahead; 0 reads one '
                 'batch ahead in a thread | `--workers` |')])
-def test_the_row_of_a_setting(name, row):
+def test_row_of_a_setting(name, row):
     assert row_of(name, describe.describe()) == row
 
 
-def test_the_options_of_a_setting_are_those_that_set_it():
+def test_row_lists_the_options_that_set_it():
     page = describe.describe()
     for name, options in {'LOSS_TYPE.GTCC': '`--gtcc`', 'PROGRESS_LOSS.coefficient': '`--progress_lambda`',
                           'PROGRESS_LOSS.lambda_curriculum.start': '`--progress_curriculum`', 'SKIP_RATE': ''}.items():
         assert row_of(name, page).endswith(f'| {options} |')
 
 
-def test_a_new_entry_of_the_table_is_on_the_page(monkeypatch):
+def test_new_entry_of_the_table_is_on_the_page(monkeypatch):
     setting = Setting('A.b', 1, Kind('x|y', (int,)), 'what b does', option('--b'))
     monkeypatch.setattr(describe, 'TABLE', {'New': (setting,)})
     monkeypatch.setattr(describe, 'SECTIONS', {'A': 'all of them'})
@@ -46,7 +46,7 @@ def test_a_new_entry_of_the_table_is_on_the_page(monkeypatch):
                                         '| `A.b` | `1` | x\\|y | what b does |  |\n')
 
 
-def test_the_command_prints_or_writes_the_page(tmp_path, capsys):
+def test_command_prints_or_writes_the_page(tmp_path, capsys):
     assert describe.main([]) == 0
     assert capsys.readouterr().out == describe.describe()
     assert describe.main(['-o', str(tmp_path / 'page.md')]) == 0

@@ -1,4 +1,4 @@
-"""Command line and config file: names, precedence, dataset-specific defaults and one-line errors."""
+"""Command line and config file: names, precedence, presets of datasets and one-line errors."""
 
 import copy
 import json
@@ -24,7 +24,7 @@ def parse(*argv):
 
 
 def changed(config):
-    """Dotted settings that differ from the defaults."""
+    """Return the dotted settings that differ from the defaults."""
     defaults = flatten(CONFIG)
     return {key: value for key, value in flatten(config).items() if value != defaults[key]}
 
@@ -45,14 +45,14 @@ def config_file(tmp_path):
     return write
 
 
-def test_choices_alone_change_nothing_else():
+def test_choices_change_no_other_setting():
     assert changed(parse(*CHOICES)) == {
         'LOSS_TYPE.GTCC': True, 'DATASET_NAME': 'egoprocel', 'BASEARCH.ARCHITECTURE': 'temporal_stacking',
         'EXPERIMENTNAME': 'V1___GTCC_egoprocel',
         'GTCC_PARAMS.delta': 0.2}  # published for the dataset
 
 
-def test_defaults_are_left_alone():
+def test_defaults_are_not_modified():
     before = copy.deepcopy(CONFIG)
     config = parse(*CHOICES, '-lr', '0.5', '--set', 'PROGRESS_LOSS.hidden_dim=3')
     config.GTCC_PARAMS.delta = 0.7
@@ -77,7 +77,7 @@ def test_published_spellings_of_the_choices(spellings, key, value):
 @pytest.mark.parametrize('option', [
     ['--progress_loss', 'l2'], ['--progress_sampling', 'dense'], ['--progress_lambda', '0'],
     ['--progress_curriculum', '0', '1'], ['--progress_pooling', 'gru']])
-def test_options_of_the_head_want_a_head(option):
+def test_options_of_the_head_require_a_head(option):
     with pytest.raises(UserError, match=f'^{option[0]}: there is no progress head to take it; give --progress, too$'):
         parse(*CHOICES, *option)
 
@@ -100,7 +100,8 @@ def test_options_of_the_head_want_a_head(option):
     (['--amp'], {'AMP': True}), (['--max_frames', '90'], {'MAX_FRAMES': 90}),
     (['--set', 'TIME_SCALE=7.5', '--set', 'VERSION=b'], {'TIME_SCALE': 7.5, 'VERSION': 'b',
                                                          'EXPERIMENTNAME': 'Vb___GTCC_egoprocel'}),
-    (['--set', 'PROGRESS_LOSS.hidden_dim=3'], {'PROGRESS_LOSS.hidden_dim': 3}),  # as of a file for several runs
+    # allowed without a head, as in a config file for several runs
+    (['--set', 'PROGRESS_LOSS.hidden_dim=3'], {'PROGRESS_LOSS.hidden_dim': 3}),
     (['--progress', *STEPS, *DENSE, '--condition_on_step'],
      {'PROGRESS_LOSS.enabled': True, 'PROGRESS_LOSS.head': 'steps', 'PROGRESS_LOSS.sampling': 'dense',
       'PROGRESS_LOSS.condition_on_step': True}),
@@ -111,7 +112,7 @@ def test_options_of_the_head_want_a_head(option):
     (['--set', 'AUGMENTATION.shift=0.2'], {'AUGMENTATION.shift': 0.2}),
     (['--set', 'BACKGROUND_LABELS=["x"]'], {'BACKGROUND_LABELS': ['x']}),
     (['--set', 'PROGRESS_LOSS.head_learning_rate=1'], {'PROGRESS_LOSS.head_learning_rate': 1.0})])
-def test_options_reach_their_setting_and_no_other(options, expected):
+def test_options_set_their_setting_and_no_other(options, expected):
     assert changed(parse(*CHOICES, *options)) == {**changed(parse(*CHOICES)), **expected}
 
 
@@ -123,14 +124,14 @@ def test_command_line_over_file_over_defaults(config_file, options, in_file, exp
     assert parse(*CHOICES, *options).NUM_EPOCHS == expected
 
 
-def test_choices_of_the_command_line_replace_those_of_the_file(config_file):
+def test_choices_on_the_command_line_replace_those_in_the_file(config_file):
     path = config_file({'LOSS_TYPE': {'GTCC': True}, 'DATASET_NAME': 'coin', 'BASEARCH': {'ARCHITECTURE': 'naive'},
                         'VERSION': 9, 'GTCC_PARAMS': {'n_components': 3}})
     from_file = parse('1', '--config', path)
     assert from_file.LOSS_TYPE.GTCC
     assert (from_file.DATASET_NAME, from_file.BASEARCH.ARCHITECTURE) == ('coin', 'naive')
     assert from_file.EXPERIMENTNAME == 'V1___GTCC_coin'
-    # What the file says holds over the dataset's own defaults, which hold over the general ones.
+    # The file overrides the preset of the dataset, which overrides the defaults.
     assert (from_file.GTCC_PARAMS.n_components, from_file.GTCC_PARAMS.delta) == (3, 0.5)
     from_line = parse('1', '--config', path, '--tcc', '--ego', '--tstack')
     assert from_line.LOSS_TYPE == {'GTCC': False, 'tcc': True, 'LAV': False, 'VAVA': False}
@@ -148,7 +149,7 @@ def test_gtcc_defaults_follow_the_dataset(dataset, expected):
 
 
 @pytest.mark.parametrize('more', [['--mcn'], ['--progress'], ['--mcn', '--progress', '--freeze_encoder']])
-def test_the_identity_encoder_is_chosen_where_something_is_left_to_train(more):
+def test_identity_encoder_is_accepted_if_something_is_trained(more):
     assert parse('1', '--tcc', '--ego', '--identity', *more).BASEARCH.ARCHITECTURE == 'identity'
 
 
@@ -163,7 +164,7 @@ def test_example_of_the_plan(config_file):
         **CONFIG.PROGRESS_LOSS, **example}
 
 
-def test_the_recommended_preset_is_causal_and_knows_steps():
+def test_recommended_preset_is_causal_with_the_steps_head():
     config = parse(*CHOICES, '--config', RECOMMENDED)
     settings = config.PROGRESS_LOSS
     assert config.CAUSAL and settings.enabled and settings.head == 'steps' and settings.sampling == 'dense'
@@ -172,7 +173,7 @@ def test_the_recommended_preset_is_causal_and_knows_steps():
         **settings, 'condition_on_step': True}
 
 
-def test_a_constant_lambda_switches_the_curriculum_off():
+def test_constant_lambda_disables_the_curriculum():
     settings = parse(*CHOICES, '--config', PLAN, '--progress_lambda', '0.7').PROGRESS_LOSS
     assert (settings.coefficient, settings.lambda_curriculum.enabled, settings.enabled) == (0.7, False, True)
 
@@ -216,7 +217,7 @@ def test_name_of_the_run_folder(options, name):
     ([*CHOICES, '--init_from', ''], "INIT_FROM is '', expected the folder of a run"),
     ([*CHOICES, '--progress_loss', 'l3'], 'invalid choice'), ([*CHOICES, '--re'], 'ambiguous option'),
     ([*CHOICES, '--no_such'], 'unrecognized arguments: --no_such')])
-def test_mistakes_end_in_one_line(argv, expected):
+def test_user_errors_are_one_line(argv, expected):
     assert expected in refused(*argv)
 
 
@@ -227,18 +228,18 @@ def test_mistakes_end_in_one_line(argv, expected):
     ({'NUM_EPOCHS': {'a': 1}}, "unknown key 'NUM_EPOCHS.a'"),
     ({'GTCC_PARAMS': {'delta': 1.5}}, 'expected a number in (0, 1]'),
     ('[' * 10**5, 'not valid JSON'),
-    ([1], 'holds a list, expected an object of settings'), ('{"a": ', 'not valid JSON'), ('', 'not valid JSON')])
-def test_mistakes_in_a_file_name_it(config_file, content, expected):
+    ([1], 'contains a list, expected an object of settings'), ('{"a": ', 'not valid JSON'), ('', 'not valid JSON')])
+def test_errors_in_a_file_name_the_file(config_file, content, expected):
     path = config_file(content)
     message = refused(*CHOICES, '--config', path)
     assert message.startswith(f'--config {path}: ') and expected in message
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path):
+def test_error_names_a_file_that_cannot_be_read(tmp_path):
     for path in (tmp_path / 'nowhere.json', tmp_path):
         assert f'--config {path}: cannot be read' in refused(*CHOICES, '--config', path)
 
 
-def test_anomalies_are_looked_for_where_asked_for():
+def test_detect_anomaly_option():
     assert not parse('1', '--tcc', '--tstack', '--ego').DETECT_ANOMALY
     assert parse('1', '--tcc', '--tstack', '--ego', '--detect_anomaly').DETECT_ANOMALY

@@ -1,4 +1,4 @@
-"""Where data is looked for, and what is said where it is not there."""
+"""Paths of datasets, and errors if files are missing."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from utils.errors import UserError
 
 @pytest.fixture
 def data(tmp_path, monkeypatch):
-    """One dataset under the three variables."""
+    """Create a dataset and set the environment variables."""
     for folder in ('data/egoprocel/features', 'data/egoprocel/frames', 'json'):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / 'json/egoprocel.json').write_text('{}')
@@ -22,7 +22,7 @@ def data(tmp_path, monkeypatch):
 @pytest.mark.parametrize(('variable', 'default'), [('DATASET_PATH', 'data'), ('OUTPUT_PATH', 'output'),
                                                    ('JSON_DPATH', 'dset_jsons')])
 @pytest.mark.parametrize('value', [None, '', '/elsewhere'])
-def test_variables_are_read_when_asked(monkeypatch, variable, default, value):
+def test_variables_are_read_on_each_call(monkeypatch, variable, default, value):
     monkeypatch.delenv(variable, raising=False)
     if value is not None:
         monkeypatch.setenv(variable, value)
@@ -31,14 +31,14 @@ def test_variables_are_read_when_asked(monkeypatch, variable, default, value):
 
 @pytest.mark.parametrize(('dataset', 'suffix'), [('egoprocel', ''), ('cmu', '.cmu'), ('egtea', '.egtea')])
 @pytest.mark.parametrize('kind', ['features', 'frames'])
-def test_parts_lie_in_the_dataset_that_holds_them(data, dataset, suffix, kind):
+def test_parts_use_the_files_of_the_containing_dataset(data, dataset, suffix, kind):
     assert dataset_paths(dataset, kind) == DatasetPaths(data / 'data/egoprocel' / kind, data / 'json/egoprocel.json',
                                                         suffix)
 
 
 @pytest.mark.parametrize(('dataset', 'kind', 'variable', 'missing'), [
     ('coin', 'features', 'JSON_DPATH', 'json/coin.json'), ('egoprocel', 'flow', 'DATASET_PATH', 'data/egoprocel/flow')])
-def test_what_is_missing_is_named_with_its_variable(data, dataset, kind, variable, missing):
+def test_error_names_the_missing_path_and_its_variable(data, dataset, kind, variable, missing):
     with pytest.raises(UserError) as caught:
         dataset_paths(dataset, kind)
     message = str(caught.value)
@@ -48,7 +48,7 @@ def test_what_is_missing_is_named_with_its_variable(data, dataset, kind, variabl
 
 
 @pytest.mark.parametrize(('variable', 'default'), [('DATASET_PATH', 'data'), ('JSON_DPATH', 'dset_jsons')])
-def test_a_missing_folder_is_named_before_what_it_should_hold(data, monkeypatch, variable, default):
+def test_error_names_a_missing_folder_before_its_files(data, monkeypatch, variable, default):
     monkeypatch.setenv(variable, str(data / 'nowhere'))
     with pytest.raises(UserError, match=f'^{variable}={data}/nowhere .set.: {data}/nowhere does not exist; expected '):
         dataset_paths('egoprocel')

@@ -1,4 +1,4 @@
-"""A setting is one entry: everything else derives from the table."""
+"""A setting is one entry of the table; everything else is derived from it."""
 
 import shutil
 import subprocess
@@ -32,7 +32,7 @@ parse_training_arguments(['1', '--tcc', '--ego', '--naive', '--new_one', '0'], '
 '''
 
 
-def test_a_setting_with_an_option_is_one_line_of_one_file(tmp_path):
+def test_new_setting_needs_one_line_in_one_file(tmp_path):
     for folder in ('configs', 'utils'):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns('__pycache__'))
     table = tmp_path / 'configs/settings.py'
@@ -60,7 +60,7 @@ def test_choices_are_complete():
         assert all(check_value(key, value, 'here') == value for key, value in dataset.presets.items())
 
 
-def test_the_help_begins_with_the_choices_and_shows_defaults():
+def test_help_begins_with_the_choices_and_shows_defaults():
     shown = training_parser('train').format_help()
     assert [line for line in shown.splitlines() if line.endswith(':') and not line.startswith(' ')] == [
         'positional arguments:', 'options:', 'alignment loss (one of):', 'encoder (one of):', 'dataset (one of):',
@@ -73,15 +73,15 @@ def test_the_help_begins_with_the_choices_and_shows_defaults():
     ('A: wrong; set PROGRESS_LOSS.enabled', 'A: wrong; set PROGRESS_LOSS.enabled (--progress)'),
     ('A: wrong; set SKIP_RATE or NUM_EPOCHS to 2', 'A: wrong; set SKIP_RATE or NUM_EPOCHS (--epochs) to 2'),
     ('NUM_EPOCHS: wrong', 'NUM_EPOCHS: wrong')])
-def test_the_command_line_names_the_options_of_settings(message, expected):
+def test_messages_name_the_options_of_settings(message, expected):
     assert name_options(message) == expected
 
 
-def test_a_stored_configuration_is_completed_and_checked():
+def test_stored_configuration_is_completed_and_checked():
     config = complete_config({'NUM_EPOCHS': 3, 'ARCHITECTURE': {'MCN': True, 'other': 1}}, 'file')
     assert changed_settings(CONFIG, config) == ['ARCHITECTURE.MCN', 'ARCHITECTURE.other', 'NUM_EPOCHS']
     assert changed_settings(CONFIG, complete_config({'WORKERS': 2}, 'file')) == []
-    assert CONFIG.NUM_EPOCHS == 50  # untouched
+    assert CONFIG.NUM_EPOCHS == 50  # not modified
     for stored, message in (({'NUM_EPOCHS': 0}, 'file: NUM_EPOCHS is 0'), ({'ARCHITECTURE': 3}, 'expected a section')):
         with pytest.raises(UserError, match=message):
             complete_config(stored, 'file')

@@ -1,4 +1,4 @@
-"""Where the values of a configuration come from."""
+"""Sources of the values of a configuration."""
 
 import json
 from pathlib import Path
@@ -42,7 +42,7 @@ def test_every_kind_of_source_is_named():
     (['--coin', '--progress', '--progress_pooling', 'gru'], 'PROGRESS_LOSS.use_gru', '--progress_pooling'),
     (['--coin', '--progress', '--progress_lambda', '1'], 'PROGRESS_LOSS.lambda_curriculum.enabled',
      '--progress_lambda')])
-def test_the_last_source_of_a_setting_counts(options, key, source):
+def test_last_source_of_a_setting_is_reported(options, key, source):
     assert sources('--gtcc', *options)[key] == source
 
 
@@ -55,7 +55,7 @@ def test_each_setting_has_a_line_with_its_value():
     assert dict(lines)['BACKGROUND_LABELS'].startswith('["0", "SIL", "background"] ')
 
 
-def test_the_command_prints_the_configuration_and_needs_no_data(capsys, monkeypatch):
+def test_print_config_needs_no_data(capsys, monkeypatch):
     monkeypatch.delenv('JSON_DPATH', raising=False)
     assert multitask_train.main(['1', '--tcc', '--naive', '--dataset', 'nowhere', '--print_config']) == 0
     out, err = capsys.readouterr()

@@ -14,7 +14,7 @@ def check(key, value):
 
 
 @pytest.mark.parametrize('key', SETTINGS)
-def test_every_default_passes_its_own_check_and_no_mapping_does(key):
+def test_every_default_passes_its_check_and_mappings_do_not(key):
     value = SETTINGS[key].default
     assert check(key, value) == value
     with pytest.raises(UserError, match=f'here: {key} is '):
@@ -36,7 +36,7 @@ def test_flatten():
     ('PROGRESS_LOSS.head_learning_rate', 1, 1.0), ('PROGRESS_LOSS.steps', [['tea', 'pour']], [['tea', 'pour']]),
     ('WEIGHT_DECAY', 0, 0.0), ('AUGMENTATION.noise', 1, 1.0), ('PROGRESS_LOSS.dropout', 0, 0.0),
     ('ARCHITECTURE.num_heads', 4, 4), ('DATASET_NAME', None, None)])
-def test_accepted(key, value, expected):
+def test_valid_values(key, value, expected):
     found = check(key, value)
     assert found == expected and type(found) is type(expected)
 
@@ -75,7 +75,7 @@ def test_accepted(key, value, expected):
     ('AUGMENTATION.scale', -0.1, 'at least 0'), ('AUGMENTATION.shift', math.inf, 'is inf'),
     ('LEARNING_RATE', 10**400, 'LEARNING_RATE is inf'), ('SEED', 2**62 + 1, r'from 0 to 2\^62'),
     ('ARCHITECTURE.num_heads', 0, r'from 1 to 2\^20'), ('DATASET_NAME', 3, r'\(int\), expected a name')])
-def test_refused(key, value, message):
+def test_invalid_values(key, value, message):
     with pytest.raises(UserError, match=message) as caught:
         check(key, value)
     assert str(caught.value).startswith(f'here: {key} is ')

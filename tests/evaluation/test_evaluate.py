@@ -110,7 +110,7 @@ def test_features_of_another_width_are_refused(runs, tmp_path, capsys, monkeypat
     for variable, folder in write_demo(tmp_path, settings=DemoSettings(people=4, repetitions=1, width=9)).items():
         monkeypatch.setenv(variable, str(folder))
     assert eval_command.main(['-f', str(runs['alone'].path)]) == 2
-    assert 'dataset demo: its files are 9 wide, but the network reads 48; point DATASET_PATH' in capsys.readouterr().err
+    assert 'dataset demo: its files have 9 feature dimensions, but the network reads 48' in capsys.readouterr().err
 
 
 class StubHead(ProgressHead):

@@ -1,4 +1,4 @@
-"""Plain loops written from the papers, and inputs, that the tests of the losses share."""
+"""Naive loops written from the papers, and inputs shared by the tests of the losses."""
 
 import random
 
@@ -35,14 +35,14 @@ def naive_contrast(u, reduction, window=15, margin=2.0):
     return total / N ** 2 if reduction == 'mean' else total
 
 
-def random_sequences(lengths, width=4, scale=0.3, dtype=torch.float64, seed=0):
+def random_sequences(lengths, embedding_dim=4, scale=0.3, dtype=torch.float64, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return [(scale * torch.randn(length, width, generator=generator, dtype=torch.float64)).to(dtype).requires_grad_()
-            for length in lengths]
+    return [(scale * torch.randn(length, embedding_dim, generator=generator, dtype=torch.float64)).to(dtype)
+            .requires_grad_() for length in lengths]
 
 
 def degenerate_sequences(kind, scale, dtype):
-    """Two sequences, 8 wide, that a loss may trip over."""
+    """Return two sequences with embedding dimension 8 that are hard cases for a loss."""
     lengths = {'two frames': (2, 2), 'one frame': (1, 5)}.get(kind, (17, 17))
     first, second = (sequence.detach() for sequence in random_sequences(lengths, 8, scale))
     if kind == 'identical frames':
@@ -53,7 +53,7 @@ def degenerate_sequences(kind, scale, dtype):
 
 
 def assert_matches_naive(loss, naive, sequences, tolerance):
-    """Compare value and gradient with those of a loop in float64; gradients relative to their largest entry."""
+    """Compare value and gradient with a naive loop in float64; the tolerance is relative to the largest gradient."""
     exact = [sequence.detach().double().requires_grad_() for sequence in sequences]
     actual, expected = loss(sequences), naive(exact)
     assert actual.dtype == sequences[0].dtype and actual.shape == ()

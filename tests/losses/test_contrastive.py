@@ -20,21 +20,21 @@ def test_gradcheck():
     torch.autograd.gradcheck(lambda u: contrastive_loss(u, window=2), random_sequences((9,))[0])
 
 
-def test_by_hand():
-    # Window 1: D(0, 1) = D(1, 2) = 1 count as they are; D(0, 2) = 4 is past the margin 6 by 2, weighed (2/3)^2 + 1.
+def test_values_computed_by_hand():
+    # Window 1: D(0, 1) = D(1, 2) = 1 are inside; D(0, 2) = 4 is below the margin 6 by 2, with weight (2/3)^2 + 1.
     u = torch.tensor([[0.], [1.], [2.]])
     assert contrastive_loss(u, window=1, margin=6).item() == pytest.approx((4 * 1 + 2 * 2 * (4 / 9 + 1)) / 9)
     assert contrastive_loss(u, window=1, margin=6, reduction='sum').item() == pytest.approx(4 + 2 * 2 * (4 + 1))
-    assert contrastive_loss(u, window=1, margin=3).item() == pytest.approx(4 / 9)  # beyond the margin nothing
+    assert contrastive_loss(u, window=1, margin=3).item() == pytest.approx(4 / 9)  # D(0, 2) exceeds the margin
 
 
-def test_frames_within_the_window_have_a_gradient():
+def test_gradient_of_frames_within_the_window():
     u = torch.tensor([[0.], [1.]], requires_grad=True)
     contrastive_loss(u).backward()
     assert u.grad.flatten().tolist() == [-1, 1]
 
 
-def test_recomputed_blocks_change_nothing(monkeypatch):
+def test_recomputed_blocks_do_not_change_the_gradient(monkeypatch):
     sequence = random_sequences((40,))[0]
     kept = torch.autograd.grad(contrastive_loss(sequence), sequence)[0]
     monkeypatch.setattr(pairs_module, 'BLOCK_ENTRIES', 300)
@@ -44,6 +44,6 @@ def test_recomputed_blocks_change_nothing(monkeypatch):
 
 @pytest.mark.parametrize('options, message', [
     (dict(window=0), 'window is 0'), (dict(margin=0), 'margin is 0'), (dict(reduction='max'), "reduction is 'max'")])
-def test_wrong_arguments_are_named(options, message):
+def test_invalid_arguments_raise(options, message):
     with pytest.raises(ValueError, match=message):
         contrastive_loss(torch.ones(3, 2), **options)

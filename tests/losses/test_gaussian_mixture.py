@@ -2,14 +2,13 @@
 import pytest
 import torch
 
-from losses.gaussian_mixture import GaussianMixture, component_densities, component_shares, fit_gaussian_mixture
+from losses.gaussian_mixture import GaussianMixture, component_densities, component_fractions, fit_gaussian_mixture
 
 
 def normal_rows(length, *modes):
-    """One row of weights over indices from (weight, mean, deviation) triples."""
+    """Return a row of weights over indices from (weight, mean, std) triples."""
     index = torch.arange(length, dtype=torch.float64)
-    row = sum(weight / deviation * torch.exp(-((index - mean) / deviation) ** 2 / 2)
-              for weight, mean, deviation in modes)
+    row = sum(weight / std * torch.exp(-((index - mean) / std) ** 2 / 2) for weight, mean, std in modes)
     return (row / row.sum()).unsqueeze(0)
 
 
@@ -27,8 +26,8 @@ def naive_step(alpha, weights, means, variances):
         joint = [weights[k] / variances[k] ** 0.5 * torch.exp(-(j - means[k]) ** 2 / (2 * variances[k]))
                  for k in range(K)]
         for k in range(K):
-            share = alpha[j] * joint[k] / sum(joint)
-            mass[k], first[k], second[k] = mass[k] + share, first[k] + share * j, second[k] + share * j * j
+            part = alpha[j] * joint[k] / sum(joint)
+            mass[k], first[k], second[k] = mass[k] + part, first[k] + part * j, second[k] + part * j * j
     new_means = [first[k] / mass[k] for k in range(K)]
     return (torch.stack(mass), torch.stack(new_means),
             torch.stack([(second[k] / mass[k] - new_means[k] ** 2).clamp(min=0.5) for k in range(K)]))
@@ -39,7 +38,7 @@ def random_rows(rows, length, sharpness=3., seed=0):
     return torch.softmax(sharpness * noise, dim=1)
 
 
-def test_a_step_matches_a_naive_loop():
+def test_iteration_matches_a_naive_loop():
     alpha = random_rows(3, 12)
     mixture = fit_gaussian_mixture(alpha, 3, 0)
     stepped = fit_gaussian_mixture(alpha, 3, 1)
@@ -49,42 +48,42 @@ def test_a_step_matches_a_naive_loop():
             torch.testing.assert_close(actual[row], value, rtol=1e-9, atol=1e-9)
 
 
-def test_the_start_is_even():
+def test_initial_components_are_evenly_spaced():
     mixture = fit_gaussian_mixture(random_rows(1, 12), 3, 0)
     assert mixture.means.tolist() == [[1.5, 5.5, 9.5]]
     assert mixture.variances.tolist() == [[pytest.approx((0.3 * 4) ** 2)] * 3]
     assert mixture.weights.tolist() == [pytest.approx([1 / 3] * 3)]
 
 
-def test_shares_are_the_weights_of_a_further_step():
+def test_fractions_are_the_weights_of_one_more_iteration():
     alpha = random_rows(3, 12).requires_grad_()
     mixture = fit_gaussian_mixture(alpha, 3, 4)
-    shares = component_shares(mixture, alpha)
+    fractions = component_fractions(mixture, alpha)
     for row in range(3):
         expected = naive_step(alpha[row], *(value[row] for value in mixture))[0]
-        torch.testing.assert_close(shares[row], expected, rtol=1e-9, atol=1e-9)
-    assert torch.autograd.gradcheck(lambda weights: component_shares(mixture, weights), alpha)
+        torch.testing.assert_close(fractions[row], expected, rtol=1e-9, atol=1e-9)
+    assert torch.autograd.gradcheck(lambda weights: component_fractions(mixture, weights), alpha)
 
 
-def test_shares_by_hand():
-    # Two narrow components, on the first and on the last index, share what lies on either side of the middle.
+def test_fractions_computed_by_hand():
+    # Two narrow components at the first and the last index: each takes its half, and half of the middle index.
     mixture = GaussianMixture(*(torch.tensor([values]) for values in ([0.5, 0.5], [0., 4.], [0.5, 0.5])))
-    shares = component_shares(mixture, torch.tensor([[0.1, 0.2, 0.4, 0., 0.3]]))
-    assert shares.tolist() == [pytest.approx([0.5, 0.5], abs=1e-3)]
+    fractions = component_fractions(mixture, torch.tensor([[0.1, 0.2, 0.4, 0., 0.3]]))
+    assert fractions.tolist() == [pytest.approx([0.5, 0.5], abs=1e-3)]
 
 
 def plain_step(alpha, mixture):
-    """A step of expectation-maximisation for all rows."""
+    """Run a plain iteration of expectation maximization on all rows."""
     index = torch.arange(alpha.shape[1], dtype=torch.float64)
     normals = torch.distributions.Normal(mixture.means.unsqueeze(-1), mixture.variances.sqrt().unsqueeze(-1))
-    shares = torch.softmax(mixture.weights.log().unsqueeze(-1) + normals.log_prob(index), dim=1) * alpha.unsqueeze(1)
-    mass = shares.sum(2)
-    means = (shares * index).sum(2) / mass
-    variances = (shares * (index - means.unsqueeze(-1)).square()).sum(2) / mass
+    parts = torch.softmax(mixture.weights.log().unsqueeze(-1) + normals.log_prob(index), dim=1) * alpha.unsqueeze(1)
+    mass = parts.sum(2)
+    means = (parts * index).sum(2) / mass
+    variances = (parts * (index - means.unsqueeze(-1)).square()).sum(2) / mass
     return GaussianMixture(mass, means, variances.clamp(min=0.5))
 
 
-def test_steps_get_further_than_plain_ones():
+def test_over_relaxation_reaches_a_higher_likelihood_than_plain_iterations():
     alpha = torch.cat([normal_rows(200, (0.3, 20 + shift, 5), (0.5, 110 - shift, 9), (0.2, 150, 10 + shift))
                        for shift in range(30)])
     plain = fit_gaussian_mixture(alpha, 6, 0)
@@ -95,20 +94,20 @@ def test_steps_get_further_than_plain_ones():
 
 
 @pytest.mark.parametrize('length, n_components', [(30, 4), (100, 15), (5, 9)])
-def test_more_steps_come_to_rest(length, n_components):
+def test_iterations_converge(length, n_components):
     alpha = random_rows(6, length)
     early, late, later = (log_likelihood(alpha, fit_gaussian_mixture(alpha, n_components, steps))
                           for steps in (1, 400, 800))
     assert (late >= early - 1e-9).all() and (later - late).abs().max() < 1e-3
 
 
-def test_indices_without_mass_change_nothing():
-    # A few indices of 2,000 hold all mass; the fit on those alone is that on all, a row of many indices beside it.
+def test_indices_without_mass_do_not_change_the_fit():
+    # A few of 2,000 indices have all the mass. A row with mass everywhere, in the same batch, forces a fit on all.
     sharp = torch.softmax(random_rows(2, 2000).log() * 40, dim=1)
     both = torch.cat([sharp, torch.full((1, 2000), 1 / 2000, dtype=torch.float64)])
-    alone, beside = (fit_gaussian_mixture(alpha, 5, 20) for alpha in (sharp, both))
+    alone, together = (fit_gaussian_mixture(alpha, 5, 20) for alpha in (sharp, both))
     fitted = [(mixture.weights[:2].unsqueeze(-1) * component_densities(mixture, 2000)[:2]).sum(1)
-              for mixture in (alone, beside)]
+              for mixture in (alone, together)]
     torch.testing.assert_close(*fitted, rtol=1e-9, atol=1e-9)
 
 
@@ -133,7 +132,7 @@ def test_symmetric_divergence_is_small(name, alpha):
 
 
 @pytest.mark.parametrize('position', [0, 7, 19])
-def test_one_index_alone(position):
+def test_all_mass_at_one_index(position):
     alpha = torch.zeros(1, 20)
     alpha[0, position] = 1
     mixture = fit_gaussian_mixture(alpha, 5, 20)
@@ -144,7 +143,7 @@ def test_one_index_alone(position):
 
 @pytest.mark.parametrize('length, n_components', [(1, 1), (1, 15), (2, 15), (8192, 15)])
 @pytest.mark.parametrize('sharpness', [0, 3, 100])
-def test_stays_inside(length, n_components, sharpness):
+def test_parameters_stay_in_range(length, n_components, sharpness):
     alpha = random_rows(2, length, sharpness).float()
     mixture = fit_gaussian_mixture(alpha, n_components, 20)
     assert all(torch.isfinite(value).all() for value in mixture)
@@ -153,7 +152,7 @@ def test_stays_inside(length, n_components, sharpness):
     torch.testing.assert_close(mixture.weights.sum(1), torch.ones(2, dtype=torch.float64))
 
 
-def test_padding_changes_nothing():
+def test_padding_does_not_change_the_fit():
     alpha = random_rows(2, 10)
     padded = torch.cat([alpha, torch.zeros(2, 7)], dim=1)
     for actual, expected in zip(fit_gaussian_mixture(padded, 4, 20, lengths=torch.tensor([10, 10])),
@@ -161,11 +160,11 @@ def test_padding_changes_nothing():
         torch.testing.assert_close(actual, expected)
 
 
-def test_long_distributions_are_fitted_as_well_as_without_runs_of_indices(monkeypatch):
+def test_pooling_of_indices_does_not_lower_the_likelihood(monkeypatch):
     index = torch.arange(2000, dtype=torch.float64)
-    centres = torch.tensor([[300.0], [305.0], [900.0], [1500.0]])
-    widths = torch.tensor([[2.0], [40.0], [150.0], [10.0]])
-    bumps = torch.exp(-((index - centres) / widths).square() / 2) + 1e-6
+    centers = torch.tensor([[300.0], [305.0], [900.0], [1500.0]])
+    stds = torch.tensor([[2.0], [40.0], [150.0], [10.0]])
+    bumps = torch.exp(-((index - centers) / stds).square() / 2) + 1e-6
     alpha = torch.stack([bumps[0], bumps[1] + bumps[3], bumps.sum(0), torch.ones_like(index)])
     alpha = alpha / alpha.sum(1, keepdim=True)
 
@@ -180,7 +179,7 @@ def test_long_distributions_are_fitted_as_well_as_without_runs_of_indices(monkey
     assert (fast >= log_likelihood() - 5e-3).all()
 
 
-def test_rows_do_not_meet(monkeypatch):
+def test_rows_are_independent_of_chunks(monkeypatch):
     alpha = random_rows(5, 10)
     together = fit_gaussian_mixture(alpha, 4, 20)
     monkeypatch.setattr('losses.gaussian_mixture.CHUNK_ENTRIES', 80)
@@ -188,7 +187,7 @@ def test_rows_do_not_meet(monkeypatch):
         torch.testing.assert_close(actual, expected)
 
 
-def test_densities_by_hand_and_without_underflow():
+def test_densities_computed_by_hand_do_not_underflow():
     mixture = GaussianMixture(*(torch.tensor([values], dtype=torch.float64)
                                 for values in ([0.5, 0.5], [0., 4000.], [0.5, 0.5])))
     densities = component_densities(mixture, 3)
@@ -202,6 +201,6 @@ def test_densities_by_hand_and_without_underflow():
     ((torch.ones(3, 4), 0, 5), 'n_components is 0'),
     ((torch.ones(3, 4), 2, -1), 'iterations -1'),
 ])
-def test_wrong_arguments_are_named(arguments, message):
+def test_invalid_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         fit_gaussian_mixture(*arguments)

@@ -31,35 +31,35 @@ def naive_window(i, N, w, forward):
     return sorted(window & set(range(N)))
 
 
-def naive_shares(alpha, mixture):
-    shares = [0 for _ in mixture[0]]
+def naive_fractions(alpha, mixture):
+    fractions = [0 for _ in mixture[0]]
     for j, mass in enumerate(alpha):
         joint = [weight * math.exp(-(j - mu) ** 2 / (2 * variance)) / math.sqrt(variance)
                  for weight, mu, variance in zip(*mixture, strict=True)]
-        shares = [share + mass * one / sum(joint) for share, one in zip(shares, joint, strict=True)]
-    return shares
+        fractions = [fraction + mass * value / sum(joint) for fraction, value in zip(fractions, joint, strict=True)]
+    return fractions
 
 
 def naive_error(u, v, i, alpha, window, mixture, tau, variance_weight):
     error = 0
-    for share, mu, variance in zip(naive_shares(alpha, mixture), *mixture[1:], strict=True):
+    for fraction, mu, variance in zip(naive_fractions(alpha, mixture), *mixture[1:], strict=True):
         density = naive_softmax([-(j - mu) ** 2 / (2 * variance) for j in range(len(v))])
-        neighbour = sum(p * v_j for p, v_j in zip(density, v, strict=True))
-        beta = naive_softmax([-naive_distance(neighbour, u[n]) / tau for n in window])
+        neighbor = sum(p * v_j for p, v_j in zip(density, v, strict=True))
+        beta = naive_softmax([-naive_distance(neighbor, u[n]) / tau for n in window])
         mean = sum(b * n for b, n in zip(beta, window, strict=True))
         component = (i - mean) ** 2
         if variance_weight:
             sigma = torch.sqrt(sum(b * (n - mean) ** 2 for b, n in zip(beta, window, strict=True)) + 0.25)
             component = component + variance_weight * torch.log(sigma)
-        error = error + share * component
+        error = error + fraction * component
     return error
 
 
 def naive_drop_weights(u, drop_vector, f):
     scores = [sum(a * b for a, b in zip(frame, drop_vector[:-1], strict=True)) + drop_vector[-1] for frame in u]
     mean = sum(scores) / len(scores)
-    deviation = torch.sqrt(sum((score - mean) ** 2 for score in scores) / len(scores))
-    return [f + (1 - f) / (1 + torch.exp(-(score - mean) / deviation)) for score in scores]
+    std = torch.sqrt(sum((score - mean) ** 2 for score in scores) / len(scores))
+    return [f + (1 - f) / (1 + torch.exp(-(score - mean) / std)) for score in scores]
 
 
 def naive_gtcc(sequences, dropouts, draws, *, K, delta, gamma, epoch, tau, variance_weight, reduction):
@@ -84,7 +84,7 @@ def naive_gtcc(sequences, dropouts, draws, *, K, delta, gamma, epoch, tau, varia
 
 
 def repeat_draws(lengths, max_comparisons, seed):
-    """What the loss draws: for each pair the frames, then their sides."""
+    """Repeat the random draws of the loss: for each pair the frames, then their sides."""
     rng, draws = torch.Generator().manual_seed(seed), {}
     for first in range(len(lengths)):
         for second in range(len(lengths)):
@@ -123,7 +123,7 @@ def test_value_and_gradient_match_a_naive_loop(lengths, gamma, reduction, varian
 
 
 @pytest.mark.parametrize('variance_weight', [0, 0.3])
-def test_gradcheck_with_the_mixture_held_fixed(variance_weight):
+def test_gradcheck_with_a_fixed_mixture(variance_weight):
     u, v = random_sequences((8, 6))
     frames = torch.tensor([0, 3, 7])
     window = cycle_windows(frames, torch.tensor([True, False, True]), 8, 0.5)
@@ -137,21 +137,21 @@ def test_gradcheck_of_the_drop_weights():
     torch.autograd.gradcheck(lambda u, d: drop_weights(u, d, 0.3), (sequence, vector[0].detach().requires_grad_()))
 
 
-def test_errors_by_hand():
-    # One narrow component on v_2 = u_3; the window [1, 3] of frame 1 holds frame 3: error (1 - 3)^2.
+def test_errors_computed_by_hand():
+    # One narrow component at v_2 = u_3; the window [1, 3] of frame 1 contains frame 3: the error is (1 - 3)^2.
     u = torch.tensor([[0.], [100.], [200.], [300.]])
     v = torch.tensor([[0.], [100.], [300.]])
     mixture = GaussianMixture(*(torch.tensor(values) for values in ([[1.]], [[2.]], [[1e-4]])))
     window = torch.tensor([[False, True, True, True]])
     assert cycle_errors(u, v, torch.tensor([1]), window, mixture, 0.1, 0).item() == pytest.approx(4)
-    narrow = torch.tensor([[True, True, False, False]])  # frame 1 is then the nearest one allowed
+    narrow = torch.tensor([[True, True, False, False]])  # now frame 1 is the nearest allowed frame
     assert cycle_errors(u, v, torch.tensor([1]), narrow, mixture, 0.1, 0).item() == pytest.approx(0)
     # sigma^2 + 1/4 = 1/4, so log sigma = log 1/2
     assert cycle_errors(u, v, torch.tensor([1]), narrow, mixture, 0.1, 0.5).item() == pytest.approx(0.5 * math.log(0.5))
 
 
-def test_an_exact_cycle_by_hand():
-    # Identical far frames: L = 0. Kept frames then cost nothing, dropped ones (1 - q) / 0.25, over N^2.
+def test_exact_cycle_computed_by_hand():
+    # Identical sequences of distant frames: L = 0. A frame then costs (1 - q) / 0.25, divided by N^2.
     u = 100 * torch.arange(3.).unsqueeze(1)
     loss = GTCC_loss([u, u], 3, 1., 1., rng=seeded())
     densest = GTCC_loss([u, u], 3, 0.3, 0.5, dropouts=[torch.tensor([1., 9.])] * 2, epoch=1, rng=seeded())
@@ -172,21 +172,21 @@ def test_windows_match_a_naive_set(length, delta, forward):
         assert i in expected
 
 
-def test_windows_by_hand():
+def test_windows_computed_by_hand():
     frames, both = torch.tensor([5, 5, 1, 9]), torch.tensor([True, False, True, True])
     windows = cycle_windows(frames, both, 10, 0.3)
     assert [row.nonzero().flatten().tolist() for row in windows] == [[5, 6, 7], [3, 4, 5], [0, 1, 2, 3], [7, 8, 9]]
 
 
-def test_drop_weights_by_hand():
-    # Scores 0, 1, 2 (bias apart): standardised -sqrt(3/2), 0, sqrt(3/2).
+def test_drop_weights_computed_by_hand():
+    # Scores 0, 1, 2 (without bias), standardized: -sqrt(3/2), 0, sqrt(3/2).
     weights = drop_weights(torch.tensor([[0., 5.], [1., 5.], [2., 5.]]), torch.tensor([1., 0., 7.]), 0.2)
     expected = [0.2 + 0.8 / (1 + math.exp(-z)) for z in (-math.sqrt(1.5), 0, math.sqrt(1.5))]
     assert weights.tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
-def test_drop_weights_without_spread(dtype):
+def test_drop_weights_of_equal_scores(dtype):
     frames = torch.randn(1, 33, generator=seeded(), dtype=dtype).expand(77, -1).clone().requires_grad_()
     weights = drop_weights(frames, torch.randn(34, generator=seeded(1), dtype=dtype), 0.2)
     assert weights.tolist() == [pytest.approx(0.2 + 0.8 / 2)] * 77
@@ -197,7 +197,7 @@ def test_drop_weights_without_spread(dtype):
 @pytest.mark.parametrize('scale', SCALES)
 @pytest.mark.parametrize('kind', DEGENERATE)
 @pytest.mark.parametrize('dtype', DTYPES)
-def test_finite_everywhere(scale, kind, dtype):
+def test_loss_and_gradient_are_finite(scale, kind, dtype):
     sequences = degenerate_sequences(kind, scale, dtype)  # fewer frames than components, and more
     dropouts = [torch.randn(9, generator=seeded(1)).to(dtype).requires_grad_() for _ in range(2)]
     for options in (dict(gamma=0.5, dropouts=dropouts, alignment_variance=3), dict(gamma=1)):
@@ -205,7 +205,7 @@ def test_finite_everywhere(scale, kind, dtype):
     assert all(torch.isfinite(vector.grad).all() for vector in dropouts)
 
 
-def test_blocks_and_recomputation_change_nothing(monkeypatch):
+def test_recomputed_blocks_do_not_change_the_gradient(monkeypatch):
     sequences = random_sequences((30, 21))
     kept = torch.autograd.grad(GTCC_loss(sequences, gamma=1, rng=seeded()), sequences)
     monkeypatch.setattr(gtcc_module, 'KEPT_ENTRIES', 4000)
@@ -223,17 +223,17 @@ def test_draws_follow_the_seed():
     assert GTCC_loss(sequences, **options).item() == values[0]
     torch.set_rng_state(state)
     GTCC_loss(sequences, rng=seeded(), **options)
-    assert torch.equal(torch.get_rng_state(), state)  # with a generator of its own it leaves the global one alone
+    assert torch.equal(torch.get_rng_state(), state)  # a separate generator leaves the global generator unchanged
 
 
-def test_python_random_is_left_alone():
+def test_python_random_is_not_used():
     random.seed(0)
     state = random.getstate()
     GTCC_loss(random_sequences((6, 5)), gamma=1)
     assert random.getstate() == state
 
 
-def test_a_shift_does_not_matter():
+def test_shift_does_not_change_the_loss():
     sequences = random_sequences((12, 9))
     shifted = [sequence + 2.3 for sequence in sequences]
     torch.testing.assert_close(GTCC_loss(sequences, gamma=1, rng=seeded()), GTCC_loss(shifted, gamma=1, rng=seeded()))
@@ -246,14 +246,14 @@ def test_later_epochs_drop_more():
     assert 0 < early < late
 
 
-def test_autocast_changes_nothing():
+def test_autocast_does_not_change_the_loss():
     sequences = random_sequences((6, 9), dtype=torch.float32)
     with torch.autocast('cpu', dtype=torch.bfloat16):
         inside = GTCC_loss(sequences, gamma=1, rng=seeded())
     torch.testing.assert_close(inside, GTCC_loss(sequences, gamma=1, rng=seeded()), rtol=0, atol=0)
 
 
-def test_one_sequence_gives_a_zero_on_the_graph():
+def test_single_sequence_gives_an_attached_zero():
     sequence = torch.randn(5, 3, requires_grad=True)
     loss = GTCC_loss([sequence], dropouts=[torch.ones(4)])
     loss.backward()
@@ -261,21 +261,22 @@ def test_one_sequence_gives_a_zero_on_the_graph():
 
 
 @pytest.mark.parametrize('value', [math.nan, math.inf])
-def test_embeddings_that_are_not_finite_give_a_loss_that_is_not_so_that_the_step_is_skipped(value):
+def test_loss_of_non_finite_embeddings_is_not_finite(value):
+    # Training skips the optimizer step of a loss that is not finite.
     sequences = [torch.full((length, 3), value) for length in (300, 7)]
     assert not GTCC_loss(sequences, dropouts=[torch.ones(4)] * 2).isfinite()
 
 
 @pytest.mark.parametrize('arguments, message', [
     (dict(dropouts=None), 'dropouts is None, expected one drop vector per sequence'),
-    (dict(dropouts=[torch.ones(3)]), 'holds 1 vectors, expected 2'),
+    (dict(dropouts=[torch.ones(3)]), 'contains 1 vectors, expected 2'),
     (dict(dropouts=[torch.ones(3), torch.ones(2)]), r'dropouts\[1\] has shape \(2,\), expected \(3,\)'),
-    (dict(sequences=[torch.ones(3, 2), torch.ones(3, 4)]), 'is 4 wide, expected 2'),
+    (dict(sequences=[torch.ones(3, 2), torch.ones(3, 4)]), 'has embedding dimension 4, expected 2'),
     (dict(n_components=0), 'n_components is 0'), (dict(max_gmm_iters=0), 'max_gmm_iters is 0'),
     (dict(max_comparisons=0), 'max_comparisons is 0'), (dict(delta=0), 'delta is 0'), (dict(delta=1.5), 'delta is 1.5'),
     (dict(gamma=0), 'gamma is 0'), (dict(gamma=2), 'gamma is 2'), (dict(softmax_temp=-1), 'softmax_temp is -1'),
     (dict(reduction='max'), "reduction is 'max'"),
 ])
-def test_wrong_arguments_are_named(arguments, message):
+def test_invalid_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         GTCC_loss(**{'sequences': [torch.ones(3, 2), torch.ones(4, 2)], 'dropouts': [torch.ones(3)] * 2, **arguments})

@@ -46,47 +46,47 @@ def test_gradcheck():
     torch.autograd.gradcheck(lambda *sequences: LAV_loss(sequences, 0.2, 0.3), random_sequences((18, 5)))
 
 
-def test_by_hand():
-    # One frame each: the distance 9 over N + M, no soft minimum; a frame alone has contrast 0.
+def test_values_computed_by_hand():
+    # One frame each: distance 9 divided by N + M, without soft minimum; the contrast of a single frame is 0.
     pair = [torch.tensor([[0.]]), torch.tensor([[3.]])]
     assert LAV_loss(pair).item() == pytest.approx(9 / 2)
     assert LAV_loss(pair, reduction='sum').item() == pytest.approx(2 * 9)
-    # Two far frames each: a hard alignment along the diagonal, 0.01 + 0.01, over 4; all within the window.
+    # Two distant frames each: a hard alignment along the diagonal, 0.01 + 0.01, divided by 4; all within the window.
     u = torch.tensor([[0.], [10.]])
     expected = 0.02 / 4 + 0.5 * 2 * 200 / 4
     assert LAV_loss([u, u + 0.1], cr_coefficient=0.5).item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_without_a_coefficient_only_soft_dtw_is_left():
+def test_coefficient_weights_the_contrastive_terms():
     sequences = random_sequences((20, 30))
     contrast = sum(contrastive_loss(sequence) for sequence in sequences)
     torch.testing.assert_close(LAV_loss(sequences, cr_coefficient=2), LAV_loss(sequences, cr_coefficient=0)
                                + 2 * contrast)
 
 
-def test_order_and_shift_do_not_matter():
+def test_order_and_shift_do_not_change_the_loss():
     sequences = random_sequences((6, 9, 4))
     loss = LAV_loss(sequences)
     torch.testing.assert_close(LAV_loss(sequences[::-1]), loss)
     torch.testing.assert_close(LAV_loss([sequence + 3.7 for sequence in sequences]), loss)
 
 
-def test_a_far_common_offset_does_not_cancel():
+def test_large_common_offset_does_not_cause_cancellation():
     near = random_sequences((20, 30), dtype=torch.float32)
     far = [(sequence.detach() + 1000).requires_grad_() for sequence in near]
-    settled = [(sequence.detach() - 1000).requires_grad_() for sequence in far]  # what float32 kept of them
+    settled = [(sequence.detach() - 1000).requires_grad_() for sequence in far]  # the values that float32 preserved
     torch.testing.assert_close(LAV_loss(far), LAV_loss(settled), rtol=1e-5, atol=1e-6)
 
 
-def test_an_aligned_pair_costs_less_than_a_shuffled_one():
+def test_aligned_pair_costs_less_than_shuffled_pair():
     path = torch.linspace(0, 3, 20, dtype=torch.float64)
     u = torch.stack([path, path.square()], dim=1)
     shuffled = u[torch.randperm(20, generator=torch.Generator().manual_seed(0))]
     assert LAV_loss([u, u + 0.05]) < LAV_loss([u, shuffled])
 
 
-def test_embeddings_that_begin_close_together_are_driven_apart():
-    # A new network maps all frames nearly to one point; from there the loss has to fall towards larger scales.
+def test_close_embeddings_are_driven_apart():
+    # A new network maps all frames to nearly one point; the loss must decrease as the scale increases from there.
     walk, noise = (sequence.detach() for sequence in random_sequences((60, 80)))
     walk = walk.cumsum(0)
     sequences = [walk, walk[torch.arange(80) * 60 // 80] + noise]
@@ -97,18 +97,18 @@ def test_embeddings_that_begin_close_together_are_driven_apart():
 @pytest.mark.parametrize('scale', SCALES)
 @pytest.mark.parametrize('kind', DEGENERATE)
 @pytest.mark.parametrize('dtype', DTYPES)
-def test_finite_everywhere(scale, kind, dtype):
+def test_loss_and_gradient_are_finite(scale, kind, dtype):
     assert_finite(LAV_loss, degenerate_sequences(kind, scale, dtype))
 
 
-def test_autocast_changes_nothing():
+def test_autocast_does_not_change_the_loss():
     sequences = random_sequences((6, 19), dtype=torch.float32)
     with torch.autocast('cpu', dtype=torch.bfloat16):
         inside = LAV_loss(sequences)
     torch.testing.assert_close(inside, LAV_loss(sequences), rtol=0, atol=0)
 
 
-def test_one_sequence_gives_a_zero_on_the_graph():
+def test_single_sequence_gives_an_attached_zero():
     sequence = torch.randn(5, 3, requires_grad=True)
     loss = LAV_loss([sequence])
     loss.backward()
@@ -118,7 +118,7 @@ def test_one_sequence_gives_a_zero_on_the_graph():
 @pytest.mark.parametrize('arguments, message', [
     (dict(min_temp=0), 'min_temp is 0'), (dict(cr_coefficient=-1), 'cr_coefficient is -1'),
     (dict(reduction='max'), "reduction is 'max'"), (dict(sequences=[]), 'sequences is empty'),
-    (dict(sequences=[torch.ones(3, 2), torch.ones(3, 4)]), 'is 4 wide, expected 2')])
-def test_wrong_arguments_are_named(arguments, message):
+    (dict(sequences=[torch.ones(3, 2), torch.ones(3, 4)]), 'has embedding dimension 4, expected 2')])
+def test_invalid_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         LAV_loss(**{'sequences': [torch.ones(3, 2)] * 2, **arguments})

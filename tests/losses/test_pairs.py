@@ -1,4 +1,4 @@
-"""Distances between frames and moments over their indices."""
+"""Distances between frames and moments of frame indices."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def test_float32_distances_do_not_cancel_between_near_vectors(offset):
         torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-5)
 
 
-def test_moments_far_from_the_start_keep_their_variance():
+def test_variance_is_accurate_at_large_indices():
     weights = torch.zeros(1, 8192)
     weights[0, 8000], weights[0, 8001] = 0.3, 0.7
     mean, variance = index_moments(weights)
@@ -31,16 +31,16 @@ def test_moments_far_from_the_start_keep_their_variance():
 @pytest.mark.parametrize('clusters', [1, 2, 40])
 def test_gradients_of_float32_distances_within_and_between_clusters(clusters):
     generator = torch.Generator().manual_seed(clusters)
-    centres = 10 * torch.randn(clusters, 16, generator=generator)
-    members = centres[torch.arange(80) % clusters]
+    centers = 10 * torch.randn(clusters, 16, generator=generator)
+    members = centers[torch.arange(80) % clusters]
     rows, columns = (members + 1e-3 * torch.randn(80, 16, generator=generator) for _ in range(2))
     columns[3] = rows[3]
-    rows[0] += 20  # one frame far from all others makes even those of a single cluster near to each other
+    rows[0] += 20  # an outlier increases the largest norm, so that the frames of a single cluster count as near
     exact = [tensor.double().requires_grad_() for tensor in (rows, columns)]
     rows.requires_grad_(), columns.requires_grad_()
     actual, expected = euclidean_distances(rows, columns), euclidean_distances(*exact)
     near = (expected <= NEAR * expected.max()).double().mean()
-    assert (near > MOST_NEAR) == (clusters < 40)  # both ways of summing are tried
+    assert (near > MOST_NEAR) == (clusters < 40)  # both branches of the backward pass are tested
     pull = torch.randn(80, 80, generator=generator)
     ours = torch.autograd.grad(actual, (rows, columns), pull)
     theirs = torch.autograd.grad(expected, exact, pull.double())

@@ -19,7 +19,7 @@ def random_distances(rows, columns, scale=1.0, dtype=torch.float64, seed=0):
 
 
 def alignments(rows, columns):
-    """All monotone paths from the first to the last cell, each a list of cells."""
+    """Return all monotone paths from the first to the last cell, each a list of cells."""
     if rows == columns == 1:
         return [[(0, 0)]]
     before = [(rows - 1, columns), (rows, columns - 1), (rows - 1, columns - 1)]
@@ -27,7 +27,7 @@ def alignments(rows, columns):
 
 
 def naive_soft_dtw(distances, gamma):
-    """The recursion of Cuturi & Blondel, equation (1), cell by cell."""
+    """Compute the recursion of Cuturi & Blondel, equation (1), cell by cell."""
     rows, columns = distances.shape
     infinity = torch.tensor(math.inf, dtype=distances.dtype)
     R = {(i, j): infinity for i, j in itertools.product(range(rows + 1), range(columns + 1))}
@@ -65,14 +65,14 @@ def test_gradcheck():
     torch.autograd.gradcheck(soft_dtw, random_distances(4, 6).requires_grad_())
 
 
-def test_two_by_two_by_hand():
-    # Three alignments of equal distances 1: two of three cells, one of two.
+def test_two_by_two_computed_by_hand():
+    # All distances are 1; there are three alignments, two of three cells and one of two cells.
     distances = torch.ones(2, 2, dtype=torch.float64, requires_grad=True)
     value = soft_dtw(distances, 1.0)
     assert value.item() == pytest.approx(-math.log(2 * math.exp(-3) + math.exp(-2)))
     value.backward()
-    share = math.exp(-3) / (2 * math.exp(-3) + math.exp(-2))
-    assert distances.grad.flatten().tolist() == pytest.approx([1, share, share, 1])
+    probability = math.exp(-3) / (2 * math.exp(-3) + math.exp(-2))
+    assert distances.grad.flatten().tolist() == pytest.approx([1, probability, probability, 1])
 
 
 @pytest.mark.parametrize('shape', [(1, 1), (1, 7), (7, 1), (2, 2), (40, 23), (23, 40)])
@@ -89,7 +89,7 @@ def test_compiled_cells_and_antidiagonals_agree(shape, scale, dtype):
 
 
 @pytest.mark.parametrize('enter', [enter_by_cells, enter_by_antidiagonals])
-def test_a_cell_that_is_no_number_is_not_lost(enter):
+def test_nan_propagates(enter):
     distances = random_distances(6, 7)
     distances[2, 3] = math.nan
     entering = enter(distances, 0.1)
@@ -105,7 +105,7 @@ def test_transposed_distances_give_the_transposed_alignment():
     torch.testing.assert_close(torch.autograd.grad(value, turned)[0], gradient.T)
 
 
-def test_the_upstream_gradient_scales():
+def test_upstream_gradient_scales_the_gradient():
     distances = random_distances(3, 4).requires_grad_()
     once, = torch.autograd.grad(soft_dtw(distances), distances)
     scaled, = torch.autograd.grad(-2.5 * soft_dtw(distances), distances)
@@ -113,7 +113,7 @@ def test_the_upstream_gradient_scales():
 
 
 def test_hard_alignments_of_large_distances():
-    # With distances of 1e9 the soft minimum is the minimum: the gradient is one alignment of zeros and ones.
+    # With distances of 1e9 the soft minimum is the minimum, and the gradient is an alignment of zeros and ones.
     distances = random_distances(30, 20, 1e9).requires_grad_()
     gradient, = torch.autograd.grad(soft_dtw(distances), distances)
     assert set(gradient.flatten().tolist()) == {0, 1}
@@ -124,6 +124,6 @@ def test_hard_alignments_of_large_distances():
     (torch.ones(3), 0.1, r'shape \(3,\)'), (torch.ones(0, 3), 0.1, r'shape \(0, 3\)'),
     (torch.ones(2, 2, dtype=torch.int64), 0.1, 'int64'), (torch.ones(2, 2), 0, 'gamma is 0'),
     (torch.ones(2, 2), math.inf, 'gamma is inf')])
-def test_wrong_arguments_are_named(distances, gamma, message):
+def test_invalid_arguments_raise(distances, gamma, message):
     with pytest.raises(ValueError, match=message):
         soft_dtw(distances, gamma)

@@ -27,8 +27,8 @@ def naive_tcc(sequences, tau, variance_weight, reduction):
             N, total = len(u), 0
             for i in range(N):
                 alpha = naive_softmax([-naive_distance(u[i], v_j) / tau for v_j in v])
-                neighbour = sum(a * v_j for a, v_j in zip(alpha, v, strict=True))
-                beta = naive_softmax([-naive_distance(neighbour, u_k) / tau for u_k in u])
+                neighbor = sum(a * v_j for a, v_j in zip(alpha, v, strict=True))
+                beta = naive_softmax([-naive_distance(neighbor, u_k) / tau for u_k in u])
                 mu = sum(b * k for k, b in enumerate(beta))
                 s = sum(b * (k - mu) ** 2 for k, b in enumerate(beta)) + 0.25
                 if reduction == 'mean':  # time in units of N: both the error and the spread are divided by N^2
@@ -52,16 +52,16 @@ def test_gradcheck():
     torch.autograd.gradcheck(lambda *sequences: TCC_loss(sequences, 0.2, 0.3), random_sequences((4, 6)))
 
 
-def test_two_far_frames_by_hand():
-    # Far apart for the temperature: every frame comes back to itself, mu = i and sigma = 0, so s = 1/4.
+def test_two_distant_frames_computed_by_hand():
+    # Distances are large relative to the temperature: every frame returns to itself, mu = i and sigma = 0, so s = 1/4.
     u = torch.tensor([[0.], [100.]])
     loss = TCC_loss([u, u + 1], 0.1, 0.5, reduction='sum')
     assert loss.item() == pytest.approx(4 * 2 * 0.5 / 2 * math.log(0.25), rel=1e-6)
     assert TCC_loss([u, u + 1], 0.1, 0.5).item() == pytest.approx(0.25 * math.log(0.25 / 4), rel=1e-6)
 
 
-def test_collapse_by_hand():
-    # Identical frames come back uniformly: mu = 1, sigma^2 = 2/3 for 3 frames, so the errors are 1, 0, 1 over 11/12.
+def test_collapse_computed_by_hand():
+    # Identical frames return uniformly: mu = 1, sigma^2 = 2/3 for 3 frames, so the errors are 1, 0, 1 over 11/12.
     frames = torch.ones(3, 2, requires_grad=True)
     loss = TCC_loss([frames, frames], alignment_variance=0, reduction='sum')
     assert loss.item() == pytest.approx(4 * 2 / (2 / 3 + 0.25), rel=1e-6)
@@ -69,14 +69,14 @@ def test_collapse_by_hand():
     assert torch.isfinite(frames.grad).all()
 
 
-def test_order_and_shift_do_not_matter():
+def test_order_and_shift_do_not_change_the_loss():
     sequences = random_sequences((6, 9, 4))
     loss = TCC_loss(sequences)
     torch.testing.assert_close(TCC_loss(sequences[::-1]), loss)
     torch.testing.assert_close(TCC_loss([sequence + 3.7 for sequence in sequences]), loss)
 
 
-def test_an_aligned_pair_costs_less_than_a_shuffled_one():
+def test_aligned_pair_costs_less_than_shuffled_pair():
     path = torch.linspace(0, 3, 20, dtype=torch.float64)
     u = torch.stack([path, path.square()], dim=1)
     shuffled = u[torch.randperm(20, generator=torch.Generator().manual_seed(0))] + 0.2
@@ -93,18 +93,18 @@ def test_mean_does_not_grow_with_length():
 @pytest.mark.parametrize('scale', SCALES)
 @pytest.mark.parametrize('kind', DEGENERATE)
 @pytest.mark.parametrize('dtype', DTYPES)
-def test_finite_everywhere(scale, kind, dtype):
+def test_loss_and_gradient_are_finite(scale, kind, dtype):
     assert_finite(TCC_loss, degenerate_sequences(kind, scale, dtype))
 
 
-def test_autocast_changes_nothing():
+def test_autocast_does_not_change_the_loss():
     sequences = random_sequences((6, 9), dtype=torch.float32)
     with torch.autocast('cpu', dtype=torch.bfloat16):
         inside = TCC_loss(sequences)
     torch.testing.assert_close(inside, TCC_loss(sequences), rtol=0, atol=0)
 
 
-def test_blocks_and_recomputation_change_nothing(monkeypatch):
+def test_recomputed_blocks_do_not_change_the_gradient(monkeypatch):
     sequences = random_sequences((11, 6))
     whole = TCC_loss(sequences)
     expected = torch.autograd.grad(whole, sequences)
@@ -115,7 +115,7 @@ def test_blocks_and_recomputation_change_nothing(monkeypatch):
     torch.testing.assert_close(torch.autograd.grad(loss, sequences), expected)
 
 
-def test_one_sequence_gives_a_zero_on_the_graph():
+def test_single_sequence_gives_an_attached_zero():
     sequence = torch.randn(5, 3, requires_grad=True)
     loss = TCC_loss([sequence])
     loss.backward()
@@ -126,7 +126,7 @@ def test_one_sequence_gives_a_zero_on_the_graph():
     (dict(sequences=[]), 'sequences is empty'),
     (dict(sequences=[torch.ones(3, 2), torch.ones(3)]), r'sequences\[1\] has shape \(3,\)'),
     (dict(sequences=[torch.ones(3, 2), torch.ones(0, 2)]), r'sequences\[1\] has shape \(0, 2\)'),
-    (dict(sequences=[torch.ones(3, 2), torch.ones(3, 4)]), 'is 4 wide, expected 2'),
+    (dict(sequences=[torch.ones(3, 2), torch.ones(3, 4)]), 'has embedding dimension 4, expected 2'),
     (dict(sequences=[torch.ones(3, 2), torch.ones(3, 2).double()]), 'float64 on cpu, expected torch.float32'),
     (dict(sequences=[torch.ones(3, 2).long()] * 2), 'dtype torch.int64'),
     (dict(softmax_temp=0), 'softmax_temp is 0'),
@@ -134,6 +134,6 @@ def test_one_sequence_gives_a_zero_on_the_graph():
     (dict(alignment_variance=-1), 'alignment_variance is -1'),
     (dict(reduction='none'), "reduction is 'none'"),
 ])
-def test_wrong_arguments_are_named(arguments, message):
+def test_invalid_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         TCC_loss(**{'sequences': [torch.ones(3, 2), torch.ones(4, 2)], **arguments})

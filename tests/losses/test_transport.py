@@ -9,7 +9,7 @@ from tests.losses.naive import random_sequences
 
 
 def naive_costs(D, lambda1, lambda2, zeta, delta, phi, matches):
-    """The costs entry by entry; ``matches`` holds j* of each i and i* of each j, counted from 1."""
+    """Compute the costs entry by entry; ``matches`` contains j* of each i and i* of each j, counted from 1."""
     N, M = D.shape
     r = math.sqrt(1 / N ** 2 + 1 / M ** 2)
 
@@ -30,20 +30,20 @@ def naive_costs(D, lambda1, lambda2, zeta, delta, phi, matches):
     return C
 
 
-def naive_sinkhorn(C, regularisation, steps):
-    """Alternate the potentials, columns first, in the log domain, from each row's least true cost."""
+def naive_sinkhorn(C, regularization, steps):
+    """Update the potentials alternately, columns first, in the log domain, from each row's smallest real cost."""
     rows, columns = C.shape
-    f = [min(C[i, :columns - 1]) / regularisation for i in range(rows)]
+    f = [min(C[i, :columns - 1]) / regularization for i in range(rows)]
     for _ in range(steps):
-        g = [-math.log(columns) - torch.logsumexp(torch.stack([f[i] - C[i, j] / regularisation
+        g = [-math.log(columns) - torch.logsumexp(torch.stack([f[i] - C[i, j] / regularization
                                                                for i in range(rows)]), 0) for j in range(columns)]
-        f = [-math.log(rows) - torch.logsumexp(torch.stack([g[j] - C[i, j] / regularisation
+        f = [-math.log(rows) - torch.logsumexp(torch.stack([g[j] - C[i, j] / regularization
                                                             for j in range(columns)]), 0) for i in range(rows)]
     return f, g
 
 
 def naive_plan(D, steps, lambda1, lambda2, zeta, delta, phi):
-    """The plan, (N + 1, M + 1), and what it minimises."""
+    """Compute the plan, (N + 1, M + 1), and the value that it minimizes."""
     N, M = D.shape
     C = torch.full((N + 1, M + 1), zeta, dtype=torch.float64)
     C[:N, :M] = D
@@ -81,7 +81,7 @@ def test_marginals_are_uniform_once_converged():
     torch.testing.assert_close(mass.sum(0), torch.full((12,), 1 / 12, dtype=torch.float64), rtol=1e-6, atol=0)
 
 
-def test_the_plan_minimises_its_objective():
+def test_the_plan_minimizes_its_objective():
     # Any other plan with the same marginals costs more.
     distances = random_distances(5, 6)
     plan = transport_plan(distances, 4000, **OPTIONS, phase=1 - 1e-12)
@@ -93,8 +93,8 @@ def test_the_plan_minimises_its_objective():
         assert (other * (costs + OPTIONS['lambda2'] * other.log())).sum() > plan.objective
 
 
-def test_each_frame_goes_to_its_likeness_in_order():
-    # The same ten far frames on both sides: all but the virtual frames' mass lies on the diagonal.
+def test_frames_match_identical_frames_in_order():
+    # The same ten distant frames on both sides: all mass is on the diagonal, except for that of the virtual frames.
     distances = 10 * (torch.arange(10.).unsqueeze(1) - torch.arange(10.)).abs()
     log_mass = transport_plan(distances, 50, **OPTIONS, phase=0.9).log_mass
     for axis in (0, 1):
@@ -104,9 +104,9 @@ def test_each_frame_goes_to_its_likeness_in_order():
     assert log_mass[:-1, :-1].exp().diagonal().sum() > 0.8
 
 
-def test_a_frame_without_likeness_goes_to_the_virtual_one():
+def test_frame_without_counterpart_matches_the_virtual_frame():
     distances = torch.zeros(5, 5)
-    distances[2], distances[:, 2] = 50, 50  # the third frames are like nothing
+    distances[2], distances[:, 2] = 50, 50  # the third frames are similar to no other frame
     mass = transport_plan(distances, 100, **OPTIONS, phase=0.9).log_mass.exp()
     assert mass[2, -1] > 0.9 / 6 and mass[-1, 2] > 0.9 / 6
     assert mass[0, -1] < 0.1 / 6
@@ -118,7 +118,7 @@ def test_transposed_distances_give_the_transposed_plan():
     torch.testing.assert_close(turned.log_mass.exp(), plan.log_mass.exp().T, rtol=1e-5, atol=1e-10)
 
 
-# At larger scales several frames give one other all they have: which is its best match is a matter of rounding.
+# At larger scales several frames send all their mass to the same frame, whose best match depends on rounding.
 @pytest.mark.parametrize('scale', [1e-3, 1, 20])
 @pytest.mark.parametrize('cap, holds', [(600.0, True), (1.0, False)])
 def test_scaling_the_kernel_equals_the_log_domain(monkeypatch, scale, cap, holds):
@@ -129,19 +129,19 @@ def test_scaling_the_kernel_equals_the_log_domain(monkeypatch, scale, cap, holds
     with monkeypatch.context() as patch:
         patch.setattr(transport_module, '_scale_kernel', lambda *arguments: None)
         exact = transport_plan(distances, 20, 1, 0.1, 0.5, 0.6, 0.9)
-    assert len(in_log_domain) == 2  # the plan of the distances alone, and that with the order
+    assert len(in_log_domain) == 2  # the plan for the distances alone, and the plan with the order prior
     monkeypatch.setattr(transport_module, 'CAP', cap)
     plan = transport_plan(distances, 20, 1, 0.1, 0.5, 0.6, 0.9)
-    assert len(in_log_domain) == (2 if holds else 4)  # where the cap does not hold, again
+    assert len(in_log_domain) == (2 if holds else 4)  # if the cap may change the plan, both are computed again
     torch.testing.assert_close(plan.log_mass, exact.log_mass, rtol=1e-12, atol=1e-12)
     assert plan.objective == pytest.approx(exact.objective.item(), rel=1e-12)
 
 
-def test_scalings_beyond_the_numbers_are_given_up():
+def test_scalings_that_overflow_return_none():
     assert transport_module._scale_kernel(torch.full((2, 2), 1e4, dtype=torch.float64), 1.0, 10) is None
 
 
-def test_blocks_of_rows_change_nothing(monkeypatch):
+def test_blocks_of_rows_do_not_change_the_plan(monkeypatch):
     distances = random_distances(11, 7)
     whole = transport_plan(distances, 8, **OPTIONS, phase=0.5)
     monkeypatch.setattr(transport_module, 'BLOCK_ENTRIES', 15)

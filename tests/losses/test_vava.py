@@ -18,7 +18,7 @@ from tests.losses.test_transport import naive_plan
 
 
 def naive_match_contrast(D, log_mass, reduction):
-    """Pull to the best, push from the least matched frame; D, squared distances, as nested lists."""
+    """Pull to the best match, push from the worst match; D are squared distances as nested lists."""
     N, M, total = len(D), len(D[0]), 0
     for i in range(N):
         order = sorted(range(M), key=lambda j, i=i: log_mass[i][j].item())
@@ -34,7 +34,7 @@ def naive_match_contrast(D, log_mass, reduction):
 
 
 def naive_vava(sequences, steps, lambda1, lambda2, gamma, zeta, delta, phi, reduction):
-    """The loss with the gradient its docstring states: plans held fixed. The plan of a pair is solved once."""
+    """Compute the loss with the documented gradient, for fixed plans. The plan of a pair is computed once."""
     pairs = []
     for first, u in enumerate(sequences):
         for second, v in enumerate(sequences):
@@ -64,51 +64,51 @@ def test_value_and_gradient_match_a_naive_loop(lengths, step, reduction, dtype, 
 
 
 @pytest.mark.parametrize('gamma', [0, 0.3])
-def test_gradcheck_once_the_steps_have_converged(gamma):
-    # The envelope theorem: the plan is the gradient of the least objective, not merely of <T, D> with T fixed.
+def test_gradcheck_after_convergence(gamma):
+    # Envelope theorem: the plan is the gradient of the minimum of the objective, not only of <T, D> for a fixed T.
     torch.autograd.gradcheck(lambda *sequences: VAVA_loss(sequences, 3000, 1, 0.3, gamma, 0.5, 0.6, 100),
                              random_sequences((6, 4)))
 
 
-def test_match_contrast_by_hand():
-    # Frame 0 goes to 0, away from 2; frame 1 to the virtual frame (not pulled), away from 0.
+def test_match_contrast_computed_by_hand():
+    # Frame 0 matches 0 best and 2 worst; frame 1 matches the virtual frame best (no pull) and 0 worst.
     log_mass = torch.tensor([[.6, .3, .01, .1], [.1, .2, .15, .5], [0.2, 0.2, 0.2, 0.01]]).log()
     squares = torch.tensor([[1., 9., 0.25], [0.04, 25., 49.]])
     rows = 1 + (2 - 0.25) + (2 - 0.04)
-    # Columns: 0 to frame 0, from 1; 1 to frame 0, from 1; 2 to the virtual frame, from 0.
+    # Columns: 0 matches frame 0 best and 1 worst; so does 1; 2 matches the virtual frame best and 0 worst.
     columns = 1 + (2 - 0.04) + 9 + 0 + (2 - 0.25)
     assert match_contrast(squares, log_mass, 'sum').item() == pytest.approx(rows + columns)
     assert match_contrast(squares, log_mass, 'mean').item() == pytest.approx((rows + columns) / 5)
 
 
-def test_the_phase_leads_from_order_to_optimality():
-    # Two steps in swapped order: at the end of the phase the transport may follow them.
+def test_phase_moves_from_order_to_optimality():
+    # Two actions in swapped order: at a small phase the transport may match them.
     u = torch.tensor([[0.], [0.], [9.], [9.]], dtype=torch.float64)
     early, late = (VAVA_loss([u, u.flip(0)], gamma=0, global_step=step).item() for step in (0, 20_000))
     assert late < early
-    assert late == VAVA_loss([u, u.flip(0)], gamma=0, global_step=10_000).item()  # it ends at 0.001
+    assert late == VAVA_loss([u, u.flip(0)], gamma=0, global_step=10_000).item()  # the phase stops at 0.001
 
 
-def test_nothing_carries_over_from_pair_to_pair():
+def test_pairs_are_independent():
     sequences = random_sequences((6, 9, 4))
     pairs = [VAVA_loss([sequences[i], sequences[j]]) for i, j in ((0, 1), (0, 2), (1, 2))]
     torch.testing.assert_close(VAVA_loss(sequences), sum(pairs) / 3)
 
 
-def test_a_shift_does_not_matter():
+def test_shift_does_not_change_the_loss():
     sequences = random_sequences((6, 9))
     torch.testing.assert_close(VAVA_loss([sequence + 3.7 for sequence in sequences]), VAVA_loss(sequences))
 
 
-def test_an_aligned_pair_costs_less_than_a_shuffled_one():
+def test_aligned_pair_costs_less_than_shuffled_pair():
     path = torch.linspace(0, 3, 20, dtype=torch.float64)
     u = torch.stack([path, path.square()], dim=1)
     shuffled = u[torch.randperm(20, generator=torch.Generator().manual_seed(0))]
     assert VAVA_loss([u, u + 0.05]) < VAVA_loss([u, shuffled])
 
 
-def test_embeddings_that_begin_close_together_are_driven_apart():
-    # A new network maps all frames nearly to one point; from there the loss has to fall towards larger scales.
+def test_close_embeddings_are_driven_apart():
+    # A new network maps all frames to nearly one point; the loss must decrease as the scale increases from there.
     walk, noise = (sequence.detach() for sequence in random_sequences((60, 80)))
     walk = walk.cumsum(0)
     sequences = [walk, walk[torch.arange(80) * 60 // 80] + noise]
@@ -119,19 +119,19 @@ def test_embeddings_that_begin_close_together_are_driven_apart():
 @pytest.mark.parametrize('scale', SCALES)
 @pytest.mark.parametrize('kind', DEGENERATE)
 @pytest.mark.parametrize('dtype', DTYPES)
-def test_finite_everywhere(scale, kind, dtype):
+def test_loss_and_gradient_are_finite(scale, kind, dtype):
     for step in (0, 20_000):
         assert_finite(lambda u, step=step: VAVA_loss(u, global_step=step), degenerate_sequences(kind, scale, dtype))
 
 
-def test_autocast_changes_nothing():
+def test_autocast_does_not_change_the_loss():
     sequences = random_sequences((6, 19), dtype=torch.float32)
     with torch.autocast('cpu', dtype=torch.bfloat16):
         inside = VAVA_loss(sequences)
     torch.testing.assert_close(inside, VAVA_loss(sequences), rtol=0, atol=0)
 
 
-def test_one_sequence_gives_a_zero_on_the_graph():
+def test_single_sequence_gives_an_attached_zero():
     sequence = torch.randn(5, 3, requires_grad=True)
     loss = VAVA_loss([sequence])
     loss.backward()
@@ -143,6 +143,6 @@ def test_one_sequence_gives_a_zero_on_the_graph():
     (dict(lambda2=0), 'lambda2 is 0'), (dict(gamma=-1), 'gamma is -1'), (dict(zeta=0), 'zeta is 0'),
     (dict(delta=0), 'delta is 0'), (dict(global_step=-1), 'global_step is -1'),
     (dict(reduction='max'), "reduction is 'max'"), (dict(sequences=[torch.ones(3)]), r'shape \(3,\)')])
-def test_wrong_arguments_are_named(arguments, message):
+def test_invalid_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         VAVA_loss(**{'sequences': [torch.ones(3, 2)] * 2, **arguments})

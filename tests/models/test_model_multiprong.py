@@ -107,7 +107,7 @@ def test_attention_does_not_mix_frames():
 
 @BOTH
 @pytest.mark.parametrize('base', [NAIVE, STACKING])
-def test_a_batch_equals_its_recordings_one_by_one(make, base):
+def test_batch_matches_single_recordings(make, base):
     model, videos = make(base, **ALL_PARTS), features(9, 4, 1)
     together = model(videos)
     for index, video in enumerate(videos):
@@ -125,7 +125,7 @@ def test_per_frame_layers_run_once_for_a_batch():
 
 
 @BOTH
-def test_parts_appear_only_when_asked_for(make):
+def test_optional_parts_exist_only_if_enabled(make):
     plain = make()
     keys = {'outputs', 'attentions'} if make is multi else {'outputs'}
     assert set(plain(features(3))) == keys
@@ -152,7 +152,7 @@ def test_the_progress_head_takes_its_options(make):
 
 
 @BOTH
-def test_any_progress_head_can_be_handed_in(make):
+def test_any_progress_head_can_be_passed(make):
     torch.manual_seed(3)
     model = make(make_progress_head=lambda dim: ProgressHead(dim, 9, normalize_embeddings=False))
     head = model(features(4))['progress_head']
@@ -183,7 +183,7 @@ def test_gradient_reaches_the_drop_network(make):
 
 @BOTH
 @pytest.mark.parametrize('base, ahead', [(NAIVE, 0), (STACKING, 7)])
-def test_lookahead_is_how_far_a_future_frame_reaches_back(make, base, ahead):
+def test_lookahead_matches_dependence_on_future_frames(make, base, ahead):
     model = make(base).double()
     video = torch.randn(30, D, dtype=torch.float64, requires_grad=True)
     gradient, = torch.autograd.grad(model([video])['outputs'][0][12].square().sum(), video)
@@ -191,7 +191,7 @@ def test_lookahead_is_how_far_a_future_frame_reaches_back(make, base, ahead):
 
 
 @BOTH
-def test_evaluation_mode_changes_nothing(make):
+def test_outputs_same_in_eval_mode(make):
     model, videos = make(**ALL_PARTS), features(6, 4)
     trained, evaluated = model(videos), model.eval()(videos)
     for key in set(trained) - {'progress_head'}:
@@ -199,18 +199,18 @@ def test_evaluation_mode_changes_nothing(make):
             torch.testing.assert_close(before, after, rtol=0, atol=0)
 
 
-def test_heads_start_apart():
+def test_heads_have_different_initial_weights():
     first, second = multi(num_heads=2).head_models
     assert isinstance(first, HeadModel)
     assert not torch.equal(first.fc_layers[0].weight, second.fc_layers[0].weight)
 
 
-def test_a_head_network_of_no_heads_is_refused():
+def test_zero_heads_are_refused():
     with pytest.raises(ValueError, match='num_heads is 0, expected at least 1'):
         multi(num_heads=0)
 
 
 @BOTH
-def test_an_encoder_of_another_width_is_refused(make):
+def test_encoder_with_other_output_dim_is_refused(make):
     with pytest.raises(ValueError, match='encoder gives 8 dimensions, expected output_dimensionality 9'):
         make((*NAIVE[:2], 9))

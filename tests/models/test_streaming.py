@@ -1,4 +1,4 @@
-"""Embeddings one frame at a time are those of the whole recording, and what is remembered does not grow."""
+"""Embeddings computed frame by frame equal those of the whole recording, and memory does not grow."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def build(name, model_class=MultiProngAttDropoutModel, **more):
 
 @pytest.mark.parametrize('length', [1, 3, 30])
 @pytest.mark.parametrize('name', ENCODERS)
-def test_frame_by_frame_equals_the_whole_recording_after_the_delay(name, length):
+def test_stream_matches_whole_recording_after_delay(name, length):
     model, shape = build(name, num_heads=3)
     video = torch.randn(length, *shape)
     expected = model([video])['outputs'][0]
@@ -46,7 +46,7 @@ def test_frame_by_frame_equals_the_whole_recording_after_the_delay(name, length)
     assert length == 1 or expected.std(dim=0).max() > 0.01
 
 
-def test_a_model_of_one_encoder_streams_too():
+def test_single_encoder_model_streams():
     model, shape = build('stacking, causal', SingleEncoderModel, use_progress_head=True)
     video = torch.randn(20, *shape)
     stream = EmbeddingStream(model)
@@ -56,7 +56,7 @@ def test_a_model_of_one_encoder_streams_too():
 
 
 @pytest.mark.parametrize('sizes', [[30], [1, 2, 27], [4] * 7 + [2]])
-def test_frames_may_come_several_at_a_time(sizes):
+def test_several_frames_can_be_pushed_at_once(sizes):
     model, shape = build('stacking', num_heads=2)
     video = torch.randn(30, *shape)
     stream = model.base_model.stream()
@@ -64,7 +64,7 @@ def test_frames_may_come_several_at_a_time(sizes):
     torch.testing.assert_close(received, model.base_model([video])['outputs'][0], rtol=0, atol=1e-5)
 
 
-def test_what_is_held_does_not_grow():
+def test_stream_memory_does_not_grow():
     model, shape = build('stacking', num_heads=2)
     stream = model.base_model.stream()
     held = []

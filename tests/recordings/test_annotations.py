@@ -15,7 +15,7 @@ BACKGROUND = ['0', 'SIL', 'background']
 
 @pytest.fixture(autouse=True)
 def log_reaches_pytest(monkeypatch):
-    """A command line run by another test keeps the project's log to itself."""
+    """Restore log propagation, which a command line run by another test may have switched off."""
     monkeypatch.setattr(logging.getLogger('progress'), 'propagate', True)
 
 
@@ -31,7 +31,7 @@ def write(tmp_path, content):
 
 
 def annotated(segments, task='tea'):
-    """Task annotations of one list of (label, start, end) per handle r0, r1, ..."""
+    """Return task annotations with one list of (label, start, end) per handle r0, r1, ..."""
     return TaskAnnotations(task, [f'r{index}' for index in range(len(segments))],
                            [[label for label, _, _ in one] for one in segments],
                            [[start for _, start, _ in one] for one in segments],
@@ -39,7 +39,7 @@ def annotated(segments, task='tea'):
 
 
 def naive_times(segments, num_frames, rate):
-    """Give every frame to the segment that holds its centre, one frame after the other."""
+    """Assign every frame to the segment that contains its center, in a loop over frames."""
     found = []
     for label, start, end in segments:
         frames = [frame for frame in range(num_frames) if start * rate <= frame + Fraction(1, 2) < end * rate]
@@ -58,11 +58,11 @@ def draw_segments(draw, count):
 
 
 class TestLoad:
-    def test_reads_what_the_file_holds(self, tmp_path):
+    def test_reads_file_content(self, tmp_path):
         task = load_annotations(write(tmp_path, {'tea': task_fields(), 'rice': task_fields(('r3', 'r4'))}))['tea']
         assert task == TaskAnnotations('tea', ['r1', 'r2'], [['0', 'a'], ['b']], [[0, 30], [5]], [[30, 90], [60]])
 
-    def test_more_lists_than_handles_empty_lists_and_empty_segments_are_legal(self, tmp_path):
+    def test_more_lists_than_handles_empty_lists_and_segments_are_valid(self, tmp_path):
         fields = task_fields(('r1',), ((), ('a', 'b')), ((), (4, 4)), ((), (4, 9)))
         assert load_annotations(write(tmp_path, {'tea': fields}))['tea'].actions == [[], ['a', 'b']]
 
@@ -80,8 +80,8 @@ class TestLoad:
         ({'tea': {**task_fields(), 'handles': 'r1'}}, "task 'tea': \"handles\" is a string, expected a list"),
         ({'tea': {**task_fields(), 'hdl_end_times': {'r1': [3]}}}, '"hdl_end_times" is an object'),
         ({'tea': task_fields(())}, '"handles" is empty'),
-        ({'tea': task_fields(('r1', 'r1'))}, "handle 'r1' stands 2 times"),
-        ({'tea': task_fields(), 'rice': task_fields(('r3', 'r2'))}, "'rice': handle 'r2' also stands in task 'tea'"),
+        ({'tea': task_fields(('r1', 'r1'))}, "handle 'r1' occurs 2 times"),
+        ({'tea': task_fields(), 'rice': task_fields(('r3', 'r2'))}, "'rice': handle 'r2' is also in task 'tea'"),
         ({'tea': task_fields(ends=((30, 90),))}, '2 in "hdl_actions", 2 in "hdl_start_times", 1 in "hdl_end_times"'),
         ({'tea': task_fields(('r1', 'r2', 'r3'))}, '2 annotation lists for 3 handles'),
         ({'tea': task_fields(actions=(('0',), ('b',)))}, "handle 'r1': 1 labels, 2 start times and 2 end times"),
@@ -91,7 +91,7 @@ class TestLoad:
         ({'tea': task_fields(ends=((30, float('nan')), (60,)))}, '"hdl_end_times" 1 is nan'),
         ({'tea': task_fields(ends=((30, 10**400), (60,)))}, '"hdl_end_times" 1 is 1000'),
         ({'tea': task_fields(ends=((30, 2**53 + 1), (60,)))}, 'at least 0 and at most 2^53'),
-        ({'tea': task_fields(actions=(('0', 'a\ud800'), ('b',)))}, "label 1 is 'a\\ud800', which holds half a"),
+        ({'tea': task_fields(actions=(('0', 'a\ud800'), ('b',)))}, "label 1 is 'a\\ud800', which contains an unpaired"),
         ({'tea': task_fields(starts=((False, 30), (5,)))}, '"hdl_start_times" 0 is False'),
         ({'tea': task_fields(starts=((0, 30), (-5,)))}, "handle 'r2': \"hdl_start_times\" 0 is -5"),
         ({'tea': task_fields(starts=((0, 30), (61,)))}, "handle 'r2': segment 0 runs backwards, from 61 to 60"),
@@ -99,7 +99,7 @@ class TestLoad:
         ({'tea': task_fields(('r1',), starts=((0, 30), (61,)))}, "'tea': annotation list 1: segment 0 runs backwards"),
         ({'tea': {**task_fields(), 'hdl_actions': [['0', 'a'], 'b']}}, "handle 'r2': a string in \"hdl_actions\""),
     ])
-    def test_a_mistake_is_one_line_that_names_file_and_place(self, tmp_path, content, words):
+    def test_error_is_one_line_with_file_and_place(self, tmp_path, content, words):
         path = write(tmp_path, content)
         with pytest.raises(UserError) as caught:
             load_annotations(path)
@@ -115,17 +115,17 @@ class TestLoad:
                 load_annotations(write(tmp_path, content))
             assert '\n' not in str(caught.value) and len(str(caught.value)) < 400 + len(str(tmp_path))
 
-    def test_unusual_names_that_can_be_files_are_taken(self, tmp_path):
+    def test_unusual_valid_names_are_accepted(self, tmp_path):
         names = ['S07_Salad_7151062-1782', '01.tent.090617.gopro', 'a..b', 'Küche 3', 'x' * 200]
         fields = task_fields(names, [['a']] * 5, [[0]] * 5, [[9]] * 5)
         assert load_annotations(write(tmp_path, {'Salad.cmu': fields}))['Salad.cmu'].handles == names
 
     @pytest.mark.parametrize('handle', [3, None, ['r1']])
-    def test_a_handle_that_is_no_string_is_refused(self, tmp_path, handle):
-        with pytest.raises(UserError, match="task 'tea': handle 1: .* is no name"):
+    def test_handle_that_is_not_a_string_is_refused(self, tmp_path, handle):
+        with pytest.raises(UserError, match="task 'tea': handle 1: .* is not a valid name"):
             load_annotations(write(tmp_path, {'tea': task_fields(('r1', handle))}))
 
-    def test_a_file_that_cannot_be_read_is_told(self, tmp_path):
+    def test_unreadable_file_is_reported(self, tmp_path):
         for path in (tmp_path / 'none.json', tmp_path):
             with pytest.raises(UserError, match='cannot be read'):
                 load_annotations(path)
@@ -140,12 +140,12 @@ class TestLoad:
 
 
 class TestSegmentsAtRate:
-    def test_as_they_are_half_open_becomes_inclusive(self):
+    def test_half_open_segments_become_inclusive(self):
         found = segments_at_rate(['0', 'a', 'b'], [0, 4, 7], [4, 7, 10], num_frames=10, rate=1)
         assert found == [('0', 0, 3), ('a', 4, 6), ('b', 7, 9)]
 
-    def test_thirty_a_second_to_one_a_second(self):
-        # centres lie at 15, 45, 75, 105: 15 is the first frame of 'a', 75 no longer in it, and 'b' holds none
+    def test_thirty_per_second_to_one_per_second(self):
+        # Centers are at 15, 45, 75, 105: 'a' contains 15 and 45, 'b' contains 75, and '0' contains no center.
         found = segments_at_rate(['0', 'a', 'b', 'c'], [0, 15, 75, 76], [15, 75, 76, 120], num_frames=4,
                                                rate=1 / 30)
         assert found == [('a', 0, 1), ('b', 2, 2), ('c', 3, 3)]
@@ -159,7 +159,7 @@ class TestSegmentsAtRate:
         assert found == [('b', 3, 8)]
 
     @pytest.mark.parametrize('seed', range(25))
-    def test_every_frame_goes_to_the_segment_that_holds_its_centre(self, seed):
+    def test_frame_belongs_to_segment_that_contains_its_center(self, seed):
         draw = random.Random(seed)
         segments = draw_segments(draw, 12)
         last_end = max(segments[-1][2], 1)
@@ -172,15 +172,15 @@ class TestSegmentsAtRate:
         assert all(end < start for (_, _, end), (_, start, _) in zip(expected, expected[1:], strict=False))
 
     @pytest.mark.parametrize('scale', [10, 20, 30, 50, 90])  # some 1 / scale are rounded up, some down
-    def test_centres_on_boundaries_are_exact(self, scale):
+    def test_centers_on_boundaries_are_exact(self, scale):
         for frames in range(1, 100):
-            middle = scale * frames - scale // 2  # the centre of the last frame, which the segment after it holds
+            middle = scale * frames - scale // 2  # the center of the last frame, which belongs to the next segment
             found = segments_at_rate(['a', 'b'], [0, middle], [middle, scale * frames], num_frames=frames,
                                              rate=1 / scale)
             assert found[-1] == ('b', frames - 1, frames - 1)
 
     @pytest.mark.parametrize('rate', [0, -1.0, float('nan'), float('inf')])
-    def test_a_rate_that_is_none_is_refused(self, rate):
+    def test_invalid_rate_is_refused(self, rate):
         with pytest.raises(ValueError, match='positive number of feature frames per annotation frame'):
             segments_at_rate(['a'], [0], [3], num_frames=3, rate=rate)
 
@@ -199,7 +199,7 @@ class TestRecordingRate:
         assert recording_rate(100, 5000, 1) == 1
 
     @pytest.mark.parametrize('scale', ['fast', 0, -2, float('nan'), float('inf'), True, None, '30'])
-    def test_another_value_is_a_mistake_of_the_option(self, scale):
+    def test_invalid_time_scale_is_refused(self, scale):
         with pytest.raises(UserError, match="TIME_SCALE is .*expected 'auto', 'median' or a number above 0"):
             recording_rate(10, 10, scale)
         with pytest.raises(UserError, match='TIME_SCALE'):
@@ -214,11 +214,11 @@ class TestAnnotateRecordings:
         assert list(found) == [f'r{i}' for i in range(len(lengths))]
         return list(found.values())
 
-    def test_auto_takes_one_rate_per_recording(self):
+    def test_auto_uses_one_rate_per_recording(self):
         segments = self.annotate([[('a', 0, 300)], [('a', 0, 120), ('b', 120, 240)], [('c', 10, 20)]], [10, 10, 20])
         assert segments == [[('a', 0, 9)], [('a', 0, 4), ('b', 5, 9)], [('c', 10, 19)]]
 
-    def test_median_takes_one_rate_per_task(self):
+    def test_median_uses_one_rate_per_task(self):
         segments = self.annotate([[('a', 0, 300)], [('a', 0, 300)], [('a', 0, 150)]], [10, 10, 10], time_scale='median')
         assert segments == [[('a', 0, 9)], [('a', 0, 9)], [('a', 0, 4)]]
 
@@ -233,7 +233,7 @@ class TestAnnotateRecordings:
         [message] = [record.getMessage() for record in caplog.records]
         assert 'task tea' in message and 'r3 (0.05)' in message and 'r4' not in message and 'TIME_SCALE' in message
 
-    def test_a_recording_without_segments_is_legal(self):
+    def test_recording_without_segments_is_valid(self):
         segments = self.annotate([[], [('a', 0, 60)]], [10, 2])
         assert segments == [[], [('a', 0, 1)]]
 
@@ -247,14 +247,15 @@ class TestAnnotateRecordings:
             self.annotate([[('0', 0, 100), ('a', 100, 160), ('b', 160, 161), ('SIL', 161, 162), ('c', 162, 300)],
                            [('a', 0, 300)]], [10, 10])
         assert [record.getMessage() for record in caplog.records] == [
-            'task tea: 2 recordings, 3 actions, 1 of them shorter than 3 frames; 1 more hold no frame and are dropped']
+            'task tea: 2 recordings, 3 actions, 1 of them shorter than 3 frames; '
+            '1 more contain no frame and are dropped']
 
 
 class TestListsThatOutnumberHandles:
     LENGTHS = (1500, 3900, 2600, 5200, 1900, 3100)
 
     def task(self, views=3):
-        """Six people with three views each, beside a recording of each."""
+        """Return annotations of six people with three views each, and one recording of each person."""
         segments = [[('0', 0, 100 + 7 * person), ('ab'[person % 2], 100 + 7 * person, 900 + person),
                      ('0', 900 + person, length + 10 * view)]
                     for person, length in enumerate(self.LENGTHS) for view in range(views)]
@@ -267,7 +268,7 @@ class TestListsThatOutnumberHandles:
         return annotate_recordings(tasks, frames, background_labels=BACKGROUND, **options)
 
     @pytest.mark.parametrize(('rate', 'scale'), [(1, 'auto'), (1 / 30, 'auto'), (1 / 30, 'median'), (1 / 30, 30)])
-    def test_each_recording_gets_its_own_persons_steps(self, caplog, rate, scale):
+    def test_each_recording_gets_labels_of_its_person(self, caplog, rate, scale):
         lengths = [round((length + 10) * rate) for length in self.LENGTHS]
         with caplog.at_level(logging.WARNING):
             result = self.annotate(lengths, time_scale=scale)['tea']
@@ -288,7 +289,7 @@ class TestListsThatOutnumberHandles:
         assert 'task tea is left out: 18 annotation lists for 6 handles' in message
         assert 'one list per handle, in the order of the handles' in message
 
-    def test_if_nothing_remains_that_is_an_error(self):
+    def test_error_if_no_task_remains(self):
         with pytest.raises(UserError, match='no task remains.*one list per handle'):
             self.annotate(sorted(self.LENGTHS))
 

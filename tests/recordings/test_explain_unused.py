@@ -1,4 +1,4 @@
-"""Why a recording takes no part in training."""
+"""Reasons why a recording is not used in training."""
 
 import json
 
@@ -11,7 +11,7 @@ from utils.tensorops import Action
 
 
 def recording(handle, *actions, task='tea'):
-    """A recording of 20 frames; an action is a label with its first and last frame."""
+    """Return a recording of 20 frames; an action is a label with its first and last frame."""
     segments = tuple(Action(*action) for action in actions)
     return Recording(task, handle, None, 20, 4, segments, tuple(one for one in segments if one.name != '0'))
 
@@ -31,7 +31,7 @@ def recordings(parts):
     return RecordingsByTask(everything, ['S07', 'S08'])
 
 
-def test_with_progress_a_recording_wants_an_action_or_another_recording(config, recordings, parts):
+def test_with_progress_recording_needs_action_or_partner(config, recordings, parts):
     config.PROGRESS_LOSS.enabled = True
     reasons = explain_unused(config, recordings, parts)
     assert list(reasons.values()) == [['S07', 'S08'], ['forgotten'], ['rests'], ['idle', 'short']]
@@ -40,19 +40,19 @@ def test_with_progress_a_recording_wants_an_action_or_another_recording(config, 
     assert list(explain_unused(config, recordings, parts).values())[3] == ['idle']
 
 
-def test_without_progress_a_recording_wants_another_one(config, recordings, parts):
+def test_without_progress_recording_needs_partner(config, recordings, parts):
     assert list(explain_unused(config, recordings, parts).values())[2:] == [['rests', 'washes']]
     config.BATCH_SIZE = 1
     assert len(list(explain_unused(config, recordings, parts).values())[2]) == 5
 
 
-def test_nothing_is_said_where_all_take_part(config, parts):
+def test_no_reasons_if_all_recordings_are_used(config, parts):
     train = {'tea': [recording('a', ('cut', 0, 9)), recording('b', ('cut', 3, 9))]}
     parts = {'train': RecordingsByTask(train)}
     assert explain_unused(config, RecordingsByTask(train), parts) == {}
 
 
-def test_the_loader_knows_whom_it_left_out(tmp_path):
+def test_left_out_recordings_are_listed(tmp_path):
     same = {'hdl_actions': [['cut']] * 9, 'hdl_start_times': [[0]] * 9, 'hdl_end_times': [[10]] * 9}
     content = {'tea': {'handles': ['a', 'b'], **{key: lists[:2] for key, lists in same.items()}},
                'pie': {'handles': ['c', 'd'], **same}}

@@ -1,4 +1,4 @@
-"""Feature files: what is refused, and how the refusal reads."""
+"""Feature files: which files are refused, and with which message."""
 
 import os
 import resource
@@ -37,7 +37,7 @@ def archive(path, keep=None):
 
 
 def with_header(header):
-    """Write features with a header of one's own."""
+    """Write features with a custom header."""
     return lambda path: path.write_bytes(npy_bytes(FEATURES, header))
 
 
@@ -61,7 +61,7 @@ BROKEN = {
                                 'cannot be read'),
     'a shape past the file': (with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (4000000000, 3)}"),
                               'cannot be read'),
-    'a pipe': (os.mkfifo, 'no regular file'),
+    'a pipe': (os.mkfifo, 'not a regular file'),
     'npz': (archive, 'a .npz archive, expected (T, D)'),
     'truncated npz': (lambda path: archive(path, 60), 'cannot be read'),
     'a folder': (lambda path: path.mkdir(), 'cannot be read'),
@@ -96,7 +96,7 @@ def test_floats_of_every_size_are_mapped_not_read(tmp_path, kind):
     np.testing.assert_array_equal(array, FEATURES)
 
 
-def test_frames_have_rank_4(tmp_path):
+def test_frames_have_ndim_4(tmp_path):
     path = save(tmp_path / 'a.npy', FEATURES)
     with pytest.raises(UserError, match=r'expected \(T, C, H, W\)'):
         open_recording(path, 4)
@@ -114,12 +114,12 @@ def test_the_first_frame_that_is_not_finite_is_named(tmp_path, monkeypatch, valu
         check_finite(array, tmp_path)
 
 
-def test_a_frame_larger_than_a_chunk_is_looked_through():
+def test_frame_larger_than_chunk_is_checked():
     array = np.broadcast_to(np.float32(1), (2, CHUNK_BYTES // 2))
     check_finite(array, 'wide')
 
 
-def test_widths_that_differ_are_named_with_both_files(tmp_path):
+def test_error_names_both_files_if_shapes_differ(tmp_path):
     paths = [save(tmp_path / f'{length}x{width}.npy', np.ones((length, width), np.float16))
              for length, width in ((4, 3), (9, 3), (4, 5))]
     assert check_headers(paths[:2], 2) == {paths[0]: (4, 3), paths[1]: (9, 3)}
@@ -128,7 +128,7 @@ def test_widths_that_differ_are_named_with_both_files(tmp_path):
     assert str(error.value).startswith(f'{paths[2]}: shape (4, 5), but {paths[0]} has')
 
 
-def test_more_files_than_may_be_open_are_checked(tmp_path):
+def test_more_files_than_can_be_open_are_checked(tmp_path):
     paths = [save(tmp_path / f'{index}.npy', FEATURES) for index in range(60)]
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest_open = max(int(name) for name in os.listdir('/dev/fd'))
@@ -139,7 +139,7 @@ def test_more_files_than_may_be_open_are_checked(tmp_path):
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
-def test_values_are_checked_below_the_limit_only(tmp_path):
+def test_values_are_checked_only_below_limit(tmp_path):
     paths = [save(tmp_path / f'{index}.npy', FEATURES) for index in range(2)]
     total = sum(path.stat().st_size for path in paths) / 2**30
     assert small_enough_to_check(paths, total * 1.001) and not small_enough_to_check(paths, total)

@@ -1,4 +1,4 @@
-"""Feature files that grow, and the description that keeps a folder to one kind of features."""
+"""Appending to feature files, and the description that allows only one kind of features in a folder."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def files(folder):
 
 @pytest.mark.parametrize('dtype', ['float32', 'float16'])
 @pytest.mark.parametrize('shape', [(3,), (2, 3, 3)])
-def test_a_file_that_grew_equals_one_saved_at_once(tmp_path, dtype, shape):
+def test_appended_file_equals_saved_file(tmp_path, dtype, shape):
     rng = np.random.default_rng(0)
     parts = [rng.normal(size=(length, *shape)).astype(np.float32) for length in (4, 1, 2000)]
     writer = FeatureWriter(tmp_path / 'a.npy', shape, dtype)
@@ -43,7 +43,7 @@ def test_a_file_that_grew_equals_one_saved_at_once(tmp_path, dtype, shape):
     assert loaded.dtype == dtype and np.array_equal(loaded, np.concatenate(parts).astype(dtype))
 
 
-def test_an_abandoned_file_leaves_nothing_and_bad_values_are_refused(tmp_path):
+def test_abandoned_file_is_removed_and_bad_values_are_refused(tmp_path):
     writer = FeatureWriter(tmp_path / 'a.npy', (3,), 'float16')
     for value in (np.nan, 1e6):
         with pytest.raises(UserError, match='too large for float16'):
@@ -54,7 +54,7 @@ def test_an_abandoned_file_leaves_nothing_and_bad_values_are_refused(tmp_path):
         FeatureWriter(tmp_path / 'missing' / 'a.npy', (3,), 'float32')
 
 
-def test_only_the_leftovers_of_these_files_and_of_dead_processes_are_removed(tmp_path):
+def test_only_partial_files_of_dead_processes_are_removed(tmp_path):
     dead = 2**22 + 1  # above the largest number of a process
     names = [f'.a.{dead}.partial.npy', f'.b.{dead}.partial.npy', f'.a.{os.getppid()}.partial.npy', 'a.npy']
     for name in names:
@@ -63,7 +63,7 @@ def test_only_the_leftovers_of_these_files_and_of_dead_processes_are_removed(tmp
     assert files(tmp_path) == sorted(names[1:])
 
 
-def test_the_description_comes_back_and_tells_the_rate(tmp_path):
+def test_description_round_trips_and_gives_rate(tmp_path):
     assert read_feature_info(tmp_path) is None and feature_rate(tmp_path) is None
     claim_folder(tmp_path, INFO)
     content = (tmp_path / FILE_NAME).read_text()
@@ -85,12 +85,12 @@ def test_another_kind_of_features_is_refused(tmp_path, change, message):
     assert read_feature_info(tmp_path) == INFO
 
 
-def test_one_encoder_may_have_two_names(tmp_path):
+def test_encoder_may_have_two_names(tmp_path):
     claim_folder(tmp_path, INFO)
     claim_folder(tmp_path, replace(INFO, encoder='hf:/moved/to/another/place'))
 
 
-def test_features_from_elsewhere_are_not_mixed_with_ours(tmp_path):
+def test_foreign_features_are_not_mixed(tmp_path):
     np.save(tmp_path / 'a.npy', np.zeros((2, 3)))
     with pytest.raises(UserError, match=r'tools.extract did not write \(a.npy\)'):
         claim_folder(tmp_path, INFO)
@@ -101,7 +101,7 @@ def test_features_from_elsewhere_are_not_mixed_with_ours(tmp_path):
 @pytest.mark.parametrize('text', ['', '[]', '{}', '{"fps": 0}', 'null', '\xff', '{"fps": 1, "fps": 2}', '[' * 100000,
                                   '{"encoder": "a", "version": "b", "fps": "1/0", "image_size": 1, "kind": "features", '
                                   '"shape": [1]}'])
-def test_a_broken_description_is_one_line(tmp_path, text):
+def test_invalid_description_gives_one_line(tmp_path, text):
     (tmp_path / FILE_NAME).write_text(text, encoding='latin-1')
     with pytest.raises(UserError, match=FILE_NAME) as error:
         read_feature_info(tmp_path)

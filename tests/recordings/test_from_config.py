@@ -1,4 +1,4 @@
-"""A configuration's dataset under the paths of the environment, its split, and how it is read."""
+"""Load the dataset and split of a configuration, with paths from environment variables."""
 
 import json
 
@@ -20,7 +20,7 @@ from utils.tensorops import Action
 
 @pytest.fixture
 def dataset(tmp_path, monkeypatch, config):
-    """The dataset 'egoprocel' of a .cmu and an .egtea task, features of width 4 and frames of 6 channels."""
+    """Write the dataset 'egoprocel' with a .cmu and an .egtea task, 4-dimensional features, frames of 6 channels."""
     content = {}
     for task in ('Pie.cmu', 'Tea.egtea'):
         names = [f'{task}{index}' for index in range(4)]
@@ -58,7 +58,7 @@ def test_features_or_frames_are_read(dataset, frames, width):
 
 
 @pytest.mark.parametrize('limit', [0.0, 4.0])
-def test_values_are_checked_once_either_at_the_start_or_when_read(dataset, monkeypatch, limit):
+def test_values_are_checked_once_up_front_or_on_read(dataset, monkeypatch, limit):
     from recordings import json_dataset
     checked = []
     monkeypatch.setattr(json_dataset, 'check_finite', lambda array, path: checked.append(path))
@@ -101,7 +101,7 @@ def test_splits_are_drawn_from_the_configuration_or_read(dataset, tmp_path):
         part: {'Tea.egtea': mine['Tea.egtea'][part]} for part in ('train', 'val', 'test')}
 
 
-def test_a_recording_that_has_gone_is_named(dataset):
+def test_error_names_missing_recording(dataset):
     recordings = load_dataset(dataset)
     splits = choose_splits(dataset, recordings, None)
     gone = recordings['Pie.cmu'].pop(2)
@@ -128,7 +128,7 @@ def test_actions_of_every_recording_by_task(dataset, background, expected):
     assert recordings['Pie.cmu'][0].segments == (Action('cut', 0, 5), Action('0', 6, 11))
 
 
-def test_a_recording_has_no_more_frames_than_asked_for(dataset):
+def test_recording_has_at_most_max_frames(dataset):
     assert load_dataset(dataset)['Pie.cmu'][0].num_frames == 12
     dataset.MAX_FRAMES = 5  # frames 0, 2, 4, 7, 9 of 12, the first six of which are 'cut'
     recordings = load_dataset(dataset)

@@ -26,7 +26,7 @@ WIDTH = 3
 
 
 def make_recordings(folder, task, count, frames=False):
-    """Recordings whose values tell task and index apart."""
+    """Return recordings whose values encode task and index."""
     recordings = []
     for index in range(count):
         handle, length = f'{task}{index}', 4 + index
@@ -53,7 +53,7 @@ def epoch_of(tasks, batch_size=2, seed=0, epoch=0):
 
 
 @pytest.mark.parametrize('batch_size', [1, 2, 3, 8])
-def test_an_epoch_shows_every_recording_in_batches_of_one_task(tasks, batch_size):
+def test_epoch_yields_every_recording_in_batches_of_one_task(tasks, batch_size):
     batches = epoch_of(tasks, batch_size)
     assert len(batches) == sum(-(-len(members) // batch_size) for members in tasks.values())
     shown = Counter(handle for batch in handles(batches) for handle in batch)
@@ -69,7 +69,7 @@ def test_an_epoch_shows_every_recording_in_batches_of_one_task(tasks, batch_size
                for task, members in tasks.items())
 
 
-def test_order_depends_on_seed_and_epoch_alone(tasks):
+def test_order_depends_only_on_seed_and_epoch(tasks):
     first = handles(epoch_of(tasks, epoch=3))
     torch.manual_seed(5)
     random.seed(5)
@@ -84,7 +84,7 @@ def test_tasks_are_shuffled_together():
     assert sum(here != after for here, after in zip(order, order[1:], strict=False)) > 4
 
 
-def test_every_recording_is_filled_in_equally_often():
+def test_recordings_fill_batches_equally_often():
     sampler, filled = TaskBatchSampler([range(3)], 2, seed=0), Counter()
     for sampler.epoch in range(300):
         filled.update(Counter(index for batch in sampler for index in batch) - Counter(range(3)))
@@ -111,11 +111,11 @@ def validation_batches(folder, val_count, train_count, batch_size):
     (3, 1, 1, [[(0, True), (1, True)], [(2, True), (0, False)]]),
     (2, 2, 3, [[(0, True), (1, True), (2, False)]]),
     (4, 1, 3, [[(0, True), (1, True), (2, True)], [(3, True), (0, False), (1, False)]])])
-def test_validation_recordings_count_once_and_have_company(tmp_path, val, train, batch_size, expected):
+def test_validation_recordings_count_once_and_are_never_alone(tmp_path, val, train, batch_size, expected):
     assert validation_batches(tmp_path, val, train, batch_size) == expected
 
 
-def test_company_has_features_but_no_times(tmp_path):
+def test_filling_recordings_have_features_but_no_times(tmp_path):
     recordings = make_recordings(tmp_path, 'tea', 2)
     batch, = make_validation_loaders({'tea': recordings[:1]}, {'tea': recordings[1:]}, 2)['tea']
     assert torch.all(batch.videos[1] == 1) and len(batch.videos[1]) == recordings[1].num_frames
@@ -151,11 +151,11 @@ def test_times_follow_the_frames_that_are_kept(dataset_files, skip_rate):
     features = RecordingDataset([recording], skip_rate=skip_rate)[0][0]
     np.testing.assert_allclose(features, np.load(recording.path)[::skip_rate], rtol=1e-6)
     assert recording.num_frames == len(features) == len(kept)
-    told = [None] * len(kept)
+    from_segments = [None] * len(kept)
     for step, start, end in recording.segments:
         assert start <= end
-        told[start:end + 1] = [step] * (end - start + 1)
-    assert told == kept
+        from_segments[start:end + 1] = [step] * (end - start + 1)
+    assert from_segments == kept
 
 
 def test_load_recordings_keeps_order_tasks_and_shapes(dataset_files):
@@ -169,7 +169,7 @@ def test_load_recordings_keeps_order_tasks_and_shapes(dataset_files):
 
 
 @pytest.mark.parametrize('frames', [False, True])
-def test_a_nan_is_found_at_the_start_or_when_first_read(dataset_files, frames):
+def test_nan_is_found_up_front_or_on_first_read(dataset_files, frames):
     annotations, folder = dataset_files({'tea': [[40], [40]]}, frames=frames)
     values = np.load(folder / 'tea-1.npy')
     values[11] = np.nan
@@ -209,7 +209,7 @@ def test_lazy_datasets_read_each_time_and_others_once(tmp_path, monkeypatch, laz
 
 
 @pytest.mark.parametrize('workers', [0, 1])
-def test_reading_ahead_changes_nothing(tasks, workers):
+def test_reading_ahead_yields_same_batches(tasks, workers):
     merged = merge_loaders(make_train_loaders(tasks, 2, seed=0), 2, seed=0, workers=workers)
     for merged.batch_sampler.epoch in range(2):
         expected, found = epoch_of(tasks, epoch=merged.batch_sampler.epoch), list(read_ahead(merged))
@@ -219,7 +219,7 @@ def test_reading_ahead_changes_nothing(tasks, workers):
 
 
 class BrokenWorkers:
-    """A loader with worker processes, one of which fails; true ones take seconds to end after that."""
+    """Loader that behaves as if a worker process failed; real workers would take seconds to end after that."""
 
     num_workers = 1
 
@@ -234,7 +234,7 @@ class BrokenWorkers:
 
 
 @pytest.mark.parametrize('workers', [0, 1])
-def test_reading_ahead_passes_errors_on_as_they_are(tasks, workers):
+def test_reading_ahead_passes_errors_unchanged(tasks, workers):
     path = tasks['tea'][0].path
     path.unlink()
     loader = make_train_loaders(tasks, 2, seed=0)['tea']
@@ -243,7 +243,7 @@ def test_reading_ahead_passes_errors_on_as_they_are(tasks, workers):
     assert str(error.value).startswith(f'{path}: no such file') and '\n' not in str(error.value)
 
 
-def test_reading_ahead_may_be_broken_off(tasks):
+def test_reading_ahead_can_be_stopped(tasks):
     batches = read_ahead(merge_loaders(make_train_loaders(tasks, 2, seed=0), 2, seed=0))
     next(batches)
     batches.close()
@@ -251,7 +251,7 @@ def test_reading_ahead_may_be_broken_off(tasks):
 
 
 @pytest.mark.parametrize('workers', [0, 1])
-def test_loaders_draw_nothing_from_global_generators(tasks, workers):
+def test_loaders_do_not_use_global_generators(tasks, workers):
     loader = merge_loaders(make_train_loaders(tasks, 2, seed=0), 2, seed=0, workers=workers)
     validation = make_validation_loaders(tasks, tasks, 2)['tea']
     states = torch.random.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()

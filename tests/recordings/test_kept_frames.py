@@ -1,4 +1,4 @@
-"""Frames that are used, and annotations that follow them exactly, by values computed by hand."""
+"""Used frames and the annotations converted to them, compared with values computed by hand."""
 
 import numpy as np
 import pytest
@@ -12,13 +12,13 @@ from recordings.kept_frames import SelectedFrames, follow_frames, kept_frames
 @pytest.mark.parametrize(('num_frames', 'skip_rate', 'max_frames', 'expected'), [
     (10, 1, 4, [0, 2, 5, 7]), (10, 1, 10, list(range(10))), (10, 1, None, list(range(10))), (10, 3, None, [0, 3, 6, 9]),
     (10, 3, 2, [0, 6]), (9, 1, 3, [0, 3, 6]), (11, 2, 4, [0, 2, 6, 8]), (3, 1, 100, [0, 1, 2]), (1, 1, 2, [0])])
-def test_so_many_frames_evenly(num_frames, skip_rate, max_frames, expected):
+def test_kept_frames_are_evenly_spaced(num_frames, skip_rate, max_frames, expected):
     assert list(kept_frames(num_frames, skip_rate, max_frames)) == expected
 
 
 def test_segments_follow_the_frames():
     segments = [('a', 0, 1), ('b', 2, 4), ('c', 5, 6), ('d', 8, 9)]
-    # Used are frames 0, 2, 5, 7: a holds the first, b the second, c the third, none is in d, and 7 is in no action.
+    # Frames 0, 2, 5, 7 are used: a contains 0, b contains 2, c contains 5, d contains no used frame, 7 is in no action.
     assert follow_frames(segments, [0, 2, 5, 7]) == [('a', 0, 0), ('b', 1, 1), ('c', 2, 2)]
     assert follow_frames([('a', 0, 9)], [0, 2, 5, 7]) == [('a', 0, 3)]
     assert follow_frames([('a', 1, 1), ('b', 3, 7)], [0, 2, 5, 7]) == [('b', 2, 3)]
@@ -34,7 +34,7 @@ def test_every_used_frame_keeps_its_label(num_frames, max_frames):
     assert found == [labels[frame] for frame in frames] and len(frames) == max_frames
 
 
-def test_every_nth_frame_is_the_same_thing():
+def test_skip_rate_converts_segments_the_same_way():
     segments = [('a', 0, 1), ('b', 2, 4), ('c', 5, 5), ('d', 6, 11)]
     assert follow_frames(segments, kept_frames(12, 3)) == [('a', 0, 0), ('b', 1, 1), ('d', 2, 3)]
     assert follow_frames([], kept_frames(12, 3)) == []
@@ -42,7 +42,7 @@ def test_every_nth_frame_is_the_same_thing():
 
 @pytest.fixture
 def written(tmp_path):
-    """Features of 10 frames and frames of 10, each full of its number."""
+    """Write features and frames of 10 frames each; all values of a frame are its index."""
     for name, shape in (('features', (10, 2)), ('frames', (10, 3, 2, 2))):
         np.save(tmp_path / f'{name}.npy', np.arange(10, dtype=np.float32).reshape(10, *[1] * (len(shape) - 1))
                 * np.ones(shape, np.float32))

@@ -1,4 +1,4 @@
-"""Tables of segments: the spellings that are read, and what is refused."""
+"""Tables of segments: accepted spellings, and refused content."""
 
 import re
 from fractions import Fraction
@@ -30,7 +30,7 @@ def test_spellings_of_one_table(tmp_path, text):
 
 
 @pytest.mark.parametrize('line_end', ['\n', '\r\n'])
-def test_a_label_in_quotes_may_go_over_lines(tmp_path, line_end):
+def test_quoted_label_may_span_lines(tmp_path, line_end):
     text = line_end.join(['start,end,label', '0,4,"pour', '  hot\u2028water"', '4,5,"a  b"'])
     assert read(tmp_path, text, FRAMES) == {'a': [('pour hot\u2028water', 0, 4), ('a  b', 4, 5)]}
 
@@ -58,7 +58,7 @@ def test_tables_in_json(tmp_path):
     assert list(read_tables(tmp_path, FRAMES)) == ['x', 'y']
 
 
-def test_columns_with_names_of_their_own(tmp_path):
+def test_columns_with_custom_names(tmp_path):
     options = TableOptions(columns={'start': 'From', 'end': 'Till', 'label': 'What', 'recording': 'Who'})
     assert read(tmp_path, 'Who,What,from,till,label\nz,go,1,2,no\n', options) == {'z': [('go', 1, 2)]}
 

@@ -1,4 +1,4 @@
-"""Splits: drawn ones and those of a file."""
+"""Random splits and splits from files."""
 
 import json
 
@@ -26,10 +26,10 @@ def test_sizes_of_the_parts(count, shares, sizes):
     assert sorted(handle for part in split.values() for handle in part) == sorted(names(count))
 
 
-def test_every_task_is_split_on_its_own():
+def test_tasks_are_split_independently():
     alone = make_splits({'tea': names(20)}, SHARES, 7)
-    beside = make_splits({'pie': names(9, 'p'), 'tea': names(20)[::-1]}, SHARES, 7)
-    assert beside['tea'] == alone['tea'], 'neither other tasks nor the order of the handles may matter'
+    other = make_splits({'pie': names(9, 'p'), 'tea': names(20)[::-1]}, SHARES, 7)
+    assert other['tea'] == alone['tea'], 'neither other tasks nor the order of the handles may matter'
     assert make_splits({'tea': names(20)}, SHARES, 8) != alone
     assert make_splits({'two': names(20)}, SHARES, 7)['two'] != alone['tea'], 'tasks draw differently'
 
@@ -47,12 +47,12 @@ def write(tmp_path, content):
     ({'splits': {'tea': {'train': ['t1'], 'test': []}}}, "task tea: found ['test', 'train']"),
     ({'splits': {'tea': {**GOOD, 'dev': []}}}, 'task tea: found'),
     ({'splits': {'tea': 'two\nlines'}}, "task tea: found 'two\\nlines', expected the three lists"),
-    ({'splits': {'tea': {**GOOD, 'val': 't2'}}}, 'task tea: val is no list'),
-    ({'splits': {'tea': {**GOOD, 'test': [3]}}}, 'task tea: test is no list'),
+    ({'splits': {'tea': {**GOOD, 'val': 't2'}}}, 'task tea: val is not a list'),
+    ({'splits': {'tea': {**GOOD, 'test': [3]}}}, 'task tea: test is not a list'),
     ({'splits': {'tea': {**GOOD, 'test': ['p1']}}}, "task tea: test names 'p1'"),
-    ({'splits': {'tea': {**GOOD, 'test': ['t1']}}}, "task tea: 't1' stands in the split twice"),
+    ({'splits': {'tea': {**GOOD, 'test': ['t1']}}}, "task tea: 't1' is in the split twice"),
     ({'splits': {'tea': {**GOOD, 'train': []}}}, 'task tea: no training recordings'),
-    ({'splits': {'soup': GOOD}}, 'names none of the tasks tea, pie')])
+    ({'splits': {'soup': GOOD}}, 'contains none of the tasks tea, pie')])
 def test_a_wrong_file_is_named_in_one_line(tmp_path, content, expected):
     path = write(tmp_path, content)
     with pytest.raises(UserError) as error:
@@ -66,12 +66,12 @@ def test_a_missing_file_is_named(tmp_path):
         load_splits(tmp_path / 'nowhere.json', HANDLES)
 
 
-def test_the_file_decides_and_what_it_leaves_out_is_told(tmp_path, caplog):
+def test_recordings_missing_in_file_are_not_used_with_warning(tmp_path, caplog):
     path = write(tmp_path, {'splits': {'tea': {'train': ['t3', 't1'], 'val': [], 'test': []}, 'soup': GOOD}})
     path.write_bytes(b'\xef\xbb\xbf' + path.read_bytes())  # as some editors save
     assert load_splits(path, HANDLES) == {'tea': {'train': ['t3', 't1'], 'val': [], 'test': []}}
-    for expected in ('task tea: 1 of 3 recordings are in no part', 'task soup is not among the loaded ones',
-                     'does not name task pie'):
+    for expected in ('task tea: 1 of 3 recordings are in no part', 'task soup is not among the loaded tasks',
+                     'task pie is missing in the file'):
         assert expected in caplog.text
 
 
@@ -88,7 +88,7 @@ def test_the_split_of_a_run_is_read_as_it_was_written(tmp_path):
 @pytest.mark.parametrize(('content', 'expected'), [
     ('{"splits": ', 'not valid JSON'), ([], 'no object under "splits"'), ({'tea': GOOD}, 'no object under "splits"'),
     ({'splits': {'tea': [1]}}, "task 'tea': found [1], expected the three lists"),
-    ({'splits': {'a\nb': {**GOOD, 'val': [1]}}}, "task 'a\\nb': val is no list")])
+    ({'splits': {'a\nb': {**GOOD, 'val': [1]}}}, "task 'a\\nb': val is not a list")])
 def test_a_damaged_split_of_a_run_is_named_in_one_line(tmp_path, content, expected):
     path = write(tmp_path, content)
     with pytest.raises(UserError) as error:

@@ -1,4 +1,4 @@
-"""Videos of every kind sampled at the right times; broken ones refused in one line."""
+"""Videos of every kind are sampled at the right times; broken videos are refused in one line."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ def sample(path, fps=10, image_size=16):
 
 
 def numbers(frames):
-    """Numbers of the source frames, from their gray values."""
+    """Return the indices of the source frames, from their gray values."""
     return [round(frame.image[8:].mean() / 8) for frame in frames]
 
 
@@ -102,13 +102,13 @@ def test_pictures_of_a_turned_camera_are_upright(tmp_path, rotation, place):
     (lambda folder: cut(write_video(folder / 'x.mp4', options={'movflags': 'faststart'}), 0.9), 'x.mp4: '),
     (lambda folder: cut(write_video(folder / 'x.mkv'), 0.8), 'of 2.0 seconds; it is cut off'),
     (lambda folder: cut(write_video(folder / 'x.avi', codec='mpeg4')), 'x.avi: '),
-    (lambda folder: write_audio(folder / 'x.mp4'), r'has no pictures \(only audio\)'),
+    (lambda folder: write_audio(folder / 'x.mp4'), r'contains no video stream \(only audio\)'),
     (lambda folder: (folder / 'x.mp4').touch(), r'is empty \(0 bytes\)'),
     (lambda folder: (folder / 'x.mp4').write_text('text ' * 100), 'cannot be read as a video'),
     (lambda folder: (folder / 'x.txt').write_text('text ' * 100), 'is a text file'),
     (lambda folder: None, 'no such file'),
     (lambda folder: (folder / 'x.mp4').mkdir(), 'cannot be read as a video')])
-def test_what_is_not_a_whole_video_is_refused_in_one_line(tmp_path, make, message):
+def test_invalid_or_truncated_video_is_refused_in_one_line(tmp_path, make, message):
     make(tmp_path)
     path = next(tmp_path.iterdir(), tmp_path / 'x.mp4')
     with pytest.raises(UserError, match=message) as error:
@@ -140,7 +140,7 @@ def test_a_pipe_gives_the_frames_of_the_file(tmp_path):
 
 
 class _Frame:
-    """A decoded frame as far as the clock knows one."""
+    """Decoded frame with the attributes that the clock reads."""
 
     time_base = Fraction(1, 10)
 

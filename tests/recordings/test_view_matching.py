@@ -1,4 +1,4 @@
-"""Lists per camera view beside one recording per person: a synthetic copy of what the published file holds."""
+"""One list per camera view and one recording per person: a synthetic copy of the published file's structure."""
 
 import itertools
 import math
@@ -31,7 +31,7 @@ def draw_lengths(last_ends, persons, taken, rate, draw):
 
 
 def naive_cost(last_ends, lengths, keys, rate, tolerance):
-    """Least cost at one rate over all increasing assignments, by trying every one."""
+    """Return the lowest cost at one rate over all increasing assignments, by brute force."""
     best = math.inf
     for match in itertools.combinations(range(len(last_ends)), len(lengths)):
         if len({keys[index] for index in match}) < len(match):
@@ -69,7 +69,7 @@ def test_shuffled_lengths_are_refused(rate):
 
 
 @pytest.mark.parametrize('seed', range(30))
-def test_the_fit_is_the_best_of_all_assignments(seed):
+def test_match_is_best_of_all_assignments(seed):
     draw = random.Random(seed)
     last_ends, keys, _ = make_views(4, seed, views=2)
     lengths = [round(last_ends[index] * 0.25 * draw.uniform(0.97, 1.03)) for index in (1, 4, 6)]
@@ -90,15 +90,15 @@ def test_two_recordings_never_take_lists_of_one_person():
     assert match_lists_to_handles([1000, 2000, 5000], [1000, 2000], ['p', 'q', 'r']) == [0, 1]
 
 
-def test_a_stray_list_among_those_of_a_person_does_not_make_two_people_of_them():
+def test_stray_list_does_not_split_a_person():
     last_ends, keys = [1000, 900, 1500, 2500, 4000], ['p', 'stray', 'p', 'q', 'r']
     assert match_lists_to_handles(last_ends, [1000, 1500], keys, rate=1) is None
     assert match_lists_to_handles(last_ends, [1500, 2500, 4000], keys) == [2, 3, 4]
-    # lists 0 and 2 fit best, but they are of one person: the second recording is the next person's
+    # Lists 0 and 2 fit best, but they belong to one person: the second recording is of the next person.
     assert match_lists_to_handles([1000, 400, 1015, 1010], [1000, 1014], ['p', 'stray', 'p', 'q'], rate=1) == [0, 3]
 
 
-def test_a_view_that_broke_off_belongs_to_the_person_before():
+def test_short_view_belongs_to_previous_person():
     long, other = (('0', 0), ('a', 50), ('0', 90)), (('0', 0), ('b', 70), ('0', 95))
     last_ends, keys = [1000, 19, 2000], [long, (('0', 0),), other]
     assert match_lists_to_handles(last_ends, [1000, 19], keys, rate=1) is None
@@ -107,7 +107,7 @@ def test_a_view_that_broke_off_belongs_to_the_person_before():
 
 @pytest.mark.parametrize(('length', 'accepted'), [(2049, True), (2052, False), (1954, True), (1951, False)])
 def test_the_tolerance_is_two_percent_at_the_rate_that_fits_best(length, accepted):
-    # the misfit of one recording in six moves the rate by a sixth of it, so 2.4 % become 2 %
+    # The misfit of one recording in six moves the rate by a sixth of it, so 2.4 % become 2 %.
     last_ends = [1000, 3000, 1700, 4100, 1300, 2000, 9999]
     lengths = [10000 * end for end in last_ends[:5]] + [10000 * length]
     assert (match_lists_to_handles(last_ends, lengths, range(7)) is not None) == accepted
@@ -119,11 +119,11 @@ def test_a_frame_more_or_less_is_allowed_in_short_recordings():
     assert match_lists_to_handles([300, 9000, 5000], [12, 300], 'pqr', rate=1 / 30) is None
 
 
-def test_few_recordings_beside_many_people_are_not_guessed():
+def test_few_recordings_and_many_people_are_not_matched():
     last_ends, keys, _ = make_views(30)
     assert match_lists_to_handles(last_ends, [137], keys) is None  # any list fits at some rate
     assert match_lists_to_handles(last_ends, [last_ends[50]], keys) == [last_ends.index(last_ends[50])]
-    assert match_lists_to_handles([1000, 1200], [100], ['p', 'p']) is not None  # whose it is leaves no doubt
+    assert match_lists_to_handles([1000, 1200], [100], ['p', 'p']) is not None  # the person is not ambiguous
 
 
 def test_lists_without_segments_are_never_taken():

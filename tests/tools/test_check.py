@@ -1,4 +1,4 @@
-"""What tools.check prints of a dataset, and the exit status of everything that may be wrong with one."""
+"""Output of tools.check for a dataset, and its exit status for every kind of problem."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ WIDTH = 4
 
 
 def write(tasks, lengths, root=Path('.')):
-    """Write a dataset of handle -> segments by task, with features of the given lengths."""
+    """Write a dataset of task -> handle -> segments, with features of the given lengths."""
     content = {}
     for task, lists in tasks.items():
         content[task] = {'handles': list(lists)}
@@ -46,7 +46,7 @@ def run(capsys, *options, name='mine'):
 
 
 def row(text, first):
-    """Cells of the row of a table that begins with ``first``."""
+    """Return the cells of the table row that begins with ``first``."""
     return next(line.split() for line in text.splitlines() if line.split()[:1] == [first])
 
 
@@ -56,13 +56,13 @@ def test_counts_are_those_of_the_dataset(mine, capsys):
     status, text, log = run(capsys)
     assert (status, log) == (0, '') and 'This dataset can be trained on.' in text and 'wrong' not in text
     assert text.startswith('mine: 1 task, 2 recordings, 17 frames of D = 4, 4 actions\n')
-    # a: 2 frames of background; b: 1 before the first segment and 2 between the two
+    # a: 2 background frames; b: 1 unlabeled frame before the first segment and 2 between the segments
     assert row(text, 'tea') == ['tea', '2', '7', '8.5', '10', '1', '4', '2', '11.8%', '17.6%', '2', '1', '0']
     assert row(text, 'pour') == ['pour', '2', '2', '3', '3.25', '3.5', '3.75', '4']
     assert row(text, 'stir') == ['stir', '2', '2', '1', '1.75', '2.5', '3.25', '4']
 
 
-def test_the_rate_is_told_as_time_scale(mine, capsys):
+def test_rate_is_printed_as_time_scale(mine, capsys):
     write({'tea': {'a': [('pour', 0, 300)], 'b': [('pour', 0, 600)]}}, {'a': 10, 'b': 21})
     assert row(run(capsys)[1], 'tea')[5:8] == ['28.57', 'to', '30']
     assert row(run(capsys, '--time_scale', '30')[1], 'tea')[5] == '30'
@@ -74,25 +74,25 @@ def test_lists_that_outnumber_handles_are_matched_and_named(mine, capsys):
     content = json.loads(Path('jsons/mine.json').read_text())
     Path('jsons/mine.json').write_text(json.dumps({'tea': {**content['tea'], 'handles': ['a', 'b']}}))
     status, text, _ = run(capsys)
-    assert status == 0 and 'that each takes: a 0, b 3' in text and '5 annotation lists for 2 handles' in text
+    assert status == 0 and 'that each gets: a 0, b 3' in text and '5 annotation lists for 2 handles' in text
 
 
 def test_splits_are_counted_and_their_unseen_labels_named(mine, capsys):
     Path('s.json').write_text('{"splits": {"tea": {"train": ["a"], "val": [], "test": ["b"]}}}')
     status, text, _ = run(capsys, '--splits', 's.json')
-    assert row(text, 'tea')[2] == '1/0/1' and 'no recording validates' in text
+    assert row(text, 'tea')[2] == '1/0/1' and 'no validation recordings' in text
     write({'tea': {'a': [('pour', 0, 7)], 'b': SEGMENTS['b']}}, {'a': 7, 'b': 10})
     status, text, _ = run(capsys, '--splits', 's.json')
-    assert status == 0 and 'labels of test recordings that no training recording has: stir' in text
+    assert status == 0 and 'labels of test recordings that are missing in the training recordings: stir' in text
 
 
-def test_what_is_worth_a_look_is_no_mistake(mine, capsys):
+def test_notes_are_not_problems(mine, capsys):
     tea = {'a': [('Pour milk', 0, 1), ('pour_milk', 1, 2), ('stir', 4, 5)], 'b': []}
     write({'tea': tea, 'one': {'c': SEGMENTS['a']}}, {'a': 5, 'b': 3, 'c': 7, 'spare': 3})
     status, text, _ = run(capsys)
     assert status == 0
     for message in ("labels that may mean the same: 'Pour milk', 'pour_milk'", 'no action in 1 of 2 recordings: b',
-                    'task one: one recording alone', '3 of 3 actions last a single frame', '1 files in data/mine',
+                    'task one: a single recording', '3 of 3 actions last a single frame', '1 files in data/mine',
                     'task tea: more than 25% of the frames are in no segment'):
         assert message in text
 
@@ -119,14 +119,14 @@ def spoil(handle, value=np.nan):
 @pytest.mark.parametrize(('damage', 'message'), [
     (lambda: Path('data/mine/features/a.npy').unlink(), '1 of 2 handles have no file in data/mine/features: a;'),
     (lambda: spoil('a'), 'a.npy: frame 5 holds NaN or infinity'),
-    (lambda: np.save('data/mine/features/a.npy', np.zeros((7, 9), np.float32)), '1 files differ in width'),
+    (lambda: np.save('data/mine/features/a.npy', np.zeros((7, 9), np.float32)), '1 files differ in shape'),
     (lambda: np.save('data/mine/features/a.npy', np.zeros(7, np.float32)), 'a.npy: shape (7,), expected (T, D)'),
     (lambda: Path('data/mine/features/a.npy').write_bytes(b'x'), 'a.npy: cannot be read'),
     (lambda: Path('jsons/mine.json').write_text('{'), 'mine.json: not valid JSON'),
-    (lambda: write({'tea': {'a': [('pour', 0, 5), ('stir', 4, 7)]}}, {'a': 7}), 'before the end 5 of the one before'),
-    (lambda: write({'tea': {'a': []}}, {'a': 7}), "TIME_SCALE 'auto' finds no rate")],
-    ids=['missing', 'nan', 'width', 'rank', 'unreadable', 'json', 'overlap', 'unannotated'])
-def test_what_is_wrong_is_said_and_gives_status_1(mine, capsys, damage, message):
+    (lambda: write({'tea': {'a': [('pour', 0, 5), ('stir', 4, 7)]}}, {'a': 7}), 'before the end 5 of the segment'),
+    (lambda: write({'tea': {'a': []}}, {'a': 7}), "TIME_SCALE 'auto' gives no rate")],
+    ids=['missing', 'nan', 'shape', 'ndim', 'unreadable', 'json', 'overlap', 'unannotated'])
+def test_problems_are_printed_and_give_status_1(mine, capsys, damage, message):
     damage()
     status, text, log = run(capsys, '-o', 'mine.png')
     assert (status, log) == (1, '')
@@ -137,10 +137,10 @@ def test_what_is_wrong_is_said_and_gives_status_1(mine, capsys, damage, message)
 def test_without_actions_alignment_can_be_trained(mine, capsys):
     write({'tea': {'a': [('0', 0, 7)], 'b': [('0', 0, 10)]}}, {'a': 7, 'b': 10})
     status, text, _ = run(capsys)
-    assert status == 0 and 'no task has an action: alignment can be trained, a progress head cannot' in text
+    assert status == 0 and 'no task has an action: alignment can be trained, but a progress head cannot' in text
 
 
-def test_all_mistakes_are_said_at_once_and_the_rest_is_still_counted(mine, capsys):
+def test_all_problems_are_printed_and_the_rest_is_counted(mine, capsys):
     write({'tea': {**SEGMENTS, 'c': SEGMENTS['a'], 'd': SEGMENTS['a']}}, {'a': 7, 'b': 10, 'd': 7})
     spoil('d', np.inf)
     status, text, _ = run(capsys)
@@ -159,7 +159,7 @@ def test_every_recording_with_a_mistake_is_named_and_the_other_tasks_are_counted
     assert "handle 'e': segment 0 runs backwards, from 5 to 2" in text and "handle 'd'" not in text
 
 
-def test_a_split_that_does_not_fit_is_wrong(mine, capsys):
+def test_invalid_split_is_a_problem(mine, capsys):
     Path('s.json').write_text('{"splits": {"tea": {"train": ["z"], "val": [], "test": ["b"]}}}')
     status, text, _ = run(capsys, '--splits', 's.json')
     assert status == 1 and "train names 'z'" in text

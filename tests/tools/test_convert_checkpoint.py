@@ -1,4 +1,4 @@
-"""Checkpoints in the layout of the published GTCC code compute here what they computed there."""
+"""Converted checkpoints of the published GTCC code give the same outputs as the published networks."""
 
 import json
 import math
@@ -37,7 +37,7 @@ class PublishedStacking(nn.Module):
             layers += [nn.Conv1d(into, out, 3 if index else 2, padding='same', bias=False), nn.ReLU()]
         self.convolutional_layers = nn.Sequential(*layers[:-1])
         if dropping:
-            self.dropout = nn.Sequential(*perceptron([E, 5, 7, E], nn.ReLU))  # too narrow by one, as in some of them
+            self.dropout = nn.Sequential(*perceptron([E, 5, 7, E], nn.ReLU))  # one too small, as published
 
     def forward(self, videos):
         return [self.convolutional_layers(video.T[None])[0].T for video in videos]
@@ -59,7 +59,7 @@ class PublishedHead(nn.Module):
 
 
 class PublishedMultiProng(nn.Module):
-    """With the attention that reads frames mixed: a view of (H, T, E), not a transpose."""
+    """Published network whose attention reads mixed frames: a view of (H, T, E), not a transpose."""
 
     def __init__(self, encoder):
         super().__init__()
@@ -111,7 +111,7 @@ def dataset(tmp_path_factory):
 
 @pytest.fixture
 def place(dataset, tmp_path, monkeypatch):
-    """A working directory of its own, with the environment set to the demo dataset."""
+    """Change to an empty working directory, with environment variables set to the demo dataset."""
     monkeypatch.chdir(tmp_path)
     for variable, folder in dataset.items():
         monkeypatch.setenv(variable, str(folder))
@@ -126,7 +126,7 @@ def refusal(capsys, *arguments):
 
 
 @pytest.mark.parametrize('network', NETWORKS)
-def test_a_converted_network_computes_what_the_published_one_did(place, network):
+def test_converted_network_matches_published_network(place, network):
     torch.manual_seed(1)
     old = save(NETWORKS[network](), place / 'best_model.pt')
     assert main(['best_model.pt', '--run', RUN]) == 0
@@ -158,10 +158,10 @@ def test_evaluation_reads_the_run_and_its_split(place, dataset, capsys):
 
 
 @pytest.mark.parametrize(('epoch', 'loss'), [(None, 'none'), (math.nan, torch.ones(2)), (10**400, torch.tensor(1j))])
-def test_a_split_drawn_anew_is_warned_of(place, capsys, epoch, loss):
+def test_drawing_a_new_split_warns(place, capsys, epoch, loss):
     save(NETWORKS['naive'](), place / 'old.pt', epoch=epoch, loss=loss)
     assert main(['old.pt', '--run', RUN]) == 0
-    assert 'test recordings may be among those that the old run was trained on' in capsys.readouterr().err
+    assert 'the old run may have been trained on recordings that are now test recordings' in capsys.readouterr().err
     stored = load_checkpoint(Path(RUN, 'ckpt/best_model.pt'))
     assert stored['epoch'] == 0 and math.isnan(stored['loss'])
 
@@ -184,7 +184,7 @@ def test_new_networks_never_have_the_layout(place, tmp_path):
         load_encoder_weights(model, RUN)
 
 
-def test_no_frame_of_the_layout_stands_by_itself(tmp_path):
+def test_frames_of_legacy_layout_are_not_independent(tmp_path):
     save(NETWORKS['stacking, heads'](), tmp_path / 'old.pt')
     model = build_model(configuration_of(read_published(tmp_path / 'old.pt'), 'old.pt'))
     with pytest.raises(ValueError, match='legacy_attention_layout is True'):
@@ -199,14 +199,14 @@ class MakesFolder:
 @pytest.mark.parametrize(('content', 'expected'), [
     ({'config': EasyDict(a=MakesFolder()), 'model_state_dict': {}}, 'refused, it asks for getattr, which could'),
     ({'config': EasyDict()}, 'no dict under model_state_dict'), ([1], 'no dict under config and model_state_dict'),
-    ({'config': EasyDict(), 'model_state_dict': {'a': 1}}, 'holds other things than tensors'),
-    ({'config': EasyDict(), 'model_state_dict': {'a.weight': torch.ones(2)}}, 'no encoder among its weights'),
+    ({'config': EasyDict(), 'model_state_dict': {'a': 1}}, 'contains values that are not tensors'),
+    ({'config': EasyDict(), 'model_state_dict': {'a.weight': torch.ones(2)}}, 'its weights contain no encoder'),
     ({'config': EasyDict(), 'model_state_dict': {'base_model.convolutional_layers.0.weight': torch.ones(4, 4, 3, 3, 3),
                                                  'base_model.fc_layers.0.weight': torch.ones(4, 4)}},
      'an encoder of frames'),
     ({'config': EasyDict(), 'model_state_dict': {'base_model.convolutional_layers.0.weight': torch.ones(4, 4, 3)}},
-     'its weights are not those of a published network')])
-def test_what_is_no_published_checkpoint_is_refused_and_not_run(place, capsys, content, expected):
+     'its weights do not fit any published network')])
+def test_other_checkpoints_are_refused_without_running_code(place, capsys, content, expected):
     torch.save(content, 'old.pt')
     assert expected in refusal(capsys, 'old.pt', '--run', RUN)
     assert not Path('run_by_the_checkpoint').exists()
@@ -219,15 +219,15 @@ def test_other_mistakes_end_in_one_line(place, capsys):
     save(NETWORKS['stacking'](), place / 'epoch-5.pt')
     assert 'cannot be' in refusal(capsys, 'old.pt', '--run', RUN, '--splits', 'nowhere.json')
     assert 'two would be best_model.pt' in refusal(capsys, 'old.pt', 'older.pt', '--run', RUN)
-    assert 'its weights are not those' in refusal(capsys, 'old.pt', 'epoch-5.pt', '--run', RUN)
-    assert '--dataset: none given and none stored' in refusal(capsys, 'stranger.pt', '--run', RUN)
+    assert 'its weights do not fit any' in refusal(capsys, 'old.pt', 'epoch-5.pt', '--run', RUN)
+    assert '--dataset: not given, and the checkpoint stores no name' in refusal(capsys, 'stranger.pt', '--run', RUN)
     assert 'does not exist' in refusal(capsys, 'old.pt', '--run', RUN, '--dataset', 'nowhere')
     assert 'nowhere.pt: cannot be read' in refusal(capsys, 'nowhere.pt', '--run', RUN)
 
 
-def test_features_of_another_width_are_named(place, capsys, monkeypatch):
+def test_error_names_other_feature_dim(place, capsys, monkeypatch):
     save(NETWORKS['naive'](), place / 'old.pt')
     for variable, folder in write_demo(place, 'wide', settings=DemoSettings(people=4, repetitions=1, width=9)).items():
         monkeypatch.setenv(variable, str(folder))
     error = refusal(capsys, 'old.pt', '--run', RUN, '--dataset', 'wide')
-    assert 'dataset wide: its files are 9 wide, but the network reads 8' in error
+    assert 'dataset wide: its files have 9 feature dimensions, but the network reads 8' in error

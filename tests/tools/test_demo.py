@@ -1,4 +1,4 @@
-"""The demo dataset: its format, who is in which part, how hard it is, and the command line that writes it."""
+"""The demo dataset: its format, the people in each part, its difficulty, and the command line that writes it."""
 
 import hashlib
 import itertools
@@ -33,7 +33,7 @@ PAST_FRAMES = 5  # stacked for the regressor
 
 @dataclass
 class Sample:
-    """A recording as the measurements need it."""
+    """Recording in the form that the measurements need."""
 
     task: str
     handle: str
@@ -49,7 +49,7 @@ class Sample:
 
 
 def hashes(folder):
-    """Relative path -> hash of every file below a folder."""
+    """Return relative path -> hash for every file below a folder."""
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(folder.rglob('*')) if path.is_file()}
 
@@ -107,7 +107,7 @@ def test_times_are_at_the_feature_rate(written, samples, seed):
             assert [tuple(action) for action in read[handle]] == expected
 
 
-def test_reading_it_warns_of_nothing(written, caplog):
+def test_reading_gives_no_warnings(written, caplog):
     # the project's loggers stop propagating once a command line has set them up
     root = logging.getLogger('progress')
     root.addHandler(caplog.handler)
@@ -130,7 +130,7 @@ def test_frames_carry_the_signal_of_the_features(written):
 
 
 @pytest.mark.parametrize('seed', SEEDS)
-def test_split_keeps_people_apart_and_leaves_out_no_recording(written, seed):
+def test_split_separates_people_and_uses_all_recordings(written, seed):
     annotations = json.loads((written[seed] / 'dset_jsons/demo.json').read_text())
     splits = json.loads((written[seed] / 'dset_jsons/demo.splits.json').read_text())
     assert list(splits) == ['splits'] and list(splits['splits']) == list(annotations)
@@ -164,35 +164,35 @@ def test_recordings_vary_as_real_ones_do(samples, seed):
 
 
 @pytest.mark.parametrize('seed', SEEDS)
-def test_steps_look_alike_whoever_performs_them(samples, seed):
+def test_labels_look_similar_for_all_people(samples, seed):
     train, test = samples[seed]['train'], samples[seed]['test']
     looks = {}
     for sample in train:
         for action in sample.actions:
             looks.setdefault(action.name, []).append(sample.frames_of(action).mean(axis=0))
-    names, centres = list(looks), np.stack([np.mean(rows, axis=0) for rows in looks.values()])
-    hits = [names[int(np.argmin(np.linalg.norm(frame - centres, axis=1)))] == action.name
+    names, centers = list(looks), np.stack([np.mean(rows, axis=0) for rows in looks.values()])
+    hits = [names[int(np.argmin(np.linalg.norm(frame - centers, axis=1)))] == action.name
             for sample in test for action in sample.actions for frame in sample.frames_of(action)]
     assert np.mean(hits) > 0.95  # of 18 steps
 
 
 @pytest.mark.parametrize('seed', SEEDS)
 def test_people_have_a_style(samples, seed):
-    """What the recordings of one person have in common differs from person to person."""
+    """The features that recordings of one person have in common differ between people."""
     everything = [sample for part in samples[seed].values() for sample in part]
     background = {}
     for sample in everything:
         busy = np.zeros(len(sample.features), dtype=bool)
         for action in sample.actions:
             busy[action.start:action.end + 1] = True
-        busy[-1] = True  # where the last end is T - 1 this frame may look like a step
+        busy[-1] = True  # if the last end is T - 1, this frame may look like an action
         if not busy.all():
             background.setdefault(sample.person, []).append(sample.features[~busy].mean(axis=0))
-    centres = {person: np.mean(rows, axis=0) for person, rows in background.items()}
-    within = np.mean([np.linalg.norm(row - centres[person]) for person, rows in background.items() for row in rows])
-    between = np.mean([np.linalg.norm(centres[one] - centres[other])
-                       for one, other in itertools.combinations(centres, 2)])
-    assert len(centres) == 10 and between > 3 * within
+    centers = {person: np.mean(rows, axis=0) for person, rows in background.items()}
+    within = np.mean([np.linalg.norm(row - centers[person]) for person, rows in background.items() for row in rows])
+    between = np.mean([np.linalg.norm(centers[one] - centers[other])
+                       for one, other in itertools.combinations(centers, 2)])
+    assert len(centers) == 10 and between > 3 * within
 
 
 # Difficulty ---------------------------------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ def average_index_error(train, test):
 
 
 def per_step_errors(train, test):
-    """MAE of the baseline that is told the step, and of the one that knows the pace so far as well."""
+    """Return the MAE of the baseline that knows the label, and of the baseline that also knows the pace so far."""
     durations = {task: ActionDurations([action for sample in train if sample.task == task for action in sample.actions])
                  for task in demo.TASKS}
 
@@ -237,13 +237,13 @@ def per_step_errors(train, test):
 
 
 def stacked(frames):
-    """An action's frames, each beside the ones before it: causal within the action."""
+    """Return an action's frames, each concatenated with the frames before it: causal within the action."""
     padded = np.concatenate([np.repeat(frames[:1], PAST_FRAMES - 1, axis=0), frames])
     return np.concatenate([padded[shift:shift + len(frames)] for shift in range(PAST_FRAMES)], axis=1)
 
 
 def regressor_error(train, test, epochs=10):
-    """MAE of a small network that is told no step and no time: it has to read the phase off the features."""
+    """Return the MAE of a small network without label and time as input: it must derive the phase from the features."""
     inputs = torch.from_numpy(np.concatenate(
         [stacked(sample.frames_of(action)) for sample in train for action in sample.actions]))
     targets = torch.from_numpy(np.concatenate(
@@ -282,7 +282,7 @@ def test_counting_frames_gives_a_middling_error(samples, seed):
 
 
 @pytest.mark.parametrize('seed', SEEDS)
-def test_pace_tells_more_than_the_step_alone(samples, seed):
+def test_pace_is_informative_beyond_label(samples, seed):
     per_step, paced = per_step_errors(samples[seed]['train'], samples[seed]['test'])
     assert paced < per_step < average_index_error(samples[seed]['train'], samples[seed]['test'])
 
@@ -313,14 +313,14 @@ def test_seeds_differ(written):
 
 
 @pytest.mark.parametrize('setting', [{'noise': 0.5}, {'phase': 0.5}, {'style': 0.5}, {'pace': 0.1}, {'width': 32}])
-def test_every_knob_changes_the_features(tmp_path, setting):
+def test_every_setting_changes_features(tmp_path, setting):
     demo.write_demo(tmp_path, 'plain', settings=SMALL)
     demo.write_demo(tmp_path, 'turned', settings=demo.DemoSettings(people=4, repetitions=1, **setting))
     name = 'features/p00_make_tea_1.npy'
     assert (tmp_path / 'data/plain' / name).read_bytes() != (tmp_path / 'data/turned' / name).read_bytes()
 
 
-def test_a_run_cut_short_leaves_no_dataset_and_can_be_repeated(tmp_path, monkeypatch):
+def test_interrupted_run_leaves_no_dataset_and_can_be_repeated(tmp_path, monkeypatch):
     demo.write_demo(tmp_path, seed=7, settings=SMALL)  # an earlier one, which --overwrite replaces
     save, calls = np.save, itertools.count()
 
@@ -382,7 +382,7 @@ def test_extremes_of_the_settings_can_be_read_back(tmp_path):
     assert all(np.isfinite(np.load(path)).all() for path in (tmp_path / 'data').rglob('*.npy'))
 
 
-def test_command_line_writes_says_how_to_use_it_and_refuses_to_overwrite(tmp_path):
+def test_command_line_writes_prints_usage_and_refuses_to_overwrite(tmp_path):
     out = tmp_path / 'a folder'  # the shell has to take the lines it prints as they are
     command = [sys.executable, '-m', 'tools.demo', str(out), *SMALL_OPTIONS]
     first, second = (subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120) for _ in range(2))

@@ -1,4 +1,4 @@
-"""Features of folders of videos: in shards, interrupted, killed, mixed with broken files; always those of one run."""
+"""Extraction in shards, interrupted, killed, or with broken files gives the same features as a single run."""
 
 import json
 import multiprocessing
@@ -23,7 +23,7 @@ FPS = '5'
 
 
 class SmallEncoder(image_encoders.ImageEncoder):
-    """Twelve numbers per picture; may stop in the middle."""
+    """Encode a picture as twelve numbers; may stop in the middle."""
 
     def __init__(self, stop=lambda: None):
         super().__init__('small', image_size=8, mean=(0.0,) * 3, std=(255.0,) * 3)
@@ -63,12 +63,12 @@ def run(folder, name, *options):
 
 
 def content(tmp_path, name, kind='features'):
-    """Bytes of every file of a dataset, hidden ones too."""
+    """Return the bytes of every file of a dataset, including hidden files."""
     return {path.name: path.read_bytes() for path in (tmp_path / 'data' / name / kind).iterdir()}
 
 
 @needs_av
-def test_features_are_those_of_the_sampled_frames_however_they_are_read(tmp_path, videos, encoder, capsys):
+def test_features_match_sampled_frames_for_any_batching(tmp_path, videos, encoder, capsys):
     assert run(videos, 'x') == 0
     output = capsys.readouterr()
     assert 'Wrote 5 recordings (42 frames of 12 values, 5 per second)' in output.out
@@ -94,7 +94,7 @@ def test_maps_and_half_precision(tmp_path, videos, encoder):
 
 
 @needs_av
-def test_broken_videos_are_told_one_by_one_and_the_others_written(tmp_path, videos, encoder, capsys):
+def test_broken_videos_are_reported_and_the_others_written(tmp_path, videos, encoder, capsys):
     cut(videos / 'v1.mkv')
     cut(videos / 'p1/v3.mkv', 0.8)
     (videos / 'empty.mp4').touch()
@@ -151,14 +151,14 @@ def test_an_interrupted_extraction_continues(tmp_path, videos, encoder, way):
 
 
 @needs_av
-def test_a_file_cut_off_is_written_again(tmp_path, videos, encoder, capsys):
+def test_truncated_file_is_written_again(tmp_path, videos, encoder, capsys):
     assert run(videos, 'x') == 0
     before = content(tmp_path, 'x')
     cut(tmp_path / 'data/x/features/v1.npy', 0.9)
     assert run(videos, 'x') == 0
     assert content(tmp_path, 'x') == before
     output = capsys.readouterr()
-    assert 'Wrote 1 recordings' in output.out and '; 4 were there already' in output.out
+    assert 'Wrote 1 recordings' in output.out and '; 4 already existed' in output.out
     assert 'v1.npy: cannot be read' in output.err
 
 
@@ -180,13 +180,13 @@ def test_other_settings_and_wrong_options_are_refused(tmp_path, videos, encoder,
 
 def test_names_of_recordings_and_folders_without_videos(tmp_path):
     (tmp_path / 'a').mkdir()
-    with pytest.raises(UserError, match='holds no video'):
+    with pytest.raises(UserError, match='contains no video'):
         find_videos(tmp_path)
     with pytest.raises(UserError, match='does not exist'):
         find_videos(tmp_path / 'b')
     for name in ('x.mp4', 'a/b.MOV', 'a_b.avi'):
         (tmp_path / name).touch()
-    with pytest.raises(UserError, match='would have the name of'):
+    with pytest.raises(UserError, match='would have the same name as that of'):
         find_videos(tmp_path)
     (tmp_path / 'a_b.avi').unlink()
     assert [name for _, name in find_videos(tmp_path)] == ['a_b', 'x']

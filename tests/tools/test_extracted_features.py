@@ -1,4 +1,4 @@
-"""Features of tools.extract and annotations in seconds make a dataset, with nothing else to say."""
+"""Features of tools.extract and annotations in seconds make a dataset, without further options."""
 
 import json
 from fractions import Fraction
@@ -17,7 +17,7 @@ TABLE = ('recording,start,end,label\n' + ''.join(
 
 @pytest.fixture
 def extracted(tmp_path, monkeypatch):
-    """Five seconds of four recordings, as tools.extract writes them."""
+    """Write features of four recordings of five seconds, as tools.extract does."""
     monkeypatch.setenv('DATASET_PATH', str(tmp_path / 'data'))
     monkeypatch.setenv('JSON_DPATH', str(tmp_path / 'jsons'))
     folder = tmp_path / 'data/x/features'
@@ -38,7 +38,7 @@ def content(folder):
     return {path: path.read_bytes() for path in sorted(folder.rglob('*')) if path.is_file()}
 
 
-def test_the_rate_comes_with_the_features_which_stay_where_they_are(extracted, capsys):
+def test_rate_is_taken_from_features_that_stay_in_place(extracted, capsys):
     before = content(extracted / 'data')
     assert run(extracted, 'x') == 0
     assert content(extracted / 'data') == before
@@ -46,7 +46,7 @@ def test_the_rate_comes_with_the_features_which_stay_where_they_are(extracted, c
     assert task['handles'] == ['a', 'b', 'c', 'd'] and task['hdl_actions'][0] == ['cut', 'stir', '0']
     assert (task['hdl_start_times'][0], task['hdl_end_times'][0]) == ([2, 8, 17], [8, 17, 20])
     assert '--dataset x' in capsys.readouterr().out
-    # A second time only when told, and the features stay then too.
+    # A second import requires --overwrite, and keeps the features, too.
     assert run(extracted, 'x') == 2 and run(extracted, 'x', '--overwrite') == 0
     assert content(extracted / 'data') == before
 
@@ -63,7 +63,7 @@ def test_another_name_copies_features_and_their_description(extracted):
 
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['x', '--fps', '5'], 'have 4 frames per second; leave it out'), (['x', '--sample_rate', '2'], '--sample_rate 2'),
-    (['y'], '--unit: is needed'), (['x', '--fps', 'x'], '--fps x')])
+    (['y'], '--unit: is required'), (['x', '--fps', 'x'], '--fps x')])
 def test_options_that_contradict_the_features_are_refused(extracted, capsys, arguments, message):
     before = content(extracted)
     assert run(extracted, *arguments) == 2

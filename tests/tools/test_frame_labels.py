@@ -1,4 +1,4 @@
-"""Frame-wise label files, mappings and bundles: segments by hand, and what is refused."""
+"""Frame-wise label files, mappings and bundles: segments computed by hand, and refused content."""
 
 import re
 
@@ -22,7 +22,7 @@ def test_runs_of_one_label_are_one_segment(tmp_path):
 
 @pytest.mark.parametrize('text', ['pour milk\r\npour milk\r\nstir\r\n', '\ufeffpour milk\npour milk\nstir',
                                   'pour milk \npour milk\nstir\n\n\n'], ids=['windows', 'byte-order-mark', 'blank-end'])
-def test_line_ends_and_marks_of_other_systems_are_no_labels(tmp_path, text):
+def test_foreign_line_ends_and_marks_are_ignored(tmp_path, text):
     segments = read_label_file(write(tmp_path / 'a.txt', text))
     assert (segments.labels, segments.ends) == (['pour milk', 'stir'], [2, 3])
 
@@ -33,7 +33,7 @@ def test_labels_may_be_written_as_indices_of_the_mapping(tmp_path):
     assert read_label_file(write(tmp_path / 'a.txt', '1\n1\n0\n'), mapping).labels == ['pour milk', 'SIL']
 
 
-def test_hidden_files_are_no_recordings(tmp_path):
+def test_hidden_files_are_ignored(tmp_path):
     write(tmp_path / 'b.txt', 'x'), write(tmp_path / 'a.txt', 'x'), (tmp_path / '._a.txt').write_bytes(b'\xff\x00')
     assert list(read_label_folder(tmp_path, None)) == ['a', 'b']
 
@@ -46,19 +46,19 @@ def test_bundles_name_files_with_or_without_folder_and_ending(tmp_path):
 
 @pytest.mark.parametrize(('text', 'message'), [
     ('', 'a.txt: is empty'), ('\n\n', 'a.txt: is empty'), ('x\n\nx\n', 'line 2 is empty'),
-    ('x\nz\n', "line 2 is 'z', which mapping.txt does not list"), ('0\n7\n', "line 1 is '0'")])
+    ('x\nz\n', "line 2 is 'z', which is missing in mapping.txt"), ('0\n7\n', "line 1 is '0'")])
 def test_label_files_that_are_refused(tmp_path, text, message):
     with pytest.raises(UserError, match=re.escape(message)):
         read_label_file(write(tmp_path / 'a.txt', text), {'0': 'x', '1': 'y'})
 
 
-def test_a_file_that_is_no_text_is_refused(tmp_path):
+def test_binary_file_is_refused(tmp_path):
     (tmp_path / 'a.txt').write_bytes(b'caf\xe9')
     with pytest.raises(UserError, match='a.txt: byte 3 is not UTF-8'):
         read_label_file(tmp_path / 'a.txt')
     with pytest.raises(UserError, match='b.txt: cannot be read'):
         read_label_file(tmp_path / 'b.txt')
-    with pytest.raises(UserError, match='holds no .txt file'):
+    with pytest.raises(UserError, match='contains no .txt file'):
         read_label_folder(tmp_path / 'none', None)
 
 
@@ -74,7 +74,7 @@ def test_bundles_that_are_refused(tmp_path):
     with pytest.raises(UserError, match='no bundle, expected train.split1.bundle'):
         read_bundles(tmp_path, None)
     write(tmp_path / 'train.split1.bundle', 'a.txt\nb.txt'), write(tmp_path / 'test.split1.bundle', 'b.txt')
-    with pytest.raises(UserError, match="test.split1.bundle: 'b' stands in train.split1.bundle, too"):
+    with pytest.raises(UserError, match="test.split1.bundle: 'b' is also in train.split1.bundle"):
         read_bundles(tmp_path, 1)
     with pytest.raises(UserError, match='expected train.split3.bundle and test.split3.bundle'):
         read_bundles(tmp_path, 3)

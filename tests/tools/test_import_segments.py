@@ -1,4 +1,4 @@
-"""Bringing a dataset of one's own: imported, checked, trained and evaluated; segments by hand; every mistake told."""
+"""Import a dataset, then check, train and evaluate; segments computed by hand; every mistake is reported."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from tools.import_format import ImportFormat
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH = 6
-# One letter a frame, by recording; the activity is the end of the name, as in Breakfast.
+# Recording -> one letter per frame; the name ends with the activity, as in Breakfast.
 FRAMES = {
     'P01_cam01_P01_tea': 'SSttttppppppS', 'P02_cam01_P02_tea': 'StttppppSSS', 'P03_cam01_P03_tea': 'SSStttttppppp',
     'P04_cam01_P04_tea': 'ttttppppppSS', 'P01_cam01_P01_milk': 'SSppppssssS', 'P02_cam01_P02_milk': 'pppsssss',
@@ -35,7 +35,7 @@ def labels_of(name):
 
 
 def features_of(name):
-    """Features (T, D) that tell the label, and when in the recording a frame is."""
+    """Return features (T, D) that encode the label and the time of each frame."""
     rng = np.random.default_rng(len(name) + len(FRAMES[name]))
     looks = np.eye(len(LABELS), WIDTH)[[list(LABELS).index(letter) for letter in FRAMES[name]]]
     return (looks + np.linspace(0, 1, len(looks))[:, None] + rng.normal(size=looks.shape) * 0.01).astype(np.float32)
@@ -43,7 +43,7 @@ def features_of(name):
 
 @pytest.fixture
 def source(tmp_path, monkeypatch):
-    """An MS-TCN style folder with Windows line ends, as the working directory's ``mstcn``."""
+    """Write a folder ``mstcn`` in MS-TCN format with Windows line ends to the working directory."""
     folder = tmp_path / 'mstcn'
     for name in ('groundTruth', 'features', 'splits'):
         (folder / name).mkdir(parents=True)
@@ -68,7 +68,7 @@ def annotations():
 
 
 def segments(task, handle):
-    """Segments of an imported recording as (label, start, end)."""
+    """Return the segments of an imported recording as (label, start, end)."""
     fields = annotations()[task]
     number = fields['handles'].index(handle)
     return list(zip(*(fields[key][number] for key in ('hdl_actions', 'hdl_start_times', 'hdl_end_times')), strict=True))
@@ -115,7 +115,7 @@ def test_segments_features_and_split_are_those_of_the_source(source):
     assert load_splits(Path('jsons/mine.splits.json'), handles)['tea'] == {
         'train': [f'P0{person}_cam01_P0{person}_tea' for person in (1, 2, 3)], 'val': [],
         'test': ['P04_cam01_P04_tea']}
-    # what training reads is, frame by frame, what the label file said
+    # The labels that training reads equal the label file, frame by frame.
     for members in recordings.values():
         for recording in members:
             read = [None] * recording.num_frames
@@ -124,7 +124,7 @@ def test_segments_features_and_split_are_those_of_the_source(source):
             assert read == ['0' if label == 'SIL' else label for label in labels_of(recording.handle)]
 
 
-def test_one_task_is_named_like_the_dataset_or_as_told(source):
+def test_single_task_has_name_of_dataset_or_option(source):
     assert run_import() == 0 and list(annotations()) == ['mine']
     assert run_import('--task', 'make drinks', '--overwrite') == 0 and list(annotations()) == ['make drinks']
 
@@ -157,7 +157,7 @@ def test_features_sampled_more_coarsely_than_the_labels(source, capsys):
 
 def test_an_annotation_that_shares_no_frame_with_the_features_is_refused(source, capsys):
     (source / 'groundTruth/P02_cam01_P02_milk.txt').write_text('SIL\n')
-    assert 'P02_cam01_P02_milk.txt: annotated are 0 feature frames, but there are 8' in refused(
+    assert 'P02_cam01_P02_milk.txt: 0 feature frames are annotated, but there are 8' in refused(
         capsys, '--labels_per_feature', '2')
 
 
@@ -177,16 +177,16 @@ def test_background_labels_of_the_dataset(source):
 
 
 @pytest.mark.parametrize(('share', 'counts'), [('0.3', [4, 2, 2]), ('0.01', [5, 1, 2]), ('0', [6, 0, 2])])
-def test_part_of_the_training_recordings_validates(source, capsys, share, counts):
+def test_val_share_sets_validation_recordings(source, capsys, share, counts):
     assert run_import('--val_share', share) == 0
     split = json.loads(Path('jsons/mine.splits.json').read_text())['splits']['mine']
     assert [len(split[part]) for part in ('train', 'val', 'test')] == counts and split['test'] == TEST
     shown = capsys.readouterr().out
-    assert ('--val_share 0.2 --overwrite sets some aside' in shown) == (share == '0')
-    assert 'All recordings are one task; --task_regex tells tasks apart' in shown
+    assert ('--val_share 0.2 --overwrite uses some' in shown) == (share == '0')
+    assert 'All recordings have the same task; --task_regex finds the task' in shown
 
 
-def test_labels_that_are_numbers_are_warned_of(source, capsys):
+def test_numeric_labels_give_warning(source, capsys):
     for path in (source / 'groundTruth').iterdir():
         path.write_text(''.join(f'{len(label) % 3}\n' for label in path.read_text().split()))
     (source / 'mapping.txt').unlink(missing_ok=True)
@@ -208,7 +208,7 @@ def test_seconds_become_feature_frames_and_the_tail_is_background(source):
     command = ['mine', 'mstcn/all.csv', '--unit', 'seconds', '--fps', '4', '--layout', 'DT']
     assert import_segments.main(command) == 2  # the bundles name more recordings
     assert import_segments.main([*command, '--skip_missing']) == 0
-    # frames' centres lie at (t + 1/2) / 4 seconds: 1.6 s comes before that of frame 6, 2.9 s after that of frame 11
+    # Frame centers are at (t + 1/2) / 4 seconds: 1.6 s is before the center of frame 6, 2.9 s after that of frame 11.
     assert segments('mine', name) == [('take_cup', 2, 6), ('pour', 6, 12), ('0', 12, 13)]
 
 
@@ -216,7 +216,7 @@ def test_a_table_that_ends_after_the_features_is_cut_with_a_warning_or_refused(s
     name = 'P01_cam01_P01_tea'
     command = ['mine', 'tables', '--features', 'mstcn/features', '--unit', 'frames', '--layout', 'DT']
     Path('tables').mkdir()
-    for end, status, message in ((40, 2, 'annotated are 40 feature frames, but there are 13'),
+    for end, status, message in ((40, 2, '40 feature frames are annotated, but there are 13'),
                                  (15, 0, f'{name} (15 annotated, 13 in the file)')):
         Path(f'tables/{name}.csv').write_text(f'0,6,take_cup\n6,{end},pour\n')
         assert import_segments.main(command) == status
@@ -224,12 +224,12 @@ def test_a_table_that_ends_after_the_features_is_cut_with_a_warning_or_refused(s
     assert segments('mine', name) == [('take_cup', 0, 6), ('pour', 6, 13)]
 
 
-def test_what_is_missing_may_be_left_out(source, capsys):
+def test_missing_recordings_can_be_skipped(source, capsys):
     (source / 'features/P02_cam01_P02_tea.npy').unlink()
     (source / 'groundTruth/P03_cam01_P03_tea.txt').unlink()
     assert run_import('--skip_missing') == 0
     log = capsys.readouterr().err
-    assert 'no feature file of P02_cam01_P02_tea' in log and 'bundles name P03_cam01_P03_tea' in log
+    assert 'no feature file for P02_cam01_P02_tea' in log and 'bundles name P03_cam01_P03_tea' in log
     assert len(annotations()['mine']['handles']) == 6
 
 
@@ -245,7 +245,8 @@ def test_a_new_format_is_one_entry(source, capsys, monkeypatch):
     shutil.rmtree(source / 'splits')
     assert run_import('--only', 'sip', '--layout', 'DT') == 0
     assert segments('mine', 'P01_cam01_P01_tea') == [('sip', 0, 13)]
-    assert '--unit: concerns tables, but SOURCE mstcn is a folder with own.txt' in refused(capsys, '--unit', 'frames')
+    assert '--unit: only applies to tables, but SOURCE mstcn is a folder with own.txt' in refused(
+        capsys, '--unit', 'frames')
 
 
 # What is refused ------------------------------------------------------------------------------------------------------
@@ -262,7 +263,7 @@ def refused(capsys, *options):
 
 
 @pytest.mark.parametrize(('options', 'message'), [
-    (['--task_regex', '('], '--task_regex (: no regular expression'),
+    (['--task_regex', '('], '--task_regex (: not a valid regular expression'),
     (['--task_regex', '_([A-Z]+)$'], "finds no task in 'P01_cam01_P01_milk'"),
     (['--task', 'a/b'], "--task: 'a/b' cannot name a folder"), (['--task', '..'], "--task: '..' cannot name"),
     (['--background', 'nap'], '--background nap: no such label in mstcn; there are SIL, pour, stir, take_cup'),
@@ -270,11 +271,11 @@ def refused(capsys, *options):
     (['--max_mismatch', '-1'], '--max_mismatch -1: expected 0 or more'),
     (['--val_share', '1'], '--val_share 1.0: expected 0 or more, and less than 1'),
     (['--labels_per_feature', 'x'], '--labels_per_feature x: expected a number above 0'),
-    (['--unit', 'frames'], '--unit: concerns tables, but SOURCE mstcn is a folder with groundT'),
+    (['--unit', 'frames'], '--unit: only applies to tables, but SOURCE mstcn is a folder with groundT'),
     (['--split', '4'], 'expected train.split4.bundle'),
     (['--bundles', 'none'], 'none: found no bundle'), (['--features', 'none'], 'none: no such folder'),
-    (['--features', 'mstcn/splits', '--skip_missing'], 'holds a file of none of the 8 annotated recordings'),
-    (['--layout', 'TD'], 'expected features of one width'), (['--laout', 'TD'], 'unrecognized arguments'),
+    (['--features', 'mstcn/splits', '--skip_missing'], 'contains no file for any of the 8 annotated recordings'),
+    (['--layout', 'TD'], 'expected the same feature dimension'), (['--laout', 'TD'], 'unrecognized arguments'),
     (['--task', 'a', '--task_regex', 'b'], 'not allowed with argument')])
 def test_options_that_are_refused(source, capsys, options, message):
     assert message in refused(capsys, *options)
@@ -291,12 +292,12 @@ def test_names_and_sources_that_are_refused(source, capsys):
 
 def test_csv_options_that_are_refused(source, capsys):
     Path('all.csv').write_text('video,start,end,label\nx,0,1,a\n')
-    for options, message in (([], '--unit: is needed'), (['--unit', 'seconds'], 'needs --fps'),
-                             (['--unit', 'frames', '--fps', '3'], '--fps: concerns --unit seconds'),
+    for options, message in (([], '--unit: is required'), (['--unit', 'seconds'], 'requires --fps'),
+                             (['--unit', 'frames', '--fps', '3'], '--fps: only applies to --unit seconds'),
                              (['--unit', 'seconds', '--fps', '0'], '--fps 0: expected a number above 0'),
                              (['--unit', 'frames', '--columns', 'x'], '--columns x: expected COLUMN=NAME'),
-                             (['--unit', 'seconds', '--fps', '3', '--labels_per_feature', '2'], 'not with --unit sec'),
-                             (['--unit', 'frames', '--val_share', '0.1'], '--val_share: concerns bundles')):
+                             (['--unit', 'seconds', '--fps', '3', '--labels_per_feature', '2'], 'not allowed with'),
+                             (['--unit', 'frames', '--val_share', '0.1'], '--val_share: only applies to bundles')):
         assert import_segments.main(['mine', 'all.csv', *options]) == 2
         assert message in capsys.readouterr().err
     assert written() == []
@@ -305,17 +306,17 @@ def test_csv_options_that_are_refused(source, capsys):
 def break_lengths(folder):
     name = 'P01_cam01_P01_tea'
     (folder / f'groundTruth/{name}.txt').write_text('SIL\n' * 40)
-    return f'{name}.txt: annotated are 40 feature frames, but there are 13; expected a difference of at most 10'
+    return f'{name}.txt: 40 feature frames are annotated, but there are 13; expected a difference of at most 10'
 
 
 def break_label(folder):
     (folder / 'groundTruth/P01_cam01_P01_tea.txt').write_text('SIL\nnap\n')
-    return "line 2 is 'nap', which mapping.txt does not list"
+    return "line 2 is 'nap', which is missing in mapping.txt"
 
 
 def break_width(folder):
     np.save(folder / 'features/P01_cam01_P01_tea.npy', np.zeros((WIDTH + 1, 13), np.float32))
-    return 'expected features of one width'
+    return 'expected the same feature dimension'
 
 
 def break_values(folder):
@@ -332,12 +333,12 @@ def break_file(folder):
 
 def drop_features(folder):
     (folder / 'features/P01_cam01_P01_tea.npy').unlink()
-    return 'no feature file of P01_cam01_P01_tea (1 in all)'
+    return 'no feature file for P01_cam01_P01_tea (1 in all)'
 
 
 def drop_labels(folder):
     (folder / 'groundTruth/P01_cam01_P01_tea.txt').unlink()
-    return 'the bundles name P01_cam01_P01_tea, of which there are no labels (1 in all)'
+    return 'the bundles name P01_cam01_P01_tea, for which there are no labels (1 in all)'
 
 
 def empty_train_bundle(folder):
@@ -352,19 +353,19 @@ def test_sources_that_are_refused(source, capsys, damage):
     assert message in refused(capsys)
 
 
-def test_axes_that_could_be_either_are_asked_for(source, capsys):
+def test_ambiguous_axes_require_layout(source, capsys):
     shutil.rmtree(source / 'groundTruth')
     (source / 'x.csv').write_text('video,start,end,label\nx,0,3,go\n')
     np.save(source / 'features/x.npy', np.zeros((5, 6), np.float32))
     shutil.rmtree(source / 'splits')
     command = ['mine', 'mstcn/x.csv', '--unit', 'frames', '--skip_missing']
     assert import_segments.main(command) == 2
-    assert 'shape (5, 6), of which either axis may be time; give --layout TD' in capsys.readouterr().err
+    assert 'shape (5, 6), either axis may be time; give --layout TD' in capsys.readouterr().err
     assert import_segments.main([*command, '--layout', 'TD']) == 0
     assert np.load('data/mine/features/x.npy').shape == (5, 6)
 
 
-def test_an_existing_dataset_is_replaced_when_told_and_whole_until_then(source, capsys):
+def test_overwrite_replaces_dataset_only_if_import_succeeds(source, capsys):
     assert run_import() == 0
     assert 'this dataset exists; --overwrite replaces it' in refused(capsys)
     break_values(source)

@@ -1,4 +1,4 @@
-"""Checkpoints: what is in them, that they are whole, which one is found, and what is refused."""
+"""Checkpoints: contents, atomic writing, lookup, and refused files."""
 
 import copy
 import io
@@ -28,7 +28,7 @@ WIDTH, HEADS = 3, 2
 
 @pytest.fixture
 def small_config(config):
-    """The smallest multi-head network with a progress head."""
+    """Return the configuration of a minimal multi-head network with a progress head."""
     config.LOSS_TYPE.tcc = True
     config.BASEARCH.ARCHITECTURE = 'naive'
     config.BASEARCH.NAIVE_ARCH.layers = [4]
@@ -50,7 +50,7 @@ def save(config, path, /, **changes):
 
 
 def assert_plain(value):
-    """Nothing but dicts, lists, numbers, strings and tensors."""
+    """Check that a value consists of dicts, lists, numbers, strings and tensors only."""
     if isinstance(value, dict):
         assert type(value) is dict
         for part in value.values():
@@ -62,7 +62,7 @@ def assert_plain(value):
         assert value is None or type(value) in (bool, int, float, str, torch.Tensor), type(value)
 
 
-def test_a_checkpoint_is_plain_and_complete(small_config, tmp_path):
+def test_checkpoint_is_plain_and_complete(small_config, tmp_path):
     model = build_model(small_config)
     optimizer = torch.optim.Adam(model.parameters())
     sum(weight.sum() for weight in model.parameters()).backward()
@@ -77,14 +77,14 @@ def test_a_checkpoint_is_plain_and_complete(small_config, tmp_path):
         assert torch.equal(content['model_state_dict'][name], value)
 
 
-def test_a_configuration_becomes_plain(small_config):
+def test_configuration_is_converted_to_plain_types(small_config):
     small_config.TRAIN_SPLIT = (0.8, 0.1, 0.1)
     plain = to_plain(small_config)
     assert_plain(plain)
     assert plain['TRAIN_SPLIT'] == [0.8, 0.1, 0.1] and plain['ARCHITECTURE'] == small_config.ARCHITECTURE
 
 
-def test_an_interrupted_write_leaves_the_old_checkpoint(small_config, tmp_path, monkeypatch):
+def test_interrupted_write_keeps_the_old_checkpoint(small_config, tmp_path, monkeypatch):
     path = tmp_path / 'last.pt'
     save(small_config, path)
     before = path.read_bytes()
@@ -102,7 +102,7 @@ def test_an_interrupted_write_leaves_the_old_checkpoint(small_config, tmp_path, 
 
 
 @pytest.mark.parametrize('value', [math.nan, math.inf])
-def test_a_model_that_is_not_finite_is_not_saved(small_config, tmp_path, value):
+def test_non_finite_model_is_not_saved(small_config, tmp_path, value):
     path = tmp_path / 'last.pt'
     save(small_config, path)
     before, model = path.read_bytes(), build_model(small_config)
@@ -123,7 +123,7 @@ def test_a_model_that_is_not_finite_is_not_saved(small_config, tmp_path, value):
     (['epoch-9', 'epoch-10', 'epoch-50', 'epoch-5'], 'alignment', 'epoch-50'),
     (['epoch-9', 'epoch-best', 'epoch-99.old', 'last'], 'combined', 'epoch-9')])
 @pytest.mark.parametrize('below', ['ckpt', ''])
-def test_which_checkpoint_is_found(tmp_path, caplog, monkeypatch, names, kind, found, below):
+def test_find_checkpoint_order(tmp_path, caplog, monkeypatch, names, kind, found, below):
     monkeypatch.setattr(logging.getLogger('progress'), 'propagate', True)
     (tmp_path / 'run' / 'ckpt').mkdir(parents=True)
     for name in names:
@@ -132,11 +132,11 @@ def test_which_checkpoint_is_found(tmp_path, caplog, monkeypatch, names, kind, f
         path = find_checkpoint(str(tmp_path / 'run' / below), kind)
     assert path == tmp_path / 'run' / 'ckpt' / f'{found}.pt'
     fell_back = found != f'best_model_{kind}'
-    assert (f'best_model_{kind}.pt is not there; falling back to {found}.pt' in caplog.text) == fell_back
+    assert (f'best_model_{kind}.pt is missing; falling back to {found}.pt' in caplog.text) == fell_back
 
 
 @pytest.mark.parametrize('made', [[], [''], ['', 'ckpt']], ids=['no folder', 'empty folder', 'empty ckpt'])
-def test_without_a_checkpoint_there_is_an_error(tmp_path, made):
+def test_missing_checkpoint_raises(tmp_path, made):
     for name in made:
         (tmp_path / 'run' / name).mkdir()
     for load, *arguments in ((get_ckpt_MCN, HEADS, 'cpu'), (get_ckpt_for_eval, 'cpu')):
@@ -144,13 +144,13 @@ def test_without_a_checkpoint_there_is_an_error(tmp_path, made):
             load(tmp_path / 'run', *arguments)
 
 
-def test_another_type_of_checkpoint_is_refused(tmp_path):
+def test_unknown_checkpoint_type_raises(tmp_path):
     with pytest.raises(ValueError, match="checkpoint_type is 'best', expected one of combined, alignment"):
         find_checkpoint(tmp_path, 'best')
 
 
 @pytest.mark.parametrize('mcn', [True, False])
-def test_a_loaded_model_computes_what_the_saved_one_did(small_config, tmp_path, mcn):
+def test_loaded_model_gives_the_same_outputs_as_the_saved_model(small_config, tmp_path, mcn):
     small_config.ARCHITECTURE.MCN = mcn
     model = save(small_config, tmp_path / 'run/ckpt/best_model_combined.pt')
     save(small_config, tmp_path / 'run/ckpt/best_model_alignment.pt', epoch_t=8)
@@ -169,16 +169,15 @@ def test_a_loaded_model_computes_what_the_saved_one_did(small_config, tmp_path, 
 @pytest.mark.parametrize(('stored', 'arguments', 'message'), [
     ({'num_heads': HEADS}, {'num_heads': 5}, 'a model of 2 heads, expected 5'),
     ({'MCN': False}, {}, 'a model without heads, expected 2; load it with get_ckpt_for_eval'),
-    ({'MCN': True}, {'dropout': True}, 'a model without drop network, expected one')])
-def test_arguments_that_contradict_the_stored_configuration_are_refused(small_config, tmp_path, stored, arguments,
-                                                                        message):
+    ({'MCN': True}, {'dropout': True}, 'a model without drop network, expected a drop network')])
+def test_arguments_that_contradict_the_stored_configuration_raise(small_config, tmp_path, stored, arguments, message):
     small_config.ARCHITECTURE.update(stored)
     save(small_config, tmp_path / 'best_model_combined.pt')
     with pytest.raises(UserError, match=f'best_model_combined.pt: {message}'):
         get_ckpt_MCN(tmp_path, **{'num_heads': HEADS, 'device': 'cpu', **arguments})
 
 
-def test_a_model_with_drop_network_is_loaded_as_one(small_config, tmp_path):
+def test_load_a_model_with_drop_network(small_config, tmp_path):
     small_config.LOSS_TYPE.update(tcc=False, GTCC=True)
     save(small_config, tmp_path / 'best_model_combined.pt')
     model, _, _ = get_ckpt_MCN(tmp_path, HEADS, 'cpu', dropout=True)
@@ -188,7 +187,7 @@ def test_a_model_with_drop_network_is_loaded_as_one(small_config, tmp_path):
 @pytest.mark.parametrize('change', [lambda config: config.update(OUTPUT_DIMENSIONALITY=7),
                                     lambda config: config.PROGRESS_LOSS.update(enabled=False),
                                     lambda config: config.pop('ARCHITECTURE')])
-def test_weights_that_do_not_fit_their_configuration_are_refused(small_config, tmp_path, change):
+def test_weights_that_do_not_fit_their_configuration_raise(small_config, tmp_path, change):
     wrong = copy.deepcopy(small_config)
     change(wrong)
     save(small_config, tmp_path / 'best_model_combined.pt', config=wrong)
@@ -204,7 +203,7 @@ def test_weights_that_do_not_fit_their_configuration_are_refused(small_config, t
     (lambda config: config.update(SKIP_RATE=0), 'SKIP_RATE is 0'),
     (lambda config: config.update(SKIP_RATE='2'), "SKIP_RATE is '2'"),
     (lambda config: config.update(ARCHITECTURE=[1]), r'ARCHITECTURE is \[1\], expected a section with settings')])
-def test_stored_settings_are_checked_like_given_ones(small_config, tmp_path, change, message):
+def test_stored_settings_are_checked(small_config, tmp_path, change, message):
     wrong = copy.deepcopy(small_config)
     change(wrong)
     save(small_config, tmp_path / 'best_model_combined.pt', config=wrong)
@@ -213,7 +212,7 @@ def test_stored_settings_are_checked_like_given_ones(small_config, tmp_path, cha
     assert '\n' not in str(caught.value)
 
 
-def test_a_stored_configuration_is_completed_by_the_defaults_and_keeps_unknown_keys(small_config, tmp_path):
+def test_stored_configuration_is_completed_and_keeps_unknown_keys(small_config, tmp_path):
     stored = {**small_config, 'ANOTHER': {'list': [1]}}
     for key in ('MAX_FRAMES', 'VAVA_PARAMS'):
         del stored[key]
@@ -226,16 +225,16 @@ def test_a_stored_configuration_is_completed_by_the_defaults_and_keeps_unknown_k
 @pytest.mark.parametrize(('key', 'value', 'found'), [
     ('config', [1], 'list'), ('config', 'text', 'str'), ('model_state_dict', torch.ones(2), 'Tensor'),
     ('optimizer_state_dict', None, 'NoneType'), ('epoch', 'last', 'str'), ('loss', {}, 'dict')])
-def test_a_checkpoint_with_other_things_in_its_places_is_refused(small_config, tmp_path, key, value, found):
+def test_checkpoint_with_wrong_types_raises(small_config, tmp_path, key, value, found):
     path = tmp_path / 'last.pt'
     save(small_config, path)
     torch.save({**torch.load(path, weights_only=True), key: value}, path)
-    with pytest.raises(UserError, match=f'last.pt: no checkpoint of a run, {key} is a {found}, expected a'):
+    with pytest.raises(UserError, match=f'last.pt: not a checkpoint of a run, {key} is a {found}, expected a'):
         load_checkpoint(path)
 
 
 class MakesFolder:
-    """Whose unpickling makes a folder: what runs here could run anything."""
+    """An object that creates a folder when unpickled, as an example of code in a checkpoint."""
 
     def __init__(self, path):
         self.path = path
@@ -247,14 +246,14 @@ class MakesFolder:
 @pytest.mark.parametrize('write', [lambda content, path: torch.save({'config': content}, path),
                                    lambda content, path: path.write_bytes(pickle.dumps(content, protocol=2))],
                          ids=['inside a checkpoint', 'bare pickle'])
-def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path, write):
+def test_code_in_a_checkpoint_does_not_run(tmp_path, write):
     path, sign = tmp_path / 'best_model_combined.pt', tmp_path / 'run_by_the_checkpoint'
     write(MakesFolder(sign), path)
     with pytest.raises(UserError, match='best_model_combined.pt: refused, it ') as caught:
         get_ckpt_for_eval(tmp_path, 'cpu')
-    assert not sign.exists() and 'weights_only' not in str(caught.value)  # torch advises to read it without
+    assert not sign.exists() and 'weights_only' not in str(caught.value)  # torch advises loading without it
     pickle.loads(pickle.dumps(MakesFolder(sign)))
-    assert sign.exists()  # it would have run
+    assert sign.exists()  # plain pickle runs it
 
 
 def as_bytes(content):
@@ -266,7 +265,7 @@ def as_bytes(content):
 @pytest.mark.parametrize('content', [
     b'', b'weights', b'{"a": 1}', b'PK\x03\x04junk', bytes(range(256)), b'\xf2abc', b'e\n', b'0', b'h\x07.', b'r\x01.',
     as_bytes(torch.ones(500))[:900], as_bytes([1, 2]), as_bytes(torch.ones(2)), as_bytes({'config': {}, 'epoch': 1})])
-def test_what_is_no_checkpoint_ends_in_one_line(tmp_path, content):
+def test_file_that_is_not_a_checkpoint_raises_one_line(tmp_path, content):
     path = tmp_path / 'last.pt'
     path.write_bytes(content)
     with pytest.raises(UserError, match='last.pt: ') as caught:
@@ -274,16 +273,16 @@ def test_what_is_no_checkpoint_ends_in_one_line(tmp_path, content):
     assert '\n' not in str(caught.value)
 
 
-def test_a_missing_file_or_key_is_named(tmp_path):
+def test_error_names_missing_file_or_keys(tmp_path):
     with pytest.raises(UserError, match='nowhere.pt: cannot be read as a checkpoint'):
         load_checkpoint(tmp_path / 'nowhere.pt')
     torch.save({'config': {}, 'epoch': 1, 'loss': 0.0}, tmp_path / 'old.pt')
-    with pytest.raises(UserError, match='no checkpoint of a run, model_state_dict, optimizer_state_dict missing'):
+    with pytest.raises(UserError, match='not a checkpoint of a run, model_state_dict, optimizer_state_dict missing'):
         load_checkpoint(tmp_path / 'old.pt')
 
 
 def causal(config):
-    """Take a stacking encoder that sees no frame ahead."""
+    """Select a stacking encoder that sees no future frames."""
     config.BASEARCH.ARCHITECTURE, config.CAUSAL = 'temporal_stacking', True
     fill_in_sizes(config, WIDTH, HEADS)
 
@@ -291,11 +290,11 @@ def causal(config):
 @pytest.mark.parametrize('change', [lambda config: None, causal, lambda config: config.ARCHITECTURE.update(MCN=False),
                                     lambda config: config.LOSS_TYPE.update(tcc=False, GTCC=True)])
 @pytest.mark.parametrize('run_has_head', [True, False])
-def test_all_but_the_head_comes_from_the_best_alignment_checkpoint(small_config, tmp_path, monkeypatch, change,
-                                                                   run_has_head):
+def test_load_encoder_weights_loads_everything_except_the_head(small_config, tmp_path, monkeypatch, change,
+                                                               run_has_head):
     change(small_config)
     of_run = copy.deepcopy(small_config)
-    of_run.PROGRESS_LOSS.update(enabled=run_has_head, hidden_dim=9)  # its head would not even fit
+    of_run.PROGRESS_LOSS.update(enabled=run_has_head, hidden_dim=9)  # its head has another shape
     save(of_run, tmp_path / 'run/ckpt/best_model_combined.pt')
     save(of_run, tmp_path / 'run/ckpt/last.pt')
     saved = save(of_run, tmp_path / 'run/ckpt/best_model_alignment.pt').state_dict()
@@ -317,7 +316,7 @@ def test_all_but_the_head_comes_from_the_best_alignment_checkpoint(small_config,
     (lambda config: config.LOSS_TYPE.update(tcc=False, GTCC=True), 'only one of the two has dropout'),
     (causal, 'only one of the two has base_model')])
 @pytest.mark.parametrize('exchanged', [True, False])
-def test_weights_of_another_network_are_refused(small_config, tmp_path, change, message, exchanged):
+def test_weights_of_another_network_raise(small_config, tmp_path, change, message, exchanged):
     other = copy.deepcopy(small_config)
     change(other)
     stored, asked = (other, small_config) if exchanged else (small_config, other)
@@ -329,12 +328,12 @@ def test_weights_of_another_network_are_refused(small_config, tmp_path, change, 
 
 
 @pytest.mark.parametrize('stored', [True, False, None])
-def test_weights_of_an_encoder_that_sees_ahead_are_no_start_of_a_causal_one(small_config, tmp_path, stored):
+def test_weights_of_a_centered_encoder_do_not_fit_a_causal_encoder(small_config, tmp_path, stored):
     causal(small_config)
     of_run = copy.deepcopy(small_config)
     of_run.CAUSAL = bool(stored)
     save(of_run, tmp_path / 'best_model_alignment.pt')
-    if stored is None:  # a run from before there was the setting
+    if stored is None:  # a run older than the setting
         content = torch.load(tmp_path / 'best_model_alignment.pt', weights_only=True)
         del content['config']['CAUSAL']
         torch.save(content, tmp_path / 'best_model_alignment.pt')
@@ -347,7 +346,7 @@ def test_weights_of_an_encoder_that_sees_ahead_are_no_start_of_a_causal_one(smal
             load_encoder_weights(build_model(small_config), tmp_path)
 
 
-def test_causal_means_nothing_to_an_encoder_of_single_frames(small_config, tmp_path):
+def test_causal_is_ignored_for_an_encoder_of_single_frames(small_config, tmp_path):
     save(small_config, tmp_path / 'best_model_alignment.pt')
     small_config.CAUSAL = True
     load_encoder_weights(build_model(small_config), tmp_path)
@@ -356,7 +355,7 @@ def test_causal_means_nothing_to_an_encoder_of_single_frames(small_config, tmp_p
 @pytest.mark.parametrize(('run', 'message'), [
     ('nowhere', 'No checkpoints found in .*nowhere'), ('empty', 'No checkpoints found in .*empty/ckpt'),
     ('empty/notes.txt', 'No checkpoints found in .*notes.txt'), ('damaged', 'best_model_alignment.pt: cannot be read')])
-def test_a_run_without_a_checkpoint_is_no_start(small_config, tmp_path, run, message):
+def test_load_encoder_weights_without_checkpoint_raises(small_config, tmp_path, run, message):
     (tmp_path / 'empty/ckpt').mkdir(parents=True)
     (tmp_path / 'empty/notes.txt').touch()
     (tmp_path / 'damaged').mkdir()

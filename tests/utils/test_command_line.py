@@ -1,4 +1,4 @@
-"""Exit status, one-line errors, devices and seeds of the command lines."""
+"""Exit status, one-line errors, devices and seeds of command lines."""
 
 import random
 
@@ -9,7 +9,7 @@ from utils.command_line import choose_device, option, run_command, seed_everythi
 from utils.errors import UserError
 
 
-def test_a_users_mistake_is_one_line_and_status_2(capsys):
+def test_user_error_is_one_line_and_status_2(capsys):
     def fail():
         raise UserError('file x:\n  found 1,   expected 2')
 
@@ -17,7 +17,7 @@ def test_a_users_mistake_is_one_line_and_status_2(capsys):
     assert capsys.readouterr().err == 'error: file x: found 1, expected 2\n'
 
 
-def test_success_is_0_and_an_interrupt_130():
+def test_success_is_status_0_and_interrupt_130():
     def interrupt():
         raise KeyboardInterrupt
 
@@ -25,28 +25,28 @@ def test_success_is_0_and_an_interrupt_130():
     assert run_command(interrupt) == 130
 
 
-def test_a_defect_of_the_program_is_not_hidden():
+def test_other_exceptions_propagate():
     with pytest.raises(ZeroDivisionError):
         run_command(lambda: 1 / 0)
 
 
 @pytest.mark.parametrize('name', ['no_such_device', 'cuda:99'])
-def test_a_missing_device_is_a_users_mistake(name):
+def test_missing_device_is_a_user_error(name):
     with pytest.raises(UserError, match=f'^{name}: not available as a device here'):
         choose_device(name)
 
 
-def test_the_option_of_a_value_is_named():
+def test_option_is_prefixed_to_the_message():
     with pytest.raises(UserError, match=r'^--device moon: not available'), option('--device'):
         choose_device('moon')
 
 
-def test_auto_finds_a_device():
+def test_auto_selects_an_available_device():
     assert torch.zeros(1, device=choose_device('auto')).item() == 0
     assert choose_device('cpu') == torch.device('cpu')
 
 
-def test_a_seed_fixes_both_generators():
+def test_seed_everything_seeds_both_generators():
     def draws():
         seed_everything(5)
         return random.random(), torch.rand(1).item()

@@ -1,4 +1,4 @@
-"""A file is whole or not there, whatever ends the writing."""
+"""Atomic writing of files, and reading of JSON."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from utils.files import atomic_path, read_json, remove_leftovers, write_csv, wri
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_file_appears_when_the_block_ends(tmp_path):
+def test_file_appears_when_the_block_ends(tmp_path):
     path = tmp_path / 'table.csv'
     with atomic_path(str(path)) as temporary:
         temporary.write_text('new')
@@ -27,7 +27,7 @@ def test_the_file_appears_when_the_block_ends(tmp_path):
 @pytest.mark.parametrize(('raised', 'expected', 'message'), [
     (OSError(28, 'No space left on device'), UserError, 'table.csv: cannot be written .No space left on device.; free'),
     (ZeroDivisionError('defect'), ZeroDivisionError, 'defect'), (KeyboardInterrupt(), KeyboardInterrupt, None)])
-def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, raised, expected, message):
+def test_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path, raised, expected, message):
     path = tmp_path / 'table.csv'
     path.write_text('old')
     with pytest.raises(expected, match=message), atomic_path(path) as temporary:
@@ -37,7 +37,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, raised, expect
     assert [file.name for file in tmp_path.iterdir()] == ['table.csv']
 
 
-def test_a_missing_folder_is_a_users_mistake(tmp_path):
+def test_missing_folder_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match='cannot be written .No such file or directory.; .* another place'):
         write_json(tmp_path / 'nowhere/config.json', {})
 
@@ -49,7 +49,7 @@ def test_json_is_readable(tmp_path):
     assert json.loads(text) == content and 'Café' in text and text.endswith('}\n')
 
 
-def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+def test_only_files_of_killed_processes_are_removed(tmp_path):
     dead = subprocess.Popen(['true'])
     dead.wait()
     kept = {'last.pt', '.hidden', '.p01.12.npy', f'.last.{os.getppid()}.partial.pt'}  # the last is being written
@@ -61,11 +61,11 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == kept
 
 
-def test_a_folder_without_leftovers_needs_not_be_there(tmp_path):
+def test_remove_leftovers_ignores_a_missing_folder(tmp_path):
     remove_leftovers(tmp_path / 'nowhere')
 
 
-def test_a_killed_process_leaves_the_old_file_and_what_is_removed(tmp_path):
+def test_killed_process_keeps_the_old_file_and_leaves_a_removable_file(tmp_path):
     path = tmp_path / 'last.pt'
     path.write_text('old')
     code = ('import os, signal, sys; from utils.files import atomic_path\n'
@@ -79,13 +79,13 @@ def test_a_killed_process_leaves_the_old_file_and_what_is_removed(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['a file/table.csv', 'x' * 300 + '.csv'])
-def test_where_nothing_can_be_removed_either_the_mistake_is_still_one_line(tmp_path, name):
+def test_failing_cleanup_does_not_hide_the_error(tmp_path, name):
     (tmp_path / 'a file').write_text('')
     with pytest.raises(UserError, match='csv: cannot be written'):
         write_json(tmp_path / name, {})
 
 
-def test_file_and_name_are_brought_to_the_disk_in_that_order(tmp_path, monkeypatch):
+def test_content_is_synced_before_the_name(tmp_path, monkeypatch):
     synced = []
 
     def note(descriptor):
@@ -100,7 +100,7 @@ def test_file_and_name_are_brought_to_the_disk_in_that_order(tmp_path, monkeypat
     (None, 'cannot be read .No such file.*expected a split'), (b'{"a": ', 'not valid JSON at line 1, column 7 .*: fix'),
     (b'\xff\xfe', 'not valid JSON .*; fix it'), (b'[' * 10**5, 'not valid JSON .*; fix it'),
     (b'{"b": {"a": 1, "a": 2}}', "'a' stands twice")])
-def test_json_that_cannot_be_read_is_a_users_mistake(tmp_path, content, message):
+def test_invalid_json_is_a_user_error(tmp_path, content, message):
     path = tmp_path / 'splits.json'
     if content is not None:
         path.write_bytes(content)
@@ -109,7 +109,7 @@ def test_json_that_cannot_be_read_is_a_users_mistake(tmp_path, content, message)
     assert '\n' not in str(caught.value)
 
 
-def test_csv_and_json_are_read_as_written(tmp_path):
+def test_csv_and_json_round_trip(tmp_path):
     write_csv(tmp_path / 'a.csv', ('task', 'mae'), [['tea, hot', 0.1], ['pie', None]])
     assert (tmp_path / 'a.csv').read_bytes() == b'task,mae\r\n"tea, hot",0.1\r\npie,\r\n'
     (tmp_path / 'a.json').write_text('{"a": [1]}', encoding='utf-8-sig')

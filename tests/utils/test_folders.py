@@ -1,4 +1,4 @@
-"""Folders are made or say why not; a staged folder takes its place whole, or all is as before."""
+"""Creation and atomic replacement of folders."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_folder_is_made_with_those_above_it_and_may_be_there(tmp_path):
+def test_make_folder_creates_parents_and_accepts_an_existing_folder(tmp_path):
     for _ in range(2):
         make_folder(tmp_path / 'a/b', '')
     assert (tmp_path / 'a/b').is_dir()
@@ -23,7 +23,7 @@ def test_a_folder_is_made_with_those_above_it_and_may_be_there(tmp_path):
         make_folder(tmp_path / 'file/b', 'choose another')
 
 
-def test_a_staged_folder_takes_the_place_of_an_earlier_one(tmp_path):
+def test_staged_folder_replaces_an_existing_folder(tmp_path):
     for content in ('first', 'second'):
         with staged_folder(tmp_path / 'data') as staged:
             (staged / 'file').write_text(content)
@@ -31,21 +31,21 @@ def test_a_staged_folder_takes_the_place_of_an_earlier_one(tmp_path):
         assert names(tmp_path) == ['data'] and (tmp_path / 'data/file').read_text() == content
 
 
-def test_what_fails_before_its_place_leaves_nothing(tmp_path):
+def test_failure_removes_the_staged_folder(tmp_path):
     with pytest.raises(KeyboardInterrupt), staged_folder(tmp_path / 'data'):
         raise KeyboardInterrupt
     assert names(tmp_path) == []
 
 
-def test_the_earlier_folder_comes_back_where_the_new_one_cannot_be_put_in_place(tmp_path):
+def test_existing_folder_is_restored_if_replacing_fails(tmp_path):
     (tmp_path / 'data').mkdir()
     (tmp_path / 'data/file').write_text('kept')
     with pytest.raises(OSError, match='No such file'):
-        replace_folder(tmp_path / 'not there', tmp_path / 'data')
+        replace_folder(tmp_path / 'missing', tmp_path / 'data')
     assert names(tmp_path) == ['data'] and (tmp_path / 'data/file').read_text() == 'kept'
 
 
-def test_what_a_killed_process_was_making_goes_and_no_more(tmp_path):
+def test_only_folders_of_killed_processes_are_removed(tmp_path):
     with subprocess.Popen([sys.executable, '-c', '']) as process:
         killed = process.pid
     living = os.getppid()
@@ -57,7 +57,7 @@ def test_what_a_killed_process_was_making_goes_and_no_more(tmp_path):
     assert names(tmp_path) == sorted(kept)
 
 
-def test_the_folder_that_a_link_leads_to_is_replaced(tmp_path):
+def test_target_of_a_link_is_replaced(tmp_path):
     (tmp_path / 'disk/run').mkdir(parents=True)
     (tmp_path / 'disk/run/file').write_text('first')
     (tmp_path / 'run').symlink_to(tmp_path / 'disk/run')

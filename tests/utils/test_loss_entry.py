@@ -1,4 +1,4 @@
-"""The loss of a run: its identities, its keys, what has no part in a batch, and where its gradient goes."""
+"""The loss function of a run: identities, keys, terms without data, and gradients."""
 
 import functools
 import random
@@ -35,7 +35,7 @@ def progress_config(config):
 
 
 def make_output(lengths=LENGTHS[:2], seed=0):
-    """A model's output on recordings of these lengths, its embeddings being leaves of the graph."""
+    """Return the output of a model on recordings of these lengths; its embeddings are leaves of the graph."""
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(11)
@@ -88,13 +88,13 @@ def test_keys(config, term, enabled):
         assert terms['total_loss'] == terms['alignment_loss']
 
 
-def test_config_without_a_progress_section_trains_alignment(config):
+def test_config_without_progress_section_gives_alignment_only(config):
     config.LOSS_TYPE.tcc = True
     older = EasyDict({key: config[key] for key in ('LOSS_TYPE', 'TCC_ORIGINAL_PARAMS', 'GTCC_PARAMS')})
     assert set(get_loss_function(older)(make_output(), 0)) == {'tcc_loss', 'alignment_loss', 'total_loss'}
 
 
-def test_a_batch_of_one_keeps_its_progress_and_has_no_alignment(progress_config):
+def test_batch_of_one_has_progress_but_no_alignment(progress_config):
     output = make_output(LENGTHS[:1])
     terms = get_loss_function(progress_config)(output, 0, times=TIMES[:1])
     assert terms.present == {'progress_loss'} and terms['progress_loss'] > 0
@@ -106,7 +106,7 @@ def test_a_batch_of_one_keeps_its_progress_and_has_no_alignment(progress_config)
 @pytest.mark.parametrize('enabled', [True, False])
 @pytest.mark.parametrize(('output', 'times'), [(make_output([]), []), ([], []), ([make_output([])] * 2, [[], []])],
                          ids=['no recordings', 'no outputs', 'outputs without recordings'])
-def test_an_empty_batch_is_a_zero_whose_backward_runs(progress_config, output, times, enabled):
+def test_empty_batch_gives_an_attached_zero(progress_config, output, times, enabled):
     progress_config.PROGRESS_LOSS.enabled = enabled
     terms = get_loss_function(progress_config)(output, 0, times=times)
     assert all(value == 0 and value.ndim == 0 for value in terms.values()) and not terms.present
@@ -136,7 +136,7 @@ def test_background_labels_come_from_the_configuration(progress_config):
 
 
 def naive_progress_loss(output, times, settings):
-    """Segment by segment, frame by frame, one call of the head each."""
+    """Compute the loss segment by segment and frame by frame, with a separate call of the head for each."""
     head, errors = output['progress_head'], []
     for embeddings, recording in zip(output['outputs'], times, strict=True):
         for start, end, step in zip(recording['start_frame'], recording['end_frame'], recording['step'], strict=True):
@@ -169,8 +169,8 @@ def test_progress_is_the_mean_over_sampled_segments(progress_config, sampling, l
     expected = naive_progress_loss(output, TIMES, progress_config.PROGRESS_LOSS)
     assert found.item() == pytest.approx(expected.item(), abs=1e-6)
     tensors = [*output['outputs'], *output['progress_head'].parameters()]
-    for one, other in zip(torch.autograd.grad(found, tensors), torch.autograd.grad(expected, tensors), strict=True):
-        assert torch.allclose(one, other, atol=1e-6)
+    for ours, theirs in zip(torch.autograd.grad(found, tensors), torch.autograd.grad(expected, tensors), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)
 
 
 def test_several_outputs_are_averaged(progress_config):
@@ -179,9 +179,9 @@ def test_several_outputs_are_averaged(progress_config):
     pair, single = make_output(), {**make_output(LENGTHS[2:], seed=1), 'progress_head': make_output()['progress_head']}
     both = loss_fn([pair, single], 0, times=[TIMES[:2], TIMES[2:]])
     apart = loss_fn(pair, 0, times=TIMES[:2]), loss_fn(single, 0, times=TIMES[2:])
-    # The single recording adds no zero to the mean.
+    # The single recording does not contribute a zero to the mean.
     assert both['alignment_loss'].item() == pytest.approx(apart[0]['alignment_loss'].item())
-    assert both['progress_loss'].item() == pytest.approx(  # three actions in the pair, one in the single one
+    assert both['progress_loss'].item() == pytest.approx(  # three actions in the pair, one in the single recording
         (3 * apart[0]['progress_loss'].item() + apart[1]['progress_loss'].item()) / 4)
     other = make_output(seed=3)
     two = loss_fn([pair, other], 0, times=[TIMES[:2], TIMES[:2]])['alignment_loss']
@@ -189,7 +189,7 @@ def test_several_outputs_are_averaged(progress_config):
                                         loss_fn(other, 0, times=TIMES[:2])['alignment_loss']).item() / 2)
 
 
-def test_the_head_is_called_once_and_gets_the_configured_number_of_segments(progress_config):
+def test_head_is_called_once_with_the_configured_number_of_segments(progress_config):
     output, calls = make_output(), []
     output['progress_head'].register_forward_pre_hook(lambda _, inputs: calls.append(inputs[0]))
     progress_config.PROGRESS_LOSS.update(samples_per_video=5, sampling='prefix')
@@ -199,7 +199,7 @@ def test_the_head_is_called_once_and_gets_the_configured_number_of_segments(prog
 
 @pytest.mark.parametrize(('lengths', 'segments', 'draws'), [
     ([1] * 9, 0, 4), ([1, 1, 1, 2], 1, 4), ([1, 2], 1, 2), ([2], 1, 1)])
-def test_segments_of_one_frame_are_drawn_again_three_times(progress_config, monkeypatch, lengths, segments, draws):
+def test_segments_of_one_frame_are_redrawn_three_times(progress_config, monkeypatch, lengths, segments, draws):
     script = iter(lengths)
     drawn = []
 
@@ -215,7 +215,7 @@ def test_segments_of_one_frame_are_drawn_again_three_times(progress_config, monk
 
 @pytest.mark.parametrize('sampling', ['segment', 'prefix', 'dense'])
 @pytest.mark.parametrize('detach', [True, False])
-def test_gradient_reaches_the_head_and_unless_detached_the_encoder(progress_config, sampling, detach):
+def test_gradient_reaches_the_head_and_the_encoder_unless_detached(progress_config, sampling, detach):
     progress_config.PROGRESS_LOSS.update(sampling=sampling, detach_embeddings=detach)
     output = make_output()
     terms = get_loss_function(progress_config)(output, 0, times=TIMES[:2])
@@ -223,18 +223,18 @@ def test_gradient_reaches_the_head_and_unless_detached_the_encoder(progress_conf
     assert (gradient_norm(output['outputs']) == 0) == detach
     assert all(weight.grad.norm() > 0 for name, weight in output['progress_head'].named_parameters() if 'gru' in name)
     terms['alignment_loss'].backward()
-    assert gradient_norm(output['outputs']) > 0  # the encoder learns from alignment either way
+    assert gradient_norm(output['outputs']) > 0  # alignment trains the encoder in both cases
 
 
 @pytest.mark.parametrize(('num_epochs', 'in_config', 'last'), [(3, 11, 2), (None, 11, 10), (None, None, 49)])
-def test_length_of_the_curriculum(progress_config, num_epochs, in_config, last):
+def test_curriculum_length(progress_config, num_epochs, in_config, last):
     progress_config.PROGRESS_LOSS.update(CURRICULUM)
     progress_config.NUM_EPOCHS = in_config
     terms = get_loss_function(progress_config, num_epochs)(make_output(), last, times=TIMES[:2])
     assert terms['total_loss'] == terms['alignment_loss'] + 0.5 * terms['progress_loss']
 
 
-def test_a_term_that_is_not_there_is_refused(config):
+def test_unknown_loss_raises(config):
     config.LOSS_TYPE['SoftDTW'] = True
     with pytest.raises(UserError, match='LOSS_TYPE: SoftDTW is unknown, expected GTCC, tcc, LAV, VAVA'):
         get_loss_function(config)
@@ -245,7 +245,7 @@ def test_losses_get_their_parameters_epoch_and_drop_vectors(config, monkeypatch,
     seen = {}
 
     def record(name, original):
-        @functools.wraps(original)  # the signature tells what a loss is given
+        @functools.wraps(original)  # the signature determines the arguments that a loss gets
         def loss(sequences, **options):
             seen[name] = options
             return sequences[0].sum() * 0 + 2
@@ -268,7 +268,7 @@ def test_times_must_match_the_recordings(progress_config, times, message):
         get_loss_function(progress_config)(make_output(), 0, times=times)
 
 
-# The first recording has two actions, the second one, and a third one of a step that was never trained on.
+# The first recording has two actions; the second has two, one of them with a label not seen in training.
 STEP_TIMES = [{**TIMES[0], 'task': 'cook'},
               {'step': ['0', 'cut', 'whisk'], 'start_frame': [0, 5, 15], 'end_frame': [4, 14, 17], 'name': 'b',
                'task': 'cook'}]
@@ -283,7 +283,7 @@ def step_config(progress_config):
 
 
 def make_step_output(lengths=LENGTHS[:2], **options):
-    """As make_output, with a head that recognises steps and is a little trained."""
+    """Return an output as make_output does, with a partly trained head that recognizes steps."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(11)
         head = StepProgressHead(WIDTH, 5, steps=[('clean', 'mix'), ('cook', 'cut'), ('cook', 'mix')], projection_dim=3,
@@ -294,7 +294,7 @@ def make_step_output(lengths=LENGTHS[:2], **options):
 
 
 def naive_step_loss(output, times, settings, steps=('clean mix', 'cook cut', 'cook mix')):
-    """Action by action, frame by frame, each read from its action's first frame."""
+    """Compute the loss action by action and frame by frame, reading each prefix from the action's first frame."""
     head, errors, entropies = output['progress_head'], [], []
     for embeddings, recording in zip(output['outputs'], times, strict=True):
         actions = list_actions(recording, len(embeddings))
@@ -314,7 +314,7 @@ def naive_step_loss(output, times, settings, steps=('clean mix', 'cook cut', 'co
 
 @pytest.mark.parametrize('options', [{}, {'content_correction': False}, {'condition_on_step': True}])
 @pytest.mark.parametrize('loss_type', ['l1', 'l2'])
-def test_a_head_that_knows_steps_is_trained_to_recognise_them(step_config, loss_type, options):
+def test_steps_head_is_trained_to_recognize_steps(step_config, loss_type, options):
     step_config.PROGRESS_LOSS.loss_type = loss_type
     output = make_step_output(**options)
     found = get_loss_function(step_config)(output, 0, times=STEP_TIMES)['progress_loss']
@@ -323,11 +323,11 @@ def test_a_head_that_knows_steps_is_trained_to_recognise_them(step_config, loss_
     tensors = [*output['outputs'], *output['progress_head'].parameters()]
     gradients = [torch.autograd.grad(loss, tensors, allow_unused=True, materialize_grads=True)
                  for loss in (found, expected)]
-    for one, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_recognition_counts_in_training_alone(step_config):
+def test_recognition_term_is_for_training_only(step_config):
     output = make_step_output()
     output['progress_head'].eval()
     found = get_loss_function(step_config)(output, 0, times=STEP_TIMES)['progress_loss']
@@ -337,8 +337,8 @@ def test_recognition_counts_in_training_alone(step_config):
 
 
 @pytest.mark.parametrize('change', [{'step': ['0', 'whisk', 'whisk']}, {'task': 'garden'}, {'task': None}])
-def test_steps_that_were_never_trained_on_are_not_recognised_and_never_nan(step_config, change):
-    times = [{**STEP_TIMES[1], **change}] * 2  # a validation recording may hold nothing else
+def test_unseen_steps_have_no_recognition_term_and_no_nan(step_config, change):
+    times = [{**STEP_TIMES[1], **change}] * 2  # a validation recording may contain only such steps
     output = make_step_output(LENGTHS[1:2] * 2)
     terms = get_loss_function(step_config)(output, 0, times=times)
     output['progress_head'].step_coefficient = 0.0
@@ -351,7 +351,7 @@ def test_steps_that_were_never_trained_on_are_not_recognised_and_never_nan(step_
 
 
 @pytest.mark.parametrize('coefficient', [0.0, 0.5, 3.0])
-def test_total_is_exact_with_a_head_that_knows_steps(step_config, coefficient):
+def test_total_is_exact_with_the_steps_head(step_config, coefficient):
     step_config.PROGRESS_LOSS.update(CURRICULUM)
     loss_fn, losses = get_loss_function(step_config, num_epochs=3), set()
     for epoch in range(3):
@@ -359,11 +359,11 @@ def test_total_is_exact_with_a_head_that_knows_steps(step_config, coefficient):
         weight = get_progress_lambda(epoch, 3, CURRICULUM)
         assert terms['total_loss'] == terms['alignment_loss'] + weight * terms['progress_loss']
         losses.add(terms['progress_loss'].item())
-    assert len(losses) == 1  # every action of these recordings is drawn: nothing is left to chance
+    assert len(losses) == 1  # all actions of these recordings are sampled, so there is no randomness
     assert set(terms) == {'tcc_loss', 'alignment_loss', 'progress_loss', 'total_loss'}
 
 
-def test_without_segments_a_head_that_knows_steps_gives_an_attached_zero(step_config):
+def test_steps_head_without_segments_gives_an_attached_zero(step_config):
     step_config.LOSS_TYPE.tcc = False
     output = make_step_output()
     terms = get_loss_function(step_config)(output, 0, times=NO_ACTION)
@@ -374,7 +374,7 @@ def test_without_segments_a_head_that_knows_steps_gives_an_attached_zero(step_co
 
 
 @pytest.mark.parametrize('detach', [True, False])
-def test_recognition_teaches_the_encoder_unless_detached(step_config, detach):
+def test_recognition_trains_the_encoder_unless_detached(step_config, detach):
     step_config.PROGRESS_LOSS.update(detach_embeddings=detach)
     output = make_step_output()
     get_loss_function(step_config)(output, 0, times=STEP_TIMES)['progress_loss'].backward()
@@ -383,7 +383,7 @@ def test_recognition_teaches_the_encoder_unless_detached(step_config, detach):
 
 
 @pytest.mark.parametrize('loss_type', ['l1', 'l2'])
-def test_a_content_head_learns_by_itself_and_is_blended_in_validation(step_config, loss_type):
+def test_content_head_is_trained_separately_and_blended_in_validation(step_config, loss_type):
     step_config.PROGRESS_LOSS.loss_type = loss_type
     output = make_step_output(content_head=True, step_coefficient=0.25)
     head = output['progress_head']
@@ -404,12 +404,12 @@ def test_a_content_head_learns_by_itself_and_is_blended_in_validation(step_confi
     trained = loss()
     head.step_coefficient = 0
     assert loss()['progress_loss'].item() == pytest.approx((by_steps + by_content) / 2, rel=1e-5)
-    assert trained['progress_loss'] > loss()['progress_loss']  # the recognition of the step
+    assert trained['progress_loss'] > loss()['progress_loss']  # it includes the recognition term
     trained['progress_loss'].backward()
     assert all(weight.grad.norm() > 0 for weight in head.content.parameters())
 
 
-def test_the_head_learns_of_each_action_what_was_known_when_it_began(step_config, monkeypatch):
+def test_context_of_an_action_uses_only_earlier_actions(step_config, monkeypatch):
     output, seen = make_step_output(), []
     read = output['progress_head'].forward_experts
     monkeypatch.setattr(output['progress_head'], 'forward_experts',
@@ -422,7 +422,7 @@ def test_the_head_learns_of_each_action_what_was_known_when_it_began(step_config
     for _ in range(12):
         get_loss_function(step_config)(output, 0, times=STEP_TIMES)
     known = {context for _, contexts in seen for context in contexts}
-    # Of a recording's actions one is drawn, but its pace comes from all that went before.
+    # One action per recording is sampled, but its pace comes from all earlier actions.
     assert all(len(inputs) == len(contexts) == 2 for inputs, contexts in seen)
     assert known == {ActionContext('cook', 0.0, 'cut'), ActionContext('cook', paces['mix'], 'mix'),
                      ActionContext('cook', paces['whisk'], 'whisk')}

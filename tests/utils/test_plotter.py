@@ -1,4 +1,4 @@
-"""What the loss curves show."""
+"""Contents of the plots of the loss curves."""
 
 import matplotlib.colors
 import matplotlib.image
@@ -17,14 +17,14 @@ def curves(total=TOTAL, alignment=ALIGNMENT, progress=PROGRESS):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures that would be saved, by the name of their file."""
+    """Return the figures that would be saved, by file name."""
     figures = {}
     monkeypatch.setattr(plotter, 'save_figure', lambda figure, path: figures.update({path.name: figure}))
     return figures
 
 
-def lines_by_colour(axes):
-    """Colour's name -> line; a hue counts, not its shade."""
+def lines_by_color(axes):
+    """Return name of the hue -> line."""
     hues = {'blue': 'tab:blue', 'green': 'tab:green', 'red': 'tab:red'}
     return {next(name for name, shade in hues.items() if matplotlib.colors.same_color(line.get_color(), shade)): line
             for line in axes.lines}
@@ -35,7 +35,7 @@ def test_blue_is_green_plus_red_in_both_panels(drawn, tmp_path):
     panels = drawn['dual_loss_comparison.png'].axes
     assert [panel.get_title() for panel in panels] == ['Training losses', 'Validation losses']
     for panel, total in zip(panels, (TOTAL, [2.0, 1.5, 1.2]), strict=True):
-        lines = lines_by_colour(panel)
+        lines = lines_by_color(panel)
         blue, green, red = (lines[name].get_ydata() for name in ('blue', 'green', 'red'))
         assert list(blue) == total
         assert [part + rest for part, rest in zip(green, red, strict=True)] == pytest.approx(blue)
@@ -44,19 +44,19 @@ def test_blue_is_green_plus_red_in_both_panels(drawn, tmp_path):
 
 
 @pytest.mark.parametrize('losses', [curves(progress=[]), {'total_loss': TOTAL, 'alignment_loss': ALIGNMENT}])
-def test_without_progress_no_red_curve(drawn, tmp_path, losses):
+def test_no_red_curve_without_progress(drawn, tmp_path, losses):
     plot_dual_losses(losses, losses, tmp_path)
     for panel in drawn['dual_loss_comparison.png'].axes:
-        assert set(lines_by_colour(panel)) == {'blue', 'green'}
+        assert set(lines_by_color(panel)) == {'blue', 'green'}
 
 
-def test_one_epoch_is_a_visible_point(drawn, tmp_path):
+def test_single_epoch_is_marked(drawn, tmp_path):
     plot_dual_losses(curves([1.2], [1.0], [0.4]), curves([1.2], [1.0], [0.4]), tmp_path)
     assert all(line.get_marker() == 'o' for panel in drawn['dual_loss_comparison.png'].axes for line in panel.lines)
 
 
 @pytest.mark.parametrize('val', [EMPTY, {}])
-def test_without_validation_the_panel_says_so(drawn, tmp_path, val):
+def test_validation_panel_without_data_shows_a_message(drawn, tmp_path, val):
     plot_dual_losses(curves(), val, tmp_path)
     training, validation = drawn['dual_loss_comparison.png'].axes
     assert [text.get_text() for text in validation.texts] == [plotter.NOTHING_TO_DRAW] and not training.texts
@@ -65,7 +65,7 @@ def test_without_validation_the_panel_says_so(drawn, tmp_path, val):
 @pytest.mark.parametrize(('losses', 'titles'), [(curves(), ['total loss', 'alignment loss', 'progress loss']),
                                                 (curves(progress=[]), ['total loss', 'alignment loss']),
                                                 (EMPTY, ['total loss'])])
-def test_epoch_losses_have_a_panel_each_and_stay_raw(drawn, tmp_path, losses, titles):
+def test_each_epoch_loss_has_a_panel_with_raw_values(drawn, tmp_path, losses, titles):
     plotter.plot_epoch_losses(losses, 'Training', tmp_path / 'train_loss_epochlevel.png')
     panels = drawn['train_loss_epochlevel.png'].axes
     assert [panel.get_title() for panel in panels] == titles
@@ -73,7 +73,7 @@ def test_epoch_losses_have_a_panel_each_and_stay_raw(drawn, tmp_path, losses, ti
         losses[title.replace(' ', '_')] for title in titles]
 
 
-def test_the_pictures_are_written(tmp_path):
+def test_plot_is_saved(tmp_path):
     plot_dual_losses(curves(), EMPTY, str(tmp_path))
     height, width, _ = matplotlib.image.imread(tmp_path / 'dual_loss_comparison.png').shape
     assert (width, height) == (2100, 750)

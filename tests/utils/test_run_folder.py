@@ -1,4 +1,4 @@
-"""A run's folder: made, found, and never replaced unasked."""
+"""Creating, finding and replacing the folder of a run."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_new_folder_holds_settings_and_an_empty_ckpt(tmp_path):
+def test_new_folder_contains_settings_and_an_empty_ckpt(tmp_path):
     folder = make_run(tmp_path / 'multi-task-setting/V1___tcc_demo')
     assert {path.name for path in folder.path.iterdir()} == {'ckpt', 'config.json', 'splits.json'}
     assert not list(folder.checkpoints.iterdir())
@@ -37,7 +37,7 @@ def test_a_new_folder_holds_settings_and_an_empty_ckpt(tmp_path):
     assert (folder.losses.name, folder.log.name) == ('losses.csv', 'train.log')
 
 
-def test_a_run_is_replaced_only_with_overwrite(tmp_path):
+def test_run_is_replaced_only_with_overwrite(tmp_path):
     folder = make_run(tmp_path / 'run')
     (folder.checkpoints / 'last.pt').write_text('weights')
     with pytest.raises(UserError, match='run: this run exists; set overwrite to replace it, or give another VERSION'):
@@ -50,7 +50,7 @@ def test_a_run_is_replaced_only_with_overwrite(tmp_path):
 
 @pytest.mark.parametrize('step', ['write_json', 'replace_folder'])
 @pytest.mark.parametrize('ends', [OSError(28, 'No space left on device'), KeyboardInterrupt()])
-def test_what_ends_the_making_of_a_run_leaves_the_earlier_one_and_nothing_else(tmp_path, monkeypatch, step, ends):
+def test_failure_keeps_the_existing_run_and_leaves_nothing_else(tmp_path, monkeypatch, step, ends):
     folder = make_run(tmp_path / 'run')
     (folder.checkpoints / 'last.pt').write_text('weights')
 
@@ -68,9 +68,9 @@ def test_what_ends_the_making_of_a_run_leaves_the_earlier_one_and_nothing_else(t
     assert names(tmp_path) == ['run']
 
 
-def test_a_full_disk_is_told_under_the_name_that_the_run_was_to_have(tmp_path):
+def test_full_disk_error_names_the_requested_folder(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that writing past the limit is an error of the system
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that writing past the limit raises an OSError
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
     try:
         with pytest.raises(UserError, match='run/splits.json: cannot be written .File too large.'):
@@ -81,18 +81,18 @@ def test_a_full_disk_is_told_under_the_name_that_the_run_was_to_have(tmp_path):
     assert names(tmp_path) == []
 
 
-def test_a_process_number_that_comes_again_is_no_obstacle(tmp_path):
+def test_leftover_of_the_same_process_id_is_replaced(tmp_path):
     (tmp_path / f'.run.{os.getpid()}.new/ckpt').mkdir(parents=True)
     assert make_run(tmp_path / 'run').config.exists()
 
 
 @pytest.mark.parametrize('kind', ['folder', 'file'])
-def test_what_is_no_run_is_never_removed(tmp_path, kind):
+def test_folder_that_is_not_a_run_is_never_removed(tmp_path, kind):
     path = tmp_path / 'thesis'
     kept = path / 'chapter.txt' if kind == 'folder' else path
     kept.parent.mkdir(exist_ok=True)
     kept.write_text('years of work')
-    with pytest.raises(UserError, match='holds no config.json, so it is no run; move it away'):
+    with pytest.raises(UserError, match='contains no config.json, so it is not a run; move it elsewhere'):
         make_run(path, overwrite=True)
     assert kept.read_text() == 'years of work'
 
@@ -100,16 +100,16 @@ def test_what_is_no_run_is_never_removed(tmp_path, kind):
 def test_checking_writes_nothing(tmp_path):
     check_run_folder(tmp_path / 'run', overwrite=False)
     assert not (tmp_path / 'run').exists()
-    check_run_folder(tmp_path, overwrite=True)  # an empty folder may be taken
+    check_run_folder(tmp_path, overwrite=True)  # an empty folder may be used
 
 
-def test_a_folder_that_cannot_be_made_names_the_variable(tmp_path):
+def test_error_names_the_variable_if_the_folder_cannot_be_created(tmp_path):
     (tmp_path / 'output').write_text('a file')
     with pytest.raises(UserError, match='run: cannot be made .*; set OUTPUT_PATH'):
         make_run(tmp_path / 'output/run')
 
 
-def test_opening_wants_a_run_with_checkpoints(tmp_path):
+def test_opening_requires_a_run_with_checkpoints(tmp_path):
     folder = make_run(tmp_path / 'run')
     assert open_run_folder(folder.path) == folder
     (tmp_path / 'other').mkdir()
@@ -118,7 +118,7 @@ def test_opening_wants_a_run_with_checkpoints(tmp_path):
             open_run_folder(tmp_path / name)
 
 
-def test_the_nearest_run_is_named(tmp_path):
+def test_error_suggests_the_most_similar_run(tmp_path):
     make_run(tmp_path / 'V1___GTCC_tea.progress')
     with pytest.raises(UserError, match=r'printed, perhaps .*/V1___GTCC_tea\.progress$'):
         open_run_folder(tmp_path / 'V1___GTCC_tea.progres')

@@ -1,4 +1,4 @@
-"""Tables: the MEAN row, the CSV that others parse, the text that is printed."""
+"""Tables: the MEAN row, CSV and text."""
 
 import csv
 import math
@@ -21,7 +21,7 @@ def test_mean_is_over_the_tasks_that_have_a_value():
     assert mean == pytest.approx({'task': 'MEAN', 'count': 3.5, 'mae': 0.5, 'mae_long': 0.5, 'none': NAN}, nan_ok=True)
 
 
-def test_csv_holds_full_numbers_and_empty_cells(tmp_path):
+def test_csv_has_full_precision_and_empty_cells(tmp_path):
     path = tmp_path / 'table.csv'
     write_table(with_mean_row([{**ROWS[0], 'task': 'tea, "hot"', 'mae': 1 / 3}, ROWS[1]]), path)
     with path.open(newline='') as file:
@@ -29,17 +29,17 @@ def test_csv_holds_full_numbers_and_empty_cells(tmp_path):
     assert [row['task'] for row in rows] == ['tea, "hot"', 'pie', 'MEAN']
     assert float(rows[0]['mae']) == 1 / 3 and rows[0]['count'] == '3'
     assert [row['mae_long'] for row in rows] == ['', '0.5', '0.5'] and {row['none'] for row in rows} == {''}
-    assert [other.name for other in tmp_path.iterdir()] == ['table.csv'], 'no temporary file stays'
+    assert [other.name for other in tmp_path.iterdir()] == ['table.csv'], 'no temporary file is left'
 
 
-def test_text_is_aligned_and_shows_what_is_missing():
+def test_text_is_aligned_and_shows_missing_values():
     title, header, rule, *rows = format_table(ROWS, 'progress').splitlines()
     assert title == 'progress' and set(rule) == {'-'} and {len(line) for line in (header, rule, *rows)} == {len(rule)}
     assert header.split() == list(ROWS[0])
     assert rows[0].split() == ['tea', '3', '0.2500', '-', '-'] and rows[1].split()[-2:] == ['0.5000', '-']
 
 
-def test_skill_of_the_mean_row_is_that_of_the_means():
+def test_skill_of_the_mean_row_is_computed_from_the_means():
     def row(task, mae, **baselines):
         columns = {f'baseline_{name}': baselines.get(name, 0.9) for name in BASELINES}
         return {'task': task, 'mae': mae, **columns, 'skill': 0.123}

@@ -1,4 +1,4 @@
-"""Sampling of action segments, true progress and cumulative distance, against the plan and by hand."""
+"""Sampling of action segments, true progress and cumulative distance, compared with the plan and by hand."""
 
 import random
 
@@ -20,7 +20,7 @@ TIMES = {'step': ['SIL', 'cut', '0', 'mix', 'background', 'cut'], 'start_frame':
 
 
 def frames(count):
-    """Embeddings whose first column is the frame's number."""
+    """Return embeddings whose first column is the frame index."""
     return torch.arange(count, dtype=torch.float32)[:, None].repeat(1, 2)
 
 
@@ -29,13 +29,13 @@ def one_action(start, end, name='cut'):
 
 
 def action_of(frame, times=TIMES):
-    """Name, start and end of the segment that holds a frame."""
+    """Return name, start and end of the segment that contains a frame."""
     segments = zip(times['step'], times['start_frame'], times['end_frame'], strict=True)
     return next(segment for segment in segments if segment[1] <= frame <= segment[2])
 
 
 class Scripted:
-    """A source of draws that gives the numbers written down."""
+    """A random generator that returns given numbers."""
 
     def __init__(self, *numbers):
         self.numbers = list(numbers)
@@ -50,7 +50,7 @@ class Scripted:
 
 
 def plan_sampler(embeddings, times_dict, min_segment_len=3):
-    """The plan's step 3, as it stands there."""
+    """Sample as in step 3 of the plan."""
     valid = [(step, start, end) for step, start, end in zip(times_dict['step'], times_dict['start_frame'],
                                                             times_dict['end_frame'], strict=True)
              if step not in ['SIL', 'background'] and end - start + 1 >= min_segment_len]
@@ -103,7 +103,7 @@ def test_ten_thousand_draws_stay_inside_an_action(sampler):
 
 
 @pytest.mark.parametrize('min_segment_len', [1, 3, 40])
-def test_draws_are_those_of_the_plan(min_segment_len):
+def test_draws_equal_those_of_the_plan(min_segment_len):
     embeddings = frames(200)
     times = {key: values if key == 'name' else [value for value, step in zip(values, TIMES['step'], strict=True)
                                                 if step != '0'] for key, values in TIMES.items()}
@@ -130,7 +130,7 @@ def test_action_past_the_features_is_clamped_and_keeps_its_length(sampler, start
                                    one_action(0, 40, '0'), one_action(0, 40, 'background'),
                                    {'step': [], 'start_frame': [], 'end_frame': []}],
                          ids=['begins at the end', 'begins past the end', 'SIL', '0', 'background', 'nothing'])
-def test_without_a_candidate_there_is_none(times):
+def test_sampling_without_candidates_returns_none(times):
     for sampler in (sample_action_segment_with_random_index, sample_action_prefix):
         assert sampler(frames(50), times) == (None, None, None)
     assert sample_whole_actions(frames(50), times, 8) == []
@@ -142,7 +142,7 @@ def test_background_labels_come_from_the_caller():
         assert sampler(frames(9), one_action(0, 8, 'x'), background_labels=['x']) == (None, None, None)
 
 
-def test_min_segment_len_filters_actions_of_segment_sampling_alone():
+def test_min_segment_len_only_filters_segment_sampling():
     times = {'step': ['two', 'three'], 'start_frame': [0, 2], 'end_frame': [1, 4]}
     rng = random.Random(0)
     names = [{sample_action_segment_with_random_index(frames(5), times, shortest, rng=rng)[2] for _ in range(60)}
@@ -153,7 +153,7 @@ def test_min_segment_len_filters_actions_of_segment_sampling_alone():
 
 @pytest.mark.parametrize('sampler', [sample_action_segment_with_random_index, sample_action_prefix,
                                      lambda *args, **options: sample_whole_actions(*args, 1, **options)])
-def test_draws_come_from_random_unless_a_source_is_given(sampler):
+def test_draws_use_random_unless_a_generator_is_given(sampler):
     embeddings = frames(200)
     random.seed(3)
     state = random.getstate()
@@ -163,7 +163,7 @@ def test_draws_come_from_random_unless_a_source_is_given(sampler):
     assert random.getstate() != state
 
 
-def test_segments_hang_on_the_graph_of_the_embeddings():
+def test_segments_are_attached_to_the_graph():
     embeddings = frames(200).requires_grad_()
     segment, _, _ = sample_action_segment_with_random_index(embeddings, TIMES)
     segment.sum().backward()
@@ -175,11 +175,11 @@ def test_whole_actions_with_the_progress_of_every_frame():
     (first, first_target, first_action), (second, second_target, second_action) = sample_whole_actions(
         frames(8).double(), times, 8)
     assert first[:, 0].tolist() == [2, 3, 4, 5] and first_target.tolist() == [0.25, 0.5, 0.75, 1.0]
-    assert second[:, 0].tolist() == [6, 7] and second_target.tolist() == [0.2, 0.4]  # two of its five frames are there
+    assert second[:, 0].tolist() == [6, 7] and second_target.tolist() == [0.2, 0.4]  # only two of its five frames exist
     assert (first_action, second_action) == (('a', 2, 5), ('b', 6, 10)) and first_target.dtype == torch.float64
 
 
-def test_whole_actions_are_different_ones_up_to_a_count():
+def test_whole_actions_are_distinct():
     rng = random.Random(0)
     starts = [sorted(int(segment[0, 0]) for segment, _, _ in sample_whole_actions(frames(200), TIMES, 2, rng=rng))
               for _ in range(60)]
@@ -205,11 +205,11 @@ def test_cumulative_distance_by_hand(rows, expected):
     assert distance.tolist() == expected and distance.dtype == torch.float64
 
 
-def test_actions_count_the_frames_past_the_features():
+def test_action_length_includes_frames_past_the_features():
     assert [action.length for action in list_actions(TIMES, 161)] == [80, 40, 40]
 
 
-def test_seeded_draws_repeat_and_give_the_states_back():
+def test_seeded_draws_repeat_and_restore_the_states():
     def draws():
         return random.random(), torch.rand(()).item()
 

@@ -1,4 +1,4 @@
-"""The crash benchmark kills, resumes and compares; and it notices a file that is not whole."""
+"""The crash benchmark kills, resumes and compares training, and detects files that are not intact."""
 
 import json
 import subprocess
@@ -14,8 +14,8 @@ from utils.errors import UserError
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_a_few_kills_lose_nothing():
-    # A process of its own: this one may have threads, and is not to be forked.
+def test_few_kills_lose_nothing():
+    # Use a separate process: this one may have threads, so it must not be forked.
     result = subprocess.run([sys.executable, '-m', 'benchmarks.reliability.crash_safety', '--kills', '2'], cwd=ROOT,
                             capture_output=True, text=True, timeout=500)
     assert result.returncode == 0, result.stderr
@@ -24,7 +24,7 @@ def test_a_few_kills_lose_nothing():
 
 @pytest.fixture
 def bench(tmp_path):
-    """A bench whose run was killed after an epoch, files made by hand."""
+    """Return a bench with the files of a run that was killed after an epoch."""
     bench = Bench(tmp_path)
     for run in (bench._whole, bench._run):
         (run / 'ckpt').mkdir(parents=True)
@@ -43,32 +43,32 @@ def damage_checkpoint(run):
 
 @pytest.mark.parametrize(('damage', 'message'), [
     (damage_checkpoint, 'last.pt: cannot be read as a checkpoint'),
-    (lambda run: (run / 'config.json').write_text('{"SEED"'), 'config.json: cannot be read'),
+    (lambda run: (run / 'config.json').write_text('{"SEED"'), 'config.json: not valid JSON'),
     (lambda run: (run / 'splits.json').write_text('{}'), 'splits.json is that of the run'),
     (lambda run: (run / 'losses.csv').write_text('epoch,train_total,seconds\n1,0.6,3\n'), 'losses.csv is the'),
     (lambda run: (run / 'val.png').write_bytes(b'\x89PNG half'), 'val.png is whole')])
-def test_what_is_not_whole_is_noticed(bench, damage, message):
+def test_damaged_files_are_detected(bench, damage, message):
     assert bench._read_all() == 0
     damage(bench._run)
     with pytest.raises(UserError, match=message):
         bench._read_all()
 
 
-def test_leftovers_are_noticed(bench):
+def test_leftovers_are_detected(bench):
     assert bench._leftovers() == []
     (bench._run / 'ckpt/.last.12.partial.pt').touch()
     (bench._run.parent / '.V1___GTCC_demo.12.new').mkdir()
     assert bench._leftovers() == ['.V1___GTCC_demo.12.new', '.last.12.partial.pt']
-    assert bench._read_all() == 0, 'what begins with a dot is no checkpoint'
+    assert bench._read_all() == 0, 'a name that begins with a dot is not a checkpoint'
 
 
-def test_a_slow_path_writes_all_of_the_data(tmp_path):
+def test_slow_path_writes_all_data(tmp_path):
     data = bytes(range(256)) * 2000
     assert SlowPath(tmp_path / 'a').write_bytes(memoryview(data)) == len(data)
     assert (tmp_path / 'a').read_bytes() == data
 
 
-def test_kills_that_met_a_checkpoint_are_counted():
+def test_kills_during_saving_are_counted():
     tally = Tally()
     tally.kills.update({b'writing': 2, b'renaming': 1, b'done': 4})
     assert tally.aimed == 3

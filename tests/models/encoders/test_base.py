@@ -13,7 +13,7 @@ ENCODERS = pytest.mark.parametrize('make', [stacking, naive, resnet])
 
 
 @ENCODERS
-def test_a_batch_equals_its_recordings_one_by_one(make):
+def test_batch_matches_single_recordings(make):
     encoder = make(drop_layers=[32, 16]) if make is naive else make(dropping=True, drop_layers=[32, 16])
     videos = recordings(encoder, 9, 4, 1)
     together = encoder(videos)
@@ -35,12 +35,12 @@ def test_without_a_drop_network_there_are_no_drop_vectors(make):
     (naive, {}, 0, 0), (resnet, {}, 0, 1), (resnet, {'temporal_depth': 4}, 0, 3), (stacking, {}, 7, 6),
     (stacking, {'temporal_depth': 5}, 8, 8), (stacking, {'causal': True}, 0, 13),
     (stacking, {'temporal_depth': 1, 'causal': True}, 0, 12)])
-def test_lookahead_is_how_far_a_future_frame_reaches_back(make, changes, ahead, behind):
+def test_lookahead_matches_dependence_on_future_frames(make, changes, ahead, behind):
     encoder = make(**changes).double()
     assert encoder.lookahead == ahead
     video, = recordings(encoder, 30)
     video = video.double().requires_grad_()
-    # The current frame belongs to the window: published code leaves it out.
+    # The window includes the current frame; the published code excludes it.
     frame = 14
     gradient, = torch.autograd.grad(encoder([video])['outputs'][0][frame].square().sum(), video)
     seen = gradient.flatten(1).abs().amax(dim=1).nonzero().flatten().tolist()
@@ -48,7 +48,7 @@ def test_lookahead_is_how_far_a_future_frame_reaches_back(make, changes, ahead, 
 
 
 @ENCODERS
-def test_gradient_reaches_every_weight(make):
+def test_every_weight_gets_a_gradient(make):
     encoder = make(drop_layers=[32, 16]) if make is naive else make(dropping=True, drop_layers=[32, 16])
     result = encoder(recordings(encoder, 12, 12))
     sum(value.square().sum() for values in result.values() for value in values).backward()
@@ -56,7 +56,7 @@ def test_gradient_reaches_every_weight(make):
 
 
 @ENCODERS
-def test_evaluation_mode_and_no_grad_change_nothing(make):
+def test_outputs_same_in_eval_mode_and_no_grad(make):
     encoder = make()
     videos = recordings(encoder, 6)
     trained = encoder(videos)['outputs'][0]
@@ -67,7 +67,7 @@ def test_evaluation_mode_and_no_grad_change_nothing(make):
 
 
 @ENCODERS
-def test_wrong_videos_are_named(make):
+def test_error_names_invalid_video(make):
     encoder = make()
     right, = recordings(encoder, 3)
     for wrong in (right[:, :4], right[0], right[:0]):

@@ -11,7 +11,7 @@ def seed():
 
 
 @pytest.mark.parametrize('dropping', [True, False])
-def test_identity_gives_the_features_and_learns_nothing_of_them(dropping):
+def test_identity_returns_features_without_gradient(dropping):
     encoder = IdentityEncoder(5, 5, dropping, drop_layers=[4])
     videos = [video.requires_grad_() for video in recordings(encoder, 9, 1)]
     result = encoder(videos)
@@ -23,8 +23,8 @@ def test_identity_gives_the_features_and_learns_nothing_of_them(dropping):
     assert gradient.eq(1).all()
 
 
-def test_identity_refuses_another_width():
-    with pytest.raises(ValueError, match='output_dimensions is 8, expected 5 as the features'):
+def test_identity_refuses_other_feature_dim():
+    with pytest.raises(ValueError, match='output_dimensions is 8, expected 5, the feature dimension'):
         IdentityEncoder(5, 8)
     with pytest.raises(ValueError, match='input_width is 0, expected at least 1'):
         IdentityEncoder(0, 5)

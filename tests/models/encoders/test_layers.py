@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from models.encoders import NaiveEncoder, Resnet50Encoder, StackingEncoder
-from models.encoders.layers import EMBEDDING_NORM, DropNetwork, initialise_
+from models.encoders.layers import EMBEDDING_NORM, DropNetwork, initialize_
 from models.model_multiprong import HeadModel
 from tests.models.encoders.small import shapes
 
@@ -41,7 +41,7 @@ def root_mean_square(values):
     (lambda: StackingEncoder(2, 256, 128, 64), (2000, 64)), (lambda: StackingEncoder(2, 64, 16, 2048), (500, 2048)),
     (lambda: NaiveEncoder([1024, 512, 512, 256], 128, 64), (2000, 64)),
     (lambda: Resnet50Encoder(2, in_size=16, output_dimensions=32), (20, 16, 4, 4))])
-def test_a_new_encoder_tells_frames_apart(make, shape):
+def test_new_encoder_separates_frames(make, shape):
     encoder, features = make(), torch.randn(shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         embeddings = encoder([features])['outputs'][0]
@@ -51,7 +51,7 @@ def test_a_new_encoder_tells_frames_apart(make, shape):
     assert nearest.median() > 0.1  # the temperature of TCC and GTCC
 
 
-def test_a_head_keeps_the_scale():
+def test_head_preserves_scale():
     embeddings = torch.randn(1000, 128)
     with torch.no_grad():
         assert 0.5 < root_mean_square(HeadModel(128)(embeddings)) / root_mean_square(embeddings) < 2
@@ -59,7 +59,7 @@ def test_a_head_keeps_the_scale():
 
 def test_gain_and_biases():
     network = torch.nn.Sequential(torch.nn.Linear(400, 300), torch.nn.ReLU(), torch.nn.Linear(300, 500))
-    initialise_(network, 0.1)
+    initialize_(network, 0.1)
     with torch.no_grad():
         assert root_mean_square(network(torch.randn(500, 400))) == pytest.approx(0.1, rel=0.1)
     assert all(layer.bias.abs().max() == 0 for layer in network if hasattr(layer, 'bias'))

@@ -43,7 +43,7 @@ def weight_gradients(encoder, output):
 
 @pytest.mark.parametrize('depth', [1, 2, 3])
 @pytest.mark.parametrize('chunk', [1, 4, 100])
-def test_frame_encoder_matches_a_naive_loop_whatever_the_chunk(depth, chunk):
+def test_frame_encoder_matches_naive_loop_for_any_chunk(depth, chunk):
     encoder = resnet(temporal_depth=depth, chunk_frames=chunk).double()
     video = torch.randn(6, 5, 3, 2, dtype=torch.float64)
     actual, expected = encoder([video])['outputs'][0], embed_window_by_window(encoder, video)
@@ -53,7 +53,7 @@ def test_frame_encoder_matches_a_naive_loop_whatever_the_chunk(depth, chunk):
 
 
 class CountingFrames:
-    """An array that notes which frames were read."""
+    """Array that records which frames were read."""
 
     def __init__(self, array):
         self.array, self.ndim, self.shape, self.reads = array, array.ndim, array.shape, []
@@ -71,7 +71,7 @@ def test_frame_encoder_reads_one_chunk_at_a_time():
     video = CountingFrames(np.random.default_rng(0).normal(size=(10, 5, 3, 2)).astype(np.float32))
     output = encoder([video])['outputs'][0]
     assert video.reads == [(0, 4), (3, 8), (7, 10)]
-    # The backward pass reads and computes each chunk again instead of having kept it.
+    # The backward pass reads and recomputes each chunk instead of keeping it.
     output.sum().backward()
     assert sorted(video.reads) == sorted(2 * [(0, 4), (3, 8), (7, 10)])
 

@@ -20,7 +20,7 @@ def test_stacking_encoder_has_the_published_layers():
     assert shapes(StackingEncoder(2, 256)) == expected
 
 
-def test_channels_halve_down_to_the_output_and_stay_there():
+def test_channels_halve_down_to_output_dim():
     layers = stacking(conv_num_channels=64, output_dimensions=12).convolutional_layers[::2]
     assert [layer.out_channels for layer in layers] == [64, 32, 16, 12, 12, 12, 12]
 
@@ -48,23 +48,23 @@ def test_a_causal_convolution_pads_in_front(depth):
 
 
 @pytest.mark.parametrize('causal', [True, False])
-def test_changing_the_future_changes_no_earlier_embedding_of_a_causal_encoder(causal):
+def test_causal_embeddings_do_not_depend_on_future(causal):
     encoder = stacking(causal=causal)
     video, = recordings(encoder, 40)
     changed = video.clone()
     changed[25:] = 100 * torch.randn(15, 5)
     before, after, cut = (encoder([frames])['outputs'][0] for frames in (video, changed, video[:25]))
     assert torch.equal(after[:25], before[:25]) == causal
-    assert torch.allclose(cut, before[:25], atol=1e-6) == causal  # as a stream, the rest not yet there
-    assert torch.equal(after[:18], before[:18])  # seven frames earlier neither sees the change
+    assert torch.allclose(cut, before[:25], atol=1e-6) == causal  # as in a stream that has only received these frames
+    assert torch.equal(after[:18], before[:18])  # seven frames before the change, neither encoder sees it
 
 
-def test_causal_and_centred_encoders_have_the_same_weights():
-    causal, centred = stacking(causal=True), stacking()
-    assert shapes(causal) == shapes(centred) and (causal.lookahead, centred.lookahead) == (0, 7)
+def test_causal_and_centered_encoders_have_same_weights():
+    causal, centered = stacking(causal=True), stacking()
+    assert shapes(causal) == shapes(centered) and (causal.lookahead, centered.lookahead) == (0, 7)
 
 
-def test_an_even_kernel_brings_no_warning():
+def test_even_kernel_does_not_warn():
     encoder = stacking()
     with warnings.catch_warnings():
         warnings.simplefilter('error')
