@@ -62,7 +62,7 @@ def evaluate_actions(folder, monkeypatch):
         return row_of(curves)
 
     monkeypatch.setattr(evaluate, 'action_progress_row', noted)
-    monkeypatch.setattr(evaluate, 'embedding_rows', lambda train, test: {})  # these and pictures take most of the time
+    monkeypatch.setattr(evaluate, '_alignment', lambda train, test: ({}, {}))  # these and pictures take most of the time
     monkeypatch.setattr(pictures, 'save_figure', lambda figure, path: None)
     evaluate.evaluate_checkpoint(RunFolder(folder), 'combined', torch.device('cpu'))
     assert len(evaluated) == 3
@@ -71,7 +71,9 @@ def evaluate_actions(folder, monkeypatch):
 
 def test_what_is_inferred_is_what_evaluation_scores(hsmm_run, make_features):
     recordings = [make_features(length) for length in (30, 41)]
-    part = TaskPart('tea', ['a', 'b'], [torch.from_numpy(features) for features in recordings], [[], []])
+    with torch.no_grad():
+        embeddings = hsmm_run.model([torch.from_numpy(features) for features in recordings])['outputs']
+    part = TaskPart('tea', ['a', 'b'], embeddings, [[], []])
     for features, answers in zip(recordings, filter_answers(hsmm_run.head, part, torch.device('cpu')), strict=True):
         prediction = predict(hsmm_run, features, task='tea')
         assert prediction.step.tolist() == answers['step'].tolist()
