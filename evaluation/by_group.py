@@ -55,11 +55,11 @@ def by_group_rows(tables: Mapping[str, RowsByGroup]) -> list[Row]:
 
 def main_rows(rows: Sequence[Row]) -> list[Row]:
     """Return the MEAN rows of the columns that a short overview shows: the first metric of each table, and skill."""
-    first: dict[str, str] = {}
-    for row in rows:
-        if column_of(row['table'], row['column']).better:
-            first.setdefault(row['table'], row['column'])
-    return [row for row in rows if row['task'] == MEAN and row['column'] in (first.get(row['table']), 'skill')]
+    means, main = [row for row in rows if row['task'] == MEAN], {}
+    # Columns with a direction come first: the others are baselines, or not described.
+    for row in sorted(means, key=lambda row: not column_of(row['table'], row['column']).better):
+        main.setdefault(row['table'], row['column'])
+    return [row for row in means if row['column'] in (main[row['table']], 'skill')]
 
 
 def _mean_over_tasks(name: str, tasks: RowsByGroup) -> dict[str, Row]:

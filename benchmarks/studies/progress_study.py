@@ -26,7 +26,7 @@ from evaluation.evaluate import evaluate_checkpoint
 from multitask_train import train
 from recordings.from_config import load_dataset
 from recordings.splits import read_split_file
-from utils.command_line import OneLineParser, run_command
+from utils.command_line import OneLineParser, option, run_command
 from utils.files import atomic_path, write_json
 from utils.run_folder import MULTI_TASK, open_run_folder
 
@@ -196,7 +196,8 @@ def train_once(study: Mapping[str, Sequence[str]], name: str, dataset: Sequence[
                message, *arguments.options]
     if arguments.folds:
         place = command.index('--splits') + 1
-        command[place] = str(fold_splits(Path(command[place]), seed % arguments.folds, arguments.folds))
+        with option('--splits'):
+            command[place] = str(fold_splits(Path(command[place]), seed % arguments.folds, arguments.folds))
     if name.endswith(FROZEN):
         command += ['--init_from', str(train_once(study, name.removesuffix(FROZEN) + PRETRAINED, dataset, seed,
                                                   arguments))]

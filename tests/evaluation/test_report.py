@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from easydict import EasyDict
 
+import evaluation.alignment_metrics  # noqa: F401 - describes the columns of its tables
 from configs.generic_config import CONFIG
 from evaluation.report import SECTIONS, write_report
 from evaluation.results import Evaluation
@@ -81,7 +82,9 @@ def evaluation(tmp_path):
             save_figure(new_figure(1, 1), folder / name)
         config = EasyDict({**to_plain(CONFIG), 'DATASET_NAME': HOSTILE, 'LEARNING_RATE': 0.125})
         return Evaluation(checkpoint, 3, 0, folder, {name: with_mean_row(rows) for name, rows in tables.items()}, steps,
-                          config, {'overall': 'does not look ahead'} if head else {})
+                          config, {'overall': 'does not look ahead'} if head else {}, groups={
+                              'ogpe': {task: {HOSTILE: {'ogpe': 0.125}, 'bob': {'ogpe': 0.25}} for task in tasks}},
+                          chosen={HOSTILE: 0.375} if head else {})
 
     return make
 

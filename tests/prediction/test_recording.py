@@ -62,7 +62,8 @@ def evaluate_actions(folder, monkeypatch):
         return row_of(curves)
 
     monkeypatch.setattr(evaluate, 'action_progress_row', noted)
-    monkeypatch.setattr(evaluate, '_alignment', lambda train, test: ({}, {}))  # these and pictures take most of the time
+    # These and pictures take most of the time.
+    monkeypatch.setattr(evaluate, '_alignment', lambda train, test: ({}, {}))
     monkeypatch.setattr(pictures, 'save_figure', lambda figure, path: None)
     evaluate.evaluate_checkpoint(RunFolder(folder), 'combined', torch.device('cpu'))
     assert len(evaluated) == 3

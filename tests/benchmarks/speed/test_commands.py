@@ -1,0 +1,162 @@
+"""The benchmarks of speed measure what they say, and run."""
+
+import os
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.speed import losses as losses_command
+from benchmarks.speed import scale as scale_command
+from benchmarks.speed import stream as stream_command
+from benchmarks.speed import training_step as training_step_command
+from benchmarks.speed.measure import (
+    Measurement,
+    format_table,
+    growth_exponent,
+    in_fresh_process,
+    short,
+    time_and_memory,
+)
+from benchmarks.speed.training_step import StepBenchmark, random_annotations, verdict
+from benchmarks.studies import progress_study
+from prediction import ActionMarker, ProgressStream
+from utils.command_line import seed_everything
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_growth_is_fitted_to_the_longer_lengths():
+    lengths = [4, 8, 16, 32, 64]
+    values = [7, 99, *(2 * length ** 1.5 for length in lengths[2:])]
+    assert growth_exponent(lengths, values) == pytest.approx(1.5)
+    assert growth_exponent([4, 8], [3, 12]) == pytest.approx(2)
+    assert growth_exponent([4, 8], [0, 12]) is None
+
+
+def test_tables_are_markdown_with_aligned_columns():
+    assert format_table([{'loss': 'TCC', 'ms': 1.5}, {'loss': 'GTCC', 'ms': 12}]).splitlines() == [
+        '| loss |  ms |', '| ---- | --: |', '| TCC  | 1.5 |', '| GTCC |  12 |']
+    assert [short(value) for value in (0.012345, 12.345, 3316.7, None)] == ['0.0123', '12.3', '3317', '-']
+
+
+def test_time_and_memory_of_a_case():
+    assert 0.05 <= time_and_memory(partial(time.sleep, 0.05), 3).seconds < 0.5
+    # In a process that ran before, the 64 MiB may come from memory that it had freed but kept.
+    assert 60 <= in_fresh_process(time_and_memory, partial(torch.ones, 2 ** 24), 3).peak_mib < 80
+
+
+def test_a_fresh_process_returns_the_result_or_none_where_it_was_killed():
+    assert in_fresh_process(pow, 2, 5) == 32
+    assert in_fresh_process(os._exit, 9) is None
+
+
+def test_annotations_cover_the_recording():
+    times = random_annotations(21)
+    assert times['start_frame'][1:] == [end + 1 for end in times['end_frame'][:-1]]
+    assert (times['start_frame'][0], times['end_frame'][-1]) == (0, 20)
+
+
+@pytest.mark.parametrize('loss', ['tcc', 'GTCC'])
+def test_the_parts_of_a_step_take_the_gradients_of_the_whole_one(loss):
+    gradients = []
+    for run in (StepBenchmark.run_whole, StepBenchmark.run_parts):
+        benchmark = StepBenchmark(loss, 48, 2, 2)
+        seed_everything(3)
+        run(benchmark)
+        gradients.append({name: weight.grad for name, weight in benchmark.model.named_parameters()})
+    for name, whole in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], whole, rtol=1e-3, atol=1e-4 * float(whole.abs().max()), msg=name)
+
+
+def test_the_verdict_names_the_share():
+    assert verdict({'alignment in all': '50%'}).endswith('50%, kept.')
+    assert verdict({'alignment in all': '51%'}).endswith('51%, broken.')
+
+
+def run(*command):
+    return subprocess.run([sys.executable, '-m', *command], cwd=ROOT, capture_output=True, text=True, timeout=280)
+
+
+def test_losses_command_prints_a_table():
+    result = run('benchmarks.speed.losses', '--lengths', '8', '--losses', 'TCC', '--threads', '1', '--repeats', '1')
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith('`python -m benchmarks.speed.losses --lengths 8 ') and '1 thread,' in lines[2]
+    header, _, *rows = [line for line in lines if line.startswith('|')]
+    assert [row.split('|')[1].strip() for row in rows] == ['8'] and 'slow / fast: memory' in header
+    assert lines[-1] == 'Growth: not fitted; slow: not fitted.'
+
+
+def test_training_step_command_prints_a_table(monkeypatch, capsys):
+    monkeypatch.setattr(training_step_command, 'in_fresh_process', lambda function, *arguments: function(*arguments))
+    assert training_step_command.main(['--length', '16', '--heads', '2', '--threads', '1', '--repeats', '1']) == 0
+    printed = capsys.readouterr().out
+    rows = [line.split('|')[1].strip() for line in printed.splitlines() if line.startswith('|')]
+    assert sorted(rows[2:]) == ['GTCC', 'LAV', 'TCC', 'VAVA'] and 'Rule:' in printed and 'step / --amp' in printed
+
+
+def test_scale_command_prints_what_reading_and_a_step_take(monkeypatch, capsys):
+    # The processes of their own are tested above.
+    monkeypatch.setattr(scale_command, 'in_fresh_process', lambda function, *arguments: function(*arguments))
+    assert scale_command.main(['--recordings', '4', '12', '--frames', '40', '--width', '6', '--steps', '2',
+                               '--step_seconds', '0.01', '--workers', '0', '--lengths', '16']) == 0
+    printed = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in printed.splitlines() if line.startswith('|')]
+    assert [row[0] for row in rows if row[0][0] != '-'] == ['recordings', '4', '12', 'frames', '16']
+    assert dict(zip(rows[0], rows[2], strict=True))['waiting, 0 workers'].endswith('%')
+    assert sorted(rows[-3][1:]) == ['GTCC', 'LAV', 'TCC', 'VAVA'] and all(float(peak) > 100 for peak in rows[-1][1:])
+    assert scale_command.main(['--recordings', '1', '--frames', '40', '--width', '6', '--workers', '0']) == 2
+    assert 'a single batch, and nothing to wait for' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('benchmark', [losses_command, training_step_command, progress_study, stream_command])
+def test_a_mistake_on_the_command_line_is_one_line(benchmark, capsys):
+    assert benchmark.main(['--threads', '0']) == 2
+    printed = capsys.readouterr()
+    assert printed.out == '' and printed.err.count('\n') == 1 and "'0' is not an integer >= 1" in printed.err
+
+
+def test_a_table_of_a_loss_has_a_row_per_length(monkeypatch):
+    def measure(function, name, slow, length, threads, repeats):
+        return Measurement(length ** 2 * (10 if slow else 1) / 1e6, length * (4 if slow else 2))
+
+    monkeypatch.setattr(losses_command, 'in_fresh_process', measure)
+    *rows, _, growth = losses_command.compare_loss('TCC', [1000, 2000, 4000], 1, 1).splitlines()[4:]
+    cells = [[cell.strip() for cell in row.split('|')[1:-1]] for row in rows]
+    assert cells == [['1000', '1', '2000', '10', '4000', '10', '2'], ['2000', '4', '4000', '40', '8000', '10', '2'],
+                     ['4000', '16', '8000', '-', '-', '-', '-']]
+    assert growth == 'Growth: time ~ T^2, memory ~ T^1; slow: time ~ T^2, memory ~ T^1.'
+
+
+def test_stream_command_prints_speed_and_cost(capsys, monkeypatch):
+    monkeypatch.setattr(stream_command, 'BATCH_FRAMES', 200)
+    threads = torch.get_num_threads()
+    assert stream_command.main(['--frames', '120', '--width', '8', '--threads', '1', '--configurations', 'naive',
+                                'stacking, sees ahead']) == 0
+    torch.set_num_threads(threads)
+    printed = capsys.readouterr().out
+    tables = [[cell.strip() for cell in line.split('|')[1:-1]] for line in printed.splitlines() if line.startswith('|')]
+    assert [row[:2] for row in tables[2:4]] == [['naive', '0'], ['stacking, sees ahead', '7']]
+    assert len(tables[4]) == 11 and len(tables) == 10
+    assert all(float(cell) > 0 for row in tables[6:] for cell in row[1:])
+    assert printed.splitlines()[-1].startswith('Rule: in no tenth')
+
+
+@pytest.mark.parametrize('name', stream_command.CONFIGURATIONS)
+def test_each_configuration_of_the_stream_predicts(name):
+    run = stream_command.random_run(stream_command.CONFIGURATIONS[name], 8)
+    stream = ProgressStream(run, stream_command.TASK)
+    stream.mark(ActionMarker(stream_command.label_of(0)))
+    rows = [row for frame in torch.randn(20, 8).numpy() for row in stream.push(frame)]
+    assert len(rows) == 20 - run.delay and all(0 < row.progress < 1 for row in rows)
+
+
+def test_the_cost_of_a_stream_is_flat_where_no_tenth_stands_out():
+    flat, rising = torch.ones(10).numpy(), torch.linspace(1, 1.3, 10).numpy()
+    assert stream_command.verdict([flat]).endswith('1.00, kept.')
+    assert stream_command.verdict([flat, rising]).endswith('1.30, broken.')
