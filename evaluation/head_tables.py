@@ -23,10 +23,9 @@ from evaluation.segmentation_metrics import TABLE as UNSEGMENTED_TABLE
 from evaluation.survival import SurvivalBaseline
 from evaluation.unsegmented import UnsegmentedBaselines, unsegmented_recording, unsegmented_row
 from models.heads.base import ProgressHeadBase
-from models.heads.durations import actions_before
 from models.heads.estimates import FrameEstimates
 from utils.tables import Row
-from utils.tensorops import Action
+from utils.tensorops import Action, actions_before
 
 Kinds = dict[str, list[Intervals]]
 HEAD_TABLES = (UNSEGMENTED_TABLE, OVERALL_TABLE, INTERVALS_TABLE, CONTRAST_TABLE)

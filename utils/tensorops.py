@@ -26,6 +26,11 @@ class Action(NamedTuple):
         return self.end - self.start + 1
 
 
+def actions_before(actions: Sequence[Action], action: Action) -> list[Action]:
+    """Return the actions of a recording that are completed when another one of it begins."""
+    return [other for other in actions if other.end < action.start]
+
+
 class SampledSegment(NamedTuple):
     """A segment of an action that a progress head is trained on.
 

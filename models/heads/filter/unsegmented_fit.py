@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.heads.base import EmbeddedRecording
 from models.heads.filter.decision import decide_all
@@ -188,19 +189,26 @@ def rate(rated: Sequence[Rated], posteriors: Sequence[Posterior]) -> np.ndarray:
     """
     rules = torch.tensor(RULES, device=posteriors[0].phases.device)
     scores = []
-    for item, posterior in zip(rated, posteriors, strict=True):
-        label, k = item.recording.label, item.model.num_labels
-        within = label < k
-        if not within.any():
-            continue
-        probability = item.model.label_probability(posterior.kinds).expand(len(RULES), -1, -1)
-        steps = decide_all(probability, item.model.grid.surprise, rules)  # (rules, T)
-        hits = (steps == label).float()
-        edits = _edit_scores(steps, label, k).to(hits)
-        median = phase_quantiles(posterior.phases, rules.new_tensor([0.5])).squeeze(-1)
-        error = (median - item.recording.progress)[within].abs().mean()
-        scores.append(4 * error + 3 - hits[:, within].mean(1) - hits.mean(1) - edits)
+    for model, group in groupby(zip(rated, posteriors, strict=True), key=lambda pair: pair[0].model):
+        some = [(item.recording, posterior) for item, posterior in group]
+        probability = nn.utils.rnn.pad_sequence([model.label_probability(posterior.kinds) for _, posterior in some],
+                                                batch_first=True)  # (R, T, K + 1)
+        steps = decide_all(probability.repeat_interleave(len(rules), 0), model.grid.surprise,
+                           rules.repeat(len(some), 1)).unflatten(0, (len(some), len(rules)))
+        scores += [_score(recording, posterior, shown[:, :len(recording.label)], model.num_labels)
+                   for (recording, posterior), shown in zip(some, steps, strict=True)
+                   if bool((recording.label < model.num_labels).any())]
     return torch.stack(scores, dim=1).cpu().numpy()
+
+
+def _score(recording: Recording, posterior: Posterior, steps: Tensor, background: int) -> Tensor:
+    """Return what :func:`rate` sums up for a recording, (rules,), from the steps (rules, T) shown with each rule."""
+    within = recording.label < background
+    hits = (steps == recording.label).float()
+    median = phase_quantiles(posterior.phases, hits.new_tensor([0.5])).squeeze(-1)
+    error = (median - recording.progress)[within].abs().mean()
+    edits = _edit_scores(steps, recording.label, background).to(hits)
+    return 4 * error + 3 - hits[:, within].mean(1) - hits.mean(1) - edits
 
 
 def _edit_scores(steps: Tensor, label: Tensor, background: int) -> Tensor:
