@@ -36,30 +36,19 @@ HEADS = {
     'plan': ['--gtcc', '--tstack', '--mcn', '--config', str(CONFIGS / 'progress_plan.json')],
     'dense': ['--gtcc', '--tstack', '--mcn', '--progress', '--progress_sampling', 'dense'],
     'recommended': RECOMMENDED,
-    'bf16': [*RECOMMENDED, '--amp'],
     'label given': [*RECOMMENDED, '--condition_on_step'],
-    'no content head': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.content_head=false'],
-    'content head alone': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.head=gru',
-                           '--set', 'PROGRESS_LOSS.content_head=false'],
-    'no correction': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.content_correction=false'],
-    'no recognition': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.step_coefficient=0'],
-    'no augmentation': [*RECOMMENDED, *(option for key in ('scale', 'shift', 'noise')
-                                        for option in ('--set', f'AUGMENTATION.{key}=0'))],
-    'time warp': [*RECOMMENDED, '--set', 'AUGMENTATION.time_warp=0.2'],
-    'no dropout': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.dropout=0'],
-    'no weight decay': [*RECOMMENDED, '--set', 'WEIGHT_DECAY=0'],
-    'constant rate': [*RECOMMENDED, '--set', 'LEARNING_RATE_SCHEDULE=constant'],
-    'stacking encoder': [*RECOMMENDED, '--tstack'],
-    'stacking, sees ahead': [*RECOMMENDED, '--tstack', '--set', 'CAUSAL=false'],
 }
+ALIGNED = ['--naive', '--mcn', '--set', 'CAUSAL=true', '--set', 'LEARNING_RATE=0.001']
+PROGRESS = [*ALIGNED, '--progress', '--progress_sampling', 'dense']
 FROZEN, PRETRAINED = ', then frozen', ', no progress'  # the first starts from the run of the second
 ALIGNMENT = {
-    'raw features': [*RECOMMENDED, '--tcc', '--identity', '--set', 'ARCHITECTURE.MCN=false'],
-    'joint': RECOMMENDED,
-    'joint, detached': [*RECOMMENDED, '--set', 'PROGRESS_LOSS.detach_embeddings=true'],
-    **{loss + PRETRAINED: [*RECOMMENDED, loss_flag(loss), '--set', 'PROGRESS_LOSS.enabled=false']
-       for loss in LOSSES},
-    **{loss + FROZEN: [*RECOMMENDED, loss_flag(loss), '--freeze_encoder'] for loss in LOSSES},
+    'raw features': RECOMMENDED,
+    'progress, no alignment': ['--gtcc', *PROGRESS, '--set', 'ALIGNMENT_WEIGHT=0'],
+    'joint': ['--gtcc', *PROGRESS],
+    'joint, detached': ['--gtcc', *PROGRESS, '--set', 'PROGRESS_LOSS.detach_embeddings=true'],
+    'filter on GTCC': ['--gtcc', *PROGRESS, '--set', 'PROGRESS_LOSS.head=hsmm'],
+    **{loss + PRETRAINED: [loss_flag(loss), *ALIGNED] for loss in LOSSES},
+    **{loss + FROZEN: [loss_flag(loss), *PROGRESS, '--freeze_encoder'] for loss in LOSSES},
 }
 STUDIES = {'heads': HEADS, 'alignment': ALIGNMENT}
 # Column of the study -> table and column of the evaluation.
