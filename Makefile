@@ -7,7 +7,7 @@ VIDEO := $(VENV)/.video
 SOURCES := $(filter-out tests/% docs/%,$(wildcard *.py */*.py */*/*.py))
 
 DEMO := demo
-DEMO_RUN := $(DEMO)/output/multi-task-setting/V1___GTCC_demo.progress
+DEMO_RUN := $(DEMO)/output/multi-task-setting/V1___progress_demo.progress
 DEMO_SPLITS := $(DEMO)/dset_jsons/demo.splits.json
 RECOMMENDED := configs/progress_recommended.json
 DEMO_AGAIN := --splits $(DEMO_SPLITS) --overwrite

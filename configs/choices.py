@@ -138,7 +138,6 @@ ENCODERS = {
 HEADS = {
     'gru': HeadChoice("the plan's head", 'models.heads.recurrent:ProgressHead'),
     'hsmm': HeadChoice('a filter over steps and durations, fitted in closed form', 'models.heads.hsmm:HSMMHead'),
-    'steps': HeadChoice('recognizes the step and knows how long it lasts', 'models.heads.steps:StepProgressHead'),
 }
 
 LONG_ACTIVITY = {'GTCC_PARAMS.delta': 0.2}

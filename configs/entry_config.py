@@ -18,7 +18,7 @@ from utils.errors import UserError
 from utils.files import unique_keys
 
 DEFAULT = 'default'
-NO_LOSS = 'progress'  # in the name of a run without alignment
+NO_LOSS = 'progress'  # stands for the loss in the name of a run without alignment
 
 
 def parse_training_arguments(argv: Sequence[str] | None, prog: str) -> tuple[EasyDict, argparse.Namespace]:
@@ -125,9 +125,9 @@ def experiment_name(config: EasyDict, message: str | None) -> str:
     Raises:
         UserError: the name is not a plain folder name.
     """
-    loss = next((name for name, active in config.LOSS_TYPE.items() if active), NO_LOSS)
+    chosen = [name for name, active in config.LOSS_TYPE.items() if active] if config.ALIGNMENT_WEIGHT else [NO_LOSS]
     suffix = f'.{message}' if message else ''
-    name = config.EXPERIMENTNAME or f'V{config.VERSION}___{loss}_{config.DATASET_NAME}{suffix}'
+    name = config.EXPERIMENTNAME or f'V{config.VERSION}___{chosen[0]}_{config.DATASET_NAME}{suffix}'
     if not SAFE_NAME.fullmatch(name):
         raise UserError(f'run folder name {name!r} (from VERSION and --message): expected letters, digits, ".", "_" '
                         'and "-", 100 at most')

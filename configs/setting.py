@@ -144,6 +144,5 @@ SEED = Kind('a whole number from 0 to 2^62', (int,), lambda value: 0 <= value <=
 POSITIVE = Kind('a number above 0', (float,), lambda value: value > 0)
 BOUNDED = Kind('a number above 0, at most 1e6', (float,), lambda value: 0 < value <= 1e6)
 FRACTION = Kind('a number in (0, 1]', (float,), lambda value: 0 < value <= 1)
-DROPPED = Kind('a number in [0, 1)', (float,), lambda value: 0 <= value < 1)
 SPLIT = Kind('three fractions (train, val, test) that sum to 1', (list,), _is_split)
 TIME_SCALE = Kind("'auto', 'median' or a number from 1e-6 to 1e6", (str, int, float), _is_time_scale)

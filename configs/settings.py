@@ -10,7 +10,6 @@ from configs.choices import DATASETS, ENCODERS, HEADS, LOSSES
 from configs.setting import (
     BOOL,
     BOUNDED,
-    DROPPED,
     FOLDER_NAME,
     GROUP_REGEX,
     LABELS,
@@ -130,16 +129,10 @@ TABLE: dict[str, tuple[Setting, ...]] = {
         Setting('normalize_embeddings', True, BOOL, 'LayerNorm without parameters before the head'),
         Setting('detach_embeddings', False, BOOL, 'true: the encoder does not learn from progress'),
         Setting('head_learning_rate', None, BOUNDED, "learning rate of the head; null: the encoder's"),
-        # The head 'steps' needs to see an action from its first frame, so it requires 'dense' sampling.
+        # 'hsmm' counts from an action's first frame, hence 'dense' sampling.
         Setting('head', 'gru', one_of(*HEADS), '; '.join(f'{name!r}: {head.help}' for name, head in HEADS.items())),
-        Setting('steps', None, LIST, "[task, label] of each step that 'steps' knows; filled in from the annotations"),
-        Setting('step_coefficient', 0.5, at_least(0.0), "weight of the step's cross-entropy in the loss of 'steps'"),
-        Setting('projection_dim', 24, SIZE, "dimension of the projection that the GRU of 'steps' reads"),
-        Setting('dropout', 0.2, DROPPED, "fraction of the inputs and states of 'steps' that training drops"),
-        # Content predicts the progress of new people in some datasets and misleads in others; validation decides.
-        Setting('content_head', False, BOOL, "a plain head next to 'steps', weighed on validation recordings"),
-        Setting('content_correction', True, BOOL, "false: 'steps' uses the duration of the recognized step alone"),
-        Setting('condition_on_step', False, BOOL, "give the step's label to the head 'steps', in evaluation, too",
+        Setting('steps', None, LIST, "[task, label] of each step that 'hsmm' knows; filled in from the annotations"),
+        Setting('condition_on_step', False, BOOL, "give the step's label to the head 'hsmm', in evaluation, too",
                 option('--condition_on_step'))),
     'Optimization': (
         Setting('BATCH_SIZE', 2, at_least(1), 'recordings of one task in a batch', option('-bs', '--batch_size')),

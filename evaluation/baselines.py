@@ -6,9 +6,10 @@ import numpy as np
 from torch import Tensor
 
 from evaluation.columns import describe
+from evaluation.counters import FrameCounters
 from evaluation.survival import SurvivalBaseline
-from models.heads.durations import ActionDurations, actions_before
-from utils.tensorops import Action, get_cumulative_distance
+from utils.action import Action, actions_before
+from utils.tensorops import get_cumulative_distance
 
 # Columns of action_progress.csv, in order; those in LABEL_FREE are not given the label of the current action.
 BASELINES = ('constant', 'average_index', 'average_index_per_step', 'paced_per_step', 'cumulative_distance', 'survival',
@@ -41,7 +42,7 @@ class ProgressBaselines:
 
     def __init__(self, actions: Sequence[Sequence[Action]], embeddings: Sequence[Tensor],
                  groups: Sequence[Hashable] | None = None) -> None:
-        self._durations = ActionDurations([action for recording in actions for action in recording])
+        self._counters = FrameCounters(actions, groups)
         self._survival = SurvivalBaseline(actions, groups)
         totals = [float(action_distance(embedding, action)[-1])
                   for recording, embedding in zip(actions, embeddings, strict=True) for action in recording]
@@ -62,12 +63,12 @@ class ProgressBaselines:
             distance = action_distance(embeddings, action)
             frames = len(distance)
             completed = actions_before(actions, action)
-            pace = self._durations.pace(completed)
+            pace = self._counters.pace(completed)
             predictions.append({
                 'constant': np.full(frames, 0.5),
-                'average_index': self._durations.average_index(frames),
-                'average_index_per_step': self._durations.average_index_per_step(action.name, frames),
-                'paced_per_step': self._durations.average_index_per_step(action.name, frames, pace),
+                'average_index': self._counters.average_index(frames),
+                'average_index_per_step': self._counters.average_index_per_step(action.name, frames),
+                'paced_per_step': self._counters.average_index_per_step(action.name, frames, pace),
                 # One-frame actions and embeddings that stand still have no path.
                 'cumulative_distance': np.clip(distance / (self._mean_distance or 1.0), 0, 1),
                 'survival': self._survival.survival(completed, frames)[:, 0],

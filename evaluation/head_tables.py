@@ -24,10 +24,9 @@ from evaluation.segmentation_metrics import TABLE as UNSEGMENTED_TABLE
 from evaluation.survival import SurvivalBaseline
 from evaluation.unsegmented import Unsegmented, UnsegmentedBaselines, unsegmented_recording, unsegmented_row
 from models.heads.base import ProgressHeadBase
-from models.heads.durations import actions_before
 from models.heads.estimates import FrameEstimates
+from utils.action import Action, actions_before
 from utils.tables import Row
-from utils.tensorops import Action
 
 Kinds = dict[str, list[Intervals]]
 # Table -> what a head without it does not do, as the rest of a sentence.

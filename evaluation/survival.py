@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.heads.duration_density import Completed, Durations
+from models.heads.durations import Completed, Durations
 from models.heads.filter.duration_grid import DurationGrid
 from models.heads.order import StepOrder
 from utils.tensorops import Action

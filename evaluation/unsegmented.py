@@ -7,10 +7,10 @@ import numpy as np
 from torch import Tensor
 
 from evaluation.columns import describe, describes
+from evaluation.counters import FrameCounters
 from evaluation.phase_metrics import Probe, fit_probe, frame_labels
 from evaluation.progress_metrics import ActionCurves, mean_absolute_error
 from evaluation.segmentation_metrics import TABLE, segmentation_row
-from models.heads.durations import ActionDurations
 from models.heads.estimates import BACKGROUND
 from utils.tensorops import Action
 
@@ -59,7 +59,7 @@ class UnsegmentedBaselines:
 
     def __init__(self, actions: Sequence[Sequence[Action]], embeddings: Sequence[Tensor]) -> None:
         every = [action for recording in actions for action in recording]
-        self._durations = ActionDurations(every)
+        self._counters = FrameCounters(actions)
         self._window = max(1, round(SMOOTHED_FRACTION * float(np.median([action.length for action in every]))))
         labels = [frame_labels(*recording) for recording in zip(actions, map(len, embeddings), strict=True)]
         self._probe: Probe = fit_probe(embeddings, labels, np.random.default_rng(PROBE_SEED))
@@ -77,7 +77,7 @@ class UnsegmentedBaselines:
         bounds = [0, *(np.flatnonzero(labels[1:] != labels[:-1]) + 1), len(labels)]
         for start, end in zip(bounds, bounds[1:], strict=False):
             if labels[start] != BACKGROUND:
-                progress[start:end] = self._durations.average_index_per_step(str(labels[start]), end - start)
+                progress[start:end] = self._counters.average_index_per_step(str(labels[start]), end - start)
         return progress
 
     def counter(self, actions: Sequence[Action], num_frames: int) -> np.ndarray:
@@ -85,7 +85,7 @@ class UnsegmentedBaselines:
         progress = np.zeros(num_frames)
         for action in actions:
             inside = progress[action.start:action.end + 1]
-            inside[:] = self._durations.average_index(len(inside))
+            inside[:] = self._counters.average_index(len(inside))
         return progress
 
 

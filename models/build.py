@@ -87,13 +87,19 @@ def check_model(config: Mapping) -> None:
     """Check that the settings of encoder and progress head do not contradict each other, before data are read.
 
     Raises:
-        UserError: there is nothing to train, the head cannot learn from the configured sampling, or a setting belongs
-            to another head.
+        UserError: there is nothing to train, nothing trains the encoder, the head cannot learn from the configured
+            sampling, or a setting belongs to another head.
     """
     if encoder_class(config).keeps_features and not (config.ARCHITECTURE.MCN or config.PROGRESS_LOSS.enabled):
         raise UserError(f'BASEARCH.ARCHITECTURE is {config.BASEARCH.ARCHITECTURE}: nothing is left to train'
                         f'{SET}ARCHITECTURE.MCN or PROGRESS_LOSS.enabled')
     _check_head(config.PROGRESS_LOSS, head_class(config))
+    trained = (encoder_class(config).keeps_features or config.ALIGNMENT_WEIGHT or config.FREEZE_ENCODER
+               or config.INIT_FROM or not head_class(config).fits_embeddings)
+    if not trained:
+        raise UserError(f'BASEARCH.ARCHITECTURE is {config.BASEARCH.ARCHITECTURE}: nothing trains it, as '
+                        f'ALIGNMENT_WEIGHT is 0 and PROGRESS_LOSS.head {config.PROGRESS_LOSS.head!r} is fitted in '
+                        f"closed form{SET}ALIGNMENT_WEIGHT, or BASEARCH.ARCHITECTURE to 'identity'")
 
 
 def _check_head(settings: Mapping, head: type[ProgressHeadBase]) -> None:
@@ -112,18 +118,17 @@ def _check_head(settings: Mapping, head: type[ProgressHeadBase]) -> None:
                             'out')
 
 
-def fill_in_head(config: Mapping, training: ActionsByTask, validation: ActionsByTask) -> None:
+def fill_in_head(config: Mapping, training: ActionsByTask) -> None:
     """Fill in the progress head's settings that follow from the annotations, in place.
 
     Args:
         config: a CONFIG.
         training: actions of the training recordings.
-        validation: actions of the validation recordings.
 
     Raises:
         UserError: the head cannot learn from these recordings.
     """
-    head_class(config).fill_in(config.PROGRESS_LOSS, training, validation)
+    head_class(config).fill_in(config.PROGRESS_LOSS, training)
 
 
 def build_model(config: Mapping) -> nn.Module:

@@ -118,14 +118,11 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     first = next(iter(parts['train'].values()))[0]
     config.DATAFOLDER = str(first.path.parent)
     fill_in_sizes(config, first.width, len(splits))
-    actions = list_all_actions(parts['train'])
-    fill_in_head(config, actions, list_all_actions(parts['val']))
+    fill_in_head(config, list_all_actions(parts['train']))
     if config.PROGRESS_LOSS.enabled:
         _warn_without_validation_actions(parts['val'])
     seed_everything(config.SEED)
     model = build_model(config)
-    if config.PROGRESS_LOSS.enabled:
-        model.progress_head.fit_actions(actions)
     if config.INIT_FROM and not arguments.resume:
         with option('--init_from'):
             LOGGER.info('encoder and heads start from %s', load_encoder_weights(model, config.INIT_FROM))

@@ -34,7 +34,6 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 RECOMMENDED = ['--config', str(CONFIGS / 'progress_recommended.json')]
 # A network that learns from both losses, and the plan's head on it.
 LEARNED = ['--config', str(Path(__file__).with_name('learned.json'))]
-STEPS = [*LEARNED, '--set', 'PROGRESS_LOSS.head=steps', '--set', 'PROGRESS_LOSS.content_head=true']
 NO_ALIGNMENT = ['--set', 'ALIGNMENT_WEIGHT=0']
 # Name -> options of multitask_train.py besides dataset, split, seed and epochs. The controls are in every study: what a
 # row of it gains by alignment, by learning, or by a network at all is its difference from these.
@@ -50,15 +49,9 @@ HEADS = {
     'recommended, label given': [*RECOMMENDED, '--condition_on_step'],
     'gru': LEARNED,
     'gru, bf16': [*LEARNED, '--amp'],
-    'steps': STEPS,
-    'steps, label given': [*STEPS, '--condition_on_step'],
-    'steps, no content head': [*STEPS, '--set', 'PROGRESS_LOSS.content_head=false'],
-    'steps, no correction': [*STEPS, '--set', 'PROGRESS_LOSS.content_correction=false'],
-    'steps, no recognition': [*STEPS, '--set', 'PROGRESS_LOSS.step_coefficient=0'],
     'no augmentation': [*LEARNED, *(option for key in ('scale', 'shift', 'noise')
                                     for option in ('--set', f'AUGMENTATION.{key}=0'))],
     'time warp': [*LEARNED, '--set', 'AUGMENTATION.time_warp=0.2'],
-    'no dropout': [*LEARNED, '--set', 'PROGRESS_LOSS.dropout=0'],
     'no weight decay': [*LEARNED, '--set', 'WEIGHT_DECAY=0'],
     'constant rate': [*LEARNED, '--set', 'LEARNING_RATE_SCHEDULE=constant'],
     'stacking encoder': [*LEARNED, '--tstack'],
@@ -67,6 +60,7 @@ HEADS = {
 FROZEN, PRETRAINED = ', then frozen', ', no progress'  # the first starts from the run of the second
 ALIGNMENT = {
     'joint': LEARNED,
+    'filter on GTCC': [*LEARNED, '--set', 'PROGRESS_LOSS.head=hsmm'],
     **{loss + PRETRAINED: [*LEARNED, loss_flag(loss), '--set', 'PROGRESS_LOSS.enabled=false'] for loss in LOSSES},
     **{loss + FROZEN: [*LEARNED, loss_flag(loss), '--freeze_encoder'] for loss in LOSSES},
 }

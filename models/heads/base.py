@@ -71,13 +71,12 @@ class ProgressHeadBase(nn.Module):
     # --- settings ---
 
     @classmethod
-    def fill_in(cls, settings: dict[str, object], training: ActionsByTask, validation: ActionsByTask) -> None:
+    def fill_in(cls, settings: dict[str, object], training: ActionsByTask) -> None:
         """Write what the annotations decide into the settings of the head, in place; here nothing.
 
         Args:
             settings: PROGRESS_LOSS of the run.
             training: actions of the training recordings.
-            validation: actions of the validation recordings.
 
         Raises:
             UserError: the head cannot learn from these recordings.
@@ -107,9 +106,6 @@ class ProgressHeadBase(nn.Module):
         """Return the mean over segments of the mean over their frames, (), from the progress (n_i,) of each."""
         return torch.stack([penalty(predicted, segment.target)
                             for predicted, segment in zip(predictions, segments, strict=True)]).mean()
-
-    def fit_actions(self, actions: ActionsByTask) -> None:
-        """Learn what the annotations of the training recordings tell, in place; once, before training. Here nothing."""
 
     def fit(self, recordings: Sequence[EmbeddedRecording]) -> None:
         """Learn in closed form from the training recordings, in place; before each validation. Here nothing."""

@@ -1,173 +1,197 @@
-"""What the training actions tell of time: average-index curves, durations per step, and a recording's pace."""
+"""Durations of steps: densities freed of the recording's pace, and the pace of a recording so far."""
 
 import math
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
-from utils.tensorops import Action
-
-PACE_SHRINKAGE = 1.0  # actions at the average pace that a recording is credited with before its first
-LARGEST_SHRINKAGE = 50.0  # of an estimated one: the pace of so many actions is then hardly believed
-SPREAD = 0.2 * np.array([-1.7, -1.0, -0.5, 0.0, 0.5, 1.0, 1.7])  # of log durations; about normal, deviation 0.22
-
-
-def average_index_curve(lengths: Sequence[int]) -> np.ndarray:
-    """Return the mean true progress at the i-th frame over the actions that have one.
-
-    Args:
-        lengths: durations of actions in frames, >= 1.
-
-    Returns:
-        (longest,) float64 in (0, 1]; element i is the mean of (i + 1) / length over the actions longer than i.
-
-    Reference:
-        de Boer et al., "Is there progress in activity progress prediction?" (2023).
-    """
-    ordered = np.sort(np.asarray(lengths, dtype=np.float64))
-    index = np.arange(int(ordered[-1]))
-    first_longer = np.searchsorted(ordered, index, side='right')
-    sums_from = np.append(np.cumsum((1 / ordered)[::-1])[::-1], 0.0)
-    return (index + 1) * sums_from[first_longer] / (len(ordered) - first_longer)
+LARGEST_SHRINKAGE = 50.0  # the pace of so many actions is then hardly believed
+KERNELS = (0.2, 0.3, 0.45)  # kernel std, as a fraction of the std of log durations within a label
+POOLING = (1.0, 3.0, 10.0, 30.0)  # actions of a label's own that weigh as much as the shape shared by all labels
+TAIL, TAIL_SCALE = 0.01, 2.5  # mixture weight and relative std of a wide component: surprises happen
+MOST_RATED = 1000  # training actions whose left-out likelihood chooses the smoothing
+SMALLEST_STD = 0.1  # of log durations, about one frame in ten
+TABLE_REACH, TABLE_SIZE = 4.0, 161  # deviations at which densities are stored, in log frames around the label's mean
+PACE_LEVELS = 9  # completed actions at which densities are stored: 0, 1, 2, 4, ...
 
 
-class ActionDurations:
-    """Durations of a task's training actions, and the progress that they alone predict.
+class Completed(NamedTuple):
+    """One completed action: its label, an integer (out of range if it was never trained on), and frames."""
+
+    label: int
+    length: int
+
+
+class Durations(nn.Module):
+    """Log densities of the durations of K labels, given a recording's pace so far.
+
+    The log duration of an action is ``m_k + pace + deviation``: the pace is a random effect of the recording with
+    variance ``between``, deviations have variance ``within``. What completed actions tell of the pace is their shrunken
+    mean deviation; what they leave open widens the density. Its shape is a kernel density of the label's own training
+    deviations, mixed with that of all labels (for labels that were seen rarely) and a wide tail.
 
     Args:
-        actions: actions of the training recordings.
-
-    Raises:
-        ValueError: there are none.
-    """
-
-    def __init__(self, actions: Sequence[Action]) -> None:
-        if not actions:
-            raise ValueError('no actions, expected at least one to learn durations from')
-        by_step: Mapping[str, list[int]] = defaultdict(list)
-        for action in actions:
-            by_step[action.name].append(action.length)
-        self._curve = average_index_curve([action.length for action in actions])
-        self._step_curves = {step: average_index_curve(lengths) for step, lengths in by_step.items()}
-        self._log_mean_durations = {step: math.log(np.mean(lengths)) for step, lengths in by_step.items()}
-
-    def average_index(self, num_frames: int) -> np.ndarray:
-        """Return the progress of a counter of frames: (num_frames,); past the longest action its last value."""
-        return self._curve[np.minimum(np.arange(num_frames), len(self._curve) - 1)]
-
-    def average_index_per_step(self, step: str, num_frames: int, pace: float = 1.0) -> np.ndarray:
-        """Return the progress of a counter of frames that is told the step.
-
-        Args:
-            step: label of the action; an unseen one takes the curve over all actions.
-            num_frames: frames to predict.
-            pace: duration of the recording's actions relative to their steps' means; time is divided by it.
-
-        Returns:
-            (num_frames,) in (0, 1].
-        """
-        curve = self._step_curves.get(step, self._curve)
-        elapsed = np.arange(1, num_frames + 1) / pace
-        # From progress 0 before the first frame: a slow recording asks for times below one frame.
-        return np.interp(elapsed, np.arange(len(curve) + 1), np.concatenate([[0.0], curve]))
-
-    def pace(self, completed: Sequence[Action]) -> float:
-        """Return the pace of a recording from the actions that it has completed, > 0.
-
-        The mean of log(duration / step's mean duration), shrunken towards 0 by ``PACE_SHRINKAGE`` actions; steps that
-        were never trained on say nothing.
-        """
-        return math.exp(shrunken_log_pace(completed, self._log_mean_durations, PACE_SHRINKAGE))
-
-
-class PacedDurations:
-    """Durations of the steps of one task's training recordings, freed of each recording's pace.
-
-    A recording's pace is a factor on the durations of all its actions. What is known of it when an action begins is the
-    mean of ``log(duration / step's geometric mean)`` over the actions completed before, shrunken towards 0 as a random
-    effect: by the variance between a recording's actions over that between recordings.
-
-    Args:
-        recordings: actions of each training recording, in order of time.
+        num_labels: K.
 
     Attributes:
-        steps: labels, sorted.
-        log_means: step -> mean log duration, log frames.
-        shrinkage: actions at the average pace that a recording is credited with, in [0, ``LARGEST_SHRINKAGE``].
-
-    Raises:
-        ValueError: there is no action.
-    """
-
-    def __init__(self, recordings: Sequence[Sequence[Action]]) -> None:
-        by_step: dict[str, list[float]] = defaultdict(list)
-        for action in (action for actions in recordings for action in actions):
-            by_step[action.name].append(math.log(action.length))
-        if not by_step:
-            raise ValueError('no actions, expected at least one to learn durations from')
-        self.steps = sorted(by_step)
-        self.log_means = {step: float(np.mean(by_step[step])) for step in self.steps}
-        deviations = [np.array([math.log(action.length) - self.log_means[action.name] for action in actions])
-                      for actions in recordings if actions]
-        self.shrinkage = random_effect_shrinkage(deviations)
-        self._paced = {step: [] for step in self.steps}  # log durations minus the log pace known at their start
-        for actions in recordings:
-            for action in actions:
-                pace = shrunken_log_pace(actions_before(actions, action), self.log_means, self.shrinkage)
-                self._paced[action.name].append(math.log(action.length) - pace)
-
-    def survival_curves(self, log_elapsed: np.ndarray) -> np.ndarray:
-        """Return the mean progress of each step's actions that last longer than a time, E[t / L | L >= t].
-
-        Each training duration counts as a few around it, ``SPREAD`` apart in the logarithm, so that the curve of a step
-        that was seen a few times is smooth.
-
-        Args:
-            log_elapsed: (G,), rising; log of the frames elapsed, the current one included, divided by the pace.
-
-        Returns:
-            (steps, G), in (0, 1], in the order of ``steps``; past a step's longest duration its last value.
-        """
-        return np.stack([_survival_curve(np.add.outer(self._paced[step], SPREAD).ravel(), log_elapsed)
-                         for step in self.steps])
-
-
-def actions_before(actions: Sequence[Action], action: Action) -> list[Action]:
-    """Return the actions of a recording that are completed when another one of it begins."""
-    return [other for other in actions if other.end < action.start]
-
-
-def shrunken_log_pace(completed: Sequence[Action], log_means: Mapping[str, float], shrinkage: float) -> float:
-    """Return the log of a recording's pace from its completed actions; steps never trained on say nothing."""
-    ratios = [math.log(action.length) - log_means[action.name] for action in completed if action.name in log_means]
-    return sum(ratios) / (len(ratios) + shrinkage) if ratios else 0.0
-
-
-def random_effect_shrinkage(groups: Sequence[np.ndarray]) -> float:
-    """Return the variance within groups over that between them, by the method of moments.
-
-    Args:
-        groups: deviations from a common mean, (n_i,) each with n_i >= 1.
-
-    Returns:
-        In [0, ``LARGEST_SHRINKAGE``], the largest where groups do not differ or cannot be told to.
+        log_means: buffer (K,), log frames.
+        spread: buffer (3,), variances ``within`` and ``between`` and the shrinkage (actions at average pace that a
+            recording is credited with before its first).
+        frequency: buffer (K,), fraction of the training actions.
+        table: buffer (levels, K, R), log density per unit of log frames at deviations from -4 to 4.
 
     Reference:
-        Searle, Casella & McCulloch, Variance Components, 1992, the one-way random model.
+        Searle, Casella & McCulloch, Variance Components, 1992 (the one-way random model).
     """
-    freedom = sum(len(group) - 1 for group in groups)
-    if freedom == 0:
-        return LARGEST_SHRINKAGE
-    within = sum(((group - group.mean()) ** 2).sum() for group in groups) / freedom
-    between = float(np.mean([group.mean() ** 2 - within / len(group) for group in groups]))
-    return float(min(within / between, LARGEST_SHRINKAGE)) if between > 0 else LARGEST_SHRINKAGE
+
+    def __init__(self, num_labels: int) -> None:
+        super().__init__()
+        self.num_labels = num_labels
+        self.register_buffer('log_means', torch.zeros(num_labels))
+        self.register_buffer('spread', torch.tensor([0.2, 0.0, LARGEST_SHRINKAGE]))
+        self.register_buffer('frequency', torch.full((num_labels,), 1 / num_labels))
+        self.register_buffer('range', torch.tensor([1.0, 100.0]))  # shortest and longest training action, frames
+        self.register_buffer('table', torch.zeros(PACE_LEVELS, num_labels, TABLE_SIZE))
+
+    def fit(self, recordings: Sequence[Sequence[Completed]], groups: Sequence[Hashable] | None = None) -> None:
+        """Learn means, variances, and densities from the actions of each training recording, in place.
+
+        Args:
+            recordings: actions of each recording, in order of time.
+            groups: who performs each recording, left out together to choose the smoothing; None: each is its own.
+
+        Raises:
+            ValueError: no action has a label in [0, K).
+        """
+        rows = [(a.label, math.log(a.length), index) for index, actions in enumerate(recordings) for a in actions
+                if 0 <= a.label < self.num_labels]
+        if not rows:
+            raise ValueError('no actions, expected at least one to learn durations from')
+        label, log_length, recording = (np.array(column) for column in zip(*rows, strict=True))
+        recording = np.unique(recording, return_inverse=True)[1]
+        means, within, between = _mixed_model(label, recording, log_length, self.num_labels)
+        shrinkage = min(within / between, LARGEST_SHRINKAGE) if between > 0 else LARGEST_SHRINKAGE
+        self.log_means.copy_(torch.from_numpy(means))
+        self.spread.copy_(torch.tensor([within, between, shrinkage]))
+        counts = np.bincount(label, minlength=self.num_labels)
+        self.frequency.copy_(torch.from_numpy((counts + 0.5) / (counts + 0.5).sum()))
+        self.range.copy_(torch.tensor([math.exp(log_length.min()), math.exp(log_length.max())]))
+        deviations = _free_of_pace(log_length - means[label], recording, shrinkage)
+        names = list(dict.fromkeys(groups)) if groups is not None else None
+        group = np.array([names.index(groups[row[2]]) for row in rows]) if names and len(names) > 1 else recording
+        kernel, pooling = _choose_smoothing(deviations, label, group, within)
+        at = np.linspace(-TABLE_REACH, TABLE_REACH, TABLE_SIZE)
+        for level in range(PACE_LEVELS):
+            open_pace = self.pace_variance(_completed_at(level))
+            density = _density(at, deviations, label, self.num_labels, within, kernel, pooling, open_pace)
+            self.table[level] = torch.from_numpy(np.log(density))
+
+    def log_pace(self, completed: Sequence[Completed]) -> float:
+        """Return the log of a recording's pace, from its completed actions; labels never trained on say nothing."""
+        means, shrinkage = self.log_means.tolist(), self.spread[2].item()
+        ratios = [math.log(a.length) - means[a.label] for a in completed if 0 <= a.label < self.num_labels]
+        return sum(ratios) / (len(ratios) + shrinkage) if ratios else 0.0
+
+    def num_known(self, completed: Sequence[Completed]) -> int:
+        """Return how many completed actions tell of the pace."""
+        return sum(0 <= a.label < self.num_labels for a in completed)
+
+    def pace_variance(self, num_completed: float) -> float:
+        """Return the variance of the log pace that is left after some completed actions."""
+        _, between, shrinkage = self.spread.tolist()
+        return between * shrinkage / (num_completed + shrinkage)
+
+    def log_density(self, log_frames: Tensor, log_pace: Tensor | float = 0.0,
+                    num_completed: Tensor | float = 0.0) -> Tensor:
+        """Return the log density of each label's durations, per unit of log frames.
+
+        Args:
+            log_frames: (G,), log durations.
+            log_pace: () or (B,), the pace so far, see :meth:`log_pace`.
+            num_completed: () or (B,), completed actions that it was taken from, see :meth:`num_known`.
+
+        Returns:
+            (K, G) or (B, K, G).
+        """
+        log_pace, num_completed = (torch.as_tensor(value, dtype=self.table.dtype, device=self.table.device)
+                                   for value in (log_pace, num_completed))
+        deviation = log_frames - self.log_means[:, None] - log_pace[..., None, None]  # (..., K, G)
+        position = ((deviation + TABLE_REACH) * ((TABLE_SIZE - 1) / (2 * TABLE_REACH))).clamp(0, TABLE_SIZE - 1.001)
+        before = position.floor().long()
+        level = (num_completed + 1).log2().clamp(0, PACE_LEVELS - 1.001)  # (...), inverse of _completed_at
+        table = torch.lerp(self.table[level.floor().long()], self.table[level.floor().long() + 1],
+                           (level - level.floor())[..., None, None])  # (..., K, R)
+        return torch.lerp(table.gather(-1, before), table.gather(-1, before + 1), position - before)
 
 
-def _survival_curve(log_durations: np.ndarray, log_elapsed: np.ndarray) -> np.ndarray:
-    """Return E[t / L | L >= t] at each time, (G,), from equally likely log durations."""
-    ordered = np.sort(log_durations)
-    first_longer = np.minimum(np.searchsorted(ordered, log_elapsed), len(ordered) - 1)
-    sums_from = np.cumsum(np.exp(-ordered)[::-1])[::-1]
-    times = np.minimum(log_elapsed, ordered[-1])
-    return np.exp(times) * sums_from[first_longer] / (len(ordered) - first_longer)
+def _completed_at(level: int) -> int:
+    """Return the number of completed actions of a level of the table: 0, 1, 3, 7, ..."""
+    return 2 ** level - 1
+
+
+def _mixed_model(label: np.ndarray, group: np.ndarray, values: np.ndarray,
+                 num_labels: int) -> tuple[np.ndarray, float, float]:
+    """Return the mean of each label (K,) and the variances within and between groups (recordings).
+
+    Labels that were never seen have the mean over all actions.
+    """
+    counts = np.bincount(label, minlength=num_labels)
+    means = np.where(counts > 0, np.bincount(label, values, num_labels) / np.maximum(counts, 1), values.mean())
+    deviation = values - means[label]
+    sizes = np.bincount(group)
+    group_means = np.bincount(group, deviation) / sizes
+    lost = np.count_nonzero(counts)  # degrees of freedom spent on the labels' means
+    if (freedom := len(values) - len(sizes) - lost + 1) > 0 and len(sizes) > 1:
+        within = ((deviation - group_means[group]) ** 2).sum() / freedom
+        between = max(float(np.mean(group_means ** 2 - within / sizes)), 0.0)
+    else:
+        within, between = (deviation ** 2).sum() / max(len(values) - lost, 1), 0.0
+    return means, max(float(within), SMALLEST_STD ** 2), between
+
+
+def _free_of_pace(deviation: np.ndarray, group: np.ndarray, shrinkage: float) -> np.ndarray:
+    """Return deviations from the label's mean, (n,), less their recording's shrunken mean."""
+    sums, sizes = np.bincount(group, deviation), np.bincount(group)
+    return deviation - (sums / (sizes + shrinkage))[group]
+
+
+def _normal(x: np.ndarray, variance: float | np.ndarray) -> np.ndarray:
+    return np.exp(-0.5 * x ** 2 / variance) / np.sqrt(2 * np.pi * variance)
+
+
+def _shrink(kernel: float, within: float) -> float:
+    """Return the factor on deviations that keeps their variance when a kernel of this std is put on each."""
+    return math.sqrt(1 - min(kernel ** 2 / within, 0.5))
+
+
+def _choose_smoothing(deviation: np.ndarray, label: np.ndarray, group: np.ndarray,
+                      within: float) -> tuple[float, float]:
+    """Return the kernel std (log frames) and the pooling with the best log likelihood of left-out recordings."""
+    rated = np.unique(np.linspace(0, len(label) - 1, MOST_RATED).round().astype(int))  # their memory is bounded
+    other = group[rated, None] != group
+    same_label = other & (label[rated, None] == label)
+    best = (-math.inf, KERNELS[-1], POOLING[-1])
+    tail = _normal(deviation[rated], TAIL_SCALE ** 2 * within)
+    for factor in KERNELS:
+        std = factor * math.sqrt(within)
+        kernel = _normal(deviation[rated, None] - _shrink(std, within) * deviation, std ** 2)
+        own, shared = (kernel * same_label).sum(1), (kernel * other).sum(1) / np.maximum(other.sum(1), 1)
+        for pooling in POOLING:
+            density = (own + pooling * shared) / (same_label.sum(1) + pooling)
+            score = float(np.log((1 - TAIL) * density + TAIL * tail).mean())
+            if score > best[0]:
+                best = score, factor, pooling
+    return best[1] * math.sqrt(within), best[2]
+
+
+def _density(at: np.ndarray, deviation: np.ndarray, label: np.ndarray, num_labels: int, within: float, kernel: float,
+             pooling: float, open_pace: float) -> np.ndarray:
+    """Return the density of each label's deviations (K, R) at points (R,), the pace being known up to a variance."""
+    kernels = _normal(at[:, None] - _shrink(kernel, within) * deviation, kernel ** 2 + open_pace)  # (R, n)
+    shared, counts = kernels.mean(1), np.bincount(label, minlength=num_labels)
+    own = np.stack([kernels[:, label == k].sum(1) for k in range(num_labels)])
+    density = (own + pooling * shared) / (counts[:, None] + pooling)
+    return (1 - TAIL) * density + TAIL * _normal(at, TAIL_SCALE ** 2 * within + open_pace)

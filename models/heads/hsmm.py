@@ -14,9 +14,10 @@ from models.heads.filter.task_filter import TaskFilter, TaskSensor, TaskState
 from models.heads.filter.unsegmented import FilterOutput
 from models.heads.filter.unsegmented_fit import fit_filter
 from models.heads.padding import blank_padding, pad_segments
+from utils.action import Action, actions_before
 from utils.errors import UserError
 from utils.logging import get_logger
-from utils.tensorops import Action, SampledSegment
+from utils.tensorops import SampledSegment
 
 LOGGER = get_logger(__name__)
 
@@ -73,7 +74,7 @@ class HSMMHead(ProgressHeadBase):
         self.task_sensor = TaskSensor(len(self._tasks), input_dim)
 
     @classmethod
-    def fill_in(cls, settings: dict[str, object], training: ActionsByTask, validation: ActionsByTask) -> None:
+    def fill_in(cls, settings: dict[str, object], training: ActionsByTask) -> None:
         """Write the steps of the training recordings into the settings."""
         settings['steps'] = sorted({(task, action.name) for task, recordings in training.items()
                                     for recording in recordings for action in recording})
@@ -156,8 +157,8 @@ class HSMMHead(ProgressHeadBase):
 
     def context(self, task: str | None, actions: Sequence[Action], action: Action) -> ActionContext:
         """Return what is known of one of a recording's actions when it begins."""
-        completed = tuple(other for other in actions if other.end < action.start)
-        return ActionContext(task, completed, action.name if self.condition_on_step else None)
+        label = action.name if self.condition_on_step else None
+        return ActionContext(task, tuple(actions_before(actions, action)), label)
 
     def forward(self, segments: Tensor | Sequence[Tensor], contexts: Sequence[ActionContext] | None = None, *,
                 lengths: Tensor | None = None) -> Tensor:

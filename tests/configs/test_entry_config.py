@@ -14,7 +14,7 @@ from utils.errors import UserError
 PLAN = Path(__file__).resolve().parents[2] / 'configs/progress_plan.json'
 RECOMMENDED = PLAN.with_name('progress_recommended.json')
 CHOICES = ['1', '--gtcc', '--ego', '--tstack']
-STEPS = ['--set', 'PROGRESS_LOSS.head=steps']
+STEPS = ['--set', 'PROGRESS_LOSS.head=hsmm']
 DENSE = ['--progress_sampling', 'dense']
 HEAD = {'PROGRESS_LOSS.enabled': True}
 
@@ -103,7 +103,7 @@ def test_options_of_the_head_require_a_head(option):
     # allowed without a head, as in a config file for several runs
     (['--set', 'PROGRESS_LOSS.hidden_dim=3'], {'PROGRESS_LOSS.hidden_dim': 3}),
     (['--progress', *STEPS, *DENSE, '--condition_on_step'],
-     {'PROGRESS_LOSS.enabled': True, 'PROGRESS_LOSS.head': 'steps', 'PROGRESS_LOSS.sampling': 'dense',
+     {'PROGRESS_LOSS.enabled': True, 'PROGRESS_LOSS.head': 'hsmm', 'PROGRESS_LOSS.sampling': 'dense',
       'PROGRESS_LOSS.condition_on_step': True}),
     (['--init_from', 'runs/1'], {'INIT_FROM': 'runs/1'}),
     (['--progress', '--freeze_encoder'], {'PROGRESS_LOSS.enabled': True, 'FREEZE_ENCODER': True}),
@@ -164,10 +164,12 @@ def test_example_of_the_plan(config_file):
         **CONFIG.PROGRESS_LOSS, **example}
 
 
-def test_recommended_preset_is_causal_with_the_steps_head():
-    config = parse(*CHOICES, '--config', RECOMMENDED)
+def test_the_recommended_preset_is_a_filter_on_the_features_without_alignment():
+    config = parse('1', '--dataset', 'demo', '--config', RECOMMENDED)
     settings = config.PROGRESS_LOSS
-    assert config.CAUSAL and settings.enabled and settings.head == 'steps' and settings.sampling == 'dense'
+    assert settings.enabled and settings.head == 'hsmm' and settings.sampling == 'dense'
+    assert config.BASEARCH.ARCHITECTURE == 'identity' and not any(config.LOSS_TYPE.values())
+    assert (config.ALIGNMENT_WEIGHT, config.EXPERIMENTNAME) == (0.0, 'V1___progress_demo')
     assert not settings.condition_on_step and settings.steps is None
     assert parse(*CHOICES, '--config', RECOMMENDED, '--condition_on_step').PROGRESS_LOSS == {
         **settings, 'condition_on_step': True}
@@ -191,6 +193,7 @@ def test_name_of_the_run_folder(options, name):
 
 @pytest.mark.parametrize(('argv', 'expected'), [
     ([], 'required: VERSION'),
+    (['1', '--ego', '--tstack', '--set', 'ALIGNMENT_WEIGHT=0'], 'ALIGNMENT_WEIGHT is 0: without alignment'),
     (['1', '--ego', '--tstack'], 'LOSS_TYPE: no alignment loss chosen, expected one; set LOSS_TYPE.GTCC (--gtcc), '),
     (['1', '--gtcc', '--ego'], 'no encoder chosen, expected one; set BASEARCH.ARCHITECTURE (--tstack, '),
     (['1', '--gtcc', '--tstack'], 'no dataset chosen, expected one; set DATASET_NAME (--egoprocel, --cmu'),
@@ -211,7 +214,8 @@ def test_name_of_the_run_folder(options, name):
     ([*CHOICES, '-lr', '-1'], 'LEARNING_RATE is -1.0, expected a number above 0'),
     ([*CHOICES, '-lr', 'nan'], 'LEARNING_RATE is nan'), ([*CHOICES, '-lr', 'inf'], 'LEARNING_RATE is inf'),
     ([*CHOICES, *STEPS, *DENSE, '--condition_on_step'], 'the label; set PROGRESS_LOSS.enabled (--progress)'),
-    ([*CHOICES, '--config', RECOMMENDED, '--condition_on_step', '--set', 'PROGRESS_LOSS.enabled=false'], 'no head'),
+    ([*CHOICES, '--config', RECOMMENDED, '--condition_on_step', '--set', 'PROGRESS_LOSS.enabled=false',
+      '--set', 'ALIGNMENT_WEIGHT=1'], 'no head'),
     ([*CHOICES, '--freeze_encoder'], 'nothing is left to train; set PROGRESS_LOSS.enabled (--progress)'),
     ([*CHOICES, '--identity'], 'not allowed with'),
     ([*CHOICES, '--init_from', ''], "INIT_FROM is '', expected the folder of a run"),

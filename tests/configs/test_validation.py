@@ -34,7 +34,7 @@ def test_flatten():
     ('LEARNING_RATE', 1, 1.0), ('PROGRESS_LOSS.coefficient', 0, 0.0), ('TIME_SCALE', 4, 4), ('TIME_SCALE', 7.5, 7.5),
     ('TIME_SCALE', 'median', 'median'), ('VERSION', 3, 3), ('TRAIN_SPLIT', [1, 0, 0], [1, 0, 0]),
     ('PROGRESS_LOSS.head_learning_rate', 1, 1.0), ('PROGRESS_LOSS.steps', [['tea', 'pour']], [['tea', 'pour']]),
-    ('WEIGHT_DECAY', 0, 0.0), ('AUGMENTATION.noise', 1, 1.0), ('PROGRESS_LOSS.dropout', 0, 0.0),
+    ('WEIGHT_DECAY', 0, 0.0), ('AUGMENTATION.noise', 1, 1.0), ('ALIGNMENT_WEIGHT', 0, 0.0),
     ('ARCHITECTURE.num_heads', 4, 4), ('DATASET_NAME', None, None)])
 def test_valid_values(key, value, expected):
     found = check(key, value)
@@ -63,13 +63,12 @@ def test_valid_values(key, value, expected):
     ('ARCHITECTURE.attn_layers', [True], 'a list of whole numbers'),
     ('BASEARCH.ARCHITECTURE', 'resnet', 'one of temporal_'),
     ('PROGRESS_LOSS.sampling', 'random', 'one of segment, prefix, dense'), ('PROGRESS_LOSS.loss_type', 'l3', 'l1, l2'),
-    ('PROGRESS_LOSS.dropout', 1.0, r'expected a number in \[0, 1\)'), ('PROGRESS_LOSS.dropout', -0.1, r'\[0, 1\)'),
-    ('PROGRESS_LOSS.dropout', math.nan, 'dropout is nan'), ('PROGRESS_LOSS.projection_dim', 0, r'from 1 to 2\^20'),
+    ('ALIGNMENT_WEIGHT', -1.0, 'at least 0'), ('PROGRESS_LOSS.hidden_dim', 0, r'from 1 to 2\^20'),
     ('OUTPUT_DIMENSIONALITY', 10**30, r'from 1 to 2\^20'), ('LEARNING_RATE', 1e300, 'at most 1e6'),
     ('BASEARCH.NAIVE_ARCH.layers', [10**30], r'numbers from 1 to 2\^20'), ('TIME_SCALE', 1e-320, 'from 1e-6'),
     ('BACKGROUND_LABELS', ['a\ud800'], 'without unpaired surrogates'), ('BATCH_SIZE', {}, r'\{\} \(dict\), expected a'),
-    ('PROGRESS_LOSS.step_coefficient', -1.0, 'at least 0'), ('PROGRESS_LOSS.steps', 'tea', r'\(str\), expected a list'),
-    ('PROGRESS_LOSS.head', 'lstm', 'one of gru, steps'), ('DATASET_NAME', '../x', 'expected a name of letters'),
+    ('PROGRESS_LOSS.steps', 'tea', r'\(str\), expected a list'),
+    ('PROGRESS_LOSS.head', 'lstm', 'one of gru, hsmm'), ('DATASET_NAME', '../x', 'expected a name of letters'),
     ('CAUSAL', 'yes', r'\(str\), expected true or false'),
     ('LEARNING_RATE_SCHEDULE', 'linear', 'one of constant, cosine'), ('WEIGHT_DECAY', -0.1, 'at least 0'),
     ('AUGMENTATION.scale', -0.1, 'at least 0'), ('AUGMENTATION.shift', math.inf, 'is inf'),

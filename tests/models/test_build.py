@@ -7,13 +7,15 @@ from pkgutil import resolve_name
 
 import pytest
 import torch
+from easydict import EasyDict
 
 import configs
 from configs.choices import ENCODERS
 from configs.entry_config import parse_training_arguments
 from models.build import build_model, check_model, fill_in_head, fill_in_sizes, input_width
+from models.heads.base import EmbeddedRecording
+from models.heads.hsmm import HSMMHead
 from models.heads.recurrent import ProgressHead
-from models.heads.steps import StepProgressHead
 from utils.errors import UserError
 from utils.tensorops import Action, list_actions
 
@@ -34,19 +36,19 @@ def causal_config(config):
     config.BASEARCH.TEMPORAL_STACKING_ARCH.conv_num_channels = 16
     config.OUTPUT_DIMENSIONALITY = 8
     config.ARCHITECTURE.update(attn_layers=[6], drop_layers=[6])
-    config.PROGRESS_LOSS.update(enabled=True, sampling='dense', head='steps', hidden_dim=7)
+    config.PROGRESS_LOSS.update(enabled=True, sampling='dense', head='hsmm')
     return config
 
 
 def built(config):
-    """Build the model of a configuration, with a head that has learned durations and corrects them."""
+    """The model of a configuration, its head fitted to noise if it is fitted in closed form."""
     torch.manual_seed(0)
     fill_in_sizes(config, D, 2)
-    fill_in_head(config, TRAINING, {})
+    fill_in_head(config, TRAINING)
     model = build_model(config).eval()
-    if config.PROGRESS_LOSS.enabled:
-        model.progress_head.fit_actions(TRAINING)
-    torch.nn.init.normal_(model.progress_head.fc[-2].weight)
+    model.progress_head.fit([
+        EmbeddedRecording(task, f'{task}{index}', torch.randn(60, config.OUTPUT_DIMENSIONALITY), actions)
+        for task, recordings in TRAINING.items() for index, actions in enumerate(recordings)])
     return model
 
 
@@ -59,32 +61,30 @@ def test_sizes_come_from_the_data(causal_config):
 
 
 def test_steps_come_from_the_training_recordings(causal_config):
-    causal_config.PROGRESS_LOSS.content_head = True
-    fill_in_head(causal_config, TRAINING, TRAINING)
-    assert causal_config.PROGRESS_LOSS.steps == STEPS and causal_config.PROGRESS_LOSS.content_head
+    fill_in_head(causal_config, TRAINING)
+    assert causal_config.PROGRESS_LOSS.steps == STEPS
     shuffled = {task: random.Random(0).sample(recordings, 2) for task, recordings in reversed(TRAINING.items())}
-    fill_in_head(causal_config, shuffled, {'tea': [[]]})
-    assert not causal_config.PROGRESS_LOSS.content_head  # there is no validation data to weight it by
-    assert causal_config.PROGRESS_LOSS.steps == STEPS  # weights belong to positions: the order must not change
+    fill_in_head(causal_config, shuffled)
+    assert causal_config.PROGRESS_LOSS.steps == STEPS  # buffers belong to positions: the order must not change
 
 
 def test_steps_are_filled_in_for_a_head_that_knows_them_alone(causal_config):
     causal_config.PROGRESS_LOSS.head = 'gru'
-    fill_in_head(causal_config, TRAINING, {})
+    fill_in_head(causal_config, TRAINING)
     assert causal_config.PROGRESS_LOSS.steps is None
 
 
 def test_training_recordings_without_actions_are_refused(causal_config):
     with pytest.raises(UserError, match='PROGRESS_LOSS.head: .* recordings contain no action.*BACKGROUND_LABELS'):
-        fill_in_head(causal_config, {'tea': [[], []], 'pie': []}, {})
+        fill_in_head(causal_config, {'tea': [[], []], 'pie': []})
     causal_config.PROGRESS_LOSS.enabled = False
-    fill_in_head(causal_config, {'tea': [[]]}, {})
+    fill_in_head(causal_config, {'tea': [[]]})
 
 
 def test_no_head_is_built_if_progress_is_disabled(causal_config):
     causal_config.PROGRESS_LOSS.enabled = False
     fill_in_sizes(causal_config, D, 2)
-    fill_in_head(causal_config, TRAINING, {})
+    fill_in_head(causal_config, TRAINING)
     model = build_model(causal_config)
     assert set(model([torch.randn(4, D)])) == {'outputs', 'dropouts'}
     assert not any('progress_head' in name for name in model.state_dict())
@@ -105,11 +105,10 @@ def test_identity_embedding_dim_is_feature_dim(causal_config, mcn):
 
 
 @pytest.mark.parametrize(('changes', 'message'), [
-    ({'sampling': 'segment'}, "sampling is 'segment', expected dense with PROGRESS_LOSS.head 'steps'"),
+    ({'sampling': 'segment'}, "sampling is 'segment', expected dense with PROGRESS_LOSS.head 'hsmm'"),
     ({'sampling': 'prefix'}, "sampling is 'prefix', expected dense"),
-    ({'use_gru': False}, "use_gru is False, but it has no effect .* 'steps'; set PROGRESS_LOSS.head to 'gru'"),
-    ({'head': 'gru', 'condition_on_step': True}, "condition_on_step is True, but .* 'gru'; set .* to 'steps'"),
-    ({'head': 'gru', 'content_head': True}, "content_head is True, but it has no effect with .*head 'gru'")])
+    ({'use_gru': False}, "use_gru is False, but it has no effect .* 'hsmm'; set PROGRESS_LOSS.head to 'gru'"),
+    ({'head': 'gru', 'condition_on_step': True}, "condition_on_step is True, but .* 'gru'; set .* to 'hsmm'")])
 def test_settings_that_do_not_fit_the_head_are_refused(causal_config, changes, message):
     check_model(causal_config)
     causal_config.PROGRESS_LOSS.update(changes)
@@ -125,6 +124,16 @@ def test_encoder_without_weights_requires_other_weights(causal_config):
     check_model(causal_config)
 
 
+def test_an_encoder_that_nothing_trains_is_refused(causal_config):
+    causal_config.ALIGNMENT_WEIGHT = 0.0
+    with pytest.raises(UserError, match='temporal_stacking: nothing trains it, as ALIGNMENT_WEIGHT is 0 and .*hsmm'):
+        check_model(causal_config)
+    for change in ({'FREEZE_ENCODER': True}, {'INIT_FROM': 'run'}):
+        check_model(EasyDict({**causal_config, **change}))
+    causal_config.PROGRESS_LOSS.update(head='gru', condition_on_step=False)
+    check_model(causal_config)
+
+
 def test_every_encoder_has_an_entry_among_the_settings():
     for entry in ENCODERS.values():
         assert {entry.input_key, *(setting.name for setting in entry.settings)} <= set(
@@ -134,21 +143,18 @@ def test_every_encoder_has_an_entry_among_the_settings():
 def test_every_preset_is_valid_for_its_head(causal_config):
     for name in ('plan', 'recommended'):
         path = Path(configs.__file__).with_name(f'progress_{name}.json')
-        check_model(parse_training_arguments(['1', '--dataset', 'demo', '--naive', '--config', str(path)], 'test')[0])
+        command = ['1', '--dataset', 'demo', '--identity', '--config', str(path)]
+        check_model(parse_training_arguments(command, 'test')[0])
 
 
-@pytest.mark.parametrize('mcn', [True, False])
-def test_step_options_reach_the_head(causal_config, mcn):
-    causal_config.ARCHITECTURE.MCN = mcn
-    causal_config.PROGRESS_LOSS.update(projection_dim=3, dropout=0.4, content_correction=False, condition_on_step=True,
-                                       normalize_embeddings=False, step_coefficient=0.25)
+def test_options_reach_the_head(causal_config):
+    causal_config.PROGRESS_LOSS.condition_on_step = True
     head = built(causal_config).progress_head
-    assert isinstance(head, StepProgressHead) and head.durations.steps == STEPS
-    assert (head.projection.out_features, head.gru.hidden_size, head.dropout.p) == (3, 7, 0.4)
-    assert head.step_coefficient == 0.25
-    assert (head.content_correction, head.condition_on_step, head.normalize_embeddings) == (False, True, False)
-    causal_config.PROGRESS_LOSS.head = 'gru'
-    assert type(build_model(causal_config).progress_head) is ProgressHead
+    assert isinstance(head, HSMMHead) and head.condition_on_step
+    assert [(task, label) for task in head.tasks for label in head.labels(task)] == STEPS
+    causal_config.PROGRESS_LOSS.update(head='gru', hidden_dim=9)
+    head = build_model(causal_config).progress_head
+    assert type(head) is ProgressHead and head.gru.hidden_size == 9
 
 
 @pytest.mark.parametrize(('architecture', 'causal', 'ahead'), [
@@ -176,8 +182,8 @@ def known_until(progress, frame):
 
 @pytest.mark.parametrize('frame', [13, 34, 44, 61])
 @pytest.mark.parametrize('mcn', [True, False])
-@pytest.mark.parametrize('head', ['gru', 'steps'])
-def test_future_frames_do_not_change_earlier_predictions(causal_config, mcn, head, frame):
+@pytest.mark.parametrize('head', ['gru', 'hsmm'])
+def test_future_frames_change_no_prediction_up_to_then(causal_config, mcn, head, frame):
     causal_config.ARCHITECTURE.MCN = mcn
     causal_config.PROGRESS_LOSS.head = head
     model, features = built(causal_config), torch.randn(80, D)

@@ -22,7 +22,13 @@ SETTINGS = ['ARCHITECTURE.drop_layers=[4]', 'ARCHITECTURE.attn_layers=[8]', 'BAS
 # Recordings of two paces, so that the pace of completed actions counts.
 TRAINING = {'tea': [[Action('boil', 0, 9 * pace), Action('pour', 9 * pace + 1, 14 * pace)] for pace in (1, 2, 4)],
             'tyre': [[Action('jack', 0, 20)]]}
-STEP_HEAD = ('--progress_sampling', 'dense', '--set', 'PROGRESS_LOSS.head=steps')
+STEP_HEAD = ('--progress_sampling', 'dense', '--set', 'PROGRESS_LOSS.head=hsmm')
+
+
+def noise(training, width):
+    """Two recordings of each task, the fewest that a filter takes less than a second to be fitted to."""
+    return [EmbeddedRecording(task, f'{task}{index}', torch.randn(actions[-1].end + 4, width), actions)
+            for task, recordings in training.items() for index, actions in enumerate(filter(None, recordings[:2]))]
 
 
 def untrained(*options, width=WIDTH, training=TRAINING):
@@ -30,13 +36,17 @@ def untrained(*options, width=WIDTH, training=TRAINING):
         ['1', '--tcc', '--mcn', '--dataset', 'demo', '--progress', '-od', '8', *options,
          *(option for setting in SETTINGS for option in ('--set', setting))], 'test')
     fill_in_sizes(config, width, len(training))
-    fill_in_head(config, training, training)
+    fill_in_head(config, training)
     torch.manual_seed(1)
     model = build_model(config)
-    model.progress_head.fit_actions(training)
-    if hasattr(model.progress_head, 'fc'):
-        for weight in model.progress_head.fc[-2].parameters():
-            torch.nn.init.normal_(weight)  # the step head's correction starts at zero
+    head = model.progress_head
+    if head.fits_embeddings:
+        head.fit(noise(training, config.OUTPUT_DIMENSIONALITY))
+        for known in head.filters:
+            known.segmented.weights.fill_(0.1)  # so that frames count
+    else:
+        for weight in head.fc[-2].parameters():
+            torch.nn.init.normal_(weight)
     return TrainedRun('untrained', 'best_model_combined', 1, model.eval(), config, torch.device('cpu'),
                       sorted(training))
 

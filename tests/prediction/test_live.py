@@ -33,9 +33,9 @@ def assert_same(streamed, prediction):
 
 
 @pytest.mark.parametrize(('encoder', 'head'), [
-    *itertools.product(ENCODERS, ('plan', 'steps')), ('naive', 'mean'), ('naive', 'label given')])
+    *itertools.product(ENCODERS, ('plan', 'filter')), ('naive', 'mean'), ('naive', 'label given')])
 def test_stream_equals_batch(make_run, make_features, step_options, encoder, head):
-    heads = {'plan': [], 'mean': ['--progress_pooling', 'mean'], 'steps': step_options,
+    heads = {'plan': [], 'mean': ['--progress_pooling', 'mean'], 'filter': step_options,
              'label given': [*step_options, '--condition_on_step']}
     options, delay = ENCODERS[encoder]
     run, features = make_run(*options, *heads[head]), make_features(50)

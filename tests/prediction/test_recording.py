@@ -15,9 +15,9 @@ from utils.errors import UserError
 from utils.files import read_json
 from utils.run_folder import RunFolder
 
-STEP_HEAD = ['--progress_sampling', 'dense', '--set', 'PROGRESS_LOSS.head=steps']
+STEP_HEAD = ['--progress_sampling', 'dense', '--set', 'PROGRESS_LOSS.head=hsmm']
 RUNS = {
-    'steps': ['--naive', *STEP_HEAD],
+    'filter': ['--naive', *STEP_HEAD],
     'label given, skips frames': ['--naive', *STEP_HEAD, '--condition_on_step', '--set', 'SKIP_RATE=2'],
     'at most 60 frames': ['--naive', *STEP_HEAD, '--max_frames', '60', '--set', 'SKIP_RATE=2'],
     'plan, sees ahead': ['--tstack']}
@@ -150,9 +150,9 @@ def test_labels_and_task_are_checked(make_run, make_features, step_options, capl
     assert "the head does not know the label 'bowl'" in caplog.text and 'known are boil, pour' in caplog.text
     predict(run, features)
     predict(run, features)
-    assert caplog.text.count('no task given: the head takes the steps of every task') == 1
+    assert caplog.text.count('no task given: the head infers it from the frames') == 1
     told = make_run('--naive', *step_options, '--condition_on_step')
     with pytest.raises(UserError, match='rec: an action without label'):
         predict(told, features, task='tea', name='rec')
-    with pytest.raises(UserError, match='no task given: the head is told the step'):
+    with pytest.raises(UserError, match='no task given: the head is given the step'):
         predict(told, features, [(0, 5, 'boil')])

@@ -8,9 +8,9 @@ from prediction import load_run, predict
 from utils.errors import UserError
 
 
-@pytest.mark.parametrize('head', ['plan', 'steps'])
+@pytest.mark.parametrize('head', ['plan', 'filter'])
 def test_a_loaded_run_predicts_what_the_saved_one_did(make_run, save_run, make_features, step_options, tmp_path, head):
-    run, features = make_run('--tstack', *(step_options if head == 'steps' else [])), make_features(20)
+    run, features = make_run('--tstack', *(step_options if head == 'filter' else [])), make_features(20)
     loaded = load_run(save_run(run, tmp_path / 'V1'), device='cpu')
     assert (loaded.name, loaded.checkpoint, loaded.epoch) == ('V1', 'best_model_combined', 1)
     assert (loaded.tasks, loaded.delay, loaded.skip_rate, loaded.rank) == (['tea', 'tyre'], 7, 1, 2)

@@ -16,7 +16,7 @@ import torch
 from sklearn.linear_model import Ridge
 from torch import nn
 
-from models.heads.durations import ActionDurations
+from evaluation.counters import FrameCounters
 from recordings.annotations import load_annotations
 from recordings.json_dataset import load_recordings
 from recordings.splits import load_splits
@@ -223,8 +223,8 @@ def average_index_error(train, test):
 
 
 def per_step_errors(train, test):
-    """Return the MAE of the baseline that knows the label, and of the baseline that also knows the pace so far."""
-    durations = {task: ActionDurations([action for sample in train if sample.task == task for action in sample.actions])
+    """MAE of the baseline that is told the step, and of the one that knows the pace so far as well."""
+    durations = {task: FrameCounters([sample.actions for sample in train if sample.task == task])
                  for task in demo.TASKS}
 
     def paced(sample, action):

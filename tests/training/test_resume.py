@@ -81,7 +81,7 @@ def test_other_settings_are_refused_before_anything_changes(saved, config, chang
 def test_a_setting_that_is_newer_than_the_run_had_its_default(saved, config):
     path, *_ = saved
     checkpoint = torch.load(path)
-    del checkpoint['config']['AMP'], checkpoint['config']['PROGRESS_LOSS']['content_head']
+    del checkpoint['config']['AMP'], checkpoint['config']['PROGRESS_LOSS']['condition_on_step']
     torch.save(checkpoint, path)
     assert resume_run(path, *make(99), config, 'cpu').epochs_done == 2
     config.AMP = True

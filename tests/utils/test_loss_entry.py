@@ -9,8 +9,8 @@ import torch
 from easydict import EasyDict
 
 from configs.choices import LOSSES
-from models.heads.step_durations import ActionContext
-from models.heads.steps import StepProgressHead
+from models.heads.base import EmbeddedRecording
+from models.heads.hsmm import HSMMHead
 from models.model_multiprong import ProgressHead
 from utils import loss_entry
 from utils.errors import UserError
@@ -272,158 +272,57 @@ def test_times_must_match_the_recordings(progress_config, times, message):
 STEP_TIMES = [{**TIMES[0], 'task': 'cook'},
               {'step': ['0', 'cut', 'whisk'], 'start_frame': [0, 5, 15], 'end_frame': [4, 14, 17], 'name': 'b',
                'task': 'cook'}]
-TRAINED = {'cook': [[Action('cut', 0, 5), Action('mix', 6, 15)], [Action('cut', 2, 13), Action('mix', 20, 25)]],
-           'clean': [[Action('mix', 0, 9)]]}
+
+
+@pytest.fixture(scope='module')
+def fitted():
+    """A filter that knows two tasks, fitted on noise."""
+    head = HSMMHead(WIDTH, steps=[('clean', 'mix'), ('cook', 'cut'), ('cook', 'mix')])
+    generator = torch.Generator().manual_seed(0)
+    head.fit([EmbeddedRecording(task, f'{task}{index}', torch.randn(30, WIDTH, generator=generator), actions)
+              for index, (task, actions) in enumerate([
+                  ('cook', [Action('cut', 0, 5), Action('mix', 6, 15)]), ('clean', [Action('mix', 0, 9)]),
+                  ('cook', [Action('cut', 2, 13), Action('mix', 20, 25)]), ('clean', [Action('mix', 3, 20)])])])
+    return head
 
 
 @pytest.fixture
-def step_config(progress_config):
-    progress_config.PROGRESS_LOSS.update(sampling='dense', head='steps')
+def filter_config(progress_config):
+    progress_config.PROGRESS_LOSS.update(sampling='dense', head='hsmm')
     return progress_config
 
 
-def make_step_output(lengths=LENGTHS[:2], **options):
-    """Return an output as make_output does, with a partly trained head that recognizes steps."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(11)
-        head = StepProgressHead(WIDTH, 5, steps=[('clean', 'mix'), ('cook', 'cut'), ('cook', 'mix')], projection_dim=3,
-                                dropout=0, **{'step_coefficient': 0.7, **options})
-        torch.nn.init.normal_(head.fc[-2].weight)
-    head.durations.fit(TRAINED)
-    return {**make_output(lengths), 'progress_head': head}
-
-
-def naive_step_loss(output, times, settings, steps=('clean mix', 'cook cut', 'cook mix')):
-    """Compute the loss action by action and frame by frame, reading each prefix from the action's first frame."""
-    head, errors, entropies = output['progress_head'], [], []
-    for embeddings, recording in zip(output['outputs'], times, strict=True):
-        actions = list_actions(recording, len(embeddings))
+@pytest.mark.parametrize('loss_type', ['l1', 'l2'])
+def test_the_error_of_a_filter_is_measured_in_validation(filter_config, fitted, loss_type):
+    filter_config.PROGRESS_LOSS.loss_type = loss_type
+    output = {**make_output(), 'progress_head': fitted.eval()}
+    found = get_loss_function(filter_config)(output, 0, times=STEP_TIMES)
+    errors = []
+    for embeddings, times in zip(output['outputs'], STEP_TIMES, strict=True):
+        actions = list_actions(times, len(embeddings))
         for action in actions:
-            context = [head.durations.context(recording.get('task'), actions, action)]
-            ends = [embeddings[action.start:frame + 1] for frame in range(action.start, action.end + 1)]
-            of_frames = torch.stack([head(prefix, context) for prefix in ends])
-            truth = torch.arange(1, action.length + 1) / action.length
-            error = of_frames - truth
-            errors.append((error.abs() if settings.loss_type == 'l1' else error ** 2).mean())
-            if (name := f'{recording.get("task")} {action.name}') in steps:
-                posteriors = [head.forward_steps([prefix], context)[1][0][-1] for prefix in ends]
-                entropies.append(-torch.stack([posterior[steps.index(name)] for posterior in posteriors]).mean())
-    recognition = torch.stack(entropies).mean() if entropies else 0
-    return torch.stack(errors).mean() + head.step_coefficient * recognition
+            context = [fitted.context('cook', actions, action)]
+            frames = torch.stack([fitted(embeddings[action.start:end + 1], context)
+                                  for end in range(action.start, action.end + 1)])
+            error = frames - torch.arange(1, action.length + 1) / action.length
+            errors.append(error.abs().mean() if loss_type == 'l1' else error.square().mean())
+    assert found['progress_loss'].item() == pytest.approx(torch.stack(errors).mean().item(), abs=1e-5)
+    assert found['total_loss'] == found['alignment_loss'] + 0.3 * found['progress_loss']
 
 
-@pytest.mark.parametrize('options', [{}, {'content_correction': False}, {'condition_on_step': True}])
-@pytest.mark.parametrize('loss_type', ['l1', 'l2'])
-def test_steps_head_is_trained_to_recognize_steps(step_config, loss_type, options):
-    step_config.PROGRESS_LOSS.loss_type = loss_type
-    output = make_step_output(**options)
-    found = get_loss_function(step_config)(output, 0, times=STEP_TIMES)['progress_loss']
-    expected = naive_step_loss(output, STEP_TIMES, step_config.PROGRESS_LOSS)
-    assert found.item() == pytest.approx(expected.item(), abs=1e-5)
-    tensors = [*output['outputs'], *output['progress_head'].parameters()]
-    gradients = [torch.autograd.grad(loss, tensors, allow_unused=True, materialize_grads=True)
-                 for loss in (found, expected)]
-    for ours, theirs in zip(*gradients, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+def test_nothing_is_learned_from_a_filter(filter_config, fitted):
+    alone = make_output()
+    get_loss_function(filter_config)({**alone, 'progress_head': fitted.train()}, 0, times=STEP_TIMES)[
+        'progress_loss'].backward()
+    assert all(embeddings.grad is not None and not embeddings.grad.any() for embeddings in alone['outputs'])
 
 
-def test_recognition_term_is_for_training_only(step_config):
-    output = make_step_output()
-    output['progress_head'].eval()
-    found = get_loss_function(step_config)(output, 0, times=STEP_TIMES)['progress_loss']
-    output['progress_head'].step_coefficient = 0.0
-    expected = naive_step_loss(output, STEP_TIMES, step_config.PROGRESS_LOSS)
-    assert found.item() == pytest.approx(expected.item(), abs=1e-5)
-
-
-@pytest.mark.parametrize('change', [{'step': ['0', 'whisk', 'whisk']}, {'task': 'garden'}, {'task': None}])
-def test_unseen_steps_have_no_recognition_term_and_no_nan(step_config, change):
-    times = [{**STEP_TIMES[1], **change}] * 2  # a validation recording may contain only such steps
-    output = make_step_output(LENGTHS[1:2] * 2)
-    terms = get_loss_function(step_config)(output, 0, times=times)
-    output['progress_head'].step_coefficient = 0.0
-    without = naive_step_loss(output, times, step_config.PROGRESS_LOSS)
-    assert terms.present >= {'progress_loss'}
-    assert terms['progress_loss'].item() == pytest.approx(without.item(), abs=1e-6)
-    terms['total_loss'].backward()
-    tensors = [*output['outputs'], *output['progress_head'].parameters()]
-    assert all(tensor.grad.isfinite().all() for tensor in tensors)
-
-
-@pytest.mark.parametrize('coefficient', [0.0, 0.5, 3.0])
-def test_total_is_exact_with_the_steps_head(step_config, coefficient):
-    step_config.PROGRESS_LOSS.update(CURRICULUM)
-    loss_fn, losses = get_loss_function(step_config, num_epochs=3), set()
-    for epoch in range(3):
-        terms = loss_fn(make_step_output(step_coefficient=coefficient), epoch, times=STEP_TIMES)
-        weight = get_progress_lambda(epoch, 3, CURRICULUM)
-        assert terms['total_loss'] == terms['alignment_loss'] + weight * terms['progress_loss']
-        losses.add(terms['progress_loss'].item())
-    assert len(losses) == 1  # all actions of these recordings are sampled, so there is no randomness
-    assert set(terms) == {'tcc_loss', 'alignment_loss', 'progress_loss', 'total_loss'}
-
-
-def test_steps_head_without_segments_gives_an_attached_zero(step_config):
-    step_config.LOSS_TYPE.tcc = False
-    output = make_step_output()
-    terms = get_loss_function(step_config)(output, 0, times=NO_ACTION)
-    assert terms['progress_loss'] == 0 and not terms.present
-    terms['total_loss'].backward()
-    tensors = [*output['outputs'], *output['progress_head'].parameters()]
-    assert all(tensor.grad is not None and not tensor.grad.any() for tensor in tensors)
-
-
-@pytest.mark.parametrize('detach', [True, False])
-def test_recognition_trains_the_encoder_unless_detached(step_config, detach):
-    step_config.PROGRESS_LOSS.update(detach_embeddings=detach)
-    output = make_step_output()
-    get_loss_function(step_config)(output, 0, times=STEP_TIMES)['progress_loss'].backward()
-    assert (gradient_norm(output['outputs']) == 0) == detach
-    assert all(weight.grad.norm() > 0 for weight in output['progress_head'].parameters())
-
-
-@pytest.mark.parametrize('loss_type', ['l1', 'l2'])
-def test_content_head_is_trained_separately_and_blended_in_validation(step_config, loss_type):
-    step_config.PROGRESS_LOSS.loss_type = loss_type
-    output = make_step_output(content_head=True, step_coefficient=0.25)
-    head = output['progress_head']
-    torch.nn.init.normal_(head.content.fc[-2].weight, std=3)
-
-    def loss():
-        random.seed(0)
-        return get_loss_function(step_config)(output, 0, times=STEP_TIMES)
-
-    def error(weight):
-        head.content_weight.fill_(weight)
-        return loss()['progress_loss'].item()
-
-    head.eval()
-    assert error(0) != pytest.approx(error(1), rel=0.01)
-    by_steps, by_content = error(0), error(1)
-    head.train()
-    trained = loss()
-    head.step_coefficient = 0
-    assert loss()['progress_loss'].item() == pytest.approx((by_steps + by_content) / 2, rel=1e-5)
-    assert trained['progress_loss'] > loss()['progress_loss']  # it includes the recognition term
-    trained['progress_loss'].backward()
-    assert all(weight.grad.norm() > 0 for weight in head.content.parameters())
-
-
-def test_context_of_an_action_uses_only_earlier_actions(step_config, monkeypatch):
-    output, seen = make_step_output(), []
-    read = output['progress_head'].forward_experts
-    monkeypatch.setattr(output['progress_head'], 'forward_experts',
-                        lambda inputs, contexts: seen.append((inputs, contexts)) or read(inputs, contexts))
-    step_config.PROGRESS_LOSS.samples_per_video = 1
-    durations = output['progress_head'].durations
-    paces = {action.name: durations.context('cook', list_actions(times, 20), action).log_pace
-             for times in STEP_TIMES for action in list_actions(times, 20)}
+@pytest.mark.parametrize('weight', [0.0, 0.5])
+def test_alignment_has_a_weight(progress_config, weight):
+    full = get_loss_function(progress_config)(make_output(), 0, times=TIMES[:2])
+    progress_config.ALIGNMENT_WEIGHT = weight
     random.seed(0)
-    for _ in range(12):
-        get_loss_function(step_config)(output, 0, times=STEP_TIMES)
-    known = {context for _, contexts in seen for context in contexts}
-    # One action per recording is sampled, but its pace comes from all earlier actions.
-    assert all(len(inputs) == len(contexts) == 2 for inputs, contexts in seen)
-    assert known == {ActionContext('cook', 0.0, 'cut'), ActionContext('cook', paces['mix'], 'mix'),
-                     ActionContext('cook', paces['whisk'], 'whisk')}
-    assert paces['mix'] != 0 != paces['whisk']
+    terms = get_loss_function(progress_config)(make_output(), 0, times=TIMES[:2])
+    assert terms['alignment_loss'].item() == pytest.approx(weight * full['alignment_loss'].item())
+    assert terms['total_loss'] == terms['alignment_loss'] + 0.3 * terms['progress_loss']
+    assert ('tcc_loss' in terms, 'alignment_loss' in terms.present) == (weight > 0, weight > 0)

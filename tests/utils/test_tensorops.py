@@ -5,7 +5,9 @@ import random
 import pytest
 import torch
 
+from utils.action import actions_before
 from utils.tensorops import (
+    Action,
     get_cumulative_distance,
     get_trueprogress,
     list_actions,
@@ -229,3 +231,9 @@ def test_seeded_draws_repeat_and_restore_the_states():
     assert seen == undisturbed
     with seeded_draws(6):
         assert draws() != inside[0]
+
+
+def test_only_what_has_ended_was_before():
+    actions = [Action('a', 0, 4), Action('b', 5, 9), Action('c', 11, 20), Action('d', 21, 22)]
+    assert [actions_before(actions, each) for each in actions] == [actions[:count] for count in range(4)]
+    assert actions_before(actions, Action('late', 9, 30)) == actions[:1]  # b still lasts at frame 9

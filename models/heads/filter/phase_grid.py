@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor, nn
 
-from models.heads.duration_density import Completed, Durations
+from models.heads.durations import Completed, Durations
 from models.heads.order import StepOrder
 
 RATES = 9  # durations per state

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from models.heads.duration_density import Completed, Durations
+from models.heads.durations import Completed, Durations
 from models.heads.filter.cells import CausalFeatures, Cells, phase_weights
 from models.heads.filter.duration_grid import DurationGrid
 from models.heads.order import StepOrder

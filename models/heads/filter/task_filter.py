@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from models.heads.base import EmbeddedRecording
-from models.heads.duration_density import Completed
+from models.heads.durations import Completed
 from models.heads.filter.cells import CausalFeatures, Cells
 from models.heads.filter.segmented import LAGS, SegmentedFilter, Start, TrainingRecording
 from models.heads.filter.unsegmented import UnsegmentedFilter

@@ -33,7 +33,7 @@ def test_the_loss_is_the_mean_error_at_the_last_frame_or_at_every_frame(penalty,
 
 def test_the_defaults_learn_know_and_check_nothing():
     head = Counter(3)
-    assert head.fit_actions({'tea': [[Action('cut', 0, 3)]]}) is head.fit([]) is head.calibrate([]) is None
+    assert head.fit([]) is head.calibrate([]) is None
     assert head.tasks is None and head.labels('tea') == [] and head.contexts('tea', [Action('cut', 0, 3)]) == [None]
     assert head.check_task(None) is head.check_label('tea', None) is None
     assert not (head.offers_filter or head.fits_embeddings or head.calibrates)

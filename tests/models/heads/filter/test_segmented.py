@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from models.heads.duration_density import Completed
+from models.heads.durations import Completed
 from models.heads.filter.segmented import SegmentedFilter, TrainingRecording
 
 

@@ -1,0 +1,79 @@
+"""Counters of frames: the progress that training actions have had at their i-th frame."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+from models.heads.durations import Completed, Durations
+from utils.tensorops import Action
+
+
+def average_index_curve(lengths: Sequence[int]) -> np.ndarray:
+    """Return the mean true progress at the i-th frame over the actions that have one.
+
+    Args:
+        lengths: durations of actions in frames, >= 1.
+
+    Returns:
+        (longest,) float64 in (0, 1]; element i is the mean of (i + 1) / length over the actions longer than i.
+
+    Reference:
+        de Boer et al., "Is there progress in activity progress prediction?" (2023).
+    """
+    ordered = np.sort(np.asarray(lengths, dtype=np.float64))
+    index = np.arange(int(ordered[-1]))
+    first_longer = np.searchsorted(ordered, index, side='right')
+    sums_from = np.append(np.cumsum((1 / ordered)[::-1])[::-1], 0.0)
+    return (index + 1) * sums_from[first_longer] / (len(ordered) - first_longer)
+
+
+class FrameCounters:
+    """What a counter of frames predicts of an action, knowing its step and the recording's pace or not.
+
+    Args:
+        recordings: actions of each training recording, in order of time.
+        groups: who performs each recording; None: each is its own.
+
+    Raises:
+        ValueError: there is no action.
+    """
+
+    def __init__(self, recordings: Sequence[Sequence[Action]], groups: Sequence[Hashable] | None = None) -> None:
+        by_step: dict[str, list[int]] = defaultdict(list)
+        for action in (action for actions in recordings for action in actions):
+            by_step[action.name].append(action.length)
+        if not by_step:
+            raise ValueError('no actions, expected at least one to learn durations from')
+        self._curve = average_index_curve([length for lengths in by_step.values() for length in lengths])
+        self._step_curves = {step: average_index_curve(lengths) for step, lengths in by_step.items()}
+        self._index = {step: number for number, step in enumerate(by_step)}
+        self._durations = Durations(len(by_step))
+        self._durations.fit([self._code(actions) for actions in recordings], groups)
+
+    def average_index(self, num_frames: int) -> np.ndarray:
+        """Return the progress of a counter of frames: (num_frames,); past the longest action its last value."""
+        return self._curve[np.minimum(np.arange(num_frames), len(self._curve) - 1)]
+
+    def average_index_per_step(self, step: str, num_frames: int, pace: float = 1.0) -> np.ndarray:
+        """Return the progress of a counter of frames that is given the step.
+
+        Args:
+            step: label of the action; an unseen one takes the curve over all actions.
+            num_frames: frames to predict.
+            pace: duration of the recording's actions relative to their steps' means; time is divided by it.
+
+        Returns:
+            (num_frames,) in (0, 1].
+        """
+        curve = self._step_curves.get(step, self._curve)
+        elapsed = np.arange(1, num_frames + 1) / pace
+        # From progress 0 before the first frame: a slow recording asks for times below one frame.
+        return np.interp(elapsed, np.arange(len(curve) + 1), np.concatenate([[0.0], curve]))
+
+    def pace(self, completed: Sequence[Action]) -> float:
+        """Return the pace of a recording from the actions that it has completed, > 0; see :class:`Durations`."""
+        return float(np.exp(self._durations.log_pace(self._code(completed))))
+
+    def _code(self, actions: Sequence[Action]) -> list[Completed]:
+        return [Completed(self._index.get(action.name, -1), action.length) for action in actions]
