@@ -28,7 +28,7 @@ TENTHS = 10
 COMPARED_EVERY = 10  # every n-th frame is also pushed into a fresh stream
 LARGEST_RATIO = 1.1  # of the cost of a frame in a long stream to that in a fresh stream
 CONFIGURATIONS = {
-    'naive': STUDIED['steps'],
+    'recommended': STUDIED['recommended'],
     'stacking, causal': STUDIED['stacking encoder'],
     'stacking, sees ahead': STUDIED['stacking, sees ahead'],
     "naive, plan's head": STUDIED['gru'],

@@ -25,7 +25,7 @@ DEFAULTS = {'label': 0.1, 'short': 0.0, 'phase': 0.1}  # weights that are kept u
 OPTIONS = {'label': (0.0, 0.05, 0.1, 0.2, 0.4, 0.8),  # the logistic sensor's; the Gaussian one has half of it
            'short': (0.0, 0.1, 0.3, 0.6, 1.0),  # phases, from short-term features
            'phase': (0.0, 0.03, 0.1, 0.3)}  # phases, from all features
-RULES = ((1.0, 1.0), (0.5, 0.5), (0.0, 0.0))  # caution and handicap, the default first
+RULES = ((1.25, 2.0), (1.0, 1.0), (0.5, 0.5), (0.0, 0.0))  # caution and handicap, the default first
 BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
 COVERAGE = 0.9
 UNKNOWN = 0.99  # of left-out training frames are known
