@@ -20,6 +20,10 @@ from utils.logging import get_logger
 from utils.tensorops import SampledSegment
 
 LOGGER = get_logger(__name__)
+# Names of what is chosen, in the order of the filters' buffers.
+SENSORS_GIVEN = ('step cells (boundaries given)', 'phase cells (boundaries given)')
+CHOSEN_UNKNOWN = tuple(f'{name} (boundaries unknown)' for name in (
+    'step classifier', 'step cells', 'phase cells', 'short-term phase cells', 'caution', 'handicap of background'))
 
 
 class ActionContext(NamedTuple):
@@ -109,17 +113,24 @@ class HSMMHead(ProgressHeadBase):
         if len(self._tasks) > 1:
             self.task_sensor.fit([recording.embeddings for members in by_task.values() for recording in members],
                                  [number for number, members in enumerate(by_task.values()) for _ in members])
-        self._log_choices()
+        self._log_intervals()
 
-    def _log_choices(self) -> None:
-        """Log what was chosen on left-out groups: weights of the sensors, and quantiles that make up intervals."""
-        given = self.filters[0].segmented
-        LOGGER.info('boundaries given: weights of the sensors of step %.3g, of phase %.3g (by leaving groups out); '
-                    '90 %% interval from quantile %.3g to %.3g', *given.weights.tolist(), *given.levels[1:].tolist())
+    def _log_intervals(self) -> None:
+        """Log between which quantiles of the posterior the intervals are, chosen on left-out groups."""
+        LOGGER.info('boundaries given: 90 %% interval from quantile %.3g to %.3g',
+                    *self.filters[0].segmented.levels[1:].tolist())
         for task, known in zip(self._tasks, self.filters, strict=True):
-            weights = ', '.join(f'{weight:.3g}' for weight in known.unsegmented.weights.tolist())
-            LOGGER.info('task %s, boundaries unknown: weights of the sensors %s; 90 %% interval from quantile %.3g to '
-                        '%.3g', task, weights, *known.unsegmented.levels[::2].tolist())
+            LOGGER.info('task %s, boundaries unknown: 90 %% interval from quantile %.3g to %.3g', task,
+                        *known.unsegmented.levels[::2].tolist())
+
+    def chosen(self) -> dict[str, float]:
+        """Return the weights of the sensors and of the rule that shows steps, see :meth:`ProgressHeadBase.chosen`."""
+        weights = dict(zip(SENSORS_GIVEN, self.filters[0].segmented.weights.tolist(), strict=True))  # same for all
+        for task, known in zip(self._tasks, self.filters, strict=True):
+            of_task = f'{task} ' if len(self._tasks) > 1 else ''
+            values = [*known.unsegmented.weights.tolist(), *known.unsegmented.rule.tolist()]
+            weights |= {f'{of_task}{name}': value for name, value in zip(CHOSEN_UNKNOWN, values, strict=True)}
+        return weights
 
     # --- what the head knows of tasks and labels ---
 

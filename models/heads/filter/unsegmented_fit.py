@@ -219,16 +219,6 @@ def rate(rated: Sequence[Rated], posteriors: Sequence[Posterior]) -> Tensor:
     return torch.stack(scores)
 
 
-def _score(recording: Recording, posterior: Posterior, steps: Tensor, background: int) -> Tensor:
-    """Return what :func:`rate` sums up for a recording, (rules,), from the steps (rules, T) shown with each rule."""
-    within = recording.label < background
-    hits = (steps == recording.label).float()
-    median = phase_quantiles(posterior.phases, hits.new_tensor([0.5])).squeeze(-1)
-    error = (median - recording.progress)[within].abs().mean()
-    edits = _edit_scores(steps, recording.label, background).to(hits)
-    return 4 * error + 3 - hits[:, within].mean(1) - hits.mean(1) - edits
-
-
 def _edit_scores(steps: Tensor, label: Tensor, background: int) -> Tensor:
     """Return 1 - edit distance of the labels' runs, over the longer one's number, of each row (N, T), (N,)."""
     true = _runs(label, background)
