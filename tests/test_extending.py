@@ -90,8 +90,7 @@ def extended(tmp_path_factory):
 
 def write_dataset(root):
     handles = [f'rec{number}' for number in range(4)]
-    (root / 'data/tiny/features',
-        '--layout', 'TD').mkdir(parents=True)
+    (root / 'data/tiny/features').mkdir(parents=True)
     (root / 'dset_jsons').mkdir()
     for number, handle in enumerate(handles):
         features = np.random.default_rng(number).normal(size=(20, 3)).astype(np.float32)
