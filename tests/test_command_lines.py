@@ -294,7 +294,7 @@ def test_an_existing_run_is_kept_unless_overwritten(broken, capsys):
     another = broken / 'other.json'
     another.write_text(json.dumps(other))
     message = refused(capsys, multitask_train, *command, '--resume', '--splits', another)
-    assert f'--splits {another}: another split than that of the run, ' in message
+    assert f'--splits {another}: differs from the split of the run, ' in message
     assert multitask_train.main([*command, '--resume', '--splits', str(splits)]) == 0
     assert losses.with_name('config.json').read_bytes() == config
     assert multitask_train.main([*command, '--resume']) == 0
