@@ -166,8 +166,8 @@ def anomaly_detection(module: nn.Module, batch_name: str) -> Iterator[None]:
     except RuntimeError as error:
         if AUTOGRAD_FOUND not in str(error):
             raise
-        raise UserError(f'DETECT_ANOMALY: {first_line(error)} (gradient, in the step on {batch_name}); see the '
-                        'traceback of its forward call above') from error
+        raise UserError(f'DETECT_ANOMALY: {first_line(error)} (gradient, in the step on {batch_name}); the traceback '
+                        'above shows its forward call') from error
     finally:
         for hook in hooks:
             hook.remove()
