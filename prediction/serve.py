@@ -47,14 +47,14 @@ class BadLines:
                            if self.count > BAD_LINES_LOGGED else '')
 
 
-def serve(streams: RecordingStreams, source: io.BufferedReader, rank: int, out: TextIO, form: str, *,
+def serve(streams: RecordingStreams, source: io.BufferedReader, ndim: int, out: TextIO, form: str, *,
           skip_bad: bool) -> None:
     """Write the rows of a stream, each as soon as it is known.
 
     Args:
         streams: takes the items.
         source: of ``read_items``.
-        rank: number of dimensions of a recording.
+        ndim: number of dimensions of a recording.
         out: takes the rows.
         form: of the rows, 'csv' or 'jsonl'.
         skip_bad: go on after a line that is refused.
@@ -70,7 +70,7 @@ def serve(streams: RecordingStreams, source: io.BufferedReader, rank: int, out: 
             out.flush()
 
     try:
-        for item in read_items(source, rank, bad.note):
+        for item in read_items(source, ndim, bad.note):
             try:
                 rows = streams.take(item)
             except UserError as error:

@@ -20,13 +20,13 @@ EXPECTED = ('expected a frame as a list of numbers, or one of {"action": true | 
             '{"recording": "name", "task": "task"}, {"end": "name"}, {"fps": number}')
 
 
-def read_items(source: io.BufferedReader, rank: int, on_bad_line: Callable[[UserError], None]) -> Iterator[Item]:
+def read_items(source: io.BufferedReader, ndim: int, on_bad_line: Callable[[UserError], None]) -> Iterator[Item]:
     """Yield each item as soon as it has arrived.
 
     Args:
         source: a sequence of JSON lines (a list is a frame, an object something else, a blank line nothing) and of
             arrays as ``numpy.save`` writes them (one frame, or a recording whose frames come one after the other).
-        rank: number of dimensions of a recording; a frame has one less.
+        ndim: number of dimensions of a recording; a frame has one less.
         on_bad_line: called with what is wrong with a line that is not an item; reading goes on if it returns.
 
     Raises:
@@ -36,7 +36,7 @@ def read_items(source: io.BufferedReader, rank: int, on_bad_line: Callable[[User
     while first := source.peek(1)[:1]:
         number += 1
         if first == NPY_FIRST_BYTE:
-            yield from _read_array(source, rank, f'{NAME}: item {number}')
+            yield from _read_array(source, ndim, f'{NAME}: item {number}')
         elif (line := source.readline().strip()):
             try:
                 item = _parse_line(line, f'{NAME}: line {number}')
@@ -99,7 +99,7 @@ def _frame_rate(content: dict) -> FrameRate | None:
         return None
 
 
-def _read_array(source: io.BufferedReader, rank: int, where: str) -> Iterator[np.ndarray]:
+def _read_array(source: io.BufferedReader, ndim: int, where: str) -> Iterator[np.ndarray]:
     """Yield the frames of one array, each as soon as its bytes are there."""
     try:
         version = np.lib.format.read_magic(source)
@@ -113,7 +113,7 @@ def _read_array(source: io.BufferedReader, rank: int, where: str) -> Iterator[np
     if dtype.kind != 'f' or not dtype.isnative or fortran_order:
         raise UserError(f'{where}: {dtype}{" in Fortran order" if fortran_order else ""}, expected float16, float32 or '
                         'float64 in C order and the byte order of this machine; convert it')
-    count, frame_shape = (shape[0], shape[1:]) if len(shape) == rank else (1, shape)
+    count, frame_shape = (shape[0], shape[1:]) if len(shape) == ndim else (1, shape)
     if math.prod(frame_shape) * dtype.itemsize > MAX_FRAME_BYTES:
         raise UserError(f'{where}: frames of shape {frame_shape}, expected {MAX_FRAME_BYTES} bytes a frame at most; '
                         'write it with numpy.save')

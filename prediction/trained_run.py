@@ -68,7 +68,7 @@ class TrainedRun:
         return self.model.lookahead * self.skip_rate
 
     @property
-    def rank(self) -> int:
+    def ndim(self) -> int:
         """Axes of a recording: 2 for features (T, D), 4 for frames (T, C, H, W)."""
         return len(self.model.base_model.input_axes)
 
@@ -87,12 +87,12 @@ class TrainedRun:
             UserError: another rank or width, or no frame.
         """
         width = input_width(self.config)
-        if self.rank == len(shape) == 2 and shape[0] == width != shape[1]:
+        if self.ndim == len(shape) == 2 and shape[0] == width != shape[1]:
             raise UserError(f'{where}: shape {tuple(shape)} looks like (D, T), expected (T, D) with D = {width}, as in '
                             'training; save the transposed array')
-        if len(shape) != self.rank or shape[1] != width or 0 in shape:
-            raise UserError(f'{where}: shape {tuple(shape)}, expected {AXES[self.rank]} with at least one frame and '
-                            f'{AXES[self.rank][4]} = {width}, as in training; extract these features with the same '
+        if len(shape) != self.ndim or shape[1] != width or 0 in shape:
+            raise UserError(f'{where}: shape {tuple(shape)}, expected {AXES[self.ndim]} with at least one frame and '
+                            f'{AXES[self.ndim][4]} = {width}, as in training; extract these features with the same '
                             'network')
 
     def check_task(self, task: str | None) -> str | None:
