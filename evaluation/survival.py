@@ -22,7 +22,7 @@ class SurvivalBaseline:
         groups: who performs each recording; if None, every recording is its own group.
 
     Raises:
-        ValueError: there is no action.
+        ValueError: the recordings contain no actions.
     """
 
     def __init__(self, recordings: Sequence[Sequence[Action]], groups: Sequence[Hashable] | None = None) -> None:

@@ -104,7 +104,7 @@ class World:
         """Weight a loss for the common optimizer step; all processes must call this.
 
         A term is a mean over elements of a batch, such as segments. A single process would average over the elements
-        of all batches, so a term's weight is this batch's count relative to the other processes: 0 if there are none.
+        of all batches, so a term's weight is this batch's count relative to the other processes, which may be 0.
 
         Args:
             terms: loss terms of this process's batch.
