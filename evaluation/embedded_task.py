@@ -1,4 +1,4 @@
-"""What the metrics see of a task: embedded recordings and what is known of them."""
+"""What the metrics see of a task: embedded recordings with their actions and progress."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from utils.action import Action
 
 @dataclass(frozen=True)
 class EmbeddedTask:
-    """Recordings of one part of a task and, in the same order, what is known of them.
+    """Recordings of a part of a task, with embeddings, actions, and progress in the same order.
 
     Attributes:
         recordings: the recordings.
-        embeddings: (T, E) of each, on the CPU.
-        actions: of each, in order of time.
-        progress: (T,) of each, the true progress of the whole recording.
+        embeddings: (T, E) of each recording, on the CPU.
+        actions: actions of each recording, in order of time.
+        progress: (T,) of each recording, the true progress of the whole recording.
     """
 
     recordings: list[Recording]
@@ -35,12 +35,12 @@ class EmbeddedTask:
 
     @property
     def groups(self) -> list[str] | None:
-        """Who performs each recording, by itself if that is not known; None if it is known of none."""
+        """Who performs each recording, or its own handle if unknown; None if it is unknown for all recordings."""
         if not any(recording.group for recording in self.recordings):
             return None
         return [recording.group or recording.handle for recording in self.recordings]
 
     def take(self, indices: Sequence[int]) -> 'EmbeddedTask':
-        """Return some of the recordings."""
+        """Return a subset of the recordings."""
         return EmbeddedTask(*([values[index] for index in indices] for values in (
             self.recordings, self.embeddings, self.actions, self.progress)))

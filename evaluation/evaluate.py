@@ -1,4 +1,4 @@
-"""Evaluation of one checkpoint of a run: embeddings, metrics, tables and pictures."""
+"""Evaluation of a checkpoint: embeddings, metrics, tables and pictures."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -37,24 +37,24 @@ from utils.tables import Row
 from utils.tensorops import Action, action_progress, recording_progress
 
 LOGGER = get_logger(__name__)
-NOTHING_TO_TEST = 'no task has test recordings; train with a test share above 0 in TRAIN_SPLIT'
+NOTHING_TO_TEST = 'no task has test recordings; train with a test fraction above 0 in TRAIN_SPLIT'
 
 
 def evaluate_checkpoint(run: RunFolder, checkpoint_type: str, device: torch.device, *,
                         with_alignments: bool = False) -> Evaluation:
-    """Evaluate a run's checkpoint on its test recordings; baselines and scales are fitted on the training ones.
+    """Evaluate a checkpoint on the test recordings; baselines and scales are fitted to the training recordings.
 
     Args:
         run: folder of the run.
         checkpoint_type: 'combined' or 'alignment'.
-        device: where to compute.
+        device: device to compute on.
         with_alignments: also draw the alignment matrices of pairs of recordings, ``alignment_<task>.png``.
 
     Returns:
         The tables, which are also written to ``RUN/EVAL/<checkpoint>/<metric>.csv``.
 
     Raises:
-        UserError: no checkpoint, no test recordings, or the dataset is not that of the run.
+        UserError: the checkpoint is missing, there are no test recordings, or the dataset does not match the run.
     """
     try:
         path = find_checkpoint(run.path, checkpoint_type)
@@ -71,13 +71,13 @@ def evaluate_checkpoint(run: RunFolder, checkpoint_type: str, device: torch.devi
 
 
 def _chosen(model: nn.Module) -> dict[str, float]:
-    """Return the weights that the progress head chose; they are in its state, which the checkpoint stores."""
+    """Return the weights that the progress head chose; its state_dict holds them."""
     head = getattr(model, 'progress_head', None)
     return head.chosen() if head is not None else {}
 
 
 def _load_parts(config: EasyDict, run: RunFolder) -> tuple[dict[str, dict[str, list[Recording]]], dict]:
-    """Load the dataset of a run under the paths of the environment, split as in training."""
+    """Load the dataset of a run from the paths in the environment, split as in training."""
     recordings = load_dataset(config, frames=reads_frames(config))
     check_input_width(config, next(iter(recordings.values()))[0].width)
     parts = split_recordings(recordings, load_run_splits(run.splits))
@@ -88,7 +88,7 @@ def _load_parts(config: EasyDict, run: RunFolder) -> tuple[dict[str, dict[str, l
 
 def _evaluate_tasks(model: nn.Module, parts: Mapping, reading: Mapping, device: torch.device, evaluation: Evaluation,
                     *, with_alignments: bool) -> None:
-    """Add what is found to an evaluation, task by task (one task's embeddings are in memory at a time), and draw."""
+    """Add results to an evaluation and draw pictures, task by task: embeddings of a single task are in memory."""
     rows: dict[str, list[Row]] = defaultdict(list)
     curves: dict[str, list[ActionCurves]] = {}
     tasks = [task for task, test in parts['test'].items() if test]
@@ -126,7 +126,7 @@ def _part(task: str, embedded: EmbeddedTask) -> TaskPart:
 
 def _add_rows(rows: dict[str, list[Row]], groups: dict[str, RowsByGroup], task: str, found: Mapping[str, Row],
               by_group: Mapping[str, dict[str, Row]]) -> None:
-    """Add the rows of a task to the tables, and those of its groups of test recordings."""
+    """Add the rows of a task to the tables, and the rows of its groups of test recordings."""
     for name, row in found.items():
         rows[name].append({'task': task, **row})
     for name, of_groups in by_group.items():
@@ -153,7 +153,7 @@ def _action_progress(curves: Sequence[Sequence[ActionCurves]],
 
 @torch.no_grad()
 def embed(model: nn.Module, recordings: Sequence[Recording], reading: Mapping, device: torch.device) -> EmbeddedTask:
-    """Embed recordings one by one: an embedding does not depend on what it is evaluated with."""
+    """Embed recordings one at a time, so that an embedding does not depend on other recordings."""
     dataset = RecordingDataset(recordings, **reading)
     embeddings = [model(to_device([dataset[index][0]], device))['outputs'][0].float().cpu()
                   for index in range(len(dataset))]

@@ -146,7 +146,7 @@ def test_the_recommended_preset_trains_and_evaluates_without_a_look_ahead(small_
     assert all(0 < float(row['mae']) < float(row['baseline_constant']) for row in scores)
 
 
-def test_what_the_head_knows_of_steps_comes_from_the_training_recordings_alone(small_demo, recommended_run, monkeypatch):
+def test_the_head_learns_from_the_training_recordings_alone(small_demo, recommended_run, monkeypatch):
     for variable, value in environment(small_demo).items():
         monkeypatch.setenv(variable, value)
     model, config, _ = load_model(recommended_run / 'ckpt/last.pt')
@@ -299,7 +299,7 @@ def test_an_existing_run_is_kept_unless_overwritten(broken, capsys):
     another = broken / 'other.json'
     another.write_text(json.dumps(other))
     message = refused(capsys, multitask_train, *command, '--resume', '--splits', another)
-    assert f'--splits {another}: another split than that of the run, ' in message
+    assert f'--splits {another}: differs from the split of the run, ' in message
     assert multitask_train.main([*command, '--resume', '--splits', str(splits)]) == 0
     assert losses.with_name('config.json').read_bytes() == config
     assert multitask_train.main([*command, '--resume']) == 0

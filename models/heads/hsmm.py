@@ -1,4 +1,4 @@
-"""The filter as a progress head: Bayes' rule over steps and their durations, boundaries given or not."""
+"""Progress head with a Bayesian filter over steps and their durations; boundaries may be given or unknown."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -28,12 +28,12 @@ CHOSEN_UNKNOWN = tuple(f'{name} (boundaries unknown)' for name in (
 
 
 class ActionContext(NamedTuple):
-    """What is known of an action when it begins.
+    """What is known about an action at its start.
 
     Attributes:
-        task: of its recording; None: not known.
-        completed: the recording's actions before it.
-        label: its own; None: not known. Read only with ``condition_on_step``.
+        task: task of the recording; None if unknown.
+        completed: actions of the recording before this action.
+        label: label of this action; None if unknown. Read only with ``condition_on_step``.
     """
 
     task: str | None = None
@@ -42,10 +42,10 @@ class ActionContext(NamedTuple):
 
 
 class HeadState(NamedTuple):
-    """What :meth:`HSMMHead.step` and :meth:`HSMMHead.filter_step` carry from frame to frame; its size is constant."""
+    """State of :meth:`HSMMHead.step` and :meth:`HSMMHead.filter_step` between frames, of constant size."""
 
     filters: tuple  # states of the filters that run
-    task: TaskState | None  # of the sensor of tasks, if more than one filter runs
+    task: TaskState | None  # state of the task sensor, if several filters run
     steps: tuple[TracedStep, ...] = ()  # of the filters that run, boundaries unknown
 
 
@@ -54,13 +54,13 @@ class HSMMHead(ProgressHeadBase):
 
     Its prior is the order of steps and their durations at the recording's pace; Gaussian cells of the embeddings are
     its sensors, whose weights are chosen on groups (people, or recordings) left out of the training recordings.
-    Nothing is learned by gradient descent, and the encoder learns nothing from it. If the task is not known, the
+    The head is not trained by gradient descent and sends no gradient to the encoder. If the task is unknown, the
     filters of all tasks run, and their answers are weighted by the evidence for each task.
 
     Args:
-        input_dim: D of the embeddings.
-        steps: (task, label) of every step, without repetition.
-        condition_on_step: give the label of the current action to the filter, if its boundaries are given.
+        input_dim: D, the dimension of the embeddings.
+        steps: (task, label) of every step, without duplicates.
+        condition_on_step: pass the label of the current action to the filter if the action's boundaries are given.
     """
 
     OPTIONS = ('steps', 'condition_on_step')
@@ -92,11 +92,11 @@ class HSMMHead(ProgressHeadBase):
     # --- learning ---
 
     def loss(self, segments: Sequence[SampledSegment], penalty: Penalty = F.l1_loss) -> dict[str, Tensor]:
-        """Compare the predicted progress with the truth in validation; in training return a zero.
+        """Return the loss of the predicted progress in validation, and zero in training.
 
         Returns:
-            'progress', see :meth:`ProgressHeadBase.loss`. In training nothing learns from the filter, which may not be
-            fitted yet: the zero is attached to the embeddings.
+            'progress', see :meth:`ProgressHeadBase.loss`. In training, the filter has no gradient and may not be fitted
+            yet, so the loss is a zero that depends on the embeddings.
         """
         if self.training:
             return {'progress': torch.stack([segment.embeddings.sum() * 0 for segment in segments]).sum()}
@@ -104,7 +104,7 @@ class HSMMHead(ProgressHeadBase):
 
     @torch.no_grad()
     def fit(self, recordings: Sequence[EmbeddedRecording]) -> None:
-        """Learn order, durations, and sensors; choose weights and calibrate intervals on left-out groups; in place."""
+        """Fit order, durations, and sensors; select weights and calibrate intervals on left-out groups; in place."""
         by_task = {task: [recording for recording in recordings if recording.task == task] for task in self._tasks}
         filters = dict(zip(self._tasks, self.filters, strict=True))
         segmented = fit_filters({task: [filters[task].code(recording) for recording in members]
@@ -134,7 +134,7 @@ class HSMMHead(ProgressHeadBase):
             weights |= {f'{of_task}{name}': value for name, value in zip(CHOSEN_UNKNOWN, values, strict=True)}
         return weights
 
-    # --- what the head knows of tasks and labels ---
+    # --- tasks and labels known to the head ---
 
     @property
     def tasks(self) -> list[str]:
@@ -151,25 +151,25 @@ class HSMMHead(ProgressHeadBase):
         if task is not None:
             return None
         if self.condition_on_step:
-            raise UserError('the head is given the step (condition_on_step), which belongs to a task; '
+            raise UserError('the head requires the step (condition_on_step), which belongs to a task; '
                             f'give one of {", ".join(self.tasks)}')
-        return f'the head infers it from the frames; known are {", ".join(self.tasks)}'
+        return f'the head infers it from the frames; known tasks are {", ".join(self.tasks)}'
 
     def check_label(self, task: str | None, label: str | None) -> str | None:
         """Check the label of an action, see :meth:`ProgressHeadBase.check_label`."""
         known = self.labels(task)
         if label is None and self.condition_on_step:
-            raise UserError('an action without label, but the head is given the step (condition_on_step); give each '
-                            f'action one of {", ".join(known)}')
+            raise UserError('an action has no label, but the head requires the step (condition_on_step); label each '
+                            f'action with one of {", ".join(known)}')
         if label is None or label in known:
             return None
-        return (f'the head does not know the label {label!r}: its action tells nothing of the pace; known are '
+        return (f'the head does not know the label {label!r}: its action does not affect the pace; known labels are '
                 f'{", ".join(known)}')
 
     # --- actions whose start is given ---
 
     def context(self, task: str | None, actions: Sequence[Action], action: Action) -> ActionContext:
-        """Return what is known of one of a recording's actions when it begins."""
+        """Return what is known about an action of a recording at its start."""
         label = action.name if self.condition_on_step else None
         return ActionContext(task, tuple(actions_before(actions, action)), label)
 
@@ -206,7 +206,7 @@ class HSMMHead(ProgressHeadBase):
         running = [self._running(context.task) for context in contexts]
         answers: list[list[Tensor]] = [[] for _ in segments]
         for number, known in enumerate(self.filters):
-            which = [index for index, numbers in enumerate(running) if number in numbers]
+            which = [index for index, numbers in enumerate(running) if number in numbers]  # segments of this filter
             starts = [known.start(contexts[index].completed, contexts[index].label) for index in which]
             outputs = known.segmented.forward_dense([segments[index] for index in which], starts)
             for index, output in zip(which, outputs, strict=True):
@@ -216,7 +216,7 @@ class HSMMHead(ProgressHeadBase):
                 for theirs, segment in zip(answers, segments, strict=True)]
 
     def _running(self, task: str | None) -> range:
-        """Return the numbers of the filters that run: that of the task, all if it is None or not known."""
+        """Return the indices of the filters that run: the filter of the task, or all if it is None or unknown."""
         if task in self._tasks:
             return range(number := self._tasks.index(task), number + 1)
         return range(len(self._tasks))
@@ -255,7 +255,7 @@ class HSMMHead(ProgressHeadBase):
 
     @torch.no_grad()
     def filter_all(self, recordings: Sequence[Tensor], task: str | None = None) -> list[FrameEstimates]:
-        """Infer as :meth:`filter` does for recordings (T_i, D) of one task, side by side."""
+        """Infer as :meth:`filter` does for recordings (T_i, D) of one task, in parallel."""
         pad_segments(recordings, self.input_dim)  # checks shapes
         recordings = [embeddings.float() for embeddings in recordings]
         running = self._running(task)

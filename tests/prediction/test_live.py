@@ -197,9 +197,9 @@ def test_a_stream_refuses_what_does_not_fit_the_run(make_run, make_features):
 
 def test_a_head_that_is_told_the_step_needs_labels(make_run, make_features, step_options):
     run, features = make_run('--naive', *step_options, '--condition_on_step'), make_features(3)
-    assert 'camera: before frame 0: an action without label' in refused(run, [ActionMarker(), *features], 'tea')
+    assert 'camera: before frame 0: an action has no label' in refused(run, [ActionMarker(), *features], 'tea')
     unlabelled = [ActionMarker('boil'), features[0], ActionMarker(), features[1]]
-    assert 'before frame 1: an action without label' in refused(run, unlabelled, 'tea')
+    assert 'before frame 1: an action has no label' in refused(run, unlabelled, 'tea')
     assert 'give each action one of boil, pour' in refused(run, unlabelled, 'tea')
     assert 'no task given' in refused(run, [ActionMarker('boil'), *features])
     assert len(list(stream(run, [ActionMarker(begins=False), *features], 'tea'))) == 3
@@ -209,7 +209,7 @@ def test_an_unknown_label_is_told_once(make_run, make_features, step_options, ca
     run, features = make_run('--naive', *step_options), make_features(4)
     with caplog.at_level(logging.WARNING):
         list(stream(run, itertools.chain.from_iterable((ActionMarker('bowl'), frame) for frame in features), 'tea'))
-    assert caplog.text.count("does not know the label 'bowl'") == 1 and 'known are boil, pour' in caplog.text
+    assert caplog.text.count("does not know the label 'bowl'") == 1 and 'known labels are boil, pour' in caplog.text
 
 
 def test_a_network_that_needs_whole_recordings_is_refused(make_run, make_features, monkeypatch):

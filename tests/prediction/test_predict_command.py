@@ -201,7 +201,7 @@ MISTAKES = {
     'no segments of one': (lambda: Path('segments/b.json').unlink(), ['--segments', 'segments'],
                            'segments: 0 files for b.npy, expected one of b.csv and b.json'),
     'two of one': (lambda: Path('segments/b.csv').write_text('0,1'), ['--segments', 'segments'], '2 files for b.npy'),
-    'a file beside a folder': (None, ['--segments', 'segments/a.csv'], 'a.csv: a file without a column of recordings'),
+    'a file for a folder': (None, ['--segments', 'segments/a.csv'], 'a.csv: a file without a column of recordings'),
     'output': (lambda: Path('out').write_text(''), ['-o', 'out/a'], 'out/a: cannot be made'),
 }
 

@@ -204,7 +204,7 @@ def test_what_it_knows(head):
     assert head.check_label('tea', 'cut') is None and "does not know the label 'fry'" in head.check_label('tea', 'fry')
     with pytest.raises(UserError, match='give one of pie, tea'):
         HSMMHead(DIM, steps=STEPS, condition_on_step=True).check_task(None)
-    with pytest.raises(UserError, match='action without label'):
+    with pytest.raises(UserError, match='action has no label'):
         HSMMHead(DIM, steps=STEPS, condition_on_step=True).check_label('tea', None)
 
 
