@@ -102,7 +102,8 @@ def test_both_checkpoints_are_evaluated_side_by_side(demo, progress_run):
         assert list(progress[0]) == [
             'task', 'num_recordings', 'num_actions', 'mae', 'mae_short', 'mae_medium', 'mae_long', 'spearman',
             'monotonicity', 'first_frame_error', 'last_frame_error', 'baseline_constant', 'baseline_average_index',
-            'baseline_average_index_per_step', 'baseline_paced_per_step', 'baseline_cumulative_distance', 'skill']
+            'baseline_average_index_per_step', 'baseline_paced_per_step', 'baseline_cumulative_distance',
+            'baseline_survival', 'baseline_survival_per_step', 'skill']
         assert all(0 < float(row['mae']) < 1 for row in progress)
         assert list((folder / 'EVAL' / name).glob('progress_*.png'))
 
