@@ -15,10 +15,10 @@ import torch
 import eval as eval_command
 import multitask_train
 from models.heads.base import EmbeddedRecording
-from models.heads.hsmm import HSMMHead
+from models.heads.filter.segmented import SegmentedFilter
+from models.heads.filter.unsegmented_fit import fit_filter
 from recordings.from_config import load_dataset, split_recordings
 from recordings.splits import Splits
-from tools.demo import DemoSettings, write_demo
 from utils.ckpt_save import load_model
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,19 +42,12 @@ def read_rows(path):
 
 @pytest.fixture(scope='module')
 def demo(tmp_path_factory):
-    """The demo dataset under the name egoprocel."""
+    """The demo dataset under the name egoprocel, as small as it is with a recording of each task for validation."""
     root = tmp_path_factory.mktemp('demo')
-    written = run(root, '-m', 'tools.demo', root, '--name', 'egoprocel', '--seed', '3')
+    written = run(root, '-m', 'tools.demo', root, '--name', 'egoprocel', '--seed', '3', '--people', '7',
+                  '--repetitions', '1')
     assert written.returncode == 0, written.stderr
     assert 'synthetic' in written.stdout
-    return root
-
-
-@pytest.fixture(scope='module')
-def small_demo(tmp_path_factory):
-    """The same with few recordings, for what takes long: of each task one for validation."""
-    root = tmp_path_factory.mktemp('small')
-    write_demo(root, 'egoprocel', settings=DemoSettings(people=7, repetitions=1))
     return root
 
 
@@ -124,18 +117,18 @@ def test_each_checkpoint_type_evaluates_itself_alone(demo, progress_run, tmp_pat
 
 
 @pytest.fixture(scope='module')
-def recommended_run(small_demo):
+def recommended_run(demo):
     """A run of the recommended preset."""
-    trained = run(small_demo, 'multitask_train.py', '1', '--ego', '--config', 'configs/progress_recommended.json')
+    trained = run(demo, 'multitask_train.py', '1', '--ego', '--config', 'configs/progress_recommended.json')
     assert trained.returncode == 0, trained.stderr
-    folder, = (small_demo / 'output/multi-task-setting').glob('V1___*_egoprocel')
+    folder, = (demo / 'output/multi-task-setting').glob('V1___*_egoprocel')
     return folder
 
 
-def test_the_recommended_preset_trains_and_evaluates_without_a_look_ahead(small_demo, recommended_run):
+def test_the_recommended_preset_trains_and_evaluates_without_a_look_ahead(demo, recommended_run):
     row, = read_rows(recommended_run / 'losses.csv')
     assert 0 < float(row['val_progress']) < 0.2  # as soon as it is fitted
-    result = run(small_demo, 'eval.py', '-f', recommended_run)
+    result = run(demo, 'eval.py', '-f', recommended_run)
     assert result.returncode == 0, result.stderr
     assert 'the encoder sees 0 frames ahead' in result.stdout
     folder = recommended_run / 'EVAL/best_model_combined'
@@ -146,8 +139,8 @@ def test_the_recommended_preset_trains_and_evaluates_without_a_look_ahead(small_
     assert all(0 < float(row['mae']) < float(row['baseline_constant']) for row in scores)
 
 
-def test_the_head_learns_from_the_training_recordings_alone(small_demo, recommended_run, monkeypatch):
-    for variable, value in environment(small_demo).items():
+def test_the_head_learns_from_the_training_recordings_alone(demo, recommended_run, monkeypatch):
+    for variable, value in environment(demo).items():
         monkeypatch.setenv(variable, value)
     model, config, _ = load_model(recommended_run / 'ckpt/last.pt')
     splits = Splits(**json.loads((recommended_run / 'splits.json').read_text()))
@@ -156,10 +149,17 @@ def test_the_head_learns_from_the_training_recordings_alone(small_demo, recommen
                 for members in split_recordings(load_dataset(config), splits)['train'].values() for one in members]
     steps = {(one.task, action.name) for one in training for action in one.actions}
     assert set(map(tuple, config.PROGRESS_LOSS.steps)) == steps and len(splits) > 1
-    expected = HSMMHead(config.OUTPUT_DIMENSIONALITY, steps=sorted(steps))
-    expected.fit(training)
-    for name, value in expected.state_dict().items():
-        torch.testing.assert_close(model.progress_head.state_dict()[name], value, msg=name)
+    for task, known in zip(model.progress_head.tasks, model.progress_head.filters, strict=True):
+        members = [one for one in training if one.task == task]
+        given = SegmentedFilter(len(known.labels), config.OUTPUT_DIMENSIONALITY)
+        given.fit([known.code(one) for one in members])
+        inferred = fit_filter(members, known.labels, choose=False)
+        parts = [(known.segmented, given, part) for part in ('order', 'durations', 'grid', 'cells')]
+        parts += [(known.unsegmented, inferred, part) for part in ('features', 'cells', 'short', 'logistic', 'grid')]
+        for fitted, expected, part in parts:
+            found = getattr(fitted, part).state_dict()
+            for name, value in getattr(expected, part).state_dict().items():
+                torch.testing.assert_close(found[name], value, msg=f'{task}: {part}.{name}')
 
 
 @pytest.mark.parametrize(('options', 'name'), [
@@ -167,12 +167,12 @@ def test_the_head_learns_from_the_training_recordings_alone(small_demo, recommen
     (['--gtcc', '--naive', '--progress'], 'GTCC'),
     (['--gtcc', '--resnet', '--progress', '--progress_sampling', 'prefix'], 'GTCC')],
     ids=['tcc-tstack', 'lav-tstack', 'vava-naive', 'gtcc-naive', 'gtcc-resnet50'])
-def test_other_losses_and_encoders_train_and_evaluate(small_demo, options, name):
+def test_other_losses_and_encoders_train_and_evaluate(demo, options, name):
     message = options[1].strip('-')
-    trained = run(small_demo, *TRAIN, *options, '-ep', '1', '-m', message)
+    trained = run(demo, *TRAIN, *options, '-ep', '1', '-m', message)
     assert trained.returncode == 0, trained.stderr
-    folder = small_demo / f'output/multi-task-setting/V1___{name}_egoprocel.{message}'
-    evaluated = run(small_demo, 'eval.py', '-f', folder)
+    folder = demo / f'output/multi-task-setting/V1___{name}_egoprocel.{message}'
+    evaluated = run(demo, 'eval.py', '-f', folder)
     assert evaluated.returncode == 0, evaluated.stderr
     has_head = '--progress' in options
     assert (folder / 'EVAL/best_model_combined/action_progress.csv').exists() == has_head

@@ -11,7 +11,7 @@ import pytest
 import eval as eval_command
 import singletask_train
 from evaluation.progress_metrics import skill
-from tools.demo import write_demo
+from tools.demo import DemoSettings, write_demo
 from utils.ckpt_save import load_checkpoint
 
 COMMAND = ['1', '--tcc', '--naive', '--ego', '--progress', '--progress_sampling', 'dense', '-ep', '2', '-lr', '1e-3']
@@ -22,7 +22,7 @@ def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp('single')
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('OUTPUT_PATH', str(root / 'output'))
-        for variable, path in write_demo(root, 'egoprocel').items():
+        for variable, path in write_demo(root, 'egoprocel', settings=DemoSettings(people=6, repetitions=1)).items():
             patch.setenv(variable, str(path))
         assert singletask_train.main(COMMAND) == 0
         yield root / 'output/single-task-setting/V1___tcc_egoprocel'

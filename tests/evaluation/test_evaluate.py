@@ -56,7 +56,7 @@ def runs(tmp_path_factory):
     """A run with a progress head and one without, on the demo dataset, hardly trained."""
     root = tmp_path_factory.mktemp('evaluation')
     with pytest.MonkeyPatch.context() as patch:
-        for variable, folder in write_demo(root).items():
+        for variable, folder in write_demo(root, settings=DemoSettings(repetitions=1)).items():
             patch.setenv(variable, str(folder))
         command = ['1', '--tcc', '--dataset', 'demo', '--naive', '-ep', '1', '--set', 'ARCHITECTURE.drop_layers=[8]',
                    '--set', 'BASEARCH.NAIVE_ARCH.layers=[16]', '-od', '8', '--splits',
