@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from evaluation.results import Evaluation
 
 CHECKPOINT_TYPES = ('combined', 'alignment')
-TABLE_COLUMNS = 9  # of a printed table; wider ones are printed in parts
+TABLE_COLUMNS = 9  # of a printed table; wider tables are printed in parts
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -35,7 +35,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def print_evaluation(evaluation: 'Evaluation') -> None:
-    """Print the tables of a checkpoint: those of the embeddings as one, and the wide ones of the head in parts."""
+    """Print the tables of a checkpoint: the tables of the embeddings merged, and wide tables of the head in parts."""
     from evaluation.head_tables import HEAD_TABLES
     from evaluation.progress_metrics import PROGRESS_TABLE
 
@@ -58,7 +58,7 @@ def print_evaluation(evaluation: 'Evaluation') -> None:
 
 
 def print_head_table(name: str, evaluation: 'Evaluation') -> None:
-    """Print one of the head's further tables in parts, or why there is none."""
+    """Print a further table of the head in parts, or the reason why the table is missing."""
     from evaluation.report_tables import with_summed_counts
 
     if rows := with_summed_counts(evaluation.tables.get(name, [])):
@@ -81,19 +81,19 @@ def print_chosen(chosen: Mapping[str, float]) -> None:
 
 
 def print_groups(evaluation: 'Evaluation') -> None:
-    """Print mean and spread over groups of the main metrics, means over tasks."""
+    """Print mean and std over groups of the main metrics' means over tasks."""
     if not evaluation.groups:
         return
     from evaluation.by_group import BY_GROUP_TABLE, by_group_rows, main_rows
 
     rows = [{'metric': f'{row["table"]}.{row["column"]}', **_pick(row, ['num_groups', 'mean', 'std'])}
             for row in main_rows(by_group_rows(evaluation.groups))]
-    print('\n' + format_table(rows, f'by group of test recordings ({MEAN} over tasks; std between groups; all of it in '
-                                    f'{BY_GROUP_TABLE}.csv)'))
+    print('\n' + format_table(rows, f'by group of test recordings ({MEAN} over tasks; std between groups; all metrics '
+                                    f'in {BY_GROUP_TABLE}.csv)'))
 
 
 def print_action_progress(rows: Sequence[Row]) -> None:
-    """Print what the head does, and its error next to that of the baselines."""
+    """Print the metrics of the head, and its error next to the errors of the baselines."""
     from evaluation.progress_metrics import PROGRESS_TABLE
     from evaluation.report_tables import with_summed_counts
 
@@ -101,9 +101,9 @@ def print_action_progress(rows: Sequence[Row]) -> None:
     baselines = [column for column in rows[0] if column.startswith('baseline_')]
     own = [column for column in rows[0] if column not in (*baselines, 'task', 'skill')]
     print('\n' + format_table([_pick(row, ['task', *own]) for row in rows], f'{PROGRESS_TABLE}: the progress head'))
-    beside = [_pick(row, ['task', 'mae', *baselines, 'skill']) for row in rows]
+    errors = [_pick(row, ['task', 'mae', *baselines, 'skill']) for row in rows]
     print('\n' + format_table([{column.removeprefix('baseline_'): value for column, value in row.items()}
-                               for row in beside], f'{PROGRESS_TABLE}: MAE of the head and of the baselines'))
+                               for row in errors], f'{PROGRESS_TABLE}: MAE of the head and of the baselines'))
 
 
 def print_side_by_side(evaluations: Sequence['Evaluation']) -> None:
@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def command() -> None:
         arguments = parse_arguments(argv)
         set_up_logging()
-        # Slow to import: a help text and a mistyped option come before them.
+        # Slow imports, after help and option errors.
         from evaluation.evaluate import evaluate_checkpoint
         from evaluation.report import write_report
         from evaluation.single_tasks import evaluate_single_tasks
@@ -138,7 +138,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         types = CHECKPOINT_TYPES if arguments.checkpoint_type == 'both' else (arguments.checkpoint_type,)
         if is_single_task_folder(arguments.folder):
             if arguments.report:
-                raise UserError(f'--report: {arguments.folder} holds a run for each task; give one of these with -f')
+                raise UserError(f'--report: {arguments.folder} contains a run for each task; give one of these runs '
+                                'with -f')
             run = RunFolder(arguments.folder)
             evaluations = [evaluate_single_tasks(run, kind, device) for kind in types]
         else:

@@ -1,4 +1,4 @@
-"""Train one model over all tasks of a dataset: python multitask_train.py VERSION --gtcc --ego --tstack --mcn."""
+"""Train a single model on all tasks of a dataset: python multitask_train.py VERSION --gtcc --ego --tstack --mcn."""
 
 import argparse
 import sys
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def run_folder_of(config: EasyDict) -> Path:
-    """Return where a run of the configuration goes."""
+    """Return the folder of the configuration's run."""
     return environment_path('OUTPUT_PATH') / MULTI_TASK / config.EXPERIMENTNAME
 
 
 def train(config: EasyDict, arguments: argparse.Namespace, world: 'World | None' = None) -> None:
-    """Train one model on all tasks; arguments and errors as in :func:`training.run.train_run`."""
-    # Slow to import: a help text and the settings come before them.
+    """Train a single model on all tasks; see :func:`training.run.train_run` for arguments and errors."""
+    # Slow imports, after help and --print_config.
     from models.build import reads_frames
     from recordings.from_config import load_dataset
     from training.distributed import SINGLE_PROCESS

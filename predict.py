@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def command() -> None:
         arguments = parse_arguments(argv)
         set_up_logging()
-        # Slow to import: a help text and a mistyped option come before them.
+        # Slow imports, after help and option errors.
         from prediction import load_run
         from prediction.command import predict_files, predict_stream, predict_video
 

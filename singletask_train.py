@@ -25,22 +25,22 @@ LOGGER = get_logger('singletask_train')
 
 
 def folder_of(config: EasyDict) -> RunFolder:
-    """Return the folder that holds a run for each task, and the split of all of them."""
+    """Return the folder that contains a run for each task, and the split of all tasks."""
     return RunFolder(environment_path('OUTPUT_PATH') / SINGLE_TASK / config.EXPERIMENTNAME)
 
 
 def run_paths(config: EasyDict) -> list[Path]:
-    """Return the runs that there are."""
+    """Return the folders of the runs."""
     folder = folder_of(config)
     return [folder.path / task for task in load_run_splits(folder.splits)] if folder.splits.exists() else []
 
 
 def train(config: EasyDict, arguments: argparse.Namespace, world: 'World | None' = None) -> None:
-    """Train one model for each task, one after the other; with --resume, finished ones are left as they are.
+    """Train a model for each task, one after another; with --resume, finished runs are not changed.
 
-    Arguments and errors as in :func:`training.run.train_run`.
+    See :func:`training.run.train_run` for arguments and errors.
     """
-    # Slow to import: a help text and the settings come before them.
+    # Slow imports, after help and --print_config.
     from models.build import reads_frames
     from recordings.from_config import load_dataset, split_recordings
     from recordings.json_dataset import RecordingsByTask
@@ -58,7 +58,7 @@ def train(config: EasyDict, arguments: argparse.Namespace, world: 'World | None'
     recordings = load_dataset(config, frames=reads_frames(config))
     splits = choose_run_splits(config, recordings, arguments, folder.splits,
                                partial(_trainable, config, recordings))
-    split_recordings(recordings, splits)  # looks whether all of them are there
+    split_recordings(recordings, splits)  # raises if a recording is missing
 
     def begin() -> None:
         create_single_task_folder(folder.path, splits.as_json(), overwrite=arguments.overwrite)
@@ -68,10 +68,10 @@ def train(config: EasyDict, arguments: argparse.Namespace, world: 'World | None'
             stop.check()
             LOGGER.info('task %d of %d: %s', number, len(splits), task)
             begun = arguments.resume and has_begun(folder.path / task)
-            # A run that was killed before its first whole epoch begins again.
+            # A run that was killed before its first complete epoch starts again.
             options = argparse.Namespace(**{**vars(arguments), 'resume': begun,
                                             'overwrite': arguments.resume and not begun})
-            # The first task replaces the earlier runs, once nothing is wrong with it.
+            # The first task replaces the earlier runs, after all its checks have passed.
             train_run(copy.deepcopy(config), folder.path / task, RecordingsByTask({task: recordings[task]}),
                       splits.take([task]), options, world, stop,
                       before_writing=begin if number == 1 and not arguments.resume else None)
@@ -80,7 +80,7 @@ def train(config: EasyDict, arguments: argparse.Namespace, world: 'World | None'
 
 
 def _trainable(config: EasyDict, recordings: 'RecordingsByTask', splits: Splits) -> Splits:
-    """Return the split without the tasks whose progress head could not be built: there is no action to learn from."""
+    """Return the split without tasks that have no training action, if the progress head requires actions."""
     from models.build import head_class
     from recordings.from_config import list_all_actions, split_recordings
 
@@ -88,9 +88,9 @@ def _trainable(config: EasyDict, recordings: 'RecordingsByTask', splits: Splits)
         return splits
     actions = list_all_actions(split_recordings(recordings, splits)['train'])
     idle = [task for task in splits if not any(actions[task])]
-    if not idle or len(idle) == len(splits):  # the first run tells what is wrong with all of them
+    if not idle or len(idle) == len(splits):  # if all tasks lack actions, the first run raises
         return splits
-    LOGGER.warning('left out, for their training recordings hold no action: %s', ', '.join(idle))
+    LOGGER.warning('left out because their training recordings contain no action: %s', ', '.join(idle))
     return splits.take(task for task in splits if task not in idle)
 
 

@@ -82,6 +82,6 @@ def _existing(variable: str, relative: str) -> Path:
 
 
 def _datasets_in(root: Path) -> str:
-    """Return a part of a message that names the datasets with annotations in a folder; '' if there are none."""
+    """Return a part of a message that names the datasets with annotations in a folder; '' if there are no datasets."""
     names = sorted(path.stem for path in root.glob('*.json') if not path.stem.endswith('.splits'))
     return f'there are the datasets {name_some(names)}: choose one, ' if names else ''

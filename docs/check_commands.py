@@ -1,8 +1,9 @@
-"""Runs the commands that stand in the documents: python docs/check_commands.py [PAGE ...].
+"""Run the commands in the documents: python docs/check_commands.py [PAGE ...].
 
-A block fenced as ```bash is a command: it is run, and must succeed. The blocks of a page run in order, in one shell, in
-a copy of the project of their own, where ``demo/`` holds the demo dataset and the three variables point to it. Other
-blocks are not run: ```text is output, ```console a command that needs a user's own data, another machine, or hours.
+A block fenced as ```bash is a command that must succeed. The blocks of a page run in order, in a single shell, in a
+separate copy of the project, in which ``demo/`` contains the demo dataset and the three environment variables point to
+it. Other blocks are not run: ```text is output, and ```console is a command that needs a user's own data, another
+machine, or hours.
 """
 
 import argparse
@@ -27,7 +28,7 @@ SHOWN_LINES = 15  # of a failed block's output
 
 
 class Block(NamedTuple):
-    """A fenced block: its language ('' for none), the number of its first line within the page, and what it holds."""
+    """A fenced block: its language or '', the number of its first line within the page, and its text."""
 
     language: str
     line: int
@@ -64,14 +65,14 @@ def read_blocks(markdown: str) -> Iterator[Block]:
 
 
 def _fence(line: str) -> str:
-    """Return the marks that a fence begins with, '' for another line."""
+    """Return the marks of a line that starts a fence, '' for any other line."""
     text = line.strip()
     marks = text[:len(text) - len(text.lstrip(text[:1]))] if text[:1] in ('`', '~') else ''
     return marks if len(marks) >= 3 else ''
 
 
 def shell_script(blocks: Sequence[Block], progress: Path) -> str:
-    """Return one script for the blocks, which stops at the first error and notes where it is in ``progress``."""
+    """Return a script of the blocks that stops at the first error and writes its position to ``progress``."""
     parts = ['set -eo pipefail']
     for position, block in enumerate(blocks):
         parts += [f'echo {position} > {shlex.quote(str(progress))}', block.text]
@@ -79,7 +80,7 @@ def shell_script(blocks: Sequence[Block], progress: Path) -> str:
 
 
 def run_blocks(blocks: Sequence[Block], folder: Path, timeout: float) -> Failure | None:
-    """Run blocks in order in one shell.
+    """Run blocks in order in a single shell.
 
     Args:
         blocks: commands of a page.
@@ -87,12 +88,12 @@ def run_blocks(blocks: Sequence[Block], folder: Path, timeout: float) -> Failure
         timeout: seconds for all of them.
 
     Returns:
-        The first that fails, or None.
+        The first block that fails, or None.
     """
     environment = {**os.environ, **VARIABLES, 'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'}
     progress, log = (folder.with_name(f'{folder.name}.{ending}') for ending in ('progress', 'log'))
     with log.open('w') as output:
-        # A session of its own, so that what the blocks started can be stopped with them.
+        # A separate session, so that processes started by the blocks can be stopped with them.
         shell = subprocess.Popen(['bash', '-c', shell_script(blocks, progress)], cwd=folder, env=environment,
                                  stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
         try:
@@ -134,7 +135,7 @@ def check_pages(pages: Sequence[Path], timeout: float) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    parser = argparse.ArgumentParser(description='Run the commands that stand in the documents.')
+    parser = argparse.ArgumentParser(description='Run the commands in the documents.')
     parser.add_argument('pages', nargs='*', type=Path, metavar='PAGE', help='default: README.md and docs/*.md')
     parser.add_argument('--timeout', type=float, default=300, metavar='SECONDS', help='for a page; default 300')
     arguments = parser.parse_args(argv)

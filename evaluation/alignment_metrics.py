@@ -1,4 +1,4 @@
-"""How well the embeddings themselves tell progress and agree between recordings."""
+"""Metrics of the embeddings: how well they encode progress, and how well they agree between recordings."""
 
 import itertools
 from collections import defaultdict
@@ -14,7 +14,7 @@ from utils.tensorops import Action, get_cumulative_distance
 
 
 def path_lengths(embeddings: Sequence[Tensor]) -> np.ndarray:
-    """Return the total distance along each recording's embedding: list of (T_i, E) -> (recordings,)."""
+    """Return the path length of each recording's embeddings: list of (T_i, E) -> (recordings,)."""
     return np.array([float(get_cumulative_distance(embedding)[-1]) for embedding in embeddings])
 
 
@@ -24,10 +24,10 @@ def overall_progress_error(embeddings: Sequence[Tensor], true_progress: Sequence
     """Return OGPE: mean over frames, then recordings, of |true - predicted| progress of the whole recording.
 
     Args:
-        embeddings: (T_i, E) of the test recordings.
+        embeddings: (T_i, E), embeddings of the test recordings.
         true_progress: (T_i,), from ``get_trueprogress``.
-        mean_path_length: mean total distance of the task's training recordings, by which the cumulative distance is
-            divided; 0 predicts 0.
+        mean_path_length: mean path length of the task's training recordings; the cumulative distance is divided by it.
+            If it is 0, the predictions are 0.
 
     Reference:
         Donahue & Elhamifar, "Learning to Predict Activity Progress by Self-Supervised Video Alignment" (CVPR 2024).
@@ -41,12 +41,12 @@ def overall_progress_error(embeddings: Sequence[Tensor], true_progress: Sequence
 
 @describes('ogpe', CoV=('lower', 'std of the path lengths of training recordings, as a fraction of their mean'))
 def coefficient_of_variation(values: np.ndarray) -> float:
-    """Return standard deviation / mean; 0 where the mean is 0."""
+    """Return std / mean; 0 if the mean is 0."""
     return float(values.std() / values.mean()) if values.mean() else 0.0
 
 
 def nearest_frames(embedding: Tensor, other: Tensor) -> np.ndarray:
-    """Return the index of each frame's nearest neighbour in another recording: (T, E), (S, E) -> (T,)."""
+    """Return the index of each frame's nearest neighbor in another recording: (T, E), (S, E) -> (T,)."""
     return euclidean_distances(embedding, other).argmin(dim=1).cpu().numpy()
 
 
@@ -54,15 +54,15 @@ def nearest_frames(embedding: Tensor, other: Tensor) -> np.ndarray:
            kendalls_tau=('higher', 'whether nearest neighbors in another recording keep the order of time: 1 if time '
                                    'runs alike, 0 by chance'))
 def kendalls_tau(embeddings: Sequence[Tensor]) -> float:
-    """Return how well the order of nearest neighbours keeps the order of frames.
+    """Return how well nearest neighbors preserve the order of frames.
 
     Args:
         embeddings: (T_i, E) of a task's test recordings.
 
     Returns:
-        Kendall's tau-b between the frames of a recording and their nearest neighbours in another, mean over ordered
-        pairs, in [-1, 1]; 1 where time runs alike. A pair whose frames all have one nearest neighbour counts 0. NaN
-        for fewer than two recordings.
+        Kendall's tau-b between the frames of a recording and their nearest neighbors in another recording, mean over
+        ordered pairs, in [-1, 1]; 1 if the order is the same in both. A pair counts 0 if all frames have the same
+        nearest neighbor. NaN if there are fewer than two recordings.
 
     Reference:
         Dwibedi et al., Temporal Cycle-Consistency Learning, CVPR 2019.
@@ -77,30 +77,30 @@ def kendalls_tau(embeddings: Sequence[Tensor]) -> float:
            kendalls_tau_wild=('higher', 'whether they keep the order of the true alignment, also if steps come in '
                                         'another order: 1 is exact, 0 chance'))
 def kendalls_tau_wild(embeddings: Sequence[Tensor], actions: Sequence[Sequence[Action]]) -> float:
-    """Return how well nearest neighbours keep the order of the true alignment, where steps come in any order.
+    """Return how well nearest neighbors preserve the order of the true alignment if steps come in any order.
 
-    In the wild, a step that comes first here may come last there, so that time rightly runs backwards between the two.
-    The nearest neighbours of the frames of common actions are therefore compared with where these frames belong
-    (:func:`true_alignment`, to the frame), not with the frames' own order as in :func:`kendalls_tau`.
+    In the wild, the first step of a recording may be the last step of another recording, so the true alignment may run
+    backwards in time. Nearest neighbors of the frames of common actions are therefore compared with the true alignment
+    (:func:`true_alignment`, rounded to frames), not with the frames' own order as in :func:`kendalls_tau`.
 
     Args:
         embeddings: (T_i, E) of a task's test recordings.
-        actions: their actions.
+        actions: actions of each recording.
 
     Returns:
         Kendall's tau-b between true and nearest frame, mean over ordered pairs of two different recordings, in
-        [-1, 1]; 1 for an exact alignment, also of steps in another order. A pair whose frames all have one nearest
-        neighbour counts 0. Pairs whose common frames all belong to one frame have no order and are left out; NaN where
-        there is no other.
+        [-1, 1]; 1 for an exact alignment, even if steps come in a different order. A pair counts 0 if all frames have
+        the same nearest neighbor. Pairs whose common frames all align with a single frame have no order and are left
+        out. NaN if there is no other pair.
 
     Reference:
-        Donahue & Elhamifar, CVPR 2024, have such a variant; the definition is ours. The published code also pairs
-        each recording with itself, where every frame is its own nearest neighbour: 1 for any embedding.
+        Donahue & Elhamifar, CVPR 2024, use a similar variant; this definition is ours. The published code also pairs
+        each recording with itself, so that every frame is its own nearest neighbor: 1 for any embedding.
     """
     values = []
     for first, second in itertools.permutations(range(len(embeddings)), 2):
         frames, partners = true_alignment(actions[first], actions[second], len(embeddings[first]))
-        # Frames that belong to one frame there are tied in truth, and must not count against sharing a neighbour.
+        # Frames whose true alignment is the same frame are ties, which a shared nearest neighbor must not worsen.
         partners = np.floor(partners + 0.5)
         if len(np.unique(partners)) > 1:
             nearest = nearest_frames(embeddings[first][frames], embeddings[second])
@@ -112,22 +112,22 @@ def kendalls_tau_wild(embeddings: Sequence[Tensor], actions: Sequence[Sequence[A
            enclosed_area_error=('lower', 'distance from the nearest neighbor to where the frame belongs, as a fraction '
                                          'of the recording: 0 is exact, about 1/3 chance'))
 def enclosed_area_error(embeddings: Sequence[Tensor], actions: Sequence[Sequence[Action]]) -> float:
-    """Return the area between predicted and true alignment of two recordings, as a share of all there is.
+    """Return the area between the predicted and the true alignment of two recordings, as a fraction of the total area.
 
-    A frame is predicted to align with its nearest neighbour. In truth, an action aligns with the other recording's
-    action of the same name (its first occurrence with the first, its second with the second), linearly over their
-    frames. The error is the distance of the two in the other recording, as a share of its length.
+    The predicted alignment of a frame is its nearest neighbor. In the true alignment, an action aligns with the other
+    recording's action of the same name (the first occurrence with the first, the second with the second), linearly
+    over their frames. The error is the distance of the two in the other recording, as a fraction of its length.
 
     Args:
         embeddings: (T_i, E) of a task's test recordings.
-        actions: their actions.
+        actions: actions of each recording.
 
     Returns:
         Mean over the frames of common actions, then over ordered pairs, in [0, 1]. Pairs without a common action are
-        left out; NaN where there is no other.
+        left out; NaN if there is no other pair.
 
     Reference:
-        Donahue & Elhamifar, CVPR 2024, the metric; in the published code pairs without a common action count 0.
+        Donahue & Elhamifar, CVPR 2024; in the published code, pairs without a common action count 0.
     """
     errors = []
     for first, second in itertools.permutations(range(len(embeddings)), 2):
@@ -140,16 +140,16 @@ def enclosed_area_error(embeddings: Sequence[Tensor], actions: Sequence[Sequence
 
 def true_alignment(actions: Sequence[Action], others: Sequence[Action],
                    num_frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the frames of common actions, and where each belongs in the other recording.
+    """Return the frames of common actions, and the true position of each in the other recording.
 
     Args:
-        actions: of the recording.
+        actions: actions of the recording.
         others: actions of the other recording.
         num_frames: length of the recording; frames past it are left out.
 
     Returns:
-        Indices (n,), and positions (n,) in frames of the other recording, not rounded: the middle of a frame at a share
-        p of its action belongs to the share p of the other one.
+        Indices (n,), and positions (n,) in frames of the other recording, not rounded: a frame whose center is at
+        fraction p of its action aligns with fraction p of the other action.
     """
     occurrences: dict[str, list[Action]] = defaultdict(list)
     for other in others:

@@ -1,4 +1,4 @@
-"""What the progress head has to beat: predictors that look at no content, or only at the path of the embeddings."""
+"""Baselines of the progress head: predictors that ignore content, or use only the path length of the embeddings."""
 
 from collections.abc import Hashable, Sequence
 
@@ -20,21 +20,21 @@ describe('action_progress', {
     'baseline_constant': ('', 'error of always answering 0.5'),
     'baseline_average_index': ('', 'error of the mean progress that training actions have at their i-th frame'),
     'baseline_average_index_per_step': ('', 'the same over training actions of the same step; given the step'),
-    'baseline_paced_per_step': ('', 'that, with time scaled by the pace of the recording so far; given the step'),
+    'baseline_paced_per_step': ('', 'the same, with time scaled by the pace of the recording so far; given the step'),
     'baseline_cumulative_distance': ('', 'error of the path along the embedding since the action began'),
-    'baseline_survival': ('', 'error of what the order of steps and their durations at the pace so far tell, given '
-                              'that the action still goes on'),
-    'baseline_survival_per_step': ('', 'the same for the step in question; given the step'),
+    'baseline_survival': ('', 'error of the progress expected from the order of steps and their durations at the pace '
+                              'so far, given that the action is not over'),
+    'baseline_survival_per_step': ('', 'the same for the step of the action; given the step'),
 })
 
 
 class ProgressBaselines:
-    """Baselines of one task, fitted on its training recordings.
+    """Baselines of a task, fitted to its training recordings.
 
     Args:
         actions: actions of each training recording.
         embeddings: (T, E) of each training recording.
-        groups: who performs each training recording; None: each is its own.
+        groups: who performs each training recording; if None, every recording is its own group.
 
     Raises:
         ValueError: no training recording has an action.
@@ -56,7 +56,7 @@ class ProgressBaselines:
             embeddings: (T, E) of the recording.
 
         Returns:
-            Per action: name of the baseline -> progress at its n frames within the features, (n,) in [0, 1].
+            For each action: name of the baseline -> progress at its n frames within the features, (n,) in [0, 1].
         """
         predictions = []
         for action in actions:
@@ -69,7 +69,7 @@ class ProgressBaselines:
                 'average_index': self._counters.average_index(frames),
                 'average_index_per_step': self._counters.average_index_per_step(action.name, frames),
                 'paced_per_step': self._counters.average_index_per_step(action.name, frames, pace),
-                # One-frame actions and embeddings that stand still have no path.
+                # The path length of one-frame actions and constant embeddings is 0.
                 'cumulative_distance': np.clip(distance / (self._mean_distance or 1.0), 0, 1),
                 'survival': self._survival.survival(completed, frames)[:, 0],
                 'survival_per_step': self._survival.survival_per_step(completed, frames, action.name)[:, 0],

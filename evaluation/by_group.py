@@ -1,4 +1,4 @@
-"""Results by group of test recordings (people): how much they differ from one to the next."""
+"""Results by group of test recordings (people), and their variation between groups."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -20,10 +20,11 @@ def rows_by_group(groups: Sequence[str], row_of: RowOf) -> dict[str, Row]:
 
     Args:
         groups: group of each test recording.
-        row_of: returns the columns for some of the recordings, by index; what is fitted to training recordings stays.
+        row_of: returns the columns for a subset of the recordings, given by indices; predictors fitted to training
+            recordings are not refitted.
 
     Returns:
-        Group, sorted -> its columns.
+        Group -> its columns, groups sorted.
     """
     return {group: dict(row_of([index for index, other in enumerate(groups) if other == group]))
             for group in sorted(set(groups))}
@@ -56,7 +57,7 @@ def by_group_rows(tables: Mapping[str, RowsByGroup]) -> list[Row]:
 def main_rows(rows: Sequence[Row]) -> list[Row]:
     """Return the MEAN rows of the columns that a short overview shows: the first metric of each table, and skill."""
     means, main = [row for row in rows if row['task'] == MEAN], {}
-    # Columns with a direction come first: the others are baselines, or not described.
+    # Prefer columns with a direction: the others are baselines or have no description.
     for row in sorted(means, key=lambda row: not column_of(row['table'], row['column']).better):
         main.setdefault(row['table'], row['column'])
     return [row for row in means if row['column'] in (main[row['table']], 'skill')]
@@ -70,7 +71,7 @@ def _mean_over_tasks(name: str, tasks: RowsByGroup) -> dict[str, Row]:
 
 
 def _spread(values: Sequence[float]) -> Row:
-    """Return number, mean and standard deviation of the values that are not NaN."""
+    """Return number, mean, and std of the values that are not NaN."""
     found = [value for value in values if not math.isnan(value)]
     return {'num_groups': len(found), 'mean': float(np.mean(found)) if found else math.nan,
             'std': float(np.std(found, ddof=1)) if len(found) > 1 else math.nan}

@@ -1,4 +1,4 @@
-"""What the columns of the tables are and which way is better; each is described next to the function behind it."""
+"""Descriptions of table columns and their better direction, registered next to the functions that compute them."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
@@ -7,11 +7,11 @@ Described = TypeVar('Described')
 
 
 class Column(NamedTuple):
-    """What a column holds.
+    """Description of a column.
 
     Attributes:
-        better: 'higher' or 'lower'; '' if neither is, as for a count or a baseline.
-        text: one line.
+        better: 'higher' or 'lower'; '' if neither is better, for example for a count or a baseline.
+        text: description in one line.
     """
 
     better: str
@@ -19,7 +19,7 @@ class Column(NamedTuple):
 
     @property
     def arrow(self) -> str:
-        """The direction of better values as an arrow after a hard space; empty if there is none."""
+        """The direction of better values as an arrow after a no-break space; empty if there is no such direction."""
         return {'higher': '\N{NO-BREAK SPACE}↑', 'lower': '\N{NO-BREAK SPACE}↓'}.get(self.better, '')
 
 
@@ -27,13 +27,13 @@ _COLUMNS: dict[tuple[str, str], Column] = {}
 
 
 def describe(table: str, columns: dict[str, tuple[str, str]]) -> None:
-    """Register what columns of a table are: name -> ('higher', 'lower' or '', one line)."""
+    """Register descriptions of a table's columns: name -> ('higher', 'lower' or '', description in one line)."""
     for name, entry in columns.items():
         _COLUMNS[table, name] = Column(*entry)
 
 
 def describes(table: str, **columns: tuple[str, str]) -> Callable[[Described], Described]:
-    """Return a decorator that registers the columns of a table which a function computes, see :func:`describe`."""
+    """Return a decorator that registers the columns that a function computes, see :func:`describe`."""
     def decorate(function: Described) -> Described:
         describe(table, columns)
         return function
@@ -42,7 +42,7 @@ def describes(table: str, **columns: tuple[str, str]) -> Callable[[Described], D
 
 
 def column_of(table: str, name: str) -> Column:
-    """Return what a column is; without text or direction if it is not described, as a metric that was just added."""
+    """Return the description of a column; without text and direction if the column is not registered."""
     return _COLUMNS.get((table, name), Column('', ''))
 
 

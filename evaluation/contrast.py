@@ -1,4 +1,4 @@
-"""What a head makes of actions that are frozen, reversed, slower, or faster: does it look, or does it count?"""
+"""Predictions for frozen, reversed, slowed, and sped-up actions, to see if a head uses content or counts frames."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,7 +11,7 @@ from evaluation.rank_statistics import spearman_correlation
 
 CONTRAST_TABLE = 'contrast'
 SHORTEST = 4  # frames of an action that is played differently
-FROZEN_FRACTION = 0.5  # of an action's frames: how long it stands still in its middle
+FROZEN_FRACTION = 0.5  # length of the frozen stretch in the middle, as a fraction of the action's frames
 # Columns that are means over actions, in order.
 MEANS = ('final', 'final_half_speed', 'final_double_speed', 'final_frozen', 'freeze_change', 'reversed_spearman')
 
@@ -19,7 +19,7 @@ Predict = Callable[[Sequence[Tensor], Sequence], Sequence[Tensor]]  # a head's f
 
 
 def freeze(segment: Tensor) -> tuple[Tensor, slice]:
-    """Return an action (n, E) that stands still in its middle, and the repeated frames with the one before them."""
+    """Return an action (n, E) frozen in its middle, and the slice of the repeated frames and the frame before them."""
     middle, repeats = (len(segment) - 1) // 2, max(1, round(FROZEN_FRACTION * len(segment)))
     still = segment[middle].expand(repeats, -1)
     return torch.cat([segment[:middle + 1], still, segment[middle + 1:]]), slice(middle, middle + repeats + 1)
@@ -37,18 +37,18 @@ def speed_up(segment: Tensor) -> Tensor:
 
 def contrast_of_actions(segments: Sequence[Tensor], contexts: Sequence,
                         forward_dense: Predict) -> dict[str, np.ndarray]:
-    """Play actions differently and note what the head makes of each.
+    """Change the timing of actions and compute what the head predicts.
 
-    The embeddings are played differently, not the features: what an encoder would make of them is not asked.
+    The timing of the embeddings is changed, not of the features, so the effect on the encoder is not measured.
 
     Args:
-        segments: embeddings (n_i, E) of the test actions; those shorter than ``SHORTEST`` frames are left out.
-        contexts: what the head knows of each action when it begins.
-        forward_dense: of the head; returns the progress (n,) at every frame of each segment.
+        segments: embeddings (n_i, E) of the test actions; actions shorter than ``SHORTEST`` frames are left out.
+        contexts: context of each action for the head.
+        forward_dense: method of the head; returns the progress (n,) at every frame of each segment.
 
     Returns:
         Column of ``contrast.csv`` -> (actions,), NaN for actions that are left out; 'num_actions' -> (actions,) bool,
-        True for those that are not.
+        False for actions that are left out.
     """
     kept = [index for index, segment in enumerate(segments) if len(segment) >= SHORTEST]
     plain, contexts = [segments[index] for index in kept], [contexts[index] for index in kept]

@@ -1,4 +1,4 @@
-"""Counters of frames: the progress that training actions have had at their i-th frame."""
+"""Frame counters: mean progress of the training actions at their i-th frame."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
@@ -10,7 +10,7 @@ from utils.tensorops import Action
 
 
 def average_index_curve(lengths: Sequence[int]) -> np.ndarray:
-    """Return the mean true progress at the i-th frame over the actions that have one.
+    """Return the mean true progress at the i-th frame, over the actions with at least i frames.
 
     Args:
         lengths: durations of actions in frames, >= 1.
@@ -29,14 +29,14 @@ def average_index_curve(lengths: Sequence[int]) -> np.ndarray:
 
 
 class FrameCounters:
-    """What a counter of frames predicts of an action, knowing its step and the recording's pace or not.
+    """Progress of an action predicted by counting frames, optionally given its step and the recording's pace.
 
     Args:
         recordings: actions of each training recording, in order of time.
-        groups: who performs each recording; None: each is its own.
+        groups: who performs each recording; if None, every recording is its own group.
 
     Raises:
-        ValueError: there is no action.
+        ValueError: the recordings contain no actions.
     """
 
     def __init__(self, recordings: Sequence[Sequence[Action]], groups: Sequence[Hashable] | None = None) -> None:
@@ -52,14 +52,14 @@ class FrameCounters:
         self._durations.fit([self._code(actions) for actions in recordings], groups)
 
     def average_index(self, num_frames: int) -> np.ndarray:
-        """Return the progress of a counter of frames: (num_frames,); past the longest action its last value."""
+        """Return the progress by frame count, (num_frames,); constant past the longest training action."""
         return self._curve[np.minimum(np.arange(num_frames), len(self._curve) - 1)]
 
     def average_index_per_step(self, step: str, num_frames: int, pace: float = 1.0) -> np.ndarray:
-        """Return the progress of a counter of frames that is given the step.
+        """Return the progress by frame count, given the step.
 
         Args:
-            step: label of the action; an unseen one takes the curve over all actions.
+            step: label of the action; for an unseen label, the curve over all actions is used.
             num_frames: frames to predict.
             pace: duration of the recording's actions relative to their steps' means; time is divided by it.
 
@@ -68,11 +68,11 @@ class FrameCounters:
         """
         curve = self._step_curves.get(step, self._curve)
         elapsed = np.arange(1, num_frames + 1) / pace
-        # From progress 0 before the first frame: a slow recording asks for times below one frame.
+        # Interpolate from progress 0 before the first frame, because slow recordings need times below one frame.
         return np.interp(elapsed, np.arange(len(curve) + 1), np.concatenate([[0.0], curve]))
 
     def pace(self, completed: Sequence[Action]) -> float:
-        """Return the pace of a recording from the actions that it has completed, > 0; see :class:`Durations`."""
+        """Return the pace (> 0) of a recording given its completed actions; see :class:`Durations`."""
         return float(np.exp(self._durations.log_pace(self._code(completed))))
 
     def _code(self, actions: Sequence[Action]) -> list[Completed]:

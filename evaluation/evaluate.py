@@ -1,34 +1,19 @@
-"""Evaluation of one checkpoint of a run: embeddings, metrics, tables and pictures."""
+"""Evaluation of a checkpoint: embeddings, metrics, tables and pictures."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from easydict import EasyDict
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
-from evaluation.alignment_metrics import (
-    coefficient_of_variation,
-    enclosed_area_error,
-    kendalls_tau,
-    kendalls_tau_wild,
-    overall_progress_error,
-    path_lengths,
-)
 from evaluation.baselines import ProgressBaselines
 from evaluation.by_group import RowsByGroup, rows_by_group
+from evaluation.embedded_task import EmbeddedTask
+from evaluation.embedding_metrics import alignment_scorer
 from evaluation.head_tables import HeadTables, TaskPart, head_tables
-from evaluation.phase_metrics import (
-    ProgressRegression,
-    fit_phase_probes,
-    frame_labels,
-    majority_accuracy,
-    phase_accuracies,
-)
 from evaluation.pictures import draw_alignments, draw_error_by_length
 from evaluation.progress_metrics import (
     PROGRESS_TABLE,
@@ -52,59 +37,24 @@ from utils.tables import Row
 from utils.tensorops import Action, action_progress, recording_progress
 
 LOGGER = get_logger(__name__)
-NOTHING_TO_TEST = 'no task has test recordings; train with a test share above 0 in TRAIN_SPLIT'
-
-
-@dataclass(frozen=True)
-class EmbeddedTask:
-    """Recordings of one part of a task and, in the same order, what is known of them.
-
-    Attributes:
-        recordings: the recordings.
-        embeddings: (T, E) of each, on the CPU.
-        actions: of each, in order of time.
-        progress: (T,) of each, the true progress of the whole recording.
-    """
-
-    recordings: list[Recording]
-    embeddings: list[Tensor]
-    actions: list[Sequence[Action]]
-    progress: list[Tensor]
-
-    @property
-    def labels(self) -> list[np.ndarray]:
-        """Steps at the frames (T,) of each recording."""
-        return [frame_labels(actions, len(embedding))
-                for actions, embedding in zip(self.actions, self.embeddings, strict=True)]
-
-    @property
-    def groups(self) -> list[str] | None:
-        """Who performs each recording, by itself if that is not known; None if it is known of none."""
-        if not any(recording.group for recording in self.recordings):
-            return None
-        return [recording.group or recording.handle for recording in self.recordings]
-
-    def take(self, indices: Sequence[int]) -> 'EmbeddedTask':
-        """Return some of the recordings."""
-        return EmbeddedTask(*([values[index] for index in indices] for values in (
-            self.recordings, self.embeddings, self.actions, self.progress)))
+NOTHING_TO_TEST = 'no task has test recordings; train with a test fraction above 0 in TRAIN_SPLIT'
 
 
 def evaluate_checkpoint(run: RunFolder, checkpoint_type: str, device: torch.device, *,
                         with_alignments: bool = False) -> Evaluation:
-    """Evaluate a run's checkpoint on its test recordings; baselines and scales are fitted on the training ones.
+    """Evaluate a checkpoint on the test recordings; baselines and scales are fitted to the training recordings.
 
     Args:
         run: folder of the run.
         checkpoint_type: 'combined' or 'alignment'.
-        device: where to compute.
+        device: device to compute on.
         with_alignments: also draw the alignment matrices of pairs of recordings, ``alignment_<task>.png``.
 
     Returns:
         The tables, which are also written to ``RUN/EVAL/<checkpoint>/<metric>.csv``.
 
     Raises:
-        UserError: no checkpoint, no test recordings, or the dataset is not that of the run.
+        UserError: the checkpoint is missing, there are no test recordings, or the dataset does not match the run.
     """
     try:
         path = find_checkpoint(run.path, checkpoint_type)
@@ -121,13 +71,13 @@ def evaluate_checkpoint(run: RunFolder, checkpoint_type: str, device: torch.devi
 
 
 def _chosen(model: nn.Module) -> dict[str, float]:
-    """Return the weights that the progress head chose; they are in its state, which the checkpoint stores."""
+    """Return the weights that the progress head chose; its state_dict holds them."""
     head = getattr(model, 'progress_head', None)
     return head.chosen() if head is not None else {}
 
 
 def _load_parts(config: EasyDict, run: RunFolder) -> tuple[dict[str, dict[str, list[Recording]]], dict]:
-    """Load the dataset of a run under the paths of the environment, split as in training."""
+    """Load the dataset of a run from the paths in the environment, split as in training."""
     recordings = load_dataset(config, frames=reads_frames(config))
     check_input_width(config, next(iter(recordings.values()))[0].width)
     parts = split_recordings(recordings, load_run_splits(run.splits))
@@ -138,7 +88,7 @@ def _load_parts(config: EasyDict, run: RunFolder) -> tuple[dict[str, dict[str, l
 
 def _evaluate_tasks(model: nn.Module, parts: Mapping, reading: Mapping, device: torch.device, evaluation: Evaluation,
                     *, with_alignments: bool) -> None:
-    """Add what is found to an evaluation, task by task (one task's embeddings are in memory at a time), and draw."""
+    """Add results to an evaluation and draw pictures, task by task: embeddings of a single task are in memory."""
     rows: dict[str, list[Row]] = defaultdict(list)
     curves: dict[str, list[ActionCurves]] = {}
     tasks = [task for task, test in parts['test'].items() if test]
@@ -176,7 +126,7 @@ def _part(task: str, embedded: EmbeddedTask) -> TaskPart:
 
 def _add_rows(rows: dict[str, list[Row]], groups: dict[str, RowsByGroup], task: str, found: Mapping[str, Row],
               by_group: Mapping[str, dict[str, Row]]) -> None:
-    """Add the rows of a task to the tables, and those of its groups of test recordings."""
+    """Add the rows of a task to the tables, and the rows of its groups of test recordings."""
     for name, row in found.items():
         rows[name].append({'task': task, **row})
     for name, of_groups in by_group.items():
@@ -201,37 +151,9 @@ def _action_progress(curves: Sequence[Sequence[ActionCurves]],
             {PROGRESS_TABLE: rows_by_group(test.groups, row)} if test.groups else {})
 
 
-def alignment_scorer(train: EmbeddedTask) -> Callable[[EmbeddedTask], dict[str, Row]]:
-    """Return a function of test recordings: a task's rows of the tables that need no progress head, except its name.
-
-    Args:
-        train: what probes and scales are fitted to.
-
-    Returns:
-        From what is scored to name of the table -> column -> value.
-    """
-    totals, train_labels = path_lengths(train.embeddings), train.labels
-    probes = fit_phase_probes(train.embeddings, train_labels)
-    regression = ProgressRegression(train.embeddings, train.progress)
-
-    def rows(test: EmbeddedTask) -> dict[str, Row]:
-        return {
-            'phase_classification': {**phase_accuracies(probes, test.embeddings, test.labels),
-                                     'accuracy_majority': majority_accuracy(train_labels, test.labels)},
-            'phase_progression': {'r2': regression.score(test.embeddings, test.progress)},
-            'kendalls_tau': {'kendalls_tau': kendalls_tau(test.embeddings)},
-            'kendalls_tau_wild': {'kendalls_tau_wild': kendalls_tau_wild(test.embeddings, test.actions)},
-            'enclosed_area_error': {'enclosed_area_error': enclosed_area_error(test.embeddings, test.actions)},
-            'ogpe': {'ogpe': overall_progress_error(test.embeddings, test.progress, float(totals.mean())),
-                     'CoV': coefficient_of_variation(totals)},
-        }
-
-    return rows
-
-
 @torch.no_grad()
 def embed(model: nn.Module, recordings: Sequence[Recording], reading: Mapping, device: torch.device) -> EmbeddedTask:
-    """Embed recordings one by one: an embedding does not depend on what it is evaluated with."""
+    """Embed recordings one at a time, so that an embedding does not depend on other recordings."""
     dataset = RecordingDataset(recordings, **reading)
     embeddings = [model(to_device([dataset[index][0]], device))['outputs'][0].float().cpu()
                   for index in range(len(dataset))]

@@ -1,4 +1,4 @@
-"""The tables of a progress head besides action_progress.csv; what a head does not offer is left out and named."""
+"""Tables of a progress head besides action_progress.csv; tables that a head does not support are left out and named."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ from utils.action import Action, actions_before
 from utils.tables import Row
 
 Kinds = dict[str, list[Intervals]]
-# Table -> what a head without it does not do, as the rest of a sentence.
+# Table -> why a head may lack it, as a predicate of "the progress head".
 WITHOUT = {UNSEGMENTED_TABLE: 'does not infer where actions start and end',
            OVERALL_TABLE: 'does not predict the progress of whole recordings',
            INTERVALS_TABLE: 'does not predict intervals'}
@@ -38,14 +38,14 @@ HEAD_TABLES = (UNSEGMENTED_TABLE, OVERALL_TABLE, INTERVALS_TABLE, CONTRAST_TABLE
 
 @dataclass(frozen=True)
 class TaskPart:
-    """The recordings of one part of a task, embedded.
+    """Embedded recordings of a part of a task.
 
     Attributes:
-        task: its name.
-        handles: of the recordings.
-        embeddings: (T, E) of each, on the CPU.
-        actions: of each, in order of time.
-        groups: who performs each; None: not known.
+        task: name of the task.
+        handles: handles of the recordings.
+        embeddings: (T, E) of each recording, on the CPU.
+        actions: actions of each recording, in order of time.
+        groups: who performs each recording; None if unknown.
     """
 
     task: str
@@ -57,15 +57,15 @@ class TaskPart:
 
 @dataclass(frozen=True)
 class HeadTables:
-    """Rows of one task.
+    """Rows of a task.
 
     Attributes:
-        rows: name of the table -> row, except the task's name.
-        by_group: name of the table -> group of test recordings -> row; empty if groups are not known.
-        tenths: intervals by tenth of progress, empty without intervals.
-        missing: name of a table that is left out -> what the head does not do, as the rest of a sentence.
-        answers: of the head without boundaries, per test recording: field of ``FrameEstimates`` -> (T,); empty if it
-            needs them.
+        rows: name of the table -> row, without the task's name.
+        by_group: name of the table -> group of test recordings -> row; empty if groups are unknown.
+        tenths: intervals by tenth of progress; empty if the head predicts no intervals.
+        missing: name of a table that is left out -> the reason, as a predicate of "the progress head".
+        answers: estimates of the head without boundaries for each test recording: field of ``FrameEstimates`` -> (T,);
+            empty if the head requires boundaries.
     """
 
     rows: dict[str, Row] = field(default_factory=dict)
@@ -77,13 +77,13 @@ class HeadTables:
 
 @torch.no_grad()
 def head_tables(head: ProgressHeadBase, train: TaskPart, test: TaskPart, device: torch.device) -> HeadTables:
-    """Evaluate what a head offers besides progress within given actions.
+    """Evaluate the outputs of a head besides progress within given actions.
 
     Args:
-        head: of the model.
-        train: what baselines are fitted to; it has an action.
-        test: what is scored; it has an action.
-        device: where the head is.
+        head: progress head of the model.
+        train: recordings that baselines are fitted to, with at least one action.
+        test: recordings to evaluate on, with at least one action.
+        device: device of the head.
     """
     answers = filter_answers(head, test, device)
     scored = _Scored(_contrast(head, test, device), *_answered(answers, train, test),
@@ -101,13 +101,13 @@ def head_tables(head: ProgressHeadBase, train: TaskPart, test: TaskPart, device:
 
 @dataclass(frozen=True)
 class _Scored:
-    """What the rows of the tables are means of, per test recording.
+    """Values per test recording that the rows of the tables average.
 
     Attributes:
-        contrast: from :func:`contrast_of_actions`, of the actions of each recording.
+        contrast: from :func:`contrast_of_actions`, for the actions of each recording.
         unsegmented: empty if the head does not infer boundaries.
-        overall: empty if the head has no answer for whole recordings.
-        intervals: of head and baselines, empty dicts if the head offers none.
+        overall: empty if the head does not predict the progress of whole recordings.
+        intervals: intervals of head and baselines; empty dicts if the head predicts no intervals.
     """
 
     contrast: Sequence[Mapping[str, np.ndarray]]
@@ -116,7 +116,7 @@ class _Scored:
     intervals: Sequence[Kinds]
 
     def rows(self, indices: Sequence[int]) -> dict[str, Row]:
-        """Return the rows over some of the recordings: name of the table -> row."""
+        """Return the rows over a subset of the recordings: name of the table -> row."""
         contrast = [self.contrast[index] for index in indices]
         rows = {CONTRAST_TABLE: contrast_row({name: np.concatenate([one[name] for one in contrast])
                                               for name in contrast[0]})}
@@ -131,7 +131,7 @@ class _Scored:
 
 
 def filter_answers(head: ProgressHeadBase, part: TaskPart, device: torch.device) -> list[dict[str, np.ndarray]] | None:
-    """Return the head's answers at every frame of each recording, field -> (T,); None if it needs boundaries."""
+    """Return the head's estimates at every frame of each recording, field -> (T,); None if it requires boundaries."""
     if not head.offers_filter:
         return None
     estimates = head.filter_all([embedding.to(device) for embedding in part.embeddings], part.task)
@@ -151,7 +151,7 @@ def _segments(part: TaskPart, device: torch.device) -> list[list[Tensor]]:
 
 
 def _contrast(head: ProgressHeadBase, test: TaskPart, device: torch.device) -> list[dict[str, np.ndarray]]:
-    """Return what the head makes of the actions of each recording, played differently."""
+    """Return the head's predictions for the actions of each recording with changed timing."""
     segments = _segments(test, device)
     contexts = [context for actions in test.actions for context in head.contexts(test.task, actions)]
     found = contrast_of_actions([segment for recording in segments for segment in recording], contexts,
@@ -163,7 +163,7 @@ def _contrast(head: ProgressHeadBase, test: TaskPart, device: torch.device) -> l
 
 def _answered(answers: Sequence[Mapping[str, np.ndarray]] | None, train: TaskPart,
               test: TaskPart) -> tuple[list[Unsegmented], list[Overall]]:
-    """Put the answers of a head without boundaries next to the baselines: within actions, and of whole recordings."""
+    """Pair the estimates of a head without boundaries with the baselines, within actions and for whole recordings."""
     if answers is None:
         return [], []
     baselines = UnsegmentedBaselines(train.actions, train.embeddings)
@@ -180,7 +180,7 @@ def _answered(answers: Sequence[Mapping[str, np.ndarray]] | None, train: TaskPar
 
 def _intervals(head: ProgressHeadBase, answers: Sequence[Mapping[str, np.ndarray]] | None, train: TaskPart,
                test: TaskPart, device: torch.device) -> list[Kinds]:
-    """Return the intervals of head and baselines per test recording; empty dicts if the head offers none."""
+    """Return the intervals of head and baselines per test recording; empty dicts if the head predicts no intervals."""
     recordings: list[Kinds] = [{} for _ in test.handles]
     if head.offers_intervals:
         survival = SurvivalBaseline(train.actions, train.groups)
@@ -198,7 +198,7 @@ def _intervals(head: ProgressHeadBase, answers: Sequence[Mapping[str, np.ndarray
 
 def _add_given(kinds: Kinds, actions: Sequence[Action], bounds: Sequence[np.ndarray],
                survival: SurvivalBaseline) -> None:
-    """Add the intervals (n, 2) of the head at the frames of actions whose start is given, and the baseline's."""
+    """Add the intervals (n, 2) of head and baseline at the frames of actions whose start is given."""
     for action, own in zip(actions, bounds, strict=True):
         baseline = survival.survival(actions_before(actions, action), len(own), LEVELS)
         for prefix, (low, high) in (('', own.T), ('baseline_survival_', baseline.T)):
@@ -208,7 +208,7 @@ def _add_given(kinds: Kinds, actions: Sequence[Action], bounds: Sequence[np.ndar
 
 
 def _add_unsegmented(kinds: Kinds, answer: Mapping[str, np.ndarray], actions: Sequence[Action]) -> None:
-    """Add the intervals of a head that is not given boundaries, at the frames of the true actions."""
+    """Add the intervals of a head without given boundaries, at the frames of the true actions."""
     for kind, name, make in (('unsegmented', 'progress', progress_intervals),
                              ('unsegmented_end', 'remaining', end_intervals)):
         if f'{name}_low' in answer:
@@ -218,7 +218,7 @@ def _add_unsegmented(kinds: Kinds, answer: Mapping[str, np.ndarray], actions: Se
 
 
 def _add_overall(kinds: Kinds, answer: Mapping[str, np.ndarray], counter: LengthCounter) -> None:
-    """Add the intervals of the progress of the whole recording, of the head and of the counter of frames."""
+    """Add the intervals of head and frame counter for the progress of the whole recording."""
     if 'overall_low' not in answer:
         return
     num_frames = len(answer['step'])

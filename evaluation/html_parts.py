@@ -1,4 +1,4 @@
-"""Parts of a self-contained HTML page: every text is escaped here, every picture is inside the page."""
+"""Building blocks of a self-contained HTML page: text is escaped, pictures are embedded."""
 
 import base64
 import re
@@ -14,7 +14,7 @@ SHOWN_DPI = 100  # pixels of the page per inch of a picture: its text is then ab
 
 
 class Cell(NamedTuple):
-    """Text of a table's cell, and its classes in the style sheet: 'text', 'best', 'rival'."""
+    """Text of a table cell, and its classes in the style sheet: 'text', 'best', 'rival'."""
 
     text: str
     kind: str = ''
@@ -26,7 +26,7 @@ def paragraph(text: str) -> str:
 
 
 def section(identifier: str, title: str, *parts: str) -> str:
-    """Return a section of the page that ``#identifier`` leads to; parts are HTML."""
+    """Return a section of the page with the anchor ``#identifier``; parts are HTML."""
     return '\n'.join([f'<section id="{escape(identifier)}">', f'<h2>{escape(title)}</h2>', *parts, '</section>'])
 
 
@@ -36,8 +36,9 @@ def heading(text: str) -> str:
 
 
 def details(summary: str, *parts: str, is_open: bool = False) -> str:
-    """Return what unfolds under its summary; parts are HTML."""
-    return '\n'.join([f'<details{" open" * is_open}>', f'<summary>{escape(summary)}</summary>', *parts, '</details>'])
+    """Return a block that unfolds under its summary; parts are HTML."""
+    start = '<details open>' if is_open else '<details>'
+    return '\n'.join([start, f'<summary>{escape(summary)}</summary>', *parts, '</details>'])
 
 
 def code(text: str) -> str:
@@ -60,10 +61,10 @@ def picture(path: Path, description: str) -> str:
 
 
 def table(columns: Sequence[Cell], groups: Sequence[tuple[str, Sequence[Sequence[Cell]]]]) -> str:
-    """Return a table whose rows stand in groups, each with a heading in the first column.
+    """Return a table whose rows are grouped, with the heading of each group in the first column.
 
     Args:
-        columns: heads of the columns, the first one that of the groups' headings.
+        columns: heads of the columns; the first column holds the groups' headings.
         groups: heading -> rows of cells for the other columns.
     """
     heads = ''.join(_cell('th scope="col"', column) for column in columns)
@@ -77,7 +78,7 @@ def table(columns: Sequence[Cell], groups: Sequence[tuple[str, Sequence[Sequence
 
 
 def _breakable(name: str) -> str:
-    """Return a name that breaks over lines behind its '_' and '.' alone."""
+    """Return a name that breaks over lines only after '_' and '.'."""
     return re.sub('([_.])', r'\1<wbr>', escape(name))
 
 

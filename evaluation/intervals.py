@@ -1,4 +1,4 @@
-"""Whether 90 % intervals hold the truth in 90 % of frames, and how wide they are."""
+"""Coverage and width of 90 % intervals."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,8 @@ from utils.tables import MEAN, Row
 INTERVALS_TABLE = 'intervals'
 TENTHS_TABLE = 'intervals_by_tenth'
 LEVELS = (0.05, 0.95)
-LEAST_PROGRESS = 1e-3  # an end a thousand times as far away as the start: a progress of 0 would have none
-# What has an interval -> how its columns are explained.
+LEAST_PROGRESS = 1e-3  # smaller values are raised to it, because a progress of 0 would put the end infinitely far away
+# Kind of interval -> text in the descriptions of its columns.
 KINDS = {
     'progress': 'the progress within an action whose start is given',
     'end': 'the end of that action, as a fraction of its length',
@@ -34,12 +34,12 @@ describe(INTERVALS_TABLE, {
 
 
 class Intervals(NamedTuple):
-    """Intervals of one kind at n frames of a recording.
+    """Intervals of a kind at n frames of a recording.
 
     Attributes:
-        low: (n,).
-        high: (n,).
-        true: (n,), what they should hold.
+        low: (n,), lower bounds.
+        high: (n,), upper bounds.
+        true: (n,), true values that the intervals should contain.
         progress: (n,) in (0, 1], the true progress of the action, or of the recording for 'overall'.
     """
 
@@ -50,7 +50,7 @@ class Intervals(NamedTuple):
 
 
 def progress_intervals(low: np.ndarray, high: np.ndarray, length: int) -> Intervals:
-    """Return the intervals of the progress (n,) at the first n frames of an action or recording of so many frames."""
+    """Return the intervals of the progress (n,) at the first n frames of an action or recording of given length."""
     true = np.arange(1, len(low) + 1) / length
     return Intervals(low, high, true, true)
 
@@ -59,22 +59,22 @@ def end_intervals(low: np.ndarray, high: np.ndarray, length: int) -> Intervals:
     """Return the intervals of the end of an action or recording, as a fraction of its length after its start.
 
     Args:
-        low: (n,), 5 % quantile of the remaining frames at the first n frames, the current one not counted.
+        low: (n,), 5 % quantile of the remaining frames at the first n frames, the current frame not counted.
         high: (n,), 95 % quantile.
-        length: true frames.
+        length: true number of frames.
     """
     elapsed = np.arange(1, len(low) + 1)
     return Intervals((elapsed + low) / length, (elapsed + high) / length, np.ones(len(low)), elapsed / length)
 
 
 def remaining_from_progress(progress: np.ndarray) -> np.ndarray:
-    """Return the frames that remain (n,) if the progress at an action's first n frames is right."""
+    """Return the remaining frames (n,) implied by the progress at an action's first n frames."""
     elapsed = np.arange(1, len(progress) + 1)
     return elapsed / np.maximum(progress, LEAST_PROGRESS) - elapsed
 
 
 def coverage(intervals: Intervals) -> np.ndarray:
-    """Return for each frame whether its interval holds the truth, (n,) bool; 1e-6 is granted for rounding."""
+    """Return True for each frame whose interval contains the true value, (n,), with a tolerance of 1e-6."""
     return (intervals.low <= intervals.true + 1e-6) & (intervals.true <= intervals.high + 1e-6)
 
 
@@ -85,7 +85,7 @@ def interval_row(recordings: Sequence[Mapping[str, Sequence[Intervals]]]) -> dic
         recordings: per test recording, kind (such as 'progress' or 'baseline_survival_progress') -> intervals.
 
     Returns:
-        ``<kind>_coverage`` in [0, 1] and ``<kind>_width``, for the kinds that are there.
+        ``<kind>_coverage`` in [0, 1] and ``<kind>_width``, for the kinds that are present.
     """
     row = {}
     for kind in _kinds(recordings):
@@ -96,11 +96,11 @@ def interval_row(recordings: Sequence[Mapping[str, Sequence[Intervals]]]) -> dic
 
 
 def interval_rows_by_tenth(recordings: Sequence[Mapping[str, Sequence[Intervals]]]) -> list[dict[str, float]]:
-    """Return the same by tenth of the true progress, frames of all recordings pooled.
+    """Return coverage and mean width by tenth of the true progress, frames of all recordings pooled.
 
     Returns:
-        Ten rows with 'tenth' (1 to 10), 'num_frames' of the kind with most frames in it, and the columns of
-        :func:`interval_row`; NaN if a tenth has no frames.
+        Ten rows with 'tenth' (1 to 10), 'num_frames' (of the kind with the most frames in the tenth), and the columns
+        of :func:`interval_row`; NaN if a tenth has no frames.
     """
     kinds = {kind: _pool([part for recording in recordings for part in recording.get(kind, ())])
              for kind in _kinds(recordings)}
@@ -108,7 +108,7 @@ def interval_rows_by_tenth(recordings: Sequence[Mapping[str, Sequence[Intervals]
     for tenth in range(1, 11):
         row = {'tenth': tenth, 'num_frames': 0}
         for kind, pooled in kinds.items():
-            # Progress t / 10 exactly belongs to the tenth that it completes.
+            # A progress of exactly t / 10 belongs to the t-th tenth.
             inside = np.clip(np.ceil(pooled.progress * 10 - 1e-9), 1, 10) == tenth
             row['num_frames'] = max(row['num_frames'], int(inside.sum()))
             row[f'{kind}_coverage'] = float(coverage(pooled)[inside].mean()) if inside.any() else float('nan')
@@ -133,5 +133,5 @@ def _kinds(recordings: Sequence[Mapping[str, Sequence[Intervals]]]) -> list[str]
 
 
 def _pool(parts: Sequence[Intervals]) -> Intervals:
-    """Put the intervals of several actions after each other."""
+    """Concatenate the intervals of several actions."""
     return Intervals(*(np.concatenate(column) for column in zip(*parts, strict=True)))

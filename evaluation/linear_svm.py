@@ -1,4 +1,4 @@
-"""A linear support vector machine that is fitted by Newton's method: exact, and faster than a general solver."""
+"""Linear support vector machine fitted by Newton's method: exact, and faster than a general solver."""
 
 import numpy as np
 
@@ -8,10 +8,10 @@ SHRINKING = 0.5  # of a step that does not lower the objective
 
 
 def fit_linear_svm(frames: np.ndarray, labels: np.ndarray, *, penalty: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Fit one linear classifier per label against all others, with the squared hinge loss.
+    """Fit a linear one-vs-rest classifier per label, with the squared hinge loss.
 
-    Minimizes ``|w|^2 / 2 + penalty * sum_i max(0, 1 - y_i (w . x_i + b))^2`` over w and b, b being part of the norm,
-    which is the problem of scikit-learn's ``LinearSVC(dual=False)``.
+    Minimizes ``(|w|^2 + b^2) / 2 + penalty * sum_i max(0, 1 - y_i (w . x_i + b))^2`` over w and b, as scikit-learn's
+    ``LinearSVC(dual=False)`` does.
 
     Args:
         frames: (n, D), standardized.
@@ -19,7 +19,7 @@ def fit_linear_svm(frames: np.ndarray, labels: np.ndarray, *, penalty: float = 1
         penalty: weight of the errors, > 0.
 
     Returns:
-        The labels in sorted order (K,), and the weights (D + 1, K), the last row being b.
+        The labels in sorted order (K,), and the weights (D + 1, K), with b in the last row.
 
     Reference:
         Chapelle, "Training a Support Vector Machine in the Primal", Neural Computation, 2007; Keerthi & DeCoste, "A
@@ -33,12 +33,12 @@ def fit_linear_svm(frames: np.ndarray, labels: np.ndarray, *, penalty: float = 1
 
 
 def classify(frames: np.ndarray, names: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the label (m,) of each frame (m, D), from what :func:`fit_linear_svm` returned."""
+    """Return the predicted label (m,) of each frame (m, D), given the results of :func:`fit_linear_svm`."""
     return names[(frames @ weights[:-1] + weights[-1]).argmax(axis=1)]
 
 
 def _fit_binary(frames: np.ndarray, signs: np.ndarray, penalty: float, gram: np.ndarray) -> np.ndarray:
-    """Return the weights (D,) that separate frames (n, D) by their signs (n,), each 1 or -1."""
+    """Return the weights (D,) that separate frames (n, D) by their signs (n,), which are 1 or -1."""
     weights, active = np.zeros(frames.shape[1]), np.ones(len(frames), dtype=bool)
     gram, ridge = gram.copy(), np.eye(frames.shape[1]) / (2 * penalty)
     scores, limit = np.zeros(len(frames)), TOLERANCE * np.linalg.norm(frames.T @ signs)
@@ -49,7 +49,7 @@ def _fit_binary(frames: np.ndarray, signs: np.ndarray, penalty: float, gram: np.
         gradient = weights / (2 * penalty) - frames.T @ (np.maximum(1 - signs * scores, 0) * signs)
         if np.linalg.norm(gradient) <= limit:
             break
-        # Few frames change sides from one iteration to the next, so the matrix is updated instead of made again.
+        # Few frames become active or inactive between iterations, so the matrix is updated instead of recomputed.
         gram += _outer(frames[now_active & ~active]) - _outer(frames[active & ~now_active])
         active = now_active
     return weights
@@ -57,7 +57,7 @@ def _fit_binary(frames: np.ndarray, signs: np.ndarray, penalty: float, gram: np.
 
 def _search(frames: np.ndarray, signs: np.ndarray, penalty: float, weights: np.ndarray, scores: np.ndarray,
             target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Move toward the target as far as the objective falls, and return the weights (D,) and their scores (n,)."""
+    """Move toward the target as far as the objective decreases, and return the weights (D,) and their scores (n,)."""
     def objective(weights: np.ndarray, scores: np.ndarray) -> float:
         return 0.5 * weights @ weights + penalty * np.sum(np.maximum(1 - signs * scores, 0) ** 2)
 

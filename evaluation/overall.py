@@ -1,4 +1,4 @@
-"""Progress of whole recordings and the time that they still take, next to a counter of frames."""
+"""Progress and remaining time of whole recordings, compared with a frame counter."""
 
 import math
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ MEDIAN = (0.5,)
 
 
 class Overall(NamedTuple):
-    """Whole-recording answers at the T frames of one test recording; None for what a head does not offer.
+    """Estimates for a whole test recording at its T frames; None if the head does not offer them.
 
     Attributes:
-        progress: (T,) in [0, 1], frames so far as a fraction of the recording's.
-        remaining: (T,), frames until the end, the current one not counted.
-        counter_length: (T,), length in frames that the counter expects.
+        progress: (T,) in [0, 1], frames so far as a fraction of the recording.
+        remaining: (T,), frames until the end, the current frame not counted.
+        counter_length: (T,), length in frames that the frame counter expects.
     """
 
     progress: np.ndarray | None
@@ -27,13 +27,13 @@ class Overall(NamedTuple):
 
 
 class LengthCounter:
-    """A counter of frames that knows how long the training recordings are and that this one is not over yet.
+    """Frame counter that knows the lengths of the training recordings and that the current recording is not over yet.
 
     Args:
-        lengths: frames of each training recording, one at least.
+        lengths: number of frames of each training recording; at least one recording.
 
     Raises:
-        ValueError: there is none.
+        ValueError: ``lengths`` is empty.
     """
 
     def __init__(self, lengths: Sequence[int]) -> None:
@@ -42,15 +42,15 @@ class LengthCounter:
         self._lengths = np.sort(np.asarray(lengths, dtype=float))
 
     def lengths(self, num_frames: int, levels: Sequence[float] = MEDIAN) -> np.ndarray:
-        """Return quantiles of the length of a recording, given that it has lasted so long.
+        """Return quantiles of the length of a recording, given the number of frames so far.
 
         Args:
             num_frames: T, frames to predict.
             levels: (Q,) in (0, 1).
 
         Returns:
-            (T, Q), frames: at frame t (from 1) of the training recordings of t frames or more. Past the longest, the
-            end is expected now: t.
+            (T, Q), frames: row t (from 1) has the quantiles over training recordings of at least t frames, or t if all
+            training recordings are shorter.
         """
         elapsed = np.arange(1, num_frames + 1)
         first = np.searchsorted(self._lengths, elapsed)  # (T,), the first that is long enough
@@ -71,12 +71,12 @@ describe(OVERALL_TABLE, {
            mae=('lower', 'mean absolute error of the progress of the whole recording (frames so far / its frames)'),
            remaining_mae=('lower', 'mean absolute error of the remaining time, as a fraction of the recording'))
 def overall_row(recordings: Sequence[Overall]) -> dict[str, float]:
-    """Return a task's row of ``overall.csv``, except its name: means over frames, then recordings.
+    """Return a task's row of ``overall.csv``, without the task's name: means over frames, then recordings.
 
-    Columns that the head has no answer for are left out.
+    Columns that the head does not predict are left out.
 
     Args:
-        recordings: test recordings, one at least; the head offers the same for all of them.
+        recordings: at least one test recording; the head offers the same fields for all of them.
     """
     counted = [np.arange(1, len(one.counter_length) + 1) / one.counter_length for one in recordings]
     waited = [one.counter_length - np.arange(1, len(one.counter_length) + 1) for one in recordings]
@@ -89,7 +89,7 @@ def overall_row(recordings: Sequence[Overall]) -> dict[str, float]:
 
 
 def _progress_error(predicted: Sequence[np.ndarray]) -> float:
-    """Return the mean over frames, then recordings, of |predicted - true progress|; no answer (NaN) counts as 0."""
+    """Return the mean over frames, then recordings, of |predicted - true progress|; a NaN prediction counts as 0."""
     return float(np.mean([np.abs(np.nan_to_num(one) - np.arange(1, len(one) + 1) / len(one)).mean()
                           for one in predicted])) if predicted else math.nan
 

@@ -1,4 +1,4 @@
-"""Pictures of the error against the length of actions, and of alignments."""
+"""Pictures of the error by length of actions, and of alignments."""
 
 import itertools
 import math
@@ -18,23 +18,23 @@ from utils.tensorops import Action
 
 PAIRS_DRAWN = 3
 MATRIX_SIDE = 600  # frames of a recording drawn at most, evenly spread: about the pixels that a matrix gets
-BASELINE_COLOURS = ('0.6', 'tab:blue', 'tab:cyan', 'tab:green', 'tab:orange', 'tab:purple', 'tab:pink')  # in order
+BASELINE_COLORS = ('0.6', 'tab:blue', 'tab:cyan', 'tab:green', 'tab:orange', 'tab:purple', 'tab:pink')  # in order
 
 
 def draw_error_by_length(tasks: Mapping[str, Sequence[ActionCurves]], path: Path) -> None:
-    """Draw the mean absolute error of head and baselines against the length of actions, mean over tasks.
+    """Draw the mean absolute error of head and baselines by length of actions, mean over tasks.
 
     Args:
-        tasks: task -> actions of its test recordings, one at least.
+        tasks: task -> actions of its test recordings; at least one action.
         path: PNG to write.
     """
     bins = length_bins([curve for curves in tasks.values() for curve in curves])
     middles = [math.sqrt(shortest * longest) for shortest, longest in bins]
     figure = new_figure(max(9, len(bins)), 5.4)  # an inch for the label of a bin
     axes = figure.subplots()
-    for name, colour in zip(BASELINES, BASELINE_COLOURS, strict=True):
+    for name, color in zip(BASELINES, BASELINE_COLORS, strict=True):
         told = name not in LABEL_FREE
-        axes.plot(middles, errors_by_length(list(tasks.values()), name, list(bins)), color=colour, marker='o',
+        axes.plot(middles, errors_by_length(list(tasks.values()), name, list(bins)), color=color, marker='o',
                   markersize=4, linestyle='--' if told else '-',
                   label=name.replace('_', ' ') + (' (given the step)' if told else ''))
     axes.plot(middles, errors_by_length(list(tasks.values()), 'head', list(bins)), color='tab:red', marker='o',
@@ -51,14 +51,14 @@ def draw_error_by_length(tasks: Mapping[str, Sequence[ActionCurves]], path: Path
 
 
 def draw_alignments(task: str, recordings: Sequence[tuple[str, Tensor, Sequence[Action]]], path: Path) -> None:
-    """Draw the alignment matrices of a few pairs of recordings; nothing where there is no pair.
+    """Draw the alignment matrices of a few pairs of recordings; draw nothing if there is no pair.
 
-    A matrix holds the distance of each frame of one recording to each of the other. On it lie the nearest neighbour of
-    each frame, and where the frames of common actions belong (:func:`true_alignment`).
+    A matrix shows the distance of each frame of a recording to each frame of the other recording. Dots mark the nearest
+    neighbor of each frame, and the true alignment of the frames of common actions (:func:`true_alignment`).
 
     Args:
-        task: for the title.
-        recordings: per recording its handle, its embeddings (T, E), and its actions.
+        task: name of the task, for the title.
+        recordings: handle, embeddings (T, E), and actions of each recording.
         path: PNG to write.
     """
     pairs = list(itertools.combinations(recordings, 2))[:PAIRS_DRAWN]
@@ -75,24 +75,24 @@ def draw_alignments(task: str, recordings: Sequence[tuple[str, Tensor, Sequence[
 
 def _draw_alignment(axes: Axes, one: tuple[str, Tensor, Sequence[Action]],
                     other: tuple[str, Tensor, Sequence[Action]]) -> None:
-    """Draw the alignment matrix of a pair of (handle, embeddings, actions): the first one's frames upwards."""
+    """Draw the alignment matrix of two (handle, embeddings, actions); the first recording's frames run upwards."""
     rows, columns = (_drawn_frames(len(embedding)) for _, embedding, _ in (one, other))
     distances = euclidean_distances(one[1][rows], other[1][columns]).cpu().numpy()
-    # Cells reach half a frame to both sides of their frame.
+    # Cells extend half a frame to both sides of their frame.
     edges = [(-0.5, len(embedding) - 0.5) for _, embedding, _ in (other, one)]
-    # Far is grey, not black, so that the dots are seen everywhere.
+    # Large distances are gray, not black, so that the dots are visible everywhere.
     axes.imshow(distances, cmap='Greys', vmin=0, vmax=1.6 * (distances.max() or 1), origin='lower', aspect='auto',
                 interpolation='nearest', extent=(*edges[0], *edges[1]))
     frames, partners = true_alignment(one[2], other[2], len(one[1]))
     axes.plot(partners, frames, '.', color='tab:blue', markersize=4, label='where the frame belongs')
     axes.plot(nearest_frames(one[1][rows], other[1]), rows, '.', color='tab:red', markersize=3,
-              label='nearest neighbour')
+              label='nearest neighbor')
     axes.set(xlim=edges[0], ylim=edges[1])
     axes.set_xlabel(f'frame of {other[0]}', parse_math=False)
     axes.set_ylabel(f'frame of {one[0]}', parse_math=False)
 
 
 def _drawn_frames(num_frames: int) -> np.ndarray:
-    """Return the indices of the frames of a recording that are drawn, evenly spread: (min(num_frames, limit),)."""
+    """Return the indices of the drawn frames of a recording, evenly spaced: (min(num_frames, limit),)."""
     count = min(num_frames, MATRIX_SIDE)
     return (np.arange(count) * num_frames) // count

@@ -1,4 +1,4 @@
-"""How well progress is predicted within actions: numbers over frames, then recordings."""
+"""Metrics of the progress within actions: means over frames, then recordings."""
 
 import math
 from collections import Counter, defaultdict
@@ -12,16 +12,16 @@ from evaluation.columns import describes
 from evaluation.rank_statistics import spearman_correlation
 from utils.tables import Row, with_mean_row
 
-PROGRESS_TABLE = 'action_progress'  # absent where a run has no progress head
-# Names of the classes of action lengths -> shortest and longest, frames.
+PROGRESS_TABLE = 'action_progress'  # missing if a run has no progress head
+# Class of action lengths -> shortest and longest action, in frames.
 LENGTH_CLASSES = {'short': (1, 5), 'medium': (6, 20), 'long': (21, math.inf)}
 
 
 class ActionCurves(NamedTuple):
-    """Progress at the n frames of one action that lie within the features.
+    """Progress at the n frames of an action that are within the features.
 
     Attributes:
-        handle: of the recording.
+        handle: handle of the recording.
         length: frames of the whole action.
         true: (n,) in (0, 1].
         predicted: name of the predictor -> (n,) in [0, 1]; 'head' and the baselines.
@@ -46,17 +46,17 @@ def mean_absolute_error(curves: Sequence[ActionCurves], predictor: str = 'head',
     Args:
         curves: actions of the test recordings.
         predictor: 'head' or a baseline.
-        lengths: shortest and longest action that counts, frames.
+        lengths: shortest and longest action to include, in frames.
 
     Returns:
-        In [0, 1]; NaN where no action counts.
+        In [0, 1]; NaN if there is no such action.
     """
     return _over_recordings([curve for curve in curves if lengths[0] <= curve.length <= lengths[1]],
                             lambda curve: np.abs(curve.predicted[predictor] - curve.true))
 
 
 def length_bins(curves: Sequence[ActionCurves]) -> dict[tuple[int, int], int]:
-    """Count actions by length: (2^k, 2^(k+1) - 1), shortest and longest in frames -> actions; empty bins left out."""
+    """Count actions by length: (2^k, 2^(k+1) - 1) frames -> number of actions; empty bins are left out."""
     counts = Counter(int(curve.length).bit_length() for curve in curves)
     return {(2 ** (bits - 1), 2 ** bits - 1): counts[bits] for bits in sorted(counts)}
 
@@ -68,20 +68,20 @@ def errors_by_length(tasks: Sequence[Sequence[ActionCurves]], predictor: str,
     Args:
         tasks: actions of each task's test recordings.
         predictor: 'head' or a baseline.
-        bins: shortest and longest action, frames; some task has an action in each.
+        bins: shortest and longest action of each bin, in frames; each bin has an action of at least one task.
     """
     return [float(np.nanmean([mean_absolute_error(curves, predictor, bounds) for curves in tasks])) for bounds in bins]
 
 
 def errors_by_step(steps: Mapping[str, Sequence[ActionCurves]]) -> list[dict[str, str | float]]:
-    """Return the errors of head and baselines per step, the step with the head's largest error first.
+    """Return the errors of head and baselines per step, sorted by the head's error, largest first.
 
     Args:
-        steps: label -> its actions in a task's test recordings, one at least.
+        steps: label -> its actions in a task's test recordings; at least one action per label.
 
     Returns:
-        Rows with 'step', 'num_actions' and, as in :func:`action_progress_row` but over these actions alone, 'mae',
-        'baseline_*' and 'skill'.
+        Rows with 'step', 'num_actions', and 'mae', 'baseline_*' and 'skill' as in :func:`action_progress_row`, but
+        over the actions of the step only.
     """
     rows = []
     for step, curves in steps.items():
@@ -94,9 +94,9 @@ def errors_by_step(steps: Mapping[str, Sequence[ActionCurves]]) -> list[dict[str
            spearman=('higher', 'rank correlation of predicted with true progress within an action: 1 is the right '
                                'order, 0 none'))
 def spearman(curves: Sequence[ActionCurves]) -> float:
-    """Return Spearman's rank correlation of the head with the truth, mean over actions, then recordings, in [-1, 1].
+    """Return Spearman's rank correlation of predicted and true progress, mean over actions, then recordings.
 
-    A constant curve scores 0; actions of one frame have none.
+    In [-1, 1]; a constant curve scores 0, actions of a single frame are left out.
     """
     return _over_recordings([curve for curve in curves if len(curve.true) > 1],
                             lambda curve: np.array([spearman_correlation(curve.predicted['head'], curve.true)]))
@@ -105,7 +105,7 @@ def spearman(curves: Sequence[ActionCurves]) -> float:
 @describes('action_progress',
            monotonicity=('higher', 'fraction of changes from frame to frame at which the progress does not fall'))
 def monotonicity(curves: Sequence[ActionCurves]) -> float:
-    """Return the share of steps from frame to frame at which the head's progress does not fall, in [0, 1]."""
+    """Return the fraction, in [0, 1], of pairs of consecutive frames over which the head's progress does not fall."""
     return _over_recordings(curves, lambda curve: np.diff(curve.predicted['head']) >= 0)
 
 
@@ -118,7 +118,7 @@ def frame_error(curves: Sequence[ActionCurves], index: int) -> float:
 
 
 def _over_recordings(curves: Sequence[ActionCurves], values: Callable[[ActionCurves], np.ndarray]) -> float:
-    """Average the values of each recording's actions, pooled, then the recordings; NaN where there are none."""
+    """Average the values of each recording's actions, pooled, then over recordings; NaN if there are no values."""
     by_recording = defaultdict(list)
     for curve in curves:
         by_recording[curve.handle].append(values(curve))
@@ -130,7 +130,7 @@ def _over_recordings(curves: Sequence[ActionCurves], values: Callable[[ActionCur
 @describes('action_progress',
            num_recordings=('', 'test recordings that have an action'), num_actions=('', 'actions in test recordings'))
 def action_progress_row(curves: Sequence[ActionCurves]) -> dict[str, float]:
-    """Return a task's row of action_progress.csv, but for its name."""
+    """Return a task's row of action_progress.csv, without the task's name."""
     row = {
         'num_recordings': len({curve.handle for curve in curves}),
         'num_actions': len(curves),
@@ -153,13 +153,13 @@ def _baseline_errors(curves: Sequence[ActionCurves]) -> dict[str, float]:
            skill=('higher', 'fraction of the error of the best baseline that the head saves, among those not given the '
                             'step. 1 is exact, 0 no better, below 0 worse'))
 def skill(row: Mapping[str, float]) -> float:
-    """Return 1 - MAE / MAE of the best baseline that is not given the step label; negative where the head is worse."""
+    """Return 1 - MAE / MAE of the best baseline that is not given the step label; negative if the head is worse."""
     best = min(row[f'baseline_{name}'] for name in LABEL_FREE)
     return 1 - row['mae'] / best if best > 0 else math.nan
 
 
 def finish_tables(rows: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
-    """Append the MEAN row to each table that has rows; its skill is that of its own columns, not a mean of ratios."""
+    """Append the MEAN row to each table that has rows; its skill is computed from its own columns, not averaged."""
     tables = {name: with_mean_row(table) for name, table in rows.items() if table}
     if PROGRESS_TABLE in tables:
         mean = tables[PROGRESS_TABLE][-1]

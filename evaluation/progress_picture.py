@@ -1,4 +1,4 @@
-"""Pictures of a few recordings: steps as color ribbons, progress within the step and of the whole recording."""
+"""Pictures of a few recordings: steps as color ribbons, progress within steps and of the whole recording."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -29,14 +29,15 @@ RECORDINGS_DRAWN = 4
 
 
 class DrawnRecording(NamedTuple):
-    """One recording and what is drawn of it.
+    """Data to draw of a recording.
 
     Attributes:
-        handle: its name.
-        actions: in order of time.
-        curves: of the actions, with the progress of the head that is given their starts.
+        handle: name of the recording.
+        actions: actions in order of time.
+        curves: progress curves of the actions, predicted by the head given the starts of the actions.
         num_frames: T.
-        answers: of a head that is not given boundaries, field of ``FrameEstimates`` -> (T,); None if it needs them.
+        answers: estimates of the head without boundaries, field of ``FrameEstimates`` -> (T,); None if the head
+            requires boundaries.
     """
 
     handle: str
@@ -47,15 +48,15 @@ class DrawnRecording(NamedTuple):
 
 
 def draw_progress(task: str, recordings: Sequence[DrawnRecording], path: Path) -> None:
-    """Draw steps and progress over the frames of a few recordings that have actions; nothing if there are none.
+    """Draw steps and progress over the frames of a few recordings with actions; draw nothing if no recording has any.
 
     Args:
-        task: for the title.
+        task: name of the task, for the title.
         recordings: test recordings of the task.
         path: PNG to write.
     """
     with_actions = [recording for recording in recordings if recording.actions]
-    # Spread over the test recordings: neighbors are often takes of one person and step.
+    # Spread over the test recordings: adjacent recordings are often takes of the same person and step.
     count = min(RECORDINGS_DRAWN, len(with_actions))
     drawn = [with_actions[index * len(with_actions) // count] for index in range(count)]
     if not drawn:
@@ -86,7 +87,7 @@ def _recognized(recording: DrawnRecording) -> list[str]:
 
 
 def _draw_recording(panels: Mapping[str, Axes], recording: DrawnRecording, colors: Mapping[str, tuple]) -> None:
-    """Draw the lanes of one recording; names are text, also if they hold a $."""
+    """Draw the lanes of a recording; names are drawn as text even if they contain a $."""
     panels['steps'].set_title(recording.handle, parse_math=False)
     _draw_steps(panels['steps'], recording, colors)
     _draw_within(panels['progress'], recording)
@@ -100,7 +101,7 @@ def _draw_recording(panels: Mapping[str, Axes], recording: DrawnRecording, color
 
 
 def _draw_steps(axes: Axes, recording: DrawnRecording, colors: Mapping[str, tuple]) -> None:
-    """Draw the true steps as a ribbon, and below it the recognized ones if there are any."""
+    """Draw the true steps as a ribbon, and below it the recognized steps if there are any."""
     ribbons = {'true': [Span(action.name, action.start, min(action.end + 1, recording.num_frames))
                         for action in recording.actions]}
     if recognized := _recognized(recording):
@@ -111,7 +112,7 @@ def _draw_steps(axes: Axes, recording: DrawnRecording, colors: Mapping[str, tupl
 def _draw_within(axes: Axes, recording: DrawnRecording) -> None:
     """Draw true and predicted progress within the actions."""
     for number, (action, curve) in enumerate(zip(recording.actions, recording.curves, strict=True)):
-        # A line of its own for each action: one line would join the end of an action to the next one's start.
+        # Draw each action as its own line: a single line would join the end of an action to the start of the next.
         frames = range(action.start, action.start + len(curve.true))
         marker = '.' if len(curve.true) == 1 else None  # a line through one point is invisible
         axes.plot(frames, curve.true, color='0.65', linewidth=3, marker=marker, label=None if number else 'true')
@@ -123,7 +124,7 @@ def _draw_within(axes: Axes, recording: DrawnRecording) -> None:
 
 
 def _draw_filtered(axes: Axes, answers: Mapping[str, np.ndarray], name: str) -> None:
-    """Draw what a head infers without boundaries, with its 90 % interval if it has one."""
+    """Draw the estimates of a head without boundaries, with the 90 % interval if available."""
     values = [answers[field] for field in (name, f'{name}_low', f'{name}_high') if field in answers]
     draw_band(axes, np.arange(len(values[0])), values, 'tab:blue',
               ['predicted, boundaries unknown', 'its 90 % interval'])

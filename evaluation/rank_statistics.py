@@ -1,10 +1,10 @@
-"""Rank correlations in numpy: importing scipy.stats takes longer than all that is computed with them."""
+"""Rank correlations in numpy: importing scipy.stats takes longer than all computations with them."""
 
 import numpy as np
 
 
 def spearman_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Return Spearman's rank correlation of two sequences (n,), n >= 2, in [-1, 1]; 0 if one of them is constant."""
+    """Return Spearman's rank correlation of two sequences (n,), n >= 2, in [-1, 1]; 0 if either is constant."""
     ranks = np.stack([average_ranks(first), average_ranks(second)])
     ranks -= ranks.mean(axis=1, keepdims=True)
     norms = np.linalg.norm(ranks, axis=1)
@@ -12,13 +12,13 @@ def spearman_correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def average_ranks(values: np.ndarray) -> np.ndarray:
-    """Return the ranks (n,) of values (n,), from 1; equal values share the mean of their ranks."""
+    """Return the ranks (n,) of values (n,), from 1; equal values get the mean of their ranks."""
     _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[index]
 
 
 def kendall_tau_b(first: np.ndarray, second: np.ndarray) -> float:
-    """Return Kendall's tau-b of two sequences (n,), in [-1, 1]; 0 if one of them is constant.
+    """Return Kendall's tau-b of two sequences (n,), in [-1, 1]; 0 if either is constant.
 
     Reference:
         Knight, "A Computer Method for Calculating Kendall's Tau with Ungrouped Data", JASA 1966.
@@ -31,7 +31,7 @@ def kendall_tau_b(first: np.ndarray, second: np.ndarray) -> float:
         _pairs_within(values) for values in (first, second, first * (int(second.max()) + 1) + second))
     if pairs in (tied_first, tied_second):
         return 0.0
-    # Sorted by the first, ties by the second, so that ties of the first are never out of order.
+    # Sort by the first sequence, and ties by the second, so that ties of the first do not count as inversions.
     surplus = pairs - tied_first - tied_second + tied_both - 2 * count_inversions(second)
     return float(np.clip(surplus / np.sqrt(pairs - tied_first) / np.sqrt(pairs - tied_second), -1, 1))
 
@@ -39,8 +39,9 @@ def kendall_tau_b(first: np.ndarray, second: np.ndarray) -> float:
 def count_inversions(values: np.ndarray) -> int:
     """Count the pairs i < j with values[i] > values[j]; values (n,) are integers >= 0.
 
-    Two values are compared at their highest bit that differs: with values grouped by the bits above it, in their
-    order, each 0 follows so many 1s of its group. n log(largest) steps, all of numpy.
+    Two values are compared at the highest bit in which they differ: with values grouped by the bits above it, in
+    their original order, the count is the number of 1s before each 0 of the group. Takes n log(largest) operations,
+    vectorized in numpy.
     """
     inversions = 0
     for bit in reversed(range(int(values.max()).bit_length())):

@@ -1,4 +1,4 @@
-"""One self-contained page about the evaluation of a run: tables, baselines, pictures, settings."""
+"""Self-contained HTML page on the evaluation of a run: tables, baselines, pictures, settings."""
 
 import json
 import platform
@@ -20,7 +20,7 @@ from evaluation.intervals import INTERVALS_TABLE
 from evaluation.progress_metrics import PROGRESS_TABLE
 from evaluation.report_groups import chosen_part, groups_part, missing_part
 from evaluation.report_tables import (
-    beside_baselines,
+    baselines_table,
     columns_table,
     metrics_table,
     own_columns,
@@ -37,8 +37,8 @@ from utils.tables import DIGITS, show_value
 
 REPORT_NAME = 'report.html'
 TEMPLATE = Path(__file__).with_name('report.html')
-DETAILED = (INTERVALS_TABLE, CONTRAST_TABLE)  # tables that are left to their own section
-SHOWN_LETTERS = 120  # of a setting in the table; the whole of it stands below
+DETAILED = (INTERVALS_TABLE, CONTRAST_TABLE)  # tables shown only in their own section
+SHOWN_LETTERS = 120  # of a setting in the table; its full value is shown below the table
 SECTIONS = {'overview': 'Overview', 'progress': 'Progress head and baselines', 'lengths': 'Error by length of action',
             'head': 'Boundaries unknown, whole recordings, intervals, contrast',
             'groups': 'By group of test recordings', 'embeddings': 'Embeddings', 'losses': 'Losses',
@@ -46,20 +46,20 @@ SECTIONS = {'overview': 'Overview', 'progress': 'Progress head and baselines', '
 
 
 def write_report(run: RunFolder, evaluations: Sequence[Evaluation], command: str) -> Path:
-    """Write the page about a run beside the folders of its evaluated checkpoints.
+    """Write the report of a run next to the folders of its evaluated checkpoints.
 
     Args:
         run: folder of the run.
-        evaluations: of its checkpoints, one at least, made ``with_alignments``.
-        command: the command line that made them.
+        evaluations: evaluations of at least one checkpoint of the run, made ``with_alignments``.
+        command: command line of the evaluation.
 
     Returns:
-        The file, ``RUN/EVAL/report.html``.
+        Path of the report, ``RUN/EVAL/report.html``.
 
     Raises:
         UserError: the file cannot be written.
     """
-    # Both types fall back to one checkpoint where a run holds no best ones.
+    # Both types fall back to the same checkpoint if a run has no best checkpoints.
     evaluations = list({evaluation.checkpoint: evaluation for evaluation in evaluations}.values())
     path = evaluations[0].folder.parent / REPORT_NAME
     page = build_report(run, evaluations, command)
@@ -69,7 +69,7 @@ def write_report(run: RunFolder, evaluations: Sequence[Evaluation], command: str
 
 
 def build_report(run: RunFolder, evaluations: Sequence[Evaluation], command: str) -> str:
-    """Return the page as HTML; see :func:`write_report`."""
+    """Return the report as HTML; see :func:`write_report`."""
     parts = {
         'overview': _overview(evaluations),
         'progress': _progress(evaluations),
@@ -89,18 +89,19 @@ def build_report(run: RunFolder, evaluations: Sequence[Evaluation], command: str
 
 
 def _lead(evaluations: Sequence[Evaluation]) -> str:
-    """Say what was evaluated, and when."""
+    """Return the introduction: what was evaluated, and when."""
     dataset, tasks = evaluations[0].config.DATASET_NAME, _tasks_of(evaluations)
     checkpoints = '; '.join(f'{short_name(evaluation)} (epoch {evaluation.epoch}, the encoder sees '
                             f'{evaluation.lookahead} frames ahead)' for evaluation in evaluations)
-    return (paragraph(f'Dataset {dataset}, {len(tasks)} task{"s" * (len(tasks) > 1)}. Checkpoints: {checkpoints}.')
-            + paragraph('Whatever is fitted is fitted to training recordings; every number is of test recordings. '
+    return (paragraph(f'Dataset {dataset}, {len(tasks)} task{"s" if len(tasks) > 1 else ""}. '
+                      f'Checkpoints: {checkpoints}.')
+            + paragraph('All predictors are fitted to training recordings; all numbers are from test recordings. '
                         f'Written {datetime.now():%Y-%m-%d %H:%M}.'))
 
 
 def _overview(evaluations: Sequence[Evaluation]) -> list[str]:
-    """Set the MEAN rows of the checkpoints side by side, a metric per row."""
-    # The progress head comes first: it is what a reader of the report wants to know.
+    """Show the MEAN rows of the checkpoints side by side, a metric per row."""
+    # The progress head comes first, because it matters most to the reader.
     names = sorted((name for name in evaluations[0].tables if name not in DETAILED),
                    key=lambda name: name != PROGRESS_TABLE)
     groups = []
@@ -109,52 +110,53 @@ def _overview(evaluations: Sequence[Evaluation]) -> list[str]:
         for column in own_columns(means[0]):
             meaning, values = column_of(name, column), [mean[column] for mean in means]
             best = best_places([round(value, DIGITS) for value in values], meaning.better)
-            cells = [Cell(show_value(value), 'best' * (place in best)) for place, value in enumerate(values)]
+            cells = [Cell(show_value(value), 'best' if place in best else '') for place, value in enumerate(values)]
             groups.append((title(name, column), [[*cells, Cell(meaning.text, 'text wide')]]))
     columns = [Cell('mean over tasks'), *(Cell(short_name(evaluation)) for evaluation in evaluations),
-               Cell('what it is', 'text')]
-    text = ('↑ marks a metric of which more is better, ↓ one of which less is.'
-            + ' The better checkpoint is shaded.' * (len(evaluations) > 1)
-            + ' This run has no progress head: its embeddings alone are evaluated.'
-            * (PROGRESS_TABLE not in evaluations[0].tables))
-    return [paragraph(text), table(columns, groups)]
+               Cell('description', 'text')]
+    texts = ['↑ marks metrics for which higher is better, ↓ metrics for which lower is better.']
+    if len(evaluations) > 1:
+        texts.append('The better checkpoint is shaded.')
+    if PROGRESS_TABLE not in evaluations[0].tables:
+        texts.append('This run has no progress head: only its embeddings are evaluated.')
+    return [paragraph(' '.join(texts)), table(columns, groups)]
 
 
 def _progress(evaluations: Sequence[Evaluation]) -> list[str]:
-    """Set the head's error beside that of the baselines, and list its other metrics."""
+    """Show the head's error next to the errors of the baselines, and list its other metrics."""
     if PROGRESS_TABLE not in evaluations[0].tables:
         return []
     tables = [evaluation.tables[PROGRESS_TABLE] for evaluation in evaluations]
     return [
-        paragraph('Mean absolute error of the progress within actions, less is better. The best of a row is shaded. '
-                  'Underlined is the best baseline that, like the head, is not told the step: skill is 1 - error of '
-                  'the head / error of that baseline, so 1 is exact, 0 no better, and below 0 worse.'),
-        beside_baselines('task', evaluations, [with_summed_counts(rows) for rows in tables]),
+        paragraph('Mean absolute error of the progress within actions; lower is better. The best value of a row is '
+                  'shaded. The best baseline that, like the head, is not given the step is underlined. Skill is 1 - '
+                  'error of the head / error of that baseline: 1 is exact, 0 is no better, and below 0 is worse.'),
+        baselines_table('task', evaluations, [with_summed_counts(rows) for rows in tables]),
         heading('The head in detail'),
-        paragraph('Error for short (up to 5 frames), medium and long (more than 20) actions, whether progress rises '
-                  'as it should, and the error at an action\'s first and last frame. A dash: no such action.'),
+        paragraph('Error for short (up to 5 frames), medium, and long (more than 20 frames) actions, how consistently '
+                  'progress rises, and the error at an action\'s first and last frame; - if there is no such action.'),
         metrics_table(evaluations, [PROGRESS_TABLE], skip=('skill',)),
     ]
 
 
 def _lengths(evaluations: Sequence[Evaluation]) -> list[str]:
-    """Show the error against the length of actions."""
+    """Show the error by length of actions."""
     if PROGRESS_TABLE not in evaluations[0].tables:
         return []
-    return [paragraph('Lower is better. Each bin of lengths is twice as wide as the one before. Dashed baselines are '
-                      'told the step. Few actions in a bin (n) make its error uncertain.'),
+    return [paragraph('Lower is better. Each bin of lengths is twice as wide as the previous bin. Dashed baselines are '
+                      'given the step. The error is uncertain if a bin has few actions (n).'),
             *_pictures('mae_by_length.png', evaluations, 'error of head and baselines by length of the action')]
 
 
 def _head_tables(evaluations: Sequence[Evaluation]) -> list[str]:
-    """Show what else the head answers, next to baselines, and say what it does not."""
+    """Show the other outputs of the head next to baselines, and name the outputs that it does not offer."""
     parts = []
     for name in HEAD_TABLES:
         tables = [evaluation.tables.get(name) for evaluation in evaluations]
         if all(tables):
             columns = [column for column in tables[0][0] if column != 'task']
             parts += [heading(name), columns_table(evaluations, [(name, column) for column in columns]),
-                      details('What the columns are', table([Cell('column'), Cell('what it is', 'text')], [
+                      details('Description of the columns', table([Cell('column'), Cell('description', 'text')], [
                           (title(name, column), [[Cell(column_of(name, column).text, 'text wide')]])
                           for column in columns])), *missing_part(evaluations[0], name)]
         elif reason := evaluations[0].missing.get(name):
@@ -163,11 +165,11 @@ def _head_tables(evaluations: Sequence[Evaluation]) -> list[str]:
 
 
 def _embeddings(evaluations: Sequence[Evaluation]) -> list[str]:
-    """List the metrics that need no progress head."""
+    """Show the metrics that do not require a progress head."""
     names = [name for name in evaluations[0].tables if name not in (PROGRESS_TABLE, *HEAD_TABLES)]
-    return [paragraph('What the embeddings tell without the progress head: the step (accuracy, to be compared with '
-                      'that of the majority), the progress of the recording (r2, ogpe), and which frames of two '
-                      'recordings belong together (Kendall\'s tau, enclosed area error).'),
+    return [paragraph('How well the embeddings encode, without the progress head, the step (accuracy, to be compared '
+                      'with the accuracy of the majority label), the progress of the recording (r2, ogpe), and the '
+                      'alignment of two recordings (Kendall\'s tau, enclosed area error).'),
             metrics_table(evaluations, names)]
 
 
@@ -176,21 +178,21 @@ def _losses(run: RunFolder) -> list[str]:
     path = run.path / DUAL_LOSS_PICTURE
     if not path.is_file():
         return [paragraph(f'The run holds no {DUAL_LOSS_PICTURE}.')]
-    return [paragraph('Blue = green + red in each panel. Where the training loss falls on while the validation loss '
-                      'rises, the model learns the training recordings by heart. Gray lines mark the epochs of the two '
-                      'best checkpoints: those with the lowest validation losses, or training losses if no recording '
-                      'validates.'),
+    return [paragraph('Blue = green + red in each panel. If the training loss keeps falling while the validation loss '
+                      'rises, the model overfits to the training recordings. Gray lines mark the epochs of the two '
+                      'best checkpoints, which have the lowest validation losses, or the lowest training losses if '
+                      'there are no validation recordings.'),
             picture(path, 'Losses of training and validation over the epochs')]
 
 
 def _tasks(evaluations: Sequence[Evaluation]) -> list[str]:
     """Show the pictures and the errors by step of each task."""
     tasks = _tasks_of(evaluations)
-    head = ('Progress: grey is true, red is predicted; good curves rise from near 0 to 1 with the grey ones. Errors by '
-            'step: the worst step first, marked as above. ' if evaluations[0].steps else '')
-    return [paragraph(f'{head}Alignment: pale is near in the embedding; red dots on the blue ones are frames that find '
-                      'where they belong.'),
-            # One is unfolded, to show what there is.
+    head = ('Progress: gray is true, red is predicted; good curves rise from near 0 to 1 with the gray curves. Errors '
+            'by step: the worst step first, marked as above. ' if evaluations[0].steps else '')
+    return [paragraph(f'{head}Alignment: pale is near in the embedding; blue dots are the true alignment, red dots the '
+                      'nearest neighbors. Red dots on blue dots are aligned correctly.'),
+            # Unfold the first task as an example.
             *(details(task, *_task(task, evaluations), is_open=not number) for number, task in enumerate(tasks))]
 
 
@@ -199,13 +201,13 @@ def _task(task: str, evaluations: Sequence[Evaluation]) -> list[str]:
     if all(task in evaluation.steps for evaluation in evaluations):
         parts += [heading('Predicted against true progress'),
                   *_pictures(f'progress_{task}.png', evaluations, 'progress within the actions of test recordings'),
-                  heading('Error by step'), beside_baselines('step', evaluations,
+                  heading('Error by step'), baselines_table('step', evaluations,
                                                              [evaluation.steps[task] for evaluation in evaluations])]
     elif evaluations[0].steps:
         parts.append(paragraph('No actions in its training or test recordings: the progress head is not evaluated.'))
     drawn = _pictures(f'alignment_{task}.png', evaluations, 'distances between the frames of pairs of test recordings')
     return [*parts, heading('Alignment of recording pairs'),
-            *(drawn or [paragraph('A single test recording has nothing to be aligned with.')])]
+            *(drawn or [paragraph('There are no two test recordings to align.')])]
 
 
 def _pictures(name: str, evaluations: Sequence[Evaluation], description: str) -> list[str]:
@@ -215,7 +217,7 @@ def _pictures(name: str, evaluations: Sequence[Evaluation], description: str) ->
 
 
 def _settings(evaluation: Evaluation, command: str) -> list[str]:
-    """Show the command, what was set other than by default, and all of the configuration."""
+    """Show the command, the settings that differ from the defaults, and the whole configuration."""
     config, defaults = to_plain(evaluation.config), flatten(to_plain(CONFIG))
     groups = [(key, [[Cell(_setting(value), 'text'), Cell(_setting(defaults.get(key)), 'text')]])
               for key, value in flatten(config).items() if key not in defaults or value != defaults[key]]

@@ -1,4 +1,4 @@
-"""Tables of a report that set checkpoints, baselines, and metrics side by side."""
+"""Tables of a report that compare checkpoints, baselines, and metrics."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,15 +12,15 @@ from utils.tables import MEAN, Row, show_value
 COUNT_PREFIX = 'num_'
 
 
-def beside_baselines(key: str, evaluations: Sequence[Evaluation], tables: Sequence[Sequence[Row]]) -> str:
-    """Return the errors of head and baselines; ``tables`` holds, per checkpoint, rows that are named by ``key``."""
+def baselines_table(key: str, evaluations: Sequence[Evaluation], tables: Sequence[Sequence[Row]]) -> str:
+    """Return a table of errors of head and baselines; ``tables`` has the rows, named by ``key``, of each checkpoint."""
     predictors = ['mae', *(f'baseline_{name}' for name in BASELINES)]
     rivals = [f'baseline_{name}' for name in LABEL_FREE]
 
     def cells(row: Row) -> list[Cell]:
         best, best_rival = (min(row[column] for column in columns) for columns in (predictors, rivals))
-        kinds = {column: ' '.join(['best'] * (row[column] == best)
-                                  + ['rival'] * (column in rivals and row[column] == best_rival))
+        kinds = {column: ' '.join((['best'] if row[column] == best else [])
+                                  + (['rival'] if column in rivals and row[column] == best_rival else []))
                  for column in predictors}
         return [Cell(show_value(row['num_actions'])), *(Cell(show_value(row[column]), kinds[column])
                                                         for column in predictors), Cell(show_value(row['skill']))]
@@ -35,8 +35,8 @@ def metrics_table(evaluations: Sequence[Evaluation], names: Sequence[str], skip:
     """Return the model's own columns of several tables as one table, a row per task and checkpoint.
 
     Args:
-        evaluations: of the checkpoints; all have the tables.
-        names: of tables with the same tasks.
+        evaluations: evaluations of the checkpoints; all of them have the tables.
+        names: names of tables with the same tasks.
         skip: columns to leave out.
     """
     columns = [(name, column) for name in names for column in own_columns(evaluations[0].tables[name][0])
@@ -45,7 +45,7 @@ def metrics_table(evaluations: Sequence[Evaluation], names: Sequence[str], skip:
 
 
 def columns_table(evaluations: Sequence[Evaluation], columns: Sequence[tuple[str, str]]) -> str:
-    """Return some columns, (table, column) each, of tables with the same tasks, a row per task and checkpoint."""
+    """Return columns, given as (table, column), of tables with the same tasks, a row per task and checkpoint."""
     names = list(dict.fromkeys(name for name, _ in columns))
     merged = [[{'task': rows[0]['task'], **{(name, column): value for name, row in zip(names, rows, strict=True)
                                             for column, value in row.items()}}
@@ -56,7 +56,7 @@ def columns_table(evaluations: Sequence[Evaluation], columns: Sequence[tuple[str
 
 
 def with_summed_counts(rows: Sequence[Row]) -> list[Row]:
-    """Return a table whose MEAN row has the sums of the counts: half an action is no action."""
+    """Return a table whose MEAN row has the sums of the counts instead of their means."""
     return [{column: sum(other[column] for other in rows[:-1])
              if row['task'] == MEAN and column.startswith(COUNT_PREFIX) else value
              for column, value in row.items()} for row in rows]
@@ -64,16 +64,17 @@ def with_summed_counts(rows: Sequence[Row]) -> list[Row]:
 
 def _by_checkpoint(key: str, heads: Sequence[str], evaluations: Sequence[Evaluation],
                    tables: Sequence[Sequence[Row]], cells: Callable[[Row], list[Cell]]) -> str:
-    """Return a table with the checkpoints' rows of the same ``key`` below each other, in the first one's order."""
+    """Return a table with the checkpoints' rows of the same ``key`` below each other, in the first table's order."""
     rows = [{row[key]: row for row in table_rows} for table_rows in tables]
     several = len(evaluations) > 1
-    groups = [(name, [[*([Cell(short_name(evaluation), 'text')] * several), *cells(by_name[name])]
+    groups = [(name, [[*([Cell(short_name(evaluation), 'text')] if several else []), *cells(by_name[name])]
                       for evaluation, by_name in zip(evaluations, rows, strict=True)]) for name in rows[0]]
-    return table([Cell(key), *([Cell('checkpoint', 'text')] * several), *(Cell(head) for head in heads)], groups)
+    checkpoint = [Cell('checkpoint', 'text')] if several else []
+    return table([Cell(key), *checkpoint, *(Cell(head) for head in heads)], groups)
 
 
 def own_columns(row: Row) -> list[str]:
-    """Return the columns of a table that tell of the model: no names, counts and baselines of the head."""
+    """Return the columns of a table with results of the model: without names, counts, and baselines."""
     return [column for column in row if column != 'task' and not column.startswith((COUNT_PREFIX, 'baseline_'))]
 
 
@@ -83,5 +84,5 @@ def title(table_name: str, column: str) -> str:
 
 
 def short_name(evaluation: Evaluation) -> str:
-    """Return what a checkpoint is called on the page."""
+    """Return the name of a checkpoint in the report."""
     return evaluation.checkpoint.removeprefix('best_model_')

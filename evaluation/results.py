@@ -1,4 +1,4 @@
-"""What the evaluation of a checkpoint found, and how it is written."""
+"""Results of the evaluation of a checkpoint, and their files."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,20 +14,20 @@ from utils.tables import Row, write_table
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the evaluation of a checkpoint found.
+    """Results of the evaluation of a checkpoint.
 
     Attributes:
-        checkpoint: its name without '.pt'.
-        epoch: epoch that it was saved after; of several runs, their epochs.
-        lookahead: frames that the encoder sees ahead.
-        folder: where tables and pictures lie.
-        tables: name of the metric -> rows, the last one MEAN.
+        checkpoint: name of the checkpoint without '.pt'.
+        epoch: epoch after which it was saved; for several runs, their epochs.
+        lookahead: number of future frames that the encoder sees.
+        folder: folder of tables and pictures.
+        tables: name of the metric -> rows; the last row is MEAN.
         steps: task -> errors by step, from ``errors_by_step``; empty without a progress head.
         config: configuration of the run.
-        missing: tables that are left out -> what the head does not do, as the rest of a sentence.
-        groups: name of the table -> task -> group of test recordings -> row; empty if groups are not known.
-        chosen: weights that the progress head chose in training, by name; empty if it chooses none.
-        tenths: coverage and width of intervals by task and tenth of progress; empty if the head predicts none.
+        missing: table that is left out -> the reason, as a predicate of "the progress head".
+        groups: name of the table -> task -> group of test recordings -> row; empty if groups are unknown.
+        chosen: weights that the progress head chose in training, by name; empty if there are no such weights.
+        tenths: coverage and width of intervals by task and tenth of progress; empty if the head predicts no intervals.
     """
 
     checkpoint: str
@@ -43,20 +43,20 @@ class Evaluation:
     chosen: dict[str, float] = field(default_factory=dict)
 
     def missing_columns(self, name: str) -> list[str]:
-        """Return the columns of a table that it lacks, since the progress head does not offer them."""
+        """Return the columns that a table lacks because the progress head does not offer them."""
         return [column for column in described_columns(name) if column not in self.tables[name][0]]
 
 
 def results_folder(root: Path, config: EasyDict, checkpoint: str) -> Path:
-    """Make the folder of a checkpoint's tables and pictures, without what a killed evaluation left half written.
+    """Create the folder of a checkpoint's tables and pictures, and remove partly written files of a killed evaluation.
 
     Args:
-        root: folder of the run, or of the runs that are gathered.
-        config: of the run.
-        checkpoint: its name without '.pt'.
+        root: folder of the run, or of several single-task runs.
+        config: configuration of the run.
+        checkpoint: name of the checkpoint without '.pt'.
 
     Raises:
-        UserError: it cannot be made.
+        UserError: the folder cannot be created.
     """
     folder = root / config.EVAL_PLOTFOLDER / checkpoint
     make_folder(folder, 'make the run folder writable')
@@ -65,7 +65,7 @@ def results_folder(root: Path, config: EasyDict, checkpoint: str) -> Path:
 
 
 def write_tables(evaluation: Evaluation) -> None:
-    """Write the tables into the evaluation's folder, and remove those of an earlier evaluation that it lacks."""
+    """Write the tables into the evaluation's folder, and remove other tables of an earlier evaluation."""
     for name in evaluation.missing:
         (evaluation.folder / f'{name}.csv').unlink(missing_ok=True)
     for name, rows in evaluation.tables.items():

@@ -1,4 +1,4 @@
-"""How well the step at every frame is recognized: as MS-TCN measures it, and how late a change is noticed."""
+"""Metrics of the recognized step at every frame: those of MS-TCN, and the delay until a change is recognized."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,12 +15,12 @@ TABLE = 'unsegmented'
 
 
 class Runs(NamedTuple):
-    """Stretches of frames with one label, background left out.
+    """Runs of frames with the same label, without background.
 
     Attributes:
-        labels: (S,) of strings.
+        labels: (S,), strings.
         starts: (S,), first frames.
-        ends: (S,), one past the last frames.
+        ends: (S,), frames after the last frames.
     """
 
     labels: np.ndarray
@@ -31,10 +31,10 @@ class Runs(NamedTuple):
 def label_runs(labels: np.ndarray) -> Runs:
     """Return the runs of equal labels other than background, in order of time.
 
-    As in today's published code; older copies of it end a run at the end of the recording one frame early.
+    Matches the current published code; older copies end the last run of a recording one frame early.
 
     Args:
-        labels: (T,) of strings, T >= 1.
+        labels: (T,), strings, T >= 1.
     """
     starts = np.concatenate([[0], np.flatnonzero(labels[1:] != labels[:-1]) + 1])
     ends = np.append(starts[1:], len(labels))
@@ -47,31 +47,31 @@ def frame_accuracy(recognized: Sequence[np.ndarray], truth: Sequence[np.ndarray]
     """Return the fraction of frames that have the right label, all recordings pooled, in [0, 1].
 
     Args:
-        recognized: labels (T_i,) of each recording.
-        truth: the true ones, ``BACKGROUND`` outside of actions.
+        recognized: recognized labels (T_i,) of each recording.
+        truth: true labels (T_i,) of each recording, ``BACKGROUND`` outside of actions.
     """
     return float(np.mean(np.concatenate(recognized) == np.concatenate(truth)))
 
 
 @describes(TABLE, action_frame_accuracy=('higher', 'the same over the frames of actions'))
 def action_frame_accuracy(recognized: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> float:
-    """Return the fraction of the frames of actions that have the right label, pooled; NaN if there are none."""
+    """Return the fraction of the frames of actions that have the right label, pooled; NaN if there are no actions."""
     recognized, truth = np.concatenate(recognized), np.concatenate(truth)
     inside = truth != BACKGROUND
     return float(np.mean(recognized[inside] == truth[inside])) if inside.any() else float('nan')
 
 
-@describes(TABLE, edit=('higher', 'whether the right steps are recognized in the right order, whatever their lengths: '
+@describes(TABLE, edit=('higher', 'edit score of the sequence of recognized steps, regardless of their lengths: '
                                   '100 is exact'))
 def edit_score(recognized: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> float:
     """Return the edit score, mean over recordings, in [0, 100].
 
     The score of a recording is 1 - Levenshtein distance of the two sequences of runs / length of the longer one;
-    recordings without any run are left out, NaN if there is no other.
+    recordings without any run are left out. NaN if there is no other recording.
 
     Args:
-        recognized: labels (T_i,) of each recording.
-        truth: the true ones.
+        recognized: recognized labels (T_i,) of each recording.
+        truth: true labels (T_i,) of each recording.
 
     Reference:
         Farha & Gall, "MS-TCN: Multi-Stage Temporal Convolutional Network for Action Segmentation", CVPR 2019.
@@ -90,13 +90,13 @@ def edit_score(recognized: Sequence[np.ndarray], truth: Sequence[np.ndarray]) ->
 def segment_f1(recognized: Sequence[np.ndarray], truth: Sequence[np.ndarray], overlap: float) -> float:
     """Return the F1 score of recognized segments, counts pooled over recordings, in [0, 100].
 
-    A recognized run is a hit if the true run of its label with the largest intersection over union reaches ``overlap``
-    and has not been hit before.
+    A recognized run is a hit if its largest intersection over union with a true run of the same label is at least
+    ``overlap`` and no earlier run has hit that true run.
 
     Args:
-        recognized: labels (T_i,) of each recording.
-        truth: the true ones.
-        overlap: in (0, 1].
+        recognized: recognized labels (T_i,) of each recording.
+        truth: true labels (T_i,) of each recording.
+        overlap: smallest intersection over union of a hit, in (0, 1].
 
     Reference:
         Farha & Gall, CVPR 2019; Lea et al., CVPR 2017.
@@ -111,7 +111,7 @@ def segment_f1(recognized: Sequence[np.ndarray], truth: Sequence[np.ndarray], ov
 
 
 def _hits(found: Runs, true: Runs, overlap: float) -> int:
-    """Count the runs found whose best match of the same label overlaps enough and is still free."""
+    """Count the recognized runs whose best match of the same label overlaps enough and is not matched yet."""
     if not len(true.labels):
         return 0
     free, hits = np.ones(len(true.labels), dtype=bool), 0
@@ -126,12 +126,12 @@ def _hits(found: Runs, true: Runs, overlap: float) -> int:
 
 
 def detection_delays(recognized: np.ndarray, truth: np.ndarray, actions: Sequence[Action]) -> np.ndarray:
-    """Return how many frames after each change to another step the new step is recognized.
+    """Return the number of frames from each change to another step until the new step is recognized.
 
     Args:
-        recognized: labels (T,) of a recording.
-        truth: the true ones (T,).
-        actions: in order of time; one that touches an earlier one of the same label is no change.
+        recognized: recognized labels (T,) of a recording.
+        truth: true labels (T,).
+        actions: actions in order of time; an action right after another action of the same label is not a change.
 
     Returns:
         (changes,): 0 if the step is recognized at its first frame; the frames of the step if it never is.
@@ -146,17 +146,17 @@ def detection_delays(recognized: np.ndarray, truth: np.ndarray, actions: Sequenc
     return np.array(delays, dtype=float)
 
 
-@describes(TABLE, delay_median=('lower', 'frames from a change of step to its detection, median; an undetected step '
-                                         'counts with its length'),
+@describes(TABLE, delay_median=('lower', 'median of the frames from a change of step to its detection; an undetected '
+                                         'step counts with its length'),
            delay_p90=('lower', 'the same, 90 % quantile'))
 def segmentation_row(recognized: Sequence[np.ndarray], truth: Sequence[np.ndarray],
                      actions: Sequence[Sequence[Action]]) -> dict[str, float]:
-    """Return the columns of ``unsegmented.csv`` that tell how well steps are recognized.
+    """Return the columns of ``unsegmented.csv`` on the recognition of steps.
 
     Args:
-        recognized: labels (T_i,) of each recording, one at least.
-        truth: the true ones.
-        actions: the true actions of each.
+        recognized: recognized labels (T_i,) of each recording; at least one recording.
+        truth: true labels (T_i,) of each recording.
+        actions: true actions of each recording.
     """
     delays = np.concatenate([detection_delays(*recording) for recording in zip(recognized, truth, actions,
                                                                                strict=True)])

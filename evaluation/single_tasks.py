@@ -1,4 +1,4 @@
-"""Evaluation of single-task runs together, as if they were one run."""
+"""Evaluation of several single-task runs together, as if they were a single run."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,16 +22,16 @@ def evaluate_single_tasks(folder: RunFolder, checkpoint_type: str, device: torch
     """Evaluate the runs of ``singletask_train.py``, each on its own task.
 
     Args:
-        folder: holds a run for each task.
+        folder: folder with a run for each task.
         checkpoint_type: 'combined' or 'alignment'.
-        device: where to compute.
+        device: device to compute on.
 
     Returns:
         The tables of all tasks, which are also written to ``FOLDER/EVAL/<checkpoint>/<metric>.csv``; pictures and
-        tables of single tasks lie in the runs.
+        tables of single tasks are written to the runs.
 
     Raises:
-        UserError: see :func:`evaluation.evaluate.evaluate_checkpoint`; a task has no run yet, or none has test
+        UserError: see :func:`evaluation.evaluate.evaluate_checkpoint`; a task has no run yet, or no task has test
             recordings.
     """
     splits = load_run_splits(folder.splits)
@@ -39,17 +39,17 @@ def evaluate_single_tasks(folder: RunFolder, checkpoint_type: str, device: torch
     if not tested:
         raise UserError(f'{folder.splits}: {NOTHING_TO_TEST}')
     if left_out := sorted(set(splits) - set(tested)):
-        LOGGER.warning('left out, for they have no test recordings: %s', ', '.join(left_out))
+        LOGGER.warning('left out because they have no test recordings: %s', ', '.join(left_out))
     runs = [open_run_folder(folder.path / task) for task in tested]
     return gather([evaluate_checkpoint(run, checkpoint_type, device) for run in runs], folder.path)
 
 
 def gather(evaluations: Sequence[Evaluation], folder: Path) -> Evaluation:
-    """Put the tables of several runs together and write them under ``folder``."""
+    """Merge the tables of several runs and write them under ``folder``."""
     rows: dict[str, list[Row]] = defaultdict(list)
     for evaluation in evaluations:
         for name, table in evaluation.tables.items():
-            rows[name] += table[:-1]  # all but MEAN
+            rows[name] += table[:-1]  # all except MEAN
     tables = finish_tables(rows)
     first = evaluations[0]
     target = results_folder(folder, first.config, first.checkpoint)

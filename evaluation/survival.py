@@ -1,4 +1,4 @@
-"""Progress predicted without looking at content: order of steps, durations at the recording's pace, and survival."""
+"""Progress predicted without content: from the order of steps, durations at the recording's pace, and survival."""
 
 from collections.abc import Hashable, Sequence
 
@@ -15,14 +15,14 @@ MEDIAN = (0.5,)
 
 
 class SurvivalBaseline:
-    """Posterior of progress t / L, given that an action has lasted t frames; nothing else about it is known.
+    """Posterior of progress t / L, given only that an action has lasted t frames.
 
     Args:
         recordings: actions of each training recording, in order of time.
-        groups: who performs each recording; None: each is its own.
+        groups: who performs each recording; if None, every recording is its own group.
 
     Raises:
-        ValueError: there is no action.
+        ValueError: the recordings contain no actions.
     """
 
     def __init__(self, recordings: Sequence[Sequence[Action]], groups: Sequence[Hashable] | None = None) -> None:
@@ -37,15 +37,15 @@ class SurvivalBaseline:
         self._grid.fit(*self._durations.range.tolist())
 
     def survival(self, completed: Sequence[Action], num_frames: int, levels: Sequence[float] = MEDIAN) -> np.ndarray:
-        """Return quantiles of progress, the labels weighed by what usually follows the completed actions.
+        """Return quantiles of progress, with labels weighted by their probability after the completed actions.
 
         Args:
-            completed: the recording's actions before this one, in order of time.
+            completed: actions of the recording before this action, in order of time.
             num_frames: n, frames to predict.
-            levels: (Q,) in (0, 1).
+            levels: (Q,) in (0, 1); 0.5 is the median.
 
         Returns:
-            (n, Q) in (0, 1]; the median for one level of a half.
+            (n, Q) in (0, 1].
         """
         before = self._code(completed)
         return self._quantiles(before, self._order.log_next_label([action.label for action in before]), num_frames,
@@ -53,7 +53,7 @@ class SurvivalBaseline:
 
     def survival_per_step(self, completed: Sequence[Action], num_frames: int, label: str,
                           levels: Sequence[float] = MEDIAN) -> np.ndarray:
-        """Return quantiles of progress as :meth:`survival` does, the label given; an unseen label is guessed."""
+        """Return quantiles of progress as :meth:`survival` does, but given the label, unless the label is unseen."""
         if label not in self._index:
             return self.survival(completed, num_frames, levels)
         log_label = torch.full((len(self._index),), -torch.inf)

@@ -1,4 +1,4 @@
-"""Recordings whose boundaries are unknown to the head: its answers, and what they are compared with."""
+"""Recordings whose boundaries are unknown to the head: estimates of the head and of baselines."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -19,14 +19,14 @@ SMOOTHED_FRACTION = 0.1  # of a usual action: the last frames among which the pr
 
 
 class Unsegmented(NamedTuple):
-    """One test recording and what is said about it without its boundaries.
+    """A test recording, and the estimates of head and baselines without its boundaries.
 
     Attributes:
-        handle: of the recording.
-        actions: the true ones, in order of time.
-        labels: (T,), the true steps.
-        recognized: 'head' and 'probe' -> (T,) labels.
-        progress: 'head' and baselines -> (T,) progress within the current action, in [0, 1].
+        handle: handle of the recording.
+        actions: true actions in order of time.
+        labels: (T,), true steps.
+        recognized: 'head' or 'probe' -> recognized labels (T,).
+        progress: 'head' or a baseline -> progress (T,) within the current action, in [0, 1].
     """
 
     handle: str
@@ -47,7 +47,7 @@ describe(TABLE, {
 
 
 class UnsegmentedBaselines:
-    """Baselines of one task, fitted on its training recordings.
+    """Baselines of a task, fitted to its training recordings.
 
     Args:
         actions: actions of each training recording.
@@ -65,7 +65,7 @@ class UnsegmentedBaselines:
         self._probe: Probe = fit_probe(embeddings, labels, np.random.default_rng(PROBE_SEED))
 
     def recognize(self, embedding: Tensor) -> np.ndarray:
-        """Return the label (T,) that the probe named most often in the last frames of a recording (T, E)."""
+        """Return the label (T,) that the probe predicted most often over the last frames of a recording (T, E)."""
         named, index = np.unique(self._probe.predict(embedding.double().cpu().numpy()), return_inverse=True)
         counts = np.cumsum(np.eye(len(named), dtype=int)[index], axis=0)  # (T, labels)
         counts[self._window:] -= counts[:-self._window].copy()
@@ -91,15 +91,15 @@ class UnsegmentedBaselines:
 
 def unsegmented_recording(handle: str, actions: Sequence[Action], embedding: Tensor, steps: np.ndarray,
                           progress: np.ndarray, baselines: UnsegmentedBaselines) -> Unsegmented:
-    """Put a head's answer next to those of the baselines.
+    """Combine the estimates of the head and of the baselines for a recording.
 
     Args:
-        handle: of the recording.
-        actions: the true ones.
+        handle: handle of the recording.
+        actions: true actions.
         embedding: (T, E).
-        steps: (T,) labels that the head recognized.
-        progress: (T,) of the head; NaN, which is no answer, counts as 0.
-        baselines: of the task.
+        steps: (T,), labels recognized by the head.
+        progress: (T,), progress predicted by the head; NaN means no prediction and counts as 0.
+        baselines: baselines of the task.
     """
     num_frames, probed = len(embedding), baselines.recognize(embedding)
     return Unsegmented(handle, actions, frame_labels(actions, num_frames), {'head': steps, 'probe': probed}, {
@@ -110,13 +110,12 @@ def unsegmented_recording(handle: str, actions: Sequence[Action], embedding: Ten
 @describes(TABLE, num_recordings=('', 'test recordings'),
            mae=('lower', 'mean absolute error of the progress within the true action, boundaries unknown to the head'))
 def unsegmented_row(recordings: Sequence[Unsegmented]) -> dict[str, float]:
-    """Return a task's row of ``unsegmented.csv``, except its name.
+    """Return a task's row of ``unsegmented.csv``, without the task's name.
 
-    The error is that of ``action_progress.csv``, over the same frames and averages: within each true action, over
-    frames, then recordings.
+    The error is defined as in ``action_progress.csv``: over the frames within true actions, then over recordings.
 
     Args:
-        recordings: test recordings, one at least.
+        recordings: at least one test recording.
     """
     truth, actions = [one.labels for one in recordings], [one.actions for one in recordings]
     own, probe = (segmentation_row([one.recognized[name] for one in recordings], truth, actions)
@@ -129,7 +128,7 @@ def unsegmented_row(recordings: Sequence[Unsegmented]) -> dict[str, float]:
 
 
 def _curves(recording: Unsegmented) -> list[ActionCurves]:
-    """Cut the progress of a recording into its true actions."""
+    """Split the progress of a recording into its true actions."""
     curves = []
     for action in recording.actions:
         predicted = {name: values[action.start:action.end + 1] for name, values in recording.progress.items()}

@@ -1,4 +1,4 @@
-"""What is predicted, in words: lines of the overlay and of subtitles."""
+"""Predictions as text: lines of the overlay and of subtitles."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -13,14 +13,14 @@ UNKNOWN = "I don't know"
 
 
 class Caption(NamedTuple):
-    """Texts of one row; empty if there is nothing to say.
+    """Texts of a row; a text is empty if its value is missing.
 
     Attributes:
         step: the step and its probability.
-        step_remaining: time until it ends.
+        step_remaining: time until the step ends.
         overall: progress of the recording.
-        overall_remaining: time until it ends.
-        next_step: the step after this one.
+        overall_remaining: time until the recording ends.
+        next_step: the step after the current step.
     """
 
     step: str
@@ -31,7 +31,7 @@ class Caption(NamedTuple):
 
 
 def caption(row: FrameProgress) -> Caption:
-    """Put a row into words."""
+    """Return the texts of a row."""
     step = row.step or 'step'
     if row.unknown:
         step = f'{UNKNOWN} ({step}?)'
@@ -43,7 +43,7 @@ def caption(row: FrameProgress) -> Caption:
 
 
 def percent(value: float) -> str:
-    """Return a fraction as text."""
+    """Format a fraction in percent."""
     return f'{100 * value:.0f} %'
 
 
@@ -55,12 +55,12 @@ def _left(seconds: float | None) -> str:
 
 
 def write_subtitles(path: Path, rows: Sequence[FrameProgress], fps: Fraction) -> None:
-    """Write rows as subtitles (SubRip), whole or not at all.
+    """Write rows as subtitles (SubRip), atomically.
 
     Args:
-        path: the file.
-        rows: of a recording.
-        fps: its feature frames per second.
+        path: file to write.
+        rows: rows of a recording.
+        fps: feature frames per second of the recording.
 
     Raises:
         UserError: the file cannot be written.

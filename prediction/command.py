@@ -1,4 +1,4 @@
-"""The work of ``predict.py``: what it writes and prints, once its command line is parsed."""
+"""Implementation of ``predict.py``, after its command line is parsed."""
 
 import argparse
 import os
@@ -28,22 +28,22 @@ DEFAULT_OUTPUT = Path('predictions')
 
 def predict_files(run: TrainedRun, arguments: argparse.Namespace, fps: Fraction | None, features: Path,
                   use: Callable[[Prediction], None] = lambda prediction: None) -> None:
-    """Write what is predicted of recordings in files.
+    """Write the predictions for recordings in files.
 
     Args:
         run: from ``load_run``.
-        arguments: of the command line.
+        arguments: arguments of the command line.
         fps: feature frames per second, if given.
-        features: file or folder.
-        use: is called with each prediction when it is written.
+        features: file or folder of features.
+        use: called with each prediction after it is written.
     """
     out = arguments.output or DEFAULT_OUTPUT
     requests = plan_requests(run, features, arguments.segments, out,
                              FileOptions(fps, arguments.unit, arguments.format, arguments.overwrite))
     if arguments.segments is None and not run.head.offers_filter:
-        LOGGER.warning('no --segments: each recording counts as one action, from its first frame to its last. That '
-                       'fits recordings cut to one action; of a longer one it says little, for the head has learned '
-                       'progress within single actions, and does not infer where they start and end')
+        LOGGER.warning('no --segments: each recording counts as one action, from its first frame to its last. This '
+                       'fits recordings of a single action; for longer recordings the result means little, because '
+                       'the head predicts progress within single actions and does not infer where they start and end')
     ahead = 0
     with option('--task'):
         task = run.check_task(arguments.task)
@@ -56,7 +56,7 @@ def predict_files(run: TrainedRun, arguments: argparse.Namespace, fps: Fraction 
 
 
 def predict_video(run: TrainedRun, arguments: argparse.Namespace) -> None:
-    """Write what is predicted of a video, or print the rows of a live source."""
+    """Write the predictions for a video, or print the rows of a live source."""
     encoder, source = RunEncoder(run), Path(arguments.video)
     if not source.is_file():
         with option('--task'):
@@ -87,18 +87,18 @@ def predict_video(run: TrainedRun, arguments: argparse.Namespace) -> None:
 
 @contextmanager
 def rows_to_stdout() -> Iterator[None]:
-    """Prepare standard output for rows, and end quietly if its reader leaves."""
-    # As the files are, whatever the terminal says: labels may be any text.
+    """Prepare standard output for rows, and end without an error if the reader closes it."""
+    # Use the encoding of the files, regardless of the terminal: labels may be any text.
     sys.stdout.reconfigure(encoding='utf-8', newline='')
     try:
         yield
     except BrokenPipeError:
-        # Whoever read the rows has enough; Python would complain when it flushes at exit.
+        # The reader has closed the pipe; without this, Python would report an error when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def predict_stream(run: TrainedRun, arguments: argparse.Namespace, fps: Fraction | None) -> None:
-    """Print what is predicted of frames from standard input, each row as soon as it is known."""
+    """Print the predictions for frames from standard input, each row as soon as it is available."""
     if sys.stdin is None or sys.stdin.isatty():
         raise UserError(f'--stream: {NAME} is {"closed" if sys.stdin is None else "a terminal"}, expected frames; pipe '
                         'them in')
@@ -109,4 +109,4 @@ def predict_stream(run: TrainedRun, arguments: argparse.Namespace, fps: Fraction
         task = run.check_task(arguments.task)
     streams = RecordingStreams(run, task, fps=fps, name=NAME)
     with rows_to_stdout():
-        serve(streams, sys.stdin.buffer, run.rank, sys.stdout, arguments.format, skip_bad=arguments.skip_bad)
+        serve(streams, sys.stdin.buffer, run.ndim, sys.stdout, arguments.format, skip_bad=arguments.skip_bad)

@@ -1,4 +1,4 @@
-"""Feature files -> rows as CSV or JSON lines, a summary as JSON, and a picture."""
+"""Predict feature files: write rows as CSV or JSON lines, a summary as JSON, and a picture."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ class Request:
     """A recording to predict.
 
     Attributes:
-        features: its ``.npy`` file.
-        segments: its segments; None: they are not given.
-        fps: feature frames per second; None: not known.
-        rows: file of the rows to write, as CSV or JSON lines by its ending.
+        features: ``.npy`` file of the recording.
+        segments: segments of the recording; None if not given.
+        fps: feature frames per second; None if unknown.
+        rows: file of the rows to write, as CSV or JSON lines depending on its suffix.
         summary: JSON file to write.
-        picture: PNG to write; None: none.
+        picture: PNG to write; None to write no picture.
     """
 
     features: Path
@@ -52,10 +52,11 @@ class FileOptions:
     """How files are read and written.
 
     Attributes:
-        fps: feature frames per second; None: what ``features.json`` next to the features says, if there is one.
-        unit: times of segments are 'frames' of the features or 'seconds'; None: seconds if the frame rate is known.
-        format: of the rows, 'csv' or 'jsonl'.
-        overwrite: replace results that exist.
+        fps: feature frames per second; if None, read from ``features.json`` next to the features if it exists.
+        unit: unit of the segments' times, 'frames' of the features or 'seconds'; None means seconds if the frame rate
+            is known, otherwise frames.
+        format: format of the rows, 'csv' or 'jsonl'.
+        overwrite: replace existing results.
     """
 
     fps: Fraction | None = None
@@ -66,23 +67,23 @@ class FileOptions:
 
 def plan_requests(run: TrainedRun, features: Path, segments: Path | None, out: Path,
                   options: FileOptions) -> list[Request]:
-    """Find the recordings to predict, and check them before anything is computed.
+    """Find the recordings to predict, and check them before any computation.
 
     Args:
         run: from ``load_run``.
         features: a ``.npy`` file or a folder of them.
-        segments: a table of segments; for a folder of features a table with a column of recordings, or a folder with
-            one of the same name for each.
-        out: folder that takes the results.
-        options: see there.
+        segments: a table of segments; for a folder of features, a table with a column of recordings, or a folder with
+            a table of the same name for each recording.
+        out: folder of the results.
+        options: how files are read and written.
 
     Raises:
-        UserError: nothing found, a file that does not fit the run, segments that do not fit their recording, times in
-            seconds but no frame rate, or a result that exists already.
+        UserError: there is no recording, a file does not fit the run, segments do not fit their recording, times are
+            in seconds but the frame rate is unknown, or a result exists already.
     """
     paths = _feature_files(features)
     kept = {path.resolve() for path in (*paths, *_segment_files(segments))}
-    shapes = check_headers(paths, run.rank)
+    shapes = check_headers(paths, run.ndim)
     fps = options.fps or feature_rate(features if features.is_dir() else features.parent)
     read = _segment_reader(features, segments, _rate_of_segments(fps, options.unit))
     draws = segments is not None or run.head.offers_filter
@@ -103,10 +104,10 @@ def plan_requests(run: TrainedRun, features: Path, segments: Path | None, out: P
 
 
 def refuse_existing(outputs: Iterable[Path]) -> None:
-    """Refuse to replace results.
+    """Check that no result exists yet.
 
     Raises:
-        UserError: one exists.
+        UserError: a result exists.
     """
     if existing := next((output for output in outputs if output.exists()), None):
         raise UserError(f'{existing}: exists; set overwrite to replace it, or choose another output folder')
@@ -114,24 +115,24 @@ def refuse_existing(outputs: Iterable[Path]) -> None:
 
 def write_predictions(run: TrainedRun, requests: Sequence[Request], task: str | None, out: Path,
                       ) -> Iterator[tuple[Request, Prediction]]:
-    """Predict and write one recording after the other, each file whole or not at all.
+    """Predict and write recordings one after another; each file is written atomically.
 
     Args:
         run: from ``load_run``.
         requests: from :func:`plan_requests`.
-        task: of all recordings.
-        out: folder that takes the results; made if it is missing.
+        task: task of all recordings.
+        out: folder of the results; created if it is missing.
 
     Yields:
-        Each recording, once its files are written.
+        Each recording, after its files are written.
 
     Raises:
-        UserError: features or predictions that are not finite, labels or task that do not fit the run, or a file that
-            cannot be written.
+        UserError: features or predictions are not finite, labels or task do not fit the run, or a file cannot be
+            written.
     """
     task = run.check_task(task)
     for request in requests:
-        prediction = predict(run, open_recording(request.features, run.rank), request.segments, task, fps=request.fps,
+        prediction = predict(run, open_recording(request.features, run.ndim), request.segments, task, fps=request.fps,
                              name=str(request.features))
         make_folder(out, 'choose an output folder that can be written')
         write_rows(request.rows, prediction.rows)
@@ -151,7 +152,7 @@ def _feature_files(features: Path) -> list[Path]:
 
 
 def _rate_of_segments(fps: Fraction | None, unit: str | None) -> Fraction | None:
-    """Return the feature frames per second if times of segments are seconds, else None."""
+    """Return the feature frames per second if the segments' times are in seconds, otherwise None."""
     if unit == SECONDS and fps is None:
         raise UserError('unit seconds: the frame rate of the features is not known, expected features.json next to '
                         'them or the frames per second (fps); give it')
@@ -166,7 +167,7 @@ def _segment_files(segments: Path | None) -> list[Path]:
 
 def _segment_reader(features: Path, segments: Path | None, fps: Fraction | None,
                     ) -> Callable[[Path], list[Segment]] | None:
-    """Return what reads the segments of one of the files under ``features``; None without segments."""
+    """Return a function that reads the segments of a file under ``features``; None if there are no segments."""
     if segments is None:
         return None
     if segments.is_dir():
@@ -181,7 +182,7 @@ def _segment_reader(features: Path, segments: Path | None, fps: Fraction | None,
 
 
 def _segment_file(path: Path, segments: Path) -> Path:
-    """Return the file of segments of a recording in a folder of them."""
+    """Return the file of a recording's segments in a folder of segment files."""
     candidates = [segments / f'{path.stem}{ending}' for ending in ENDINGS]
     found = [candidate for candidate in candidates if candidate.is_file()]
     if len(found) != 1:
@@ -191,7 +192,7 @@ def _segment_file(path: Path, segments: Path) -> Path:
 
 
 def frames_ahead(run: TrainedRun, prediction: Prediction) -> int:
-    """Return how many frames of a recording after the current one its progress depends on, at most."""
+    """Return the largest number of frames after the current frame that its progress depends on."""
     lookahead, frames = run.model.lookahead, prediction.frame
     if not run.max_frames or len(frames) <= lookahead:
         return run.delay
@@ -199,7 +200,7 @@ def frames_ahead(run: TrainedRun, prediction: Prediction) -> int:
 
 
 def _summary(run: TrainedRun, request: Request, task: str | None, prediction: Prediction) -> dict:
-    """Return what was predicted action by action, and what with."""
+    """Return the predictions per action, and the settings that they were made with."""
     frames, progress = prediction.frame.tolist(), prediction.progress.tolist()
     return {
         'recording': request.features.stem, 'run': run.name, 'checkpoint': run.checkpoint, 'epoch': run.epoch,

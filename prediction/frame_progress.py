@@ -1,4 +1,4 @@
-"""What is predicted at one frame, the same in tables, streams and Python, and how it is written."""
+"""Prediction at a frame, in the same form for tables, streams and Python, and its text format."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -10,25 +10,25 @@ from torch import Tensor
 from models.heads.estimates import BACKGROUND, FrameEstimates
 from utils.errors import UserError
 
-DIGITS, SECOND_DIGITS = 6, 3  # decimals of what is written
+DIGITS, SECOND_DIGITS = 6, 3  # decimals in files: of numbers in general, and of seconds
 Cell = str | float | bool | None
 
 
 class FrameProgress(NamedTuple):
-    """What is predicted at one frame; None for what the head does not offer, or what background does not have.
+    """Prediction at a frame; a value is None if the head does not offer it, or if it is undefined for background.
 
     Attributes:
         frame: number of the frame in the recording, from 0.
-        time_s: seconds from frame 0; as everything in seconds, None if the frame rate is not known.
+        time_s: seconds from frame 0; like all values in seconds, None if the frame rate is unknown.
         step: label of the current action, 'background', or None if the action was given without a label.
-        step_probability: of ``step``, in [0, 1].
-        progress: within the current action, in [0, 1].
-        progress_low: its 5 % quantile.
-        progress_high: its 95 % quantile.
+        step_probability: probability of ``step``, in [0, 1].
+        progress: progress within the current action, in [0, 1].
+        progress_low: 5 % quantile of ``progress``.
+        progress_high: 95 % quantile of ``progress``.
         remaining_s: seconds until the current action ends.
         overall: progress of the whole recording, in [0, 1].
-        overall_low: its 5 % quantile.
-        overall_high: its 95 % quantile.
+        overall_low: 5 % quantile of ``overall``.
+        overall_high: 95 % quantile of ``overall``.
         overall_remaining_s: seconds until the recording ends.
         next_step: label of the most probable next action.
         unknown: True if nothing that the head knows fits the frame.
@@ -50,26 +50,26 @@ class FrameProgress(NamedTuple):
     unknown: bool | None = None
 
     def cells(self) -> list[str]:
-        """Return the row of CSV, its columns being the fields; what is None is empty."""
+        """Return the row of CSV, with the fields as columns; None is written as an empty cell."""
         return ['' if value is None else str(value).lower() if isinstance(value, bool) else str(value)
                 for value in self.rounded().values()]
 
     def rounded(self) -> dict[str, Cell]:
-        """Return field -> value as it is written: probabilities with 6 decimals, seconds with 3."""
+        """Return field -> value as written to files: seconds with 3 decimals, other numbers with 6."""
         return {name: round(value, SECOND_DIGITS if name.endswith('_s') else DIGITS) if isinstance(value, float)
                 else value for name, value in self._asdict().items()}
 
 
 class NotFiniteError(UserError):
-    """A run predicts NaN or infinity; whatever it would predict afterwards is worthless, too."""
+    """Raised if a run predicts NaN or infinity; later predictions of the stream would be invalid, too."""
 
 
 class Clock(NamedTuple):
-    """How frames turn into seconds.
+    """Conversion of frames to seconds.
 
     Attributes:
-        fps: feature frames per second; None: not known.
-        spacing: feature frames from one frame that the run looks at to the next one.
+        fps: feature frames per second; None if unknown.
+        spacing: feature frames between consecutive frames that the run uses.
     """
 
     fps: Fraction | None = None
@@ -80,19 +80,19 @@ class Clock(NamedTuple):
         return None if self.fps is None else float(frame / self.fps)
 
     def seconds(self, count: float | None) -> float | None:
-        """Return the duration of so many frames that the run looks at."""
+        """Return the duration in seconds of a number of frames that the run uses."""
         return None if self.fps is None or count is None else count * self.spacing / float(self.fps)
 
 
 class Source(NamedTuple):
-    """Which recording is predicted, for messages, and its clock."""
+    """Name of a recording, for messages, and its clock."""
 
     name: str
     clock: Clock
 
 
 def rows_of_background(frames: Sequence[int], source: Source) -> Iterator[FrameProgress]:
-    """Yield the rows of frames that are given as background."""
+    """Yield the rows of frames given as background."""
     for frame in frames:
         yield FrameProgress(frame, source.clock.time(frame), BACKGROUND)
 
@@ -102,10 +102,10 @@ def rows_of_action(frames: Sequence[int], label: str | None, values: Tensor, sou
     """Yield the rows of frames of an action whose start is given.
 
     Args:
-        frames: numbers of n frames that the run looks at.
-        label: of the action, None if it has none.
-        values: (n, 3), progress and its quantiles, NaN if the head offers none.
-        source: recording.
+        frames: numbers of n frames that the run uses.
+        label: label of the action; None if the action is unlabeled.
+        values: (n, 3), progress and its quantiles; quantiles are NaN if the head predicts no intervals.
+        source: the recording.
         first: number of the first of these frames within the action, from 1.
 
     Raises:
@@ -114,7 +114,7 @@ def rows_of_action(frames: Sequence[int], label: str | None, values: Tensor, sou
     for elapsed, (frame, (progress, low, high)) in enumerate(zip(frames, values.tolist(), strict=True), first):
         _check_finite({'progress': progress}, frame, source)
         knows_interval = not math.isnan(low)
-        # Progress is linear in time: the head's belief in the action's length is its belief in the progress.
+        # Progress is linear in time, so the predicted progress determines the predicted length of the action.
         remaining = elapsed / progress - elapsed if knows_interval and progress > 0 else None
         yield FrameProgress(frame, source.clock.time(frame), label, progress=progress,
                             progress_low=low if knows_interval else None,
@@ -127,8 +127,8 @@ def rows_of_estimates(frames: Sequence[int], estimates: FrameEstimates, source: 
 
     Args:
         frames: numbers of the T frames.
-        estimates: of the head.
-        source: recording.
+        estimates: estimates of the head.
+        source: the recording.
 
     Raises:
         NotFiniteError: an estimate is NaN or infinity.
@@ -142,7 +142,7 @@ def rows_of_estimates(frames: Sequence[int], estimates: FrameEstimates, source: 
 
 
 def _estimated_row(frame: int, values: dict[str, Cell], clock: Clock) -> FrameProgress:
-    # The step is numpy's text in some heads; the progress within background is a placeholder.
+    # Some heads return the step as a numpy string; progress is a placeholder if the step is background.
     step, get = str(values['step']), values.get
     within = {} if step == BACKGROUND else {
         **{name: get(name) for name in ('progress', 'progress_low', 'progress_high')},

@@ -1,4 +1,4 @@
-"""Progress as the frames arrive, at constant cost per frame."""
+"""Predict progress while frames arrive, at constant cost per frame."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -18,22 +18,22 @@ from utils.errors import UserError
 class ProgressStream:
     """Progress of one recording, frame by frame.
 
-    Carried from frame to frame are the inputs that the encoder's convolutions still see, the state of the head, and,
-    with boundaries given, the completed actions, which tell the pace. The row of a frame is known ``run.delay`` frames
-    later, and equals what ``predict`` returns for the same recording.
+    The state between frames consists of the inputs that the encoder's convolutions still need, the state of the head,
+    and, if boundaries are given, the completed actions, which determine the pace. The row of a frame is available
+    ``run.delay`` frames later, and equals the row that ``predict`` returns for the same recording.
 
-    If the head infers boundaries, it does so unless a marker comes before the first frame; then all boundaries of the
-    recording are given by markers. With another head and no marker before it, the first frame begins an action.
+    A head that infers boundaries does so unless a marker comes before the first frame; in that case, markers give all
+    boundaries of the recording. With other heads, the first frame begins an action if no marker comes before it.
 
     Args:
         run: from ``load_run``.
-        task: what is done in the recording; needed if the head knows the steps of several tasks.
-        fps: feature frames per second, for the seconds in the rows; None: not known.
-        name: of the stream, for messages.
+        task: task of the recording; required if the head knows the steps of several tasks.
+        fps: feature frames per second, for the seconds in the rows; None if unknown.
+        name: name of the stream, for messages.
 
     Attributes:
-        fps: as above; may be set at any time, and holds for the rows after it.
-        task: the task, filled in if the run has a single one.
+        fps: feature frames per second; may be set at any time, and applies to later rows.
+        task: the task, filled in if the run has a single task.
 
     Raises:
         UserError: the run does not know the task, or its network needs whole recordings.
@@ -49,19 +49,19 @@ class ProgressStream:
             raise UserError(f'{name}: the run {run.name} cannot read one ({error}); predict whole recordings'
                             ) from error
         if run.max_frames:
-            run.warn_once('max_frames', f'{name}: the run looks at {run.max_frames} frames of a recording at most, '
-                                        'evenly chosen, but in a stream at every one: from a longer recording they '
-                                        'come faster here than in training')
+            run.warn_once('max_frames', f'{name}: in training, the run uses at most {run.max_frames} evenly spaced '
+                                        'frames of a recording, but in a stream it uses every frame: longer recordings '
+                                        'have more frames here than in training')
         self._marker = None if run.head.offers_filter else ActionMarker()
         self._tracker: GivenBoundaries | InferredBoundaries | None = None  # the first frame decides which
         self._waiting: deque[tuple[int, ActionMarker | None]] = deque()  # frames whose embedding is still to come
         self._seen = self._marked_at = 0  # frames, and of those the ones before the last marker
 
     def mark(self, marker: ActionMarker) -> None:
-        """Begin or end an action before the next frame; of several markers between two frames the last one counts.
+        """Begin or end an action before the next frame; if several markers come between two frames, the last counts.
 
-        If frames that do not count (SKIP_RATE) have come since the marker before, what ended since is an action
-        without a frame: its label is not that of the action before.
+        If only frames skipped by SKIP_RATE have come since the previous marker, the action that ended has no frame, so
+        its label does not replace the label of the action before it.
 
         Raises:
             UserError: the boundaries have been inferred since the first frame.
@@ -75,16 +75,16 @@ class ProgressStream:
             marker = marker._replace(ended=told_late or self._marker.ended)
         self._marker, self._marked_at = marker, self._seen
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def push(self, frame: np.ndarray | Tensor) -> list[FrameProgress]:
-        """Take the next frame, (D,) or (C, H, W), and return the rows known by it: of one frame or none.
+        """Take the next frame, (D,) or (C, H, W), and return the rows that are now available: at most one.
 
-        A frame that is refused does not count: the next one has its number.
+        A frame that raises is not counted: the next frame gets its number.
 
         Raises:
             NotFiniteError: the run predicts NaN or infinity.
-            UserError: the frame has another shape than those of the training, or holds NaN or infinity; or an action
-                begins without a label, and the head needs it.
+            UserError: the shape of the frame differs from training, or the frame contains NaN or infinity; or an
+                action begins without a label although the head requires it.
         """
         frame, number = self._checked(frame), self._seen
         counts = number % self._run.skip_rate == 0
@@ -99,9 +99,9 @@ class ProgressStream:
         self._marker = None
         return [self._row(embedding) for embedding in self._embeddings.push(frame)]
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def finish(self) -> list[FrameProgress]:
-        """End the recording and return the rows of the frames that were waiting for frames ahead.
+        """End the recording and return the rows of the frames that were waiting for later frames.
 
         Raises:
             NotFiniteError: the run predicts NaN or infinity.
@@ -136,19 +136,19 @@ class ProgressStream:
 
 def stream(run: TrainedRun, frames: Iterable[np.ndarray | Tensor | ActionMarker], task: str | None = None, *,
            fps: Fraction | float | None = None, name: str = 'stream') -> Iterator[FrameProgress]:
-    """Predict progress frame by frame, as the frames arrive.
+    """Predict progress frame by frame, while the frames arrive.
 
     Args:
         run: from ``load_run``.
-        frames: features (D,) or frames (C, H, W) of one recording. With boundaries given, an :class:`ActionMarker`
-            comes before the first frame of each action, and one before the first frame of the recording; without any,
-            boundaries are inferred, or, if the head does not do that, the whole stream is one action.
+        frames: features (D,) or frames (C, H, W) of a recording. To give boundaries, put an :class:`ActionMarker`
+            before the first frame of the recording, and another before the first frame of each action. Without
+            markers, boundaries are inferred, or the whole stream is a single action if the head cannot infer them.
         task: see :class:`ProgressStream`.
-        fps: feature frames per second; None: not known.
-        name: of the stream, for messages.
+        fps: feature frames per second; None if unknown.
+        name: name of the stream, for messages.
 
     Returns:
-        An iterator over the rows, each of which comes ``run.delay`` frames after its frame.
+        An iterator over the rows, each available ``run.delay`` frames after its frame.
 
     Raises:
         UserError: see :class:`ProgressStream`.

@@ -1,4 +1,4 @@
-"""A stream of several recordings whose frames arrive interleaved, each with a state of its own."""
+"""A stream of several recordings whose frames arrive interleaved, each recording with its own state."""
 
 from fractions import Fraction
 from typing import NamedTuple
@@ -13,11 +13,11 @@ from utils.errors import UserError
 
 
 class RecordingMarker(NamedTuple):
-    """The next frames belong to this recording, which begins unless it is open already.
+    """Marks that the next frames belong to this recording, which begins unless it is open already.
 
     Attributes:
-        recording: its name.
-        task: what is done in it; None: that of the stream.
+        recording: name of the recording.
+        task: task of the recording; None means the task of the stream.
     """
 
     recording: str
@@ -25,17 +25,17 @@ class RecordingMarker(NamedTuple):
 
 
 class EndMarker(NamedTuple):
-    """A recording is over.
+    """Marks the end of a recording.
 
     Attributes:
-        recording: its name.
+        recording: name of the recording.
     """
 
     recording: str
 
 
 class FrameRate(NamedTuple):
-    """The frame rate of the current recording and of those that begin later.
+    """Sets the frame rate of the current recording and of recordings that begin later.
 
     Attributes:
         fps: feature frames per second.
@@ -45,20 +45,20 @@ class FrameRate(NamedTuple):
 
 
 Item = np.ndarray | ActionMarker | RecordingMarker | EndMarker | FrameRate
-NamedRow = tuple[str | None, FrameProgress]  # name of the recording, None in a stream of a single one
+NamedRow = tuple[str | None, FrameProgress]  # name of the recording, None in a stream of a single recording
 
 
 class RecordingStreams:
     """The open recordings of a stream.
 
-    A stream that names no recording holds a single one. Memory grows with the number of open recordings, not with their
-    length. An item that is refused with a UserError other than NotFiniteError changes nothing.
+    A stream without recording markers is a single recording. Memory grows with the number of open recordings, not with
+    their length. An item that raises a UserError other than NotFiniteError changes nothing.
 
     Args:
         run: from ``load_run``.
-        task: of recordings whose marker names none; None: not known.
-        fps: feature frames per second, until an item says otherwise; None: not known.
-        name: of the stream, for messages.
+        task: task of recordings whose marker has no task; None if unknown.
+        fps: feature frames per second, until an item changes it; None if unknown.
+        name: name of the stream, for messages.
 
     Raises:
         UserError: the run does not know the task.
@@ -72,11 +72,11 @@ class RecordingStreams:
         self._named: bool | None = None  # the first item other than a frame rate decides
 
     def take(self, item: Item) -> list[NamedRow]:
-        """Take the next item and return the rows known by it.
+        """Take the next item and return the rows that are now available.
 
         Raises:
             NotFiniteError: the run predicts NaN or infinity.
-            UserError: the item does not fit the run or what came before.
+            UserError: the item does not fit the run or the previous items.
         """
         if isinstance(item, FrameRate):
             self._fps = item.fps
@@ -95,7 +95,7 @@ class RecordingStreams:
         return self._name_rows(self._current, current.push(item))
 
     def finish(self) -> list[NamedRow]:
-        """End all open recordings, in the order in which they began, and return the rows that were waiting.
+        """End all open recordings, in the order in which they began, and return the remaining rows.
 
         Raises:
             NotFiniteError: the run predicts NaN or infinity.

@@ -88,7 +88,7 @@ def _embed(run: TrainedRun, features: np.ndarray, used: Sequence[int]) -> Tensor
     """Return the embeddings (n, E) of the used frames."""
     kept = select_frames(features, used)
     # Frames stay memory-mapped: the encoder reads them in chunks.
-    video = kept if run.rank == FRAME_NDIM else torch.from_numpy(np.array(kept, dtype=np.float32))
+    video = kept if run.ndim == FRAME_NDIM else torch.from_numpy(np.array(kept, dtype=np.float32))
     return run.model(to_device([video], run.device))['outputs'][0].float()
 
 

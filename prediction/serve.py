@@ -1,4 +1,4 @@
-"""A stream from standard input to standard output: one process, any number of recordings."""
+"""Serve a stream from standard input to standard output: a single process, any number of recordings."""
 
 import io
 from typing import TextIO
@@ -15,23 +15,23 @@ BAD_LINES_LOGGED = 10
 
 
 class BadLines:
-    """What happens to items that are refused.
+    """Handles invalid items.
 
     Args:
-        skip: go on without them and count them; else the first one ends the stream.
+        skip: skip and count invalid items if True; otherwise the first invalid item ends the stream.
 
     Attributes:
-        count: items that were skipped.
+        count: number of skipped items.
     """
 
     def __init__(self, *, skip: bool) -> None:
         self._skip, self.count = skip, 0
 
     def note(self, error: UserError) -> None:
-        """Count an item that was refused.
+        """Count an invalid item.
 
         Raises:
-            UserError: the given one, unless it is to be skipped.
+            UserError: the given error, unless invalid items are skipped.
         """
         if not self._skip or isinstance(error, NotFiniteError):
             raise error
@@ -40,27 +40,27 @@ class BadLines:
             LOGGER.warning('skipped: %s', error)
 
     def summarize(self) -> None:
-        """Log how many were skipped, if any."""
+        """Log the number of skipped items, if any."""
         if self.count:
             LOGGER.warning('%s: %d bad lines were skipped%s', NAME, self.count,
                            f', of which the first {BAD_LINES_LOGGED} are named above'
                            if self.count > BAD_LINES_LOGGED else '')
 
 
-def serve(streams: RecordingStreams, source: io.BufferedReader, rank: int, out: TextIO, form: str, *,
+def serve(streams: RecordingStreams, source: io.BufferedReader, ndim: int, out: TextIO, form: str, *,
           skip_bad: bool) -> None:
-    """Write the rows of a stream, each as soon as it is known.
+    """Write the rows of a stream, each as soon as it is available.
 
     Args:
-        streams: takes the items.
-        source: of ``read_items``.
-        rank: number of dimensions of a recording.
-        out: takes the rows.
-        form: of the rows, 'csv' or 'jsonl'.
-        skip_bad: go on after a line that is refused.
+        streams: recordings that take the items.
+        source: source of ``read_items``.
+        ndim: number of axes of a recording.
+        out: file to write rows to.
+        form: format of the rows, 'csv' or 'jsonl'.
+        skip_bad: skip invalid lines.
 
     Raises:
-        UserError: an item is refused; with ``skip_bad``, an array is damaged, or the run predicts NaN or infinity.
+        UserError: an item is invalid; with ``skip_bad``, an array is damaged, or the run predicts NaN or infinity.
     """
     writer, bad = RowWriter(out, form), BadLines(skip=skip_bad)
 
@@ -70,7 +70,7 @@ def serve(streams: RecordingStreams, source: io.BufferedReader, rank: int, out: 
             out.flush()
 
     try:
-        for item in read_items(source, rank, bad.note):
+        for item in read_items(source, ndim, bad.note):
             try:
                 rows = streams.take(item)
             except UserError as error:

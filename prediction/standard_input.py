@@ -1,4 +1,4 @@
-"""Items of a stream of bytes: JSON lines and .npy arrays, told apart by their first byte."""
+"""Read items of a byte stream: JSON lines and .npy arrays, distinguished by their first byte."""
 
 import io
 import json
@@ -13,30 +13,30 @@ from recordings.rates import parse_rate
 from utils.errors import UserError, first_line
 from utils.files import is_writable
 
-NPY_FIRST_BYTE = b'\x93'  # no text begins with it
-MAX_FRAME_BYTES = 2**30  # a damaged header may ask for more than there is memory
+NPY_FIRST_BYTE = b'\x93'  # not a valid first byte of UTF-8 text
+MAX_FRAME_BYTES = 2**30  # a damaged header may ask for more memory than is available
 NAME = 'standard input'
 EXPECTED = ('expected a frame as a list of numbers, or one of {"action": true | false | "label", "ended": "label"}, '
             '{"recording": "name", "task": "task"}, {"end": "name"}, {"fps": number}')
 
 
-def read_items(source: io.BufferedReader, rank: int, on_bad_line: Callable[[UserError], None]) -> Iterator[Item]:
+def read_items(source: io.BufferedReader, ndim: int, on_bad_line: Callable[[UserError], None]) -> Iterator[Item]:
     """Yield each item as soon as it has arrived.
 
     Args:
-        source: a sequence of JSON lines (a list is a frame, an object something else, a blank line nothing) and of
-            arrays as ``numpy.save`` writes them (one frame, or a recording whose frames come one after the other).
-        rank: number of dimensions of a recording; a frame has one less.
-        on_bad_line: called with what is wrong with a line that is not an item; reading goes on if it returns.
+        source: a sequence of JSON lines (a list is a frame, an object is another item, a blank line is ignored) and of
+            arrays as written by ``numpy.save`` (a single frame, or the frames of a recording).
+        ndim: number of axes of a recording; a frame has ``ndim - 1`` axes.
+        on_bad_line: called with the error if a line is not a valid item; reading continues if it returns.
 
     Raises:
-        UserError: an array is damaged or cut off, so that nobody knows where the next item begins.
+        UserError: an array is damaged or truncated, so the start of the next item is unknown.
     """
     number = 0
     while first := source.peek(1)[:1]:
         number += 1
         if first == NPY_FIRST_BYTE:
-            yield from _read_array(source, rank, f'{NAME}: item {number}')
+            yield from _read_array(source, ndim, f'{NAME}: item {number}')
         elif (line := source.readline().strip()):
             try:
                 item = _parse_line(line, f'{NAME}: line {number}')
@@ -50,7 +50,7 @@ def _parse_line(line: bytes, where: str) -> Item:
     try:
         content = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise UserError(f'{where}: not valid JSON ({error}), {EXPECTED}; write one item a line') from error
+        raise UserError(f'{where}: not valid JSON ({error}), {EXPECTED}; write one item per line') from error
     if isinstance(content, dict):
         return _parse_object(content, where)
     try:
@@ -99,13 +99,13 @@ def _frame_rate(content: dict) -> FrameRate | None:
         return None
 
 
-def _read_array(source: io.BufferedReader, rank: int, where: str) -> Iterator[np.ndarray]:
-    """Yield the frames of one array, each as soon as its bytes are there."""
+def _read_array(source: io.BufferedReader, ndim: int, where: str) -> Iterator[np.ndarray]:
+    """Yield the frames of an array, each as soon as its bytes have arrived."""
     try:
         version = np.lib.format.read_magic(source)
         read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, fortran_order, dtype = read_header[version](source)
-    except Exception as error:  # numpy raises many kinds at damaged headers
+    except Exception as error:  # numpy raises many types of exceptions if a header is damaged
         raise UserError(f'{where}: its header cannot be read as .npy ({first_line(error)}); write it with numpy.save'
                         ) from error
     if any(size < 0 for size in shape):
@@ -113,13 +113,13 @@ def _read_array(source: io.BufferedReader, rank: int, where: str) -> Iterator[np
     if dtype.kind != 'f' or not dtype.isnative or fortran_order:
         raise UserError(f'{where}: {dtype}{" in Fortran order" if fortran_order else ""}, expected float16, float32 or '
                         'float64 in C order and the byte order of this machine; convert it')
-    count, frame_shape = (shape[0], shape[1:]) if len(shape) == rank else (1, shape)
+    count, frame_shape = (shape[0], shape[1:]) if len(shape) == ndim else (1, shape)
     if math.prod(frame_shape) * dtype.itemsize > MAX_FRAME_BYTES:
-        raise UserError(f'{where}: frames of shape {frame_shape}, expected {MAX_FRAME_BYTES} bytes a frame at most; '
+        raise UserError(f'{where}: frames of shape {frame_shape}, expected at most {MAX_FRAME_BYTES} bytes per frame; '
                         'write it with numpy.save')
     for index in range(count):
         content = source.read(wanted := math.prod(frame_shape) * dtype.itemsize)
         if len(content) < wanted:
             raise UserError(f'{where}: frame {index} of {count} is cut off after {len(content)} bytes, expected '
                             f'{wanted}; write whole frames')
-        yield np.frombuffer(content, dtype).reshape(frame_shape).copy()  # torch wants memory that it may write
+        yield np.frombuffer(content, dtype).reshape(frame_shape).copy()  # torch needs writable memory

@@ -1,4 +1,4 @@
-"""What a stream carries from frame to frame: actions whose boundaries are given, or those that the head infers."""
+"""State of a stream between frames: actions with given boundaries, or the filter of a head that infers boundaries."""
 
 from typing import NamedTuple
 
@@ -16,12 +16,12 @@ from utils.tensorops import Action
 
 
 class ActionMarker(NamedTuple):
-    """Tells between two frames of a stream that an action begins or ends.
+    """Marks the start or end of an action between two frames of a stream.
 
     Attributes:
-        label: of the action that begins with the next frame; None if it is not known.
-        begins: False: no action begins, what follows is background.
-        ended: label of the action that is over, if it was not known when it began.
+        label: label of the action that begins with the next frame; None if unknown.
+        begins: True if an action begins, False if background begins.
+        ended: label of the action that has ended, if it was unknown at the start of the action.
     """
 
     label: str | None = None
@@ -30,30 +30,30 @@ class ActionMarker(NamedTuple):
 
 
 class GivenBoundaries:
-    """The current action of a recording whose boundaries are given, and the head's state within it.
+    """The current action of a recording with given boundaries, and the head's state within the action.
 
     Args:
         run: from ``load_run``.
-        task: what is done in the recording, if known.
-        name: of the recording, for messages.
+        task: task of the recording, if known.
+        name: name of the recording, for messages.
     """
 
     def __init__(self, run: TrainedRun, task: str | None, name: str) -> None:
         self._run, self._task, self._name = run, task, name
         self._completed: list[Action] = []
-        self._label, self._start = None, None  # of the current action; no start: background
-        self._frames = 0  # that the run has looked at
+        self._label, self._start = None, None  # of the current action; the start is None in background
+        self._frames = 0  # frames that the run has used so far
         self._state = self._context = None
 
     def check(self, marker: ActionMarker, frame: int) -> None:
         """Check the labels of a marker.
 
         Args:
-            marker: before the frame.
-            frame: its number.
+            marker: marker before the frame.
+            frame: number of the frame.
 
         Raises:
-            UserError: the head needs a label and there is none.
+            UserError: the head requires a label, but the label is missing.
         """
         where = f'{self._name}: before frame {frame}'
         if marker.begins and not self._run.is_background(marker.label):
@@ -69,7 +69,7 @@ class GivenBoundaries:
         if not marker.begins or self._run.is_background(marker.label):
             return
         self._label, self._start = marker.label, self._frames
-        # Its end is not known yet, and no context depends on it.
+        # The end of the action is unknown, but the context does not depend on it.
         begun = Action(self._label, self._start, self._start)
         self._context = self._run.head.context(self._task, self._completed, begun)
 
@@ -87,11 +87,11 @@ class GivenBoundaries:
 
 
 class InferredBoundaries:
-    """The state of a head that infers where actions start and end.
+    """State of a head that infers boundaries.
 
     Args:
         run: from ``load_run``; its head offers the filter.
-        task: what is done in the recording, if known.
+        task: task of the recording, if known.
     """
 
     def __init__(self, run: TrainedRun, task: str | None) -> None:

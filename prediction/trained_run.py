@@ -1,4 +1,4 @@
-"""A trained run, ready to predict: its model, and what it expects of features, tasks and labels."""
+"""A trained run for prediction: its model, and checks of features, tasks, and labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,14 +27,14 @@ class TrainedRun:
     """A checkpoint of a run with a progress head.
 
     Attributes:
-        name: of the run folder.
+        name: name of the run folder.
         checkpoint: name of the checkpoint without '.pt'.
-        epoch: epoch that it was saved after.
-        model: in eval mode, on ``device``.
+        epoch: epoch after which it was saved.
+        model: model in eval mode, on ``device``.
         config: configuration of the run.
-        device: where it computes.
-        tasks: that it was trained on.
-        feature_info: what its features were made with; None: not known.
+        device: device of the model.
+        tasks: tasks that the run was trained on.
+        feature_info: description of the features of the run; None if unknown.
     """
 
     name: str
@@ -45,7 +45,7 @@ class TrainedRun:
     device: torch.device
     tasks: Sequence[str]
     feature_info: FeatureInfo | None = None
-    _warnings: set[str] = field(default_factory=set, repr=False, compare=False)  # what was warned of, once is enough
+    _warnings: set[str] = field(default_factory=set, repr=False, compare=False)  # subjects that were warned about
 
     @property
     def head(self) -> ProgressHeadBase:
@@ -54,52 +54,52 @@ class TrainedRun:
 
     @property
     def skip_rate(self) -> int:
-        """Every n-th frame counts, from the first one on."""
+        """Only every n-th frame is used, starting with the first frame."""
         return self.config.SKIP_RATE
 
     @property
     def max_frames(self) -> int | None:
-        """Frames of a whole recording that count at most; None: all."""
+        """Largest number of frames that are used of a whole recording; None if there is no limit."""
         return self.config.MAX_FRAMES
 
     @property
     def delay(self) -> int:
-        """Frames after the current one that its progress depends on."""
+        """Number of frames after the current frame that its progress depends on."""
         return self.model.lookahead * self.skip_rate
 
     @property
-    def rank(self) -> int:
-        """Axes of a recording: 2 for features (T, D), 4 for frames (T, C, H, W)."""
+    def ndim(self) -> int:
+        """Number of axes of a recording: 2 for features (T, D), 4 for frames (T, C, H, W)."""
         return len(self.model.base_model.input_axes)
 
     def is_background(self, label: str | None) -> bool:
-        """Say whether a segment of this label is no action."""
+        """Return True if segments with this label are background, not actions."""
         return label in self.config.BACKGROUND_LABELS
 
     def check_shape(self, shape: Sequence[int], where: str) -> None:
-        """Refuse features of another shape than the run was trained on.
+        """Check that features have the shape that the run was trained on.
 
         Args:
-            shape: of a recording, (T, D) or (T, C, H, W).
-            where: what has it, for the message.
+            shape: shape of a recording, (T, D) or (T, C, H, W).
+            where: name of the recording, for the message.
 
         Raises:
-            UserError: another rank or width, or no frame.
+            UserError: the number of axes or of channels differs, or there is no frame.
         """
         width = input_width(self.config)
-        if self.rank == len(shape) == 2 and shape[0] == width != shape[1]:
+        if self.ndim == len(shape) == 2 and shape[0] == width != shape[1]:
             raise UserError(f'{where}: shape {tuple(shape)} looks like (D, T), expected (T, D) with D = {width}, as in '
                             'training; save the transposed array')
-        if len(shape) != self.rank or shape[1] != width or 0 in shape:
-            raise UserError(f'{where}: shape {tuple(shape)}, expected {AXES[self.rank]} with at least one frame and '
-                            f'{AXES[self.rank][4]} = {width}, as in training; extract these features with the same '
+        if len(shape) != self.ndim or shape[1] != width or 0 in shape:
+            raise UserError(f'{where}: shape {tuple(shape)}, expected {AXES[self.ndim]} with at least one frame and '
+                            f'{AXES[self.ndim][4]} = {width}, as in training; extract these features with the same '
                             'network')
 
     def check_task(self, task: str | None) -> str | None:
-        """Return the task of a recording: the one given, or the only one there is.
+        """Return the given task of a recording, or the only task of the run if no task is given.
 
         Raises:
-            UserError: the run does not know the task, or none is given where the head cannot do without.
+            UserError: the run does not know the task, or no task is given although the head requires it.
         """
         if task is not None and task not in self.tasks:
             raise UserError(f'{task!r}: not a task of the run, expected one of {", ".join(self.tasks)}')
@@ -114,15 +114,15 @@ class TrainedRun:
         return task
 
     def check_label(self, task: str | None, label: str | None, where: str) -> None:
-        """Check the label of an action; warn if the head does not know it.
+        """Check an action's label; warn about unknown labels.
 
         Args:
-            task: of the recording, if known.
-            label: label of the action; None if it has none.
-            where: what names it, for the message.
+            task: task of the recording, if known.
+            label: label of the action; None if the action is unlabeled.
+            where: place of the label, for the message.
 
         Raises:
-            UserError: there is no label, but the head was trained with the label given.
+            UserError: the label is missing, but the head requires it.
         """
         try:
             warning = self.head.check_label(task, label)
@@ -132,7 +132,7 @@ class TrainedRun:
             self.warn_once(f'label {label}', f'{where}: {warning}')
 
     def warn_once(self, subject: str, message: str) -> None:
-        """Log a warning, unless there was one of this subject."""
+        """Log a warning unless a warning on the same subject was logged before."""
         if subject not in self._warnings:
             self._warnings.add(subject)
             LOGGER.warning(message)
@@ -142,12 +142,12 @@ def load_run(folder: Path | str, checkpoint_type: str = 'combined', device: str 
     """Load the best checkpoint of a run.
 
     Args:
-        folder: the run folder, as training printed it.
+        folder: run folder, as printed by training.
         checkpoint_type: 'combined' (lowest total loss) or 'alignment' (lowest alignment loss).
         device: 'auto', 'cpu', 'cuda', 'cuda:1', ...
 
     Raises:
-        UserError: no such run, no checkpoint in it, or it has no progress head.
+        UserError: the run does not exist, contains no checkpoint, or has no progress head.
     """
     run = open_run_folder(Path(folder))
     try:
@@ -157,7 +157,7 @@ def load_run(folder: Path | str, checkpoint_type: str = 'combined', device: str 
     chosen = choose_device(device)
     model, config, checkpoint = load_model(path, chosen)
     if not config.PROGRESS_LOSS.enabled:
-        raise UserError(f'{folder}: this run has no progress head, expected one that was trained with '
+        raise UserError(f'{folder}: this run has no progress head, expected a run trained with '
                         'PROGRESS_LOSS.enabled; train such a run')
     tasks = model.progress_head.tasks or load_run_splits(run.splits)
     return TrainedRun(run.path.resolve().name, path.stem, checkpoint['epoch'], model, config, chosen, sorted(tasks),

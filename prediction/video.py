@@ -43,7 +43,7 @@ class RunEncoder:
                             'expected a run that was trained on features of tools.extract: extract and train again, '
                             'or give --features')
         self.info: FeatureInfo = run.feature_info
-        expected = FEATURES if run.rank == FEATURE_NDIM else FRAMES
+        expected = FEATURES if run.ndim == FEATURE_NDIM else FRAMES
         if self.info.kind != expected:
             raise UserError(f'the run {run.name} reads {expected}, but its features.json describes {self.info.kind}; '
                             'train the run again')

@@ -35,15 +35,15 @@ def check_groups(where: str, content: object) -> Groups:
         content: what the file has under "groups".
 
     Raises:
-        UserError: it is not an object of texts.
+        UserError: it is not an object whose values are non-empty strings.
     """
     if not isinstance(content, dict) or not all(isinstance(group, str) and group for group in content.values()):
-        raise UserError(f'{where}: "groups" is no object of texts; expected {{handle: group}}')
+        raise UserError(f'{where}: "groups" is not an object of strings; expected {{handle: group}}')
     return dict(content)
 
 
 def groups_in_two_parts(splits: Mapping[str, Mapping[str, Sequence[str]]], groups: Mapping[str, str]) -> str | None:
-    """Return a sentence on the groups that are in more than one part of a split; None if there are none."""
+    """Return a sentence on the groups that are in more than one part of a split; None if no group is."""
     members = {part: {groups[handle] for parts in splits.values() for handle in parts[part] if handle in groups}
                for part in ('train', 'val', 'test')}
     apart = sorted((members['train'] & (members['val'] | members['test'])) | (members['val'] & members['test']))

@@ -109,8 +109,8 @@ def test_a_stopped_run_tells_how_it_goes_on_and_does(whole, place, monkeypatch, 
         patched.setattr('training.epoch.training_step', step)
         assert multitask_train.main(SMALL) == 143
     assert len(taken) == steps + 2 and load_checkpoint(RUN / 'ckpt/last.pt')['epoch'] == 1
-    message, command = capsys.readouterr().err.strip().splitlines()[-1].split('go on with: ')
-    assert message.startswith('interrupted; the last whole epoch is saved')
+    message, command = capsys.readouterr().err.strip().splitlines()[-1].split('continue with: ')
+    assert message.startswith('interrupted; the last complete epoch is saved')
     program, *arguments = shlex.split(command)
     assert program == 'python' and arguments == ['multitask_train.py', *SMALL, '--resume']
     assert multitask_train.main(arguments[1:]) == 0
@@ -126,7 +126,7 @@ def test_a_run_stopped_in_its_first_epoch_starts_again(place, monkeypatch, capsy
     assert multitask_train.main(SMALL) == 143
     assert not list((RUN / 'ckpt').iterdir())
     message = capsys.readouterr().err.strip().splitlines()[-1]
-    assert message.startswith('interrupted before an epoch was whole; start again with: ')
+    assert message.startswith('interrupted before an epoch was complete; start again with: ')
     assert message.endswith('--overwrite')
 
 

@@ -1,24 +1,24 @@
-"""Random changes of a recording in training, of its looks and of its speed, against learning the people by heart."""
+"""Random changes of features and speed of training recordings, to reduce overfitting to individual performers."""
 
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-WARP_LIMITS = 0.4, 2.5  # of the factor of a duration
+WARP_LIMITS = 0.4, 2.5  # smallest and largest factor on a duration
 
 
 def augment_features(features: Tensor, *, scale: float = 0.0, shift: float = 0.0, noise: float = 0.0) -> Tensor:
-    """Scale and shift each dimension of a recording by a draw of its own, and add noise to every entry.
+    """Scale and shift each dimension of a recording by its own random draw, and add noise to every entry.
 
     Args:
         features: (T, D).
-        scale: deviation of the factor of a dimension, around 1.
-        shift: deviation of the offset of a dimension, in units of that dimension's deviation within the recording.
-        noise: deviation of the noise of an entry, in the same units.
+        scale: std of the factor on a dimension, around 1.
+        shift: std of the offset of a dimension, in units of the dimension's std within the recording.
+        noise: std of the noise of an entry, in the same units.
 
     Returns:
-        (T, D), the features themselves where nothing is to be changed. Draws come from torch's global generator.
+        (T, D), the given features if all three are 0. Draws come from torch's global generator.
     """
     if not (scale or shift or noise):
         return features
@@ -28,17 +28,17 @@ def augment_features(features: Tensor, *, scale: float = 0.0, shift: float = 0.0
 
 
 def warp_time(features: Tensor, times: Mapping, deviation: float) -> tuple[Tensor, Mapping]:
-    """Play a recording at another speed, and each of its segments at one of its own: frames are repeated or left out.
+    """Change the speed of a recording, and further the speed of each segment: frames are repeated or left out.
 
     Args:
         features: (T, D).
-        times: its annotation, 'step', 'start_frame' and 'end_frame', both ends inclusive.
-        deviation: of the log of the factor that the recording's duration takes, and of that which each segment's
-            takes besides; either factor stays within [0.4, 2.5].
+        times: annotation of the recording: 'step', 'start_frame' and 'end_frame', both ends inclusive.
+        deviation: std of the log of the factor on the recording's duration, and of the log of the additional factor
+            on each segment's duration; each factor is clamped to [0.4, 2.5].
 
     Returns:
-        Features (T', D) with T' >= 2 and an annotation that follows them, without the segments of which no frame is
-        left; as given where the deviation is 0. Draws come from torch's global generator.
+        Features (T', D) with T' >= 2 and the matching annotation, without segments that have no frame left; the given
+        features and annotation if ``deviation`` is 0. Draws come from torch's global generator.
     """
     if not deviation:
         return features, times
@@ -60,7 +60,7 @@ def warp_time(features: Tensor, times: Mapping, deviation: float) -> tuple[Tenso
 
 
 def augment_batch(videos: Sequence, times: Sequence[Mapping], settings: Mapping) -> tuple[list, list[Mapping]]:
-    """Augment a batch; frames (T, C, H, W), which stay memory-mapped, are left as they are.
+    """Augment the features (T, D) of a batch; frames (T, C, H, W) stay memory-mapped and unchanged.
 
     Args:
         videos: recordings.

@@ -1,4 +1,4 @@
-"""The command line of the programs that train; quick to import."""
+"""Command line of the training programs; fast to import."""
 
 import argparse
 import sys
@@ -22,13 +22,13 @@ TrainFunction = Callable[[EasyDict, argparse.Namespace, 'World'], None]
 
 def run_training_command(argv: Sequence[str] | None, program: str, train: TrainFunction,
                          run_paths: Callable[[EasyDict], Sequence[Path]]) -> int:
-    """Run the command line of a program that trains, and return its exit status.
+    """Run the command line of a training program, and return its exit status.
 
     Args:
-        argv: arguments; None takes those of the process.
-        program: name of its file.
-        train: what it does.
-        run_paths: where its runs lie.
+        argv: arguments; None means the arguments of the process.
+        program: file name of the program.
+        train: trains with a configuration, arguments, and the processes of the run.
+        run_paths: returns the folders of the runs of a configuration.
     """
     def command() -> None:
         config, arguments = parse_training_arguments(argv, program)
@@ -36,7 +36,7 @@ def run_training_command(argv: Sequence[str] | None, program: str, train: TrainF
         if arguments.print_config:
             print(describe_config(config, arguments))
             return
-        # Slow to import: a help text, the settings, and a mistyped option come before them.
+        # Slow imports, after help, --print_config, and option errors.
         from models.build import check_model
         from training.distributed import join_processes
         from training.run import has_begun
@@ -57,9 +57,9 @@ def run_training_command(argv: Sequence[str] | None, program: str, train: TrainF
 
 
 def _how_to_go_on(program: str, argv: Sequence[str], world: 'World', *, saved: bool) -> str:
-    """Tell how a command line goes on after a signal stopped it."""
+    """Return the message that names the command to continue after a signal."""
     from training.interrupt import command_to_go_on
 
     command = command_to_go_on([*world.launcher, program], argv, saved=saved)
-    return (f'interrupted; the last whole epoch is saved, go on with: {command}' if saved else
-            f'interrupted before an epoch was whole; start again with: {command}')
+    return (f'interrupted; the last complete epoch is saved, continue with: {command}' if saved else
+            f'interrupted before an epoch was complete; start again with: {command}')

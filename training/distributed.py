@@ -1,7 +1,7 @@
-"""Several processes, one run: who they are, how they agree, and how one step and one validation are shared out.
+"""Distributed data-parallel training: process group, collectives, loss weights, and distributed validation.
 
-Started by torchrun, every process holds the whole model and takes other batches. Their gradients are averaged so that
-a step is the one that a single process would take over all of their batches.
+If the run was started by torchrun, every process holds the whole model and reads different batches. Gradients are
+averaged so that an optimizer step equals the step that a single process would take over all of these batches.
 """
 
 import gc
@@ -23,20 +23,20 @@ from utils.command_line import choose_device, seed_everything
 from utils.errors import StoppedError, UserError, first_line
 from utils.loss_entry import LossTerms
 
-SEED_STEP = 7_919  # between the seeds of two processes
-# Of the messages that a process gets when another one is gone; gloo raises them as plain RuntimeErrors.
+SEED_STEP = 7_919  # difference between the seeds of two consecutive processes
+# Parts of error messages about a lost process; gloo raises them as plain RuntimeErrors.
 LOST = ('gloo', 'nccl', 'connection closed', 'connection reset', 'broken pipe')
 
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a run, seen from one of them.
+    """The processes of a run, as seen from the current process.
 
     Attributes:
-        rank: number of this process.
-        count: how many there are.
-        per_node: how many of them on this machine.
-        device: of this process; None: not known.
+        rank: rank of this process.
+        count: number of processes.
+        per_node: number of processes on this machine.
+        device: device of this process; None if unknown.
     """
 
     rank: int = 0
@@ -49,17 +49,17 @@ class World:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that logs and writes files."""
+        """True if this is the process that logs and writes files."""
         return self.rank == 0
 
     @property
     def launcher(self) -> list[str]:
-        """The command that starts as many processes."""
+        """The command that starts the same number of processes."""
         nodes = [f'--nnodes={self.count // self.per_node}'] if self.count > self.per_node else []
         return ['torchrun', *nodes, f'--nproc_per_node={self.per_node}'] if self.count > 1 else ['python']
 
     def all_gather(self, value: object) -> list:
-        """Return what every process holds, by rank; all processes have to call it."""
+        """Return the values of all processes, by rank; all processes must call this."""
         if self.count == 1:
             return [value]
         values = [None] * self.count
@@ -67,7 +67,7 @@ class World:
         return values
 
     def largest(self, number: int) -> int:
-        """Return the largest number that a process holds; all processes have to call it."""
+        """Return the largest number over all processes; all processes must call this."""
         if self.count == 1:
             return number
         shared = torch.tensor(number, device=self.device)
@@ -75,43 +75,43 @@ class World:
         return int(shared)
 
     def sums(self, numbers: list[int]) -> list[int]:
-        """Return the sums over all processes of each number; all processes have to call it."""
+        """Return the sum of each number over all processes; all processes must call this."""
         shared = torch.tensor(numbers, device=self.device)
         dist.all_reduce(shared)
         return shared.tolist()
 
     def seed(self, seed: int) -> None:
-        """Give every process but the first, which keeps the draws it has, draws of its own."""
+        """Seed every process except the first differently; the first keeps its random state."""
         if not self.first:
             seed_everything(seed + SEED_STEP * self.rank)
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """Return a module whose backward pass averages the gradients over the processes."""
+        """Wrap a module so that its backward pass averages gradients over the processes."""
         if self.count == 1 or not any(weight.requires_grad for weight in module.parameters()):
             return module
-        # Which weights a step uses depends on the batch: a lone recording has no alignment, hence no drop network. One
-        # that no step uses keeps torch from warning if all others are used.
+        # Which weights an optimizer step uses depends on the batch: a single recording has no alignment, hence does
+        # not use the drop network. A weight that is never used keeps torch from warning if all other weights are used.
         module.register_parameter('never_used', nn.Parameter(torch.zeros((), device=self.device)))
         return DistributedDataParallel(module, find_unused_parameters=True)
 
     def copy_from_first(self, module: nn.Module) -> None:
-        """Give a module the weights and buffers that it has in the first process; all processes have to call it."""
+        """Copy a module's weights and buffers from the first process; all processes must call this."""
         if self.count > 1:
             for values in module.state_dict().values():
                 dist.broadcast(values, 0)
 
     def weigh_loss(self, terms: LossTerms) -> tuple[Tensor, bool]:
-        """Weigh a loss for the step of all processes; all of them have to call it.
+        """Weight a loss for the common optimizer step; all processes must call this.
 
-        A term is a mean over what a batch has of it, say segments. One process would average over the segments of all
-        batches, so a term weighs what the batch has of them, compared with the other processes: 0 if it has none.
+        A term is a mean over elements of a batch, such as segments. A single process would average over the elements
+        of all batches, so a term's weight is this batch's count relative to the other processes, which may be 0.
 
         Args:
-            terms: of this process' batch.
+            terms: loss terms of this process's batch.
 
         Returns:
-            The loss whose gradient, averaged over the processes, is that of one process over all batches; and whether
-            the loss of every process is finite.
+            The loss whose gradient, averaged over the processes, equals the gradient of a single process over all
+            batches; and True if the loss of every process is finite.
         """
         total, alignment = terms['total_loss'], terms['alignment_loss']
         own = [terms.counts.get(name, 0) for name in ('alignment_loss', 'progress_loss')]
@@ -126,13 +126,13 @@ SINGLE_PROCESS = World()
 
 @contextmanager
 def join_processes(device: str) -> Iterator[World]:
-    """Join the processes that torchrun started, if it did; without it there is this one.
+    """Join the process group if torchrun started the run; otherwise use this process only.
 
     Args:
         device: the setting DEVICE.
 
     Raises:
-        UserError: no such device, or another process is gone.
+        UserError: the device does not exist, or another process is lost.
     """
     if int(os.environ.get('WORLD_SIZE', 1)) == 1 or not dist.is_torchelastic_launched():
         yield World(device=choose_device(device))
@@ -151,26 +151,26 @@ def join_processes(device: str) -> Iterator[World]:
     except RuntimeError as error:
         if not (isinstance(error, dist.DistError) or any(part in str(error).lower() for part in LOST)):
             raise
-        raise UserError(f'process {rank} of {count}: another one is gone ({first_line(error):.120}); its own '
-                        'message, above or below, tells why; resume the run') from error
+        raise UserError(f'process {rank} of {count}: another process is lost ({first_line(error):.120}); see its own '
+                        'message above or below for the cause, then resume the run') from error
     _leave()
 
 
 def _leave() -> None:
-    """Leave the group of processes; gloo may abort one in which a wrapped model outlives the group."""
+    """Leave the process group; gloo may abort a process in which a wrapped model outlives the group."""
     gc.collect()
     dist.destroy_process_group()
 
 
 def device_of_process(name: str, local_rank: int) -> str:
-    """Return the device of one of the processes of a machine.
+    """Return the device of a process of this machine.
 
     Args:
         name: the setting DEVICE.
-        local_rank: number of the process on this machine.
+        local_rank: rank of the process on this machine.
 
     Raises:
-        UserError: the setting names one GPU for all of them.
+        UserError: the setting names a single GPU for all processes.
     """
     if ':' in name:
         raise UserError(f'{name}: one device for several processes; expected auto, cuda or cpu under '
@@ -180,10 +180,10 @@ def device_of_process(name: str, local_rank: int) -> str:
 
 
 class SharedValidation:
-    """Deals validation batches out to the processes, each with the draws that it has in one process.
+    """Distributes validation batches over the processes, with the random draws of a single-process validation.
 
-    Where a batch begins in the stream of random numbers depends on the lengths of those before it. The first pass,
-    which every process runs in whole, notes that; later passes take the batches of this process alone.
+    The random state at a batch depends on the lengths of all batches before it. In the first pass, every process reads
+    all batches and stores these states; in later passes, each process reads only its own batches.
 
     Args:
         world: the processes of the run.
@@ -194,7 +194,7 @@ class SharedValidation:
         self._states: list[tuple[tuple, Tensor]] = []
 
     def batches(self, loaders: Mapping[str, DataLoader]) -> Iterator[Batch]:
-        """Yield batches with the generators of ``random`` and torch set for each."""
+        """Yield batches, with the generators of ``random`` and torch set for each batch."""
         if self.world.count == 1:
             yield from (batch for loader in loaders.values() for batch in read_ahead(loader))
         elif not self._states:

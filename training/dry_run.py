@@ -1,4 +1,4 @@
-"""What a run would take: training steps on its smallest and its largest batch, and what follows for the rest."""
+"""Estimate time and memory of a run from training steps on its smallest and its largest batch."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ ChosenBatch = tuple[str, list[int]]  # a task, and positions in its dataset
 
 
 class Step(NamedTuple):
-    """A training step: its loss terms, whether it was taken, the seconds of reading the batch and of computing."""
+    """A training step: its loss terms, True if it was taken, seconds to read the batch, and seconds to compute."""
 
     terms: LossTerms
     taken: bool
@@ -31,7 +31,7 @@ class Step(NamedTuple):
 
 
 class Forward(NamedTuple):
-    """A validation step: the output of the model, and the seconds of model and loss."""
+    """A validation step: the output of the model, and the seconds to compute model and loss."""
 
     output: Mapping
     seconds: float
@@ -39,18 +39,18 @@ class Forward(NamedTuple):
 
 def dry_run(model: nn.Module, loss_fn: Callable[..., LossTerms], train: Loaders, val: Loaders, config: Mapping,
             device: torch.device) -> str:
-    """Run a training step on the largest batch of a run, and describe what the run would take.
+    """Run training steps on the largest batch of a run, and describe the time and memory that the run would take.
 
-    Steps on the smallest batch go before: the first compiles what is compiled on first use, the others tell how time
-    grows with frames. Of two steps the faster counts. Nothing is written; the model given is changed.
+    Steps on the smallest batch run first: the first of them triggers lazy compilation, the others show how time grows
+    with frames. The faster of two steps counts. Nothing is written; the weights of the given model are changed.
 
     Args:
         model: network of the run.
-        loss_fn: what ``get_loss_function`` returned.
+        loss_fn: from ``get_loss_function``.
         train: task -> loader, from ``make_train_loaders``.
         val: task -> loader, from ``make_validation_loaders``.
-        config: the CONFIG of the run.
-        device: where to compute.
+        config: CONFIG of the run.
+        device: device to compute on.
 
     Returns:
         Lines for the user: the batch, shapes, parameters, losses, time and memory.
@@ -93,7 +93,7 @@ def _in_memory(datasets: Mapping[str, RecordingDataset], batch: ChosenBatch) -> 
     """Turn running out of memory into a message that names the batch."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:  # torch says it by a RuntimeError, on the CPU a plain one
+    except (MemoryError, RuntimeError) as error:  # torch raises a RuntimeError, without a subclass on the CPU
         if isinstance(error, RuntimeError) and 'memory' not in str(error):
             raise
         task, indices = batch
@@ -103,7 +103,7 @@ def _in_memory(datasets: Mapping[str, RecordingDataset], batch: ChosenBatch) -> 
 
 
 def extreme_batches(datasets: Mapping[str, RecordingDataset], batch_size: int) -> tuple[ChosenBatch, ChosenBatch]:
-    """Return the smallest and the largest batch that training can meet, by frames: each a task and indices in it."""
+    """Return the smallest and the largest possible training batch by frames: each a task and dataset indices."""
     by_length = {task: sorted(range(len(dataset)), key=lambda index: dataset.recordings[index].num_frames)
                  for task, dataset in datasets.items()}
     shortest = [(task, order[:batch_size]) for task, order in by_length.items()]
@@ -113,19 +113,19 @@ def extreme_batches(datasets: Mapping[str, RecordingDataset], batch_size: int) -
 
 
 def count_frames(datasets: Mapping[str, RecordingDataset], batch: ChosenBatch) -> int:
-    """Return the frames of a batch, without reading it."""
+    """Return the number of frames of a batch, without reading the batch."""
     task, indices = batch
     return sum(datasets[task].recordings[index].num_frames for index in indices)
 
 
 def frames_of_batches(loaders: Loaders) -> list[int]:
-    """Return the frames of each batch of an epoch, those of recordings that fill a batch included, without reading."""
+    """Return the number of frames of each batch of an epoch, recordings that fill up a batch included."""
     return [sum(loader.dataset.recordings[index].num_frames for index in batch)
             for loader in loaders.values() for batch in loader.batch_sampler]
 
 
 def fit_seconds(frames: Sequence[int], seconds: Sequence[float]) -> tuple[float, float]:
-    """Return a, b of ``seconds = a + b frames`` through two batches, the smaller first; neither is below 0."""
+    """Return a, b >= 0 of ``seconds = a + b * frames``, fitted to two batches, the smaller batch first."""
     (few, many), (fast, slow) = frames, seconds
     if many == few or slow <= fast:
         return max(seconds), 0.0
@@ -140,7 +140,7 @@ def _read(datasets: Mapping[str, RecordingDataset], batch: ChosenBatch) -> Batch
 
 def _train_step(module: LossModule, optimizer: torch.optim.Optimizer, datasets: Mapping[str, RecordingDataset],
                 chosen: ChosenBatch, config: Mapping, device: torch.device) -> Step:
-    """Read a batch and run a step of the first epoch on it."""
+    """Read a batch and run a training step of the first epoch on it."""
     started = time.perf_counter()
     batch = _read(datasets, chosen)
     read = time.perf_counter()
@@ -153,7 +153,7 @@ def _train_step(module: LossModule, optimizer: torch.optim.Optimizer, datasets: 
 
 @torch.no_grad()
 def _validation_step(module: LossModule, batch: Batch, config: Mapping, device: torch.device) -> Forward:
-    """Run model and loss on a batch as validation does."""
+    """Run model and loss on a batch in evaluation mode."""
     module.eval()
     started = time.perf_counter()
     output = module.model(to_device(batch.videos, device))
@@ -168,7 +168,7 @@ def _wait_for(device: torch.device) -> None:
 
 
 def _describe_batch(datasets: Mapping[str, RecordingDataset], chosen: ChosenBatch) -> str:
-    """Name a batch's task and its recordings, with their shapes."""
+    """Return the task of a batch and its recordings with their shapes."""
     task, _ = chosen
     batch = _read(datasets, chosen)
     recordings = zip(batch.times, batch.videos, strict=True)
@@ -188,7 +188,7 @@ def _describe_losses(step: Step) -> str:
 
 
 def describe_parameters(model: nn.Module) -> Iterator[str]:
-    """Yield a line with the number of a model's parameters, and one for each part."""
+    """Yield a line with the number of a model's parameters, and a line for each child module."""
     parts = {'parameters': model, **{f'  {name}': part for name, part in model.named_children()}}
     for label, part in parts.items():
         count = sum(weight.numel() for weight in part.parameters())
@@ -197,7 +197,7 @@ def describe_parameters(model: nn.Module) -> Iterator[str]:
 
 
 def describe_memory(device: torch.device) -> str:
-    """Say what the steps took at most: of the process and, on a GPU, there."""
+    """Return the peak memory of the process and, if a GPU is used, of the GPU."""
     process = f'{process_memory("VmHWM") / MIB:,.0f} MiB at most, the whole process'
     if device.type != 'cuda':
         return process

@@ -1,4 +1,4 @@
-"""One pass over the data: a training epoch, and a validation epoch that can be compared with any other."""
+"""A pass over the data: training epochs, and validation epochs that are comparable with each other."""
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -19,7 +19,7 @@ from utils.loss_entry import LossTerms, get_progress_lambda
 from utils.tensorops import seeded_draws
 
 LOGGER = get_logger(__name__)
-VALIDATION_SEED_OFFSET = 1_000_003  # keeps the draws of validation apart from those of training
+VALIDATION_SEED_OFFSET = 1_000_003  # separates the random draws of validation from those of training
 
 
 def train_epoch(trainer: Trainer, epoch: int) -> dict[str, Tensor]:
@@ -34,7 +34,7 @@ def train_epoch(trainer: Trainer, epoch: int) -> dict[str, Tensor]:
 
     Raises:
         StoppedError: a signal asked the run to stop.
-        UserError: too many steps were not finite, or DETECT_ANOMALY found the place.
+        UserError: too many steps were not finite, or DETECT_ANOMALY located a value that is not finite.
     """
     config, module, world = trainer.config, trainer.module, trainer.world
     module.train()
@@ -61,21 +61,21 @@ def run_validation_epoch(model: nn.Module, val_dl_dict: Mapping[str, DataLoader]
                          shared: SharedValidation | None = None) -> dict[str, Tensor]:
     """Compute the mean losses on the validation recordings, comparable from epoch to epoch.
 
-    Every draw is seeded, and the losses get the final epoch: its lambda, and the final floor of GTCC's drop weights.
-    Nothing is changed in the model.
+    Every random draw is seeded, and losses are computed as in the final epoch: with its lambda, and with the final
+    floor of GTCC's drop weights. The model is not changed.
 
     Args:
         model: network; its mode is restored.
         val_dl_dict: task -> loader in a fixed order, from ``make_validation_loaders``.
-        loss_fn: what ``get_loss_function`` returned.
+        loss_fn: from ``get_loss_function``.
         epoch: counted from 0; named in the debug log only.
-        config: a CONFIG.
-        device: where to compute.
-        shared: deals the batches out if the run has several processes.
+        config: CONFIG of the run.
+        device: device to compute on.
+        shared: distributes the batches if the run has several processes.
 
     Returns:
-        Name of the term -> mean over the batches that have it, 0-d; 'total_loss' is formed from the means. Empty
-        if there is nothing to validate on.
+        Name of the term -> mean () over the batches that have the term; 'total_loss' is computed from the means. Empty
+        if there are no validation recordings.
     """
     shared = shared or SharedValidation(SINGLE_PROCESS)
     was_training = model.training

@@ -1,4 +1,4 @@
-"""The stages of an epoch in which the progress head learns from whole recordings: fit and calibrate."""
+"""Stages of an epoch that fit and calibrate the progress head on whole recordings."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,11 +11,11 @@ from training.trainer import Trainer
 from utils.loss_entry import PENALTIES
 from utils.tensorops import seeded_draws
 
-STAGE_SEED_OFFSET = 2_000_003  # keeps the draws of a head apart from those of training and validation
+STAGE_SEED_OFFSET = 2_000_003  # separates the random draws of a head from those of training and validation
 
 
 def fit_head(trainer: Trainer) -> None:
-    """Let the progress head learn in closed form from the training recordings, if it does that."""
+    """Fit the progress head to the training recordings in closed form if the head supports it."""
     head = _head_of(trainer)
     if head is not None and head.fits_embeddings:
         recordings = embed_recordings(trainer, trainer.train_loaders)
@@ -25,7 +25,7 @@ def fit_head(trainer: Trainer) -> None:
 
 
 def calibrate_head(trainer: Trainer) -> None:
-    """Let the progress head learn what needs held-out recordings from the validation recordings, if it does that."""
+    """Calibrate the progress head on the validation recordings if the head supports it."""
     head = _head_of(trainer)
     if head is not None and head.calibrates:
         recordings = embed_recordings(trainer, trainer.val_loaders)
@@ -41,11 +41,11 @@ def _head_of(trainer: Trainer) -> ProgressHeadBase | None:
 
 @torch.no_grad()
 def embed_recordings(trainer: Trainer, loaders: Mapping[str, DataLoader]) -> list[EmbeddedRecording]:
-    """Embed all annotated recordings of the loaders, each by itself; the processes of the run share the work.
+    """Embed all annotated recordings of the loaders, each on its own; the processes of the run divide the work.
 
     Args:
-        trainer: of the run; its model is left in evaluation mode.
-        loaders: task -> loader, of which the dataset is taken.
+        trainer: state of the run; its model is left in evaluation mode.
+        loaders: task -> loader; only its dataset is used.
 
     Returns:
         The recordings in the order of the datasets, the same in every process, with embeddings on the run's device.
@@ -53,7 +53,7 @@ def embed_recordings(trainer: Trainer, loaders: Mapping[str, DataLoader]) -> lis
     world, device = trainer.world, trainer.device
     dataset = ConcatDataset([loader.dataset for loader in loaders.values()]) if loaders else []
     members = [recording for loader in loaders.values() for recording in loader.dataset.recordings]
-    # A recording that fills a validation batch has no annotation.
+    # A recording that fills up a validation batch has no annotation.
     annotated = [index for index, recording in enumerate(members) if recording.segments]
     trainer.model.eval()
     own = []
@@ -68,5 +68,5 @@ def embed_recordings(trainer: Trainer, loaders: Mapping[str, DataLoader]) -> lis
 
 
 def _in_order(parts: Sequence[Sequence[EmbeddedRecording]]) -> list[EmbeddedRecording]:
-    """Return what the processes embedded in one list: the first of each, then the second of each, and so on."""
+    """Interleave the recordings of the processes: the first of each process, then the second of each, and so on."""
     return [part[position] for position in range(len(parts[0])) for part in parts if position < len(part)]

@@ -1,4 +1,4 @@
-"""Losses per epoch: means over batches, the table losses.csv, and the curves that are drawn."""
+"""Losses per epoch: means over batches, the table losses.csv, and curves to draw."""
 
 import math
 from collections import defaultdict
@@ -17,7 +17,7 @@ COMPONENTS = ('total', 'alignment', 'progress')
 
 
 def total_of(means: Mapping[str, Tensor], progress_weight: float) -> Tensor:
-    """Return alignment + lambda * progress of means, a missing progress loss counts as 0."""
+    """Return alignment + lambda * progress of mean losses; a missing progress loss counts as 0."""
     return means['alignment_loss'] + progress_weight * means.get('progress_loss', 0.0)
 
 
@@ -30,7 +30,7 @@ class ComponentMeans:
         self._names: dict[str, None] = {}
 
     def add(self, terms: LossTerms) -> None:
-        """Count one batch."""
+        """Add the loss terms of a batch."""
         for name, value in terms.items():
             self._names[name] = None
             if name in terms.present:
@@ -38,10 +38,10 @@ class ComponentMeans:
                 self._counts[name] += 1
 
     def merge(self, all_gather: Callable[[object], list]) -> None:
-        """Count what every process of the run has counted, too.
+        """Merge the sums and counts of all processes of the run.
 
         Args:
-            all_gather: brings together what the processes hold, in a list.
+            all_gather: returns the values of all processes as a list.
         """
         parts = all_gather((dict(self._sums), dict(self._counts), self._names))
         self._sums, self._counts, self._names = defaultdict(float), defaultdict(int), {}
@@ -52,15 +52,15 @@ class ComponentMeans:
                 self._counts[name] += counts[name]
 
     def means(self, progress_weight: float) -> dict[str, Tensor]:
-        """Return the means as 0-d float64 tensors, the total being formed from them.
+        """Return the means as 0-d float64 tensors, and the total computed from them.
 
         Args:
             progress_weight: lambda.
 
         Returns:
-            Name of the term -> mean, without terms that no batch had; 'total_loss' = alignment + lambda * progress,
-            where a missing progress loss counts as 0. The alignment loss is 0 if no batch had it. Empty if no batch
-            was counted.
+            Name of the term -> mean, without terms that no batch had; 'total_loss' is alignment + lambda * progress,
+            and a missing progress loss counts as 0. The alignment loss is 0 if no batch had it. Empty if no batch was
+            added.
         """
         if not self._names:
             return {}
@@ -87,7 +87,7 @@ class History:
             train: means over the training batches.
             val: means over the validation batches; empty without validation.
             seconds: wall time of the epoch.
-            chosen: weights that the progress head chose, by name; kept under 'chosen' if there are any.
+            chosen: weights chosen by the progress head, by name; stored as 'chosen' if not empty.
         """
         row = {'epoch': epoch, 'lambda': progress_weight}
         for part, means in (('train', train), ('val', val)):
@@ -97,17 +97,17 @@ class History:
         return self.rows[-1]
 
     def curves(self, part: str) -> dict[str, list[float]]:
-        """Return the losses of 'train' or 'val' as lists, NaN in epochs that lack one; empty if all do."""
+        """Return the losses of 'train' or 'val' as lists; NaN if an epoch lacks a loss, empty if all epochs lack it."""
         curves = {f'{name}_loss': [row[f'{part}_{name}'] for row in self.rows] for name in COMPONENTS}
         return {name: [math.nan if value is None else value for value in values] if set(values) != {None} else []
                 for name, values in curves.items()}
 
     def write_csv(self, path: Path) -> None:
-        """Write losses.csv; absent values are empty."""
+        """Write losses.csv; missing values are empty."""
         write_csv(path, COLUMNS, ([row[column] for column in COLUMNS] for row in self.rows))
 
     def write_chosen(self, path: Path) -> None:
-        """Write the weights that the progress head chose, a row per epoch; nothing if it chose none."""
+        """Write the weights chosen by the progress head, a row per epoch; write nothing if there are no weights."""
         names = dict.fromkeys(name for row in self.rows for name in row.get('chosen', ()))
         if names:
             write_csv(path, ['epoch', *names],

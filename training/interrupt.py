@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: noted at any time, obeyed between two steps, with the command that goes on from there."""
+"""Handle Ctrl-C and SIGTERM: stop a run between two optimizer steps, and return the command that continues it."""
 
 import os
 import shlex
@@ -11,18 +11,18 @@ from types import FrameType
 from utils.errors import StoppedError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# Some senders repeat a signal at once (timeout does); a person who presses Ctrl-C again takes longer.
+# Some senders, such as timeout, repeat a signal immediately; a person who presses Ctrl-C again takes longer.
 REPEATED_WITHIN = 1.0  # seconds
-NOTICE = b'\nstopping after this step; Ctrl-C again stops at once\n'
+NOTICE = b'\nstopping after this step; press Ctrl-C again to stop immediately\n'
 
 
 class StopRequest:
-    """Whether a signal has asked the run to stop.
+    """Records a signal that asks the run to stop.
 
     Args:
-        agree: turns the signal of this process (0: none) into that of all processes of the run, which have to stop
-            after the same step.
-        announce: whether a notice goes to standard error when the signal comes.
+        agree: returns the signal common to all processes of the run, given the signal of this process (0 if there is no
+            signal); all processes must stop after the same step.
+        announce: print a notice to standard error if a signal arrives.
     """
 
     def __init__(self, agree: Callable[[int], int] = int, *, announce: bool = True) -> None:
@@ -30,7 +30,7 @@ class StopRequest:
         self._signum, self._noted_at = 0, 0.0
 
     def note(self, signum: int, frame: FrameType | None = None) -> None:
-        """Take a signal, as its handler.
+        """Record a signal; a signal handler.
 
         Raises:
             KeyboardInterrupt: Ctrl-C was pressed again.
@@ -38,15 +38,15 @@ class StopRequest:
         if not self._signum:
             self._signum, self._noted_at = signum, time.monotonic()
             if self._announce:
-                os.write(2, NOTICE)  # a log line could be caught in the middle of another
+                os.write(2, NOTICE)  # logging is not safe in a signal handler: it may interrupt another log call
         elif signum == signal.SIGINT and time.monotonic() - self._noted_at > REPEATED_WITHIN:
             raise KeyboardInterrupt
 
     def check(self) -> None:
-        """Stop here if a signal has asked for it.
+        """Raise if a signal has asked the run to stop.
 
         Raises:
-            StoppedError: a signal came to this process or to another one of the run.
+            StoppedError: this process or another process of the run received a signal.
         """
         if signum := self._agree(self._signum):
             raise StoppedError(signum)
@@ -54,7 +54,7 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals(stop: StopRequest) -> Iterator[StopRequest]:
-    """Let Ctrl-C and SIGTERM be noted inside the block; only in the main thread."""
+    """Record Ctrl-C and SIGTERM inside the block instead of raising; only in the main thread."""
     before = {signum: signal.signal(signum, stop.note) for signum in SIGNALS}
     try:
         yield stop
@@ -64,12 +64,12 @@ def stop_on_signals(stop: StopRequest) -> Iterator[StopRequest]:
 
 
 def command_to_go_on(program: Sequence[str], argv: Sequence[str], *, saved: bool) -> str:
-    """Return the command line that continues a run which a signal has stopped.
+    """Return the command line that continues a run stopped by a signal.
 
     Args:
-        program: what starts the program, e.g. python and its file.
-        argv: arguments of the call that was stopped.
-        saved: whether an epoch was finished, so that there is a state to go on from; else the run starts anew.
+        program: words that start the program, for example python and its file.
+        argv: arguments of the stopped call.
+        saved: True if an epoch was completed, so that the run can be resumed; otherwise the run starts again.
     """
     kept, arguments = [], iter(argv)
     for argument in arguments:
@@ -83,5 +83,5 @@ def command_to_go_on(program: Sequence[str], argv: Sequence[str], *, saved: bool
 
 
 def _stands_for(argument: str, option: str) -> bool:
-    """Say whether an argument is an option or an abbreviation of it that no other option has."""
+    """Return True if ``argument`` is ``option`` or an unambiguous prefix of it."""
     return len(argument) > len('--r') and option.startswith(argument)

@@ -1,4 +1,4 @@
-"""What watches a training run: progress bar, skipped steps, gradient norms, log, TensorBoard, report at the end."""
+"""Monitoring of a training run: progress bar, skipped steps, gradient norms, log, TensorBoard, and final report."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from utils.errors import UserError
 from utils.logging import get_logger
 
 LOGGER = get_logger(__name__)
-SHOWN_LOSSES = ('total', 'alignment', 'progress')  # of each epoch, in the log
+SHOWN_LOSSES = ('total', 'alignment', 'progress')  # logged after each epoch
 
 
 def name_recordings(batch: Batch) -> str:
@@ -36,25 +36,25 @@ class MeanNorms:
         self._steps = 0
 
     def add(self, norms: Mapping[str, float]) -> None:
-        """Count the norms of a step, name of the group -> norm before the clip."""
+        """Add the gradient norms of an optimizer step: name of the group -> norm before clipping."""
         self._steps += 1
         for name, norm in norms.items():
             self._sums[name] = self._sums.get(name, 0.0) + norm
 
     def means(self) -> dict[str, float]:
-        """Return name of the group -> mean; empty if no step was taken."""
+        """Return name of the group -> mean norm; empty if no optimizer step was taken."""
         return {name: total / self._steps for name, total in self._sums.items()}
 
 
 class Monitor:
-    """Watches a run step by step and epoch by epoch; changes nothing in it, but ends it if too many steps fail.
+    """Records the optimizer steps and epochs of a run, and ends the run if too many optimizer steps are skipped.
 
     Args:
         config: CONFIG of the run.
-        state: of the run; its counts of steps are kept here.
-        folder: of the run, for TensorBoard curves; None: no curves.
-        report: which recordings the run should use; None: steps and memory alone are reported.
-        world: the processes of the run; the first one shows and writes.
+        state: state of the run; the monitor updates its step counts.
+        folder: folder of the run, for TensorBoard curves; None to write no curves.
+        report: report on the recordings that the run should use; None to report only steps and memory.
+        world: processes of the run; only the first process logs and writes.
 
     Raises:
         UserError: the folder cannot be written.
@@ -70,19 +70,19 @@ class Monitor:
 
     @contextmanager
     def progress_bar(self, loader: DataLoader, epoch: int) -> Iterator[Iterator[Batch]]:
-        """Open an epoch (counted from 0) and return its batches, which a progress bar counts."""
+        """Start an epoch (counted from 0) and return its batches with a progress bar."""
         self._norms = MeanNorms()
         with tqdm(read_ahead(loader), total=len(loader), desc=f'epoch {epoch + 1}/{self._config.NUM_EPOCHS}',
                   unit='batch', leave=False, disable=None if self._world.first else True) as self._bar:
             yield self._bar
 
     def step(self, batch: Batch, result: StepResult, module: nn.Module) -> None:
-        """Note an optimizer step.
+        """Record an optimizer step.
 
         Args:
-            batch: what it was computed from.
-            result: what it did.
-            module: holds the gradients.
+            batch: batch of the step.
+            result: result of the step.
+            module: module that holds the gradients.
 
         Raises:
             UserError: more steps were skipped than MAX_SKIPPED_STEPS.
@@ -98,11 +98,11 @@ class Monitor:
             self._bar.set_postfix(task=batch.task, loss=f'{loss:.4f}', refresh=False)
 
     def epoch(self, row: Mapping[str, float | None], optimizer: torch.optim.Optimizer) -> None:
-        """Log an epoch in one line and add it to the curves.
+        """Log an epoch in one line and add it to the TensorBoard curves.
 
         Args:
-            row: of losses.csv.
-            optimizer: has the learning rates of the epoch.
+            row: row of losses.csv.
+            optimizer: optimizer with the learning rates of the epoch.
         """
         losses = [f'{part} ' + ' '.join(f'{name}_loss {row[f"{part}_{name}"]:.5g}' for name in SHOWN_LOSSES
                                         if row[f'{part}_{name}'] is not None)
@@ -116,12 +116,12 @@ class Monitor:
         self._curves.add(row, {group['name']: group['lr'] for group in optimizer.param_groups}, self._norms.means())
 
     def close(self) -> None:
-        """Finish the curves and log the report of the run; all processes have to call it."""
+        """Close the curves and log the report of the run; all processes must call this."""
         self._curves.close()
         self._report.log(self._state.steps, self._state.skipped_steps, self._world.all_gather)
 
     def _skipped(self, batch: Batch, result: StepResult, module: nn.Module) -> None:
-        """Count a step whose loss or gradient was not finite; raises as :meth:`step` does."""
+        """Count an optimizer step whose loss or gradient was not finite; raises as :meth:`step` does."""
         self._state.skipped_steps += 1
         values = ', '.join(f'{name} {float(value.detach()):g}' for name, value in result.terms.items())
         parts = self._world.all_gather((name_recordings(batch), values))

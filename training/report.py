@@ -1,4 +1,4 @@
-"""What a run did, in a few lines at its end: steps, recordings that took no part, memory."""
+"""Report at the end of a run: optimizer steps, recordings that were not used, and memory."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -12,15 +12,15 @@ from utils.logging import get_logger
 from utils.memory import process_memory
 
 LOGGER = get_logger(__name__)
-NO_STEP = 'never used, every step with them was skipped'
+NO_STEP = 'never used because every step with them was skipped'
 
 
 class RunReport:
-    """Keeps in mind which recordings took part in a run.
+    """Tracks which recordings a run has used.
 
     Args:
-        training: handles that training should use.
-        unused: why -> handles that it will not use or not fully, as far as the data tell.
+        training: handles of the training recordings.
+        unused: reason -> handles that training cannot use, or cannot fully use, because of the data.
     """
 
     def __init__(self, training: Sequence[str] = (), unused: Mapping[str, Sequence[str]] | None = None) -> None:
@@ -29,7 +29,7 @@ class RunReport:
         self._begun = False
 
     def add(self, batch: Batch, result: StepResult) -> None:
-        """Note a step; one that was skipped, or that had no loss term, uses nothing of its recordings."""
+        """Record an optimizer step; a step that was skipped or had no loss term does not use its recordings."""
         self._begun = True
         if result.taken and result.terms.present:
             self._used.update(times['name'] for times in batch.times)
@@ -40,23 +40,24 @@ class RunReport:
         Args:
             steps: optimizer steps taken.
             skipped: steps skipped.
-            all_gather: brings together what the processes of the run hold, in a list.
+            all_gather: returns the values of all processes of the run as a list.
         """
         used, memory = set().union(*all_gather(self._used)), max(all_gather(max_memory()))
         LOGGER.log(logging.WARNING if skipped else logging.INFO,
                    '%d steps taken, %d skipped because loss or gradient was not finite', steps, skipped)
         for reason, handles in self._reasons(used).items():
-            LOGGER.info('%d recording%s %s: %s', len(handles), 's' * (len(handles) > 1), reason, name_some(handles))
+            LOGGER.info('%d recording%s %s: %s', len(handles), 's' if len(handles) > 1 else '', reason,
+                        name_some(handles))
         LOGGER.info('max memory: %.0f MiB of %s', memory / 2**20, 'the GPU' if torch.cuda.is_initialized() else
                     'the process')
 
     def _reasons(self, used: set[str]) -> dict[str, Sequence[str]]:
-        """Return why -> handles, with the training recordings that no step has used, if there was a step."""
+        """Return reason -> handles, with the training recordings that no step has used if there was a step."""
         explained = {handle for handles in self._unused.values() for handle in handles}
         idle = [handle for handle in self._training if handle not in used | explained] if self._begun else []
         return {**self._unused, **({NO_STEP: idle} if idle else {})}
 
 
 def max_memory() -> int:
-    """Return the most memory in use so far, in bytes: of the GPU if one is used, else of the process."""
+    """Return the peak memory so far, in bytes: of the GPU if a GPU is used, otherwise of the process."""
     return torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else process_memory('VmHWM')

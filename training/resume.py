@@ -1,4 +1,4 @@
-"""State of a run between two epochs: what ckpt/last.pt holds besides the model, and how a run goes on from it."""
+"""State of a run between two epochs: the contents of ckpt/last.pt besides the model, and how to resume from it."""
 
 import math
 import random
@@ -23,14 +23,14 @@ LAST_NAME = 'last.pt'
 
 @dataclass
 class RunState:
-    """What a run carries from epoch to epoch.
+    """State that a run carries from epoch to epoch.
 
     Attributes:
-        epochs_done: epochs trained, the number of the last one counted from 1.
+        epochs_done: number of epochs trained.
         best: checkpoint type -> lowest loss so far.
-        best_epochs: checkpoint type -> epoch of that loss, counted from 1; empty before the first.
+        best_epochs: checkpoint type -> epoch of the lowest loss, counted from 1; empty before the first epoch.
         history: rows of losses.csv.
-        skipped_steps: optimizer steps skipped so far, since the loss or a gradient was not finite.
+        skipped_steps: optimizer steps skipped so far because the loss or a gradient was not finite.
         steps: optimizer steps taken so far.
     """
 
@@ -42,10 +42,10 @@ class RunState:
     best_epochs: dict[str, int] = field(default_factory=dict)
 
     def as_entries(self, states: Sequence[Mapping] = ()) -> dict:
-        """Return the state and that of the random generators, as plain values for a checkpoint.
+        """Return this state and the states of the random generators as plain values for a checkpoint.
 
         Args:
-            states: of the random generators of every process of the run; without them those of this process.
+            states: states of the random generators of every process of the run; if empty, the states of this process.
         """
         first, *others = states or [random_states()]
         return {'best': dict(self.best), 'history': self.history.rows, 'skipped_steps': self.skipped_steps,
@@ -60,11 +60,11 @@ def random_states() -> dict:
 
 
 def set_random_states(states: Mapping) -> None:
-    """Set the random generators to what :func:`random_states` returned; a checkpoint holds it among its entries."""
+    """Restore the random generators from the entries of :func:`random_states`, for example in a checkpoint."""
     version, words, gauss = states['random_state']
     random.setstate((version, tuple(words), gauss))
     torch.set_rng_state(states['torch_random_state'].cpu())
-    # A run may go on on a machine with fewer GPUs than it had.
+    # A run may be resumed on a machine with fewer GPUs than before.
     for device, state in zip(range(torch.cuda.device_count()), states['cuda_random_states'], strict=False):
         torch.cuda.set_rng_state(state.cpu(), device)
 
@@ -77,9 +77,10 @@ def resume_run(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, c
         path: the run's ``ckpt/last.pt``.
         model: model of ``config``.
         optimizer: its optimizer.
-        config: configuration of the run that goes on.
-        device: where the model is.
-        world: the processes of the run that goes on; as many as before give the numbers of a run that was not cut.
+        config: configuration of the resumed run.
+        device: device of the model.
+        world: processes of the resumed run; with the same number of processes as before, the results are those of an
+            uninterrupted run.
 
     Raises:
         UserError: the file cannot be read, or was written under other settings.
@@ -90,7 +91,7 @@ def resume_run(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, c
     optimizer.load_state_dict(checkpoint['optimizer_state_dict'])
     states = [checkpoint, *checkpoint['other_processes']]
     if len(states) != world.count:
-        LOGGER.warning('trained by %d processes so far, by %d from here: a step has other batches',
+        LOGGER.warning('trained by %d processes so far, by %d processes from now on: steps get different batches',
                        len(states), world.count)
     if world.rank < len(states):
         set_random_states(states[world.rank])
@@ -101,7 +102,7 @@ def resume_run(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, c
 
 
 def _check_same_settings(path: Path, stored: Mapping, given: Mapping) -> None:
-    """Refuse to go on under settings that would change what is computed."""
+    """Raise if settings differ that would change the results."""
     for key in changed_settings(stored, given)[:1]:
         raise UserError(f'{key} is {flatten(given).get(key)!r}, but {path} was written with '
                         f'{flatten(stored).get(key)!r}; resume with the settings of the first call')

@@ -1,4 +1,4 @@
-"""One training run from its settings to its last epoch."""
+"""A training run from its settings to its last epoch."""
 
 import argparse
 from collections.abc import Callable
@@ -37,15 +37,15 @@ LOGGER = get_logger(__name__)
 
 
 def has_begun(run_path: Path) -> bool:
-    """Say whether a run holds a whole epoch to go on from."""
+    """Return True if a run has completed an epoch, so that it can be resumed."""
     return (RunFolder(run_path).checkpoints / LAST_NAME).exists()
 
 
 def check_start(run_path: Path, arguments: argparse.Namespace) -> None:
-    """Find out, before data are read, whether a run can begin or go on in a folder.
+    """Check, before data are read, that a run can start or resume in a folder.
 
     Raises:
-        UserError: it cannot.
+        UserError: the run cannot start or resume there.
     """
     if not arguments.resume:
         check_run_folder(run_path, overwrite=arguments.overwrite)
@@ -55,30 +55,30 @@ def check_start(run_path: Path, arguments: argparse.Namespace) -> None:
 
 
 def check_init_from(config: EasyDict, run_path: Path, arguments: argparse.Namespace) -> None:
-    """Refuse to start from what is about to be replaced.
+    """Check that INIT_FROM is not about to be replaced.
 
     Raises:
-        UserError: INIT_FROM lies in the folder that --overwrite replaces.
+        UserError: INIT_FROM is in the folder that --overwrite replaces.
     """
     source, replaced = Path(config.INIT_FROM or '').resolve(), run_path.resolve()
     if arguments.overwrite and config.INIT_FROM and replaced in (source, *source.parents):
-        raise UserError(f'--init_from {config.INIT_FROM}: lies in {run_path}, which --overwrite replaces; give another '
+        raise UserError(f'--init_from {config.INIT_FROM}: is in {run_path}, which --overwrite replaces; give another '
                         'VERSION or --message')
 
 
 def choose_run_splits(config: EasyDict, recordings: RecordingsByTask, arguments: argparse.Namespace, stored: Path,
                       trainable: Callable[[Splits], Splits] = lambda splits: splits) -> Splits:
-    """Return the split of a run: the one ``stored`` where it goes on, else that of --splits or of the shares.
+    """Return the split of a run: the ``stored`` split if the run resumes, otherwise from --splits or TRAIN_SPLIT.
 
     Args:
-        config: of the run.
+        config: configuration of the run.
         recordings: the dataset.
-        arguments: of the command line: resume, splits.
-        stored: file of the split that the run keeps.
-        trainable: leaves out what is not trained on.
+        arguments: arguments of the command line: resume, splits.
+        stored: file with the split of the run.
+        trainable: removes tasks and recordings that are not trained on.
 
     Raises:
-        UserError: the split does not fit the dataset, or is not the one of the run that goes on.
+        UserError: the split does not fit the dataset, or differs from the split of the resumed run.
     """
     if not arguments.resume:
         with option('--splits') if arguments.splits else nullcontext():
@@ -86,7 +86,7 @@ def choose_run_splits(config: EasyDict, recordings: RecordingsByTask, arguments:
     kept = load_run_splits(stored)
     if arguments.splits and trainable(choose_splits(config, recordings, arguments.splits,
                                                     frames=reads_frames(config))).as_json() != kept.as_json():
-        raise UserError(f'--splits {arguments.splits}: another split than that of the run, {stored}, which --resume '
+        raise UserError(f'--splits {arguments.splits}: differs from the split of the run, {stored}, which --resume '
                         'keeps; leave --splits out')
     return kept
 
@@ -97,17 +97,17 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     """Train one model on the tasks of a split.
 
     Args:
-        config: of the run; what depends on the data is filled in.
-        run_path: where the run lies.
+        config: configuration of the run; settings that depend on the data are filled in.
+        run_path: folder of the run.
         recordings: the dataset.
-        splits: of the tasks to train on.
-        arguments: of the command line: resume, overwrite, dry_run.
-        world: the processes of the run; the first one writes the files.
-        stop: asked whether to stop; None: signals do.
-        before_writing: called by the process that writes, when all is checked and the run folder is about to be made.
+        splits: splits of the tasks to train on.
+        arguments: arguments of the command line: resume, overwrite, dry_run.
+        world: processes of the run; the first process writes the files.
+        stop: request to stop that is checked between steps; if None, signals set it.
+        before_writing: called by the writing process after all checks, right before the run folder is created.
 
     Raises:
-        UserError: any mistake in options, data or the run folder; found before the run folder is made where it can be.
+        UserError: options, data or the run folder are invalid; raised before the run folder is created if possible.
         StoppedError: a signal asked the run to stop.
     """
     parts = split_recordings(recordings, splits)
@@ -143,8 +143,8 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
                 write_feature_info(run_path, info)
         log_to_file(RunFolder(run_path).log)
     LOGGER.info('%s: %d train, %d val, %d test recordings of %d task%s; %d parameters; on %s%s', config.EXPERIMENTNAME,
-                *count_recordings(parts), len(splits), 's' * (len(splits) > 1),
-                sum(weight.numel() for weight in model.parameters()), world, ', in bf16' * config.AMP)
+                *count_recordings(parts), len(splits), 's' if len(splits) > 1 else '',
+                sum(weight.numel() for weight in model.parameters()), world, ', in bf16' if config.AMP else '')
     report = RunReport([recording.handle for members in parts['train'].values() for recording in members],
                        explain_unused(config, recordings, parts))
     with (nullcontext(stop) if stop else
@@ -156,7 +156,7 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
 
 
 def _warn_without_validation_actions(recordings: RecordingsByTask) -> None:
-    """Warn if there are validation recordings, but none with an action to measure progress on."""
+    """Warn if there are validation recordings, but no action in them to measure progress on."""
     if any(recordings.values()) and not any(map(any, list_all_actions(recordings).values())):
-        LOGGER.warning('the validation recordings hold no action: the progress of the training selects the best '
-                       'combined checkpoint, together with the alignment of the validation')
+        LOGGER.warning('the validation recordings contain no action: the training progress loss, together with the '
+                       'validation alignment loss, selects the best combined checkpoint')

@@ -1,4 +1,4 @@
-"""One optimizer step: model and loss as one module, parameter groups, clips, and where a value stops being finite."""
+"""Optimizer step: model and loss as a single module, parameter groups, gradient clipping, and anomaly detection."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,13 +16,13 @@ AUTOGRAD_FOUND = 'returned nan values'  # in the message of autograd's anomaly m
 
 
 class LossModule(nn.Module):
-    """Model and loss as one module, so that whatever wraps it sees every parameter in its forward pass.
+    """Model and loss as a single module, so that a wrapper such as DDP sees every parameter in the forward pass.
 
     Args:
         model: network; takes a list of videos.
-        loss_fn: what ``get_loss_function`` returned.
-        amp: compute the network in bf16 where that serves (autocast) in training mode; the losses, and the progress
-            head, which they call, read its outputs as float32.
+        loss_fn: from ``get_loss_function``.
+        amp: run the network under bf16 autocast in training mode; the losses, and the progress head that they call,
+            get its outputs as float32.
     """
 
     def __init__(self, model: nn.Module, loss_fn: Callable[..., LossTerms], *, amp: bool = False) -> None:
@@ -32,8 +32,8 @@ class LossModule(nn.Module):
     def forward(self, videos: Sequence, times: Sequence[dict], epoch: int) -> LossTerms:
         """Return the loss terms of a batch; ``epoch`` counts from 0.
 
-        An empty batch, that of a process for which none was left, gives zeros that count nothing; they are attached to
-        a weight, if one is trained.
+        A process for which no batch was left passes an empty batch. The result is then zero terms with count 0, which
+        depend on a weight if any weight is trained.
         """
         if not videos:
             zero = next((weight.sum() for weight in self.parameters() if weight.requires_grad), torch.zeros(())) * 0
@@ -53,13 +53,13 @@ def _in_float32(outputs: Mapping) -> dict:
 
 def build_optimizer(model: nn.Module, learning_rate: float, head_learning_rate: float | None = None,
                     weight_decay: float = 0.0) -> torch.optim.AdamW:
-    """Return Adam with the progress head as a group of its own.
+    """Return AdamW with the progress head as a separate parameter group.
 
     Args:
         model: network, with or without ``progress_head``.
-        learning_rate: of all but the head.
-        head_learning_rate: of the head; None takes ``learning_rate``.
-        weight_decay: share of the weights, times the learning rate, that a step takes away; 0 is plain Adam.
+        learning_rate: learning rate of everything except the head.
+        head_learning_rate: learning rate of the head; None means ``learning_rate``.
+        weight_decay: decoupled weight decay: a step subtracts weight_decay * learning rate * weight; 0 is plain Adam.
     """
     head = [weight for name, weight in model.named_parameters() if name.startswith(HEAD_PREFIX)]
     rest = [weight for name, weight in model.named_parameters() if not name.startswith(HEAD_PREFIX)]
@@ -72,44 +72,44 @@ def build_optimizer(model: nn.Module, learning_rate: float, head_learning_rate: 
 
 
 def schedule_learning_rate(optimizer: torch.optim.Optimizer, schedule: str, epoch: int, num_epochs: int) -> None:
-    """Set the learning rates of an epoch (counted from 0): as built ('constant'), or along half a cosine to 0."""
+    """Set the learning rates of an epoch (counted from 0): the initial rates ('constant') or cosine decay to 0."""
     factor = (1 + math.cos(math.pi * epoch / num_epochs)) / 2 if schedule == 'cosine' else 1.0
     for group in optimizer.param_groups:
         group['lr'] = factor * group['initial_lr']
 
 
 def freeze_encoder(model: nn.Module) -> None:
-    """Keep all weights but the progress head's from being trained, in place."""
+    """Freeze all weights except those of the progress head, in place."""
     for name, weight in model.named_parameters():
         weight.requires_grad_(name.startswith(HEAD_PREFIX))
 
 
 def clip_limits(config: Mapping) -> dict[str, float]:
-    """Return the largest gradient norm of each group of the optimizer, by its name."""
+    """Return name of the parameter group -> largest gradient norm."""
     return {'encoder': config.CLIP_GRAD_NORM, 'progress_head': config.HEAD_CLIP_GRAD_NORM}
 
 
 def clip_gradients(optimizer: torch.optim.Optimizer, limits: dict[str, float]) -> dict[str, float]:
-    """Clip each group of the optimizer by its own norm: one clip for all would starve the head.
+    """Clip each parameter group by its own norm, because a common norm would starve the head.
 
     Args:
         optimizer: from :func:`build_optimizer`.
         limits: from :func:`clip_limits`.
 
     Returns:
-        Name of the group -> norm before the clip. Where one is not finite, the gradients must not be used.
+        Name of the group -> norm before clipping. If a norm is not finite, the gradients must not be used.
     """
     return {group['name']: float(nn.utils.clip_grad_norm_(group['params'], limits[group['name']]))
             for group in optimizer.param_groups}
 
 
 class StepResult(NamedTuple):
-    """What an optimizer step did.
+    """Result of an optimizer step.
 
     Attributes:
         terms: loss terms of the batch.
-        taken: False if the loss or a gradient was not finite: then no weight has changed.
-        norms: name of the parameter group -> norm of its gradient before the clip; empty if the loss was not finite.
+        taken: False if the loss or a gradient was not finite; no weight has changed then.
+        norms: name of the parameter group -> gradient norm before clipping; empty if the loss was not finite.
     """
 
     terms: LossTerms
@@ -126,18 +126,18 @@ def training_step(module: nn.Module, optimizer: torch.optim.Optimizer, videos: S
         module: a :class:`LossModule`, possibly wrapped.
         optimizer: from :func:`build_optimizer`.
         videos: recordings of a batch.
-        times: their annotations.
+        times: annotations of the recordings.
         epoch: counted from 0.
-        limits: see :func:`clip_gradients`.
-        weigh: if the run has several processes, turns the terms of this one into the loss to differentiate, and
-            returns whether the losses of all are finite.
+        limits: from :func:`clip_limits`.
+        weigh: if the run has several processes, returns the loss to differentiate given the terms of this process, and
+            True if the losses of all processes are finite.
     """
     optimizer.zero_grad(set_to_none=True)
     terms = module(videos, times, epoch)
     loss, finite = weigh(terms) if weigh else (terms['total_loss'], bool(torch.isfinite(terms['total_loss'])))
     if not finite:
         return StepResult(terms, False, {})
-    if loss.requires_grad:  # an identity encoder and a head that is fitted in closed form have nothing to train
+    if loss.requires_grad:  # there are no weights to train if the encoder is the identity and the head is closed-form
         loss.backward()
     norms = clip_gradients(optimizer, limits)
     if not all(map(math.isfinite, norms.values())):
@@ -148,15 +148,15 @@ def training_step(module: nn.Module, optimizer: torch.optim.Optimizer, videos: S
 
 @contextmanager
 def anomaly_detection(module: nn.Module, batch_name: str) -> Iterator[None]:
-    """Find the first value that is not finite in the optimizer steps inside the block; several times slower.
+    """Locate the first value that is not finite in the optimizer steps inside the block; several times slower.
 
     Args:
-        module: computes the loss.
-        batch_name: names the recordings of the step.
+        module: module that computes the loss.
+        batch_name: names of the recordings of the step.
 
     Raises:
-        UserError: a layer returned a value that is not finite, or a gradient became NaN; names the layer, or the
-            function, whose forward call torch prints as a traceback.
+        UserError: a layer returned a value that is not finite, or a gradient became NaN; the message names the layer or
+            the function, and for a function torch prints the traceback of its forward call.
     """
     layers = [(name, layer) for name, layer in module.named_modules() if not list(layer.children())]
     hooks = [layer.register_forward_hook(_refuse_non_finite(name, batch_name)) for name, layer in layers]
@@ -166,8 +166,8 @@ def anomaly_detection(module: nn.Module, batch_name: str) -> Iterator[None]:
     except RuntimeError as error:
         if AUTOGRAD_FOUND not in str(error):
             raise
-        raise UserError(f'DETECT_ANOMALY: {first_line(error)} (gradient, in the step on {batch_name}); the '
-                        'traceback above, of its forward call, shows the place') from error
+        raise UserError(f'DETECT_ANOMALY: {first_line(error)} (gradient, in the step on {batch_name}); the traceback '
+                        'above shows its forward call') from error
     finally:
         for hook in hooks:
             hook.remove()
@@ -178,8 +178,8 @@ def _refuse_non_finite(name: str, batch_name: str) -> Callable:
     def hook(layer: nn.Module, inputs: tuple, output: object) -> None:
         values = output if isinstance(output, tuple) else (output,)
         if not all(torch.isfinite(value).all() for value in values if isinstance(value, Tensor)):
-            raise UserError(f'DETECT_ANOMALY: layer {name} ({type(layer).__name__}) gives NaN or infinity in the '
-                            f'step on {batch_name}, and no layer before it does; lower LEARNING_RATE, or look at its '
-                            'weights and at the features of these recordings')
+            raise UserError(f'DETECT_ANOMALY: layer {name} ({type(layer).__name__}) returns NaN or infinity in the '
+                            f'step on {batch_name}, and no layer before it does; lower LEARNING_RATE, or check its '
+                            'weights and the features of these recordings')
 
     return hook

@@ -10,11 +10,11 @@ FOLDER = 'tensorboard'
 
 
 class TensorBoardCurves:
-    """Writes one point per epoch to each curve; the numbers are those of losses.csv, and gradient norms.
+    """Writes a point per epoch to each curve: the values of losses.csv, and gradient norms.
 
     Args:
-        folder: folder of the run, or None to write nothing.
-        epochs_done: epochs that the run has behind it; what an interrupted run wrote of later ones is hidden.
+        folder: folder of the run; None to write nothing.
+        epochs_done: epochs that the run has completed; points of later epochs from an interrupted run are hidden.
 
     Raises:
         UserError: the folder cannot be written.
@@ -36,13 +36,13 @@ class TensorBoardCurves:
         """Add an epoch.
 
         Args:
-            row: of losses.csv; values that are None have no curve.
-            learning_rates: group of the optimizer -> its learning rate in the epoch.
-            gradient_norms: group of the optimizer -> mean norm of its gradient before it was clipped.
+            row: row of losses.csv; values that are None have no point.
+            learning_rates: parameter group -> learning rate in the epoch.
+            gradient_norms: parameter group -> mean gradient norm before clipping.
         """
         if self._writer is None:
             return
-        # TensorBoard shows groups by their names: losses come first.
+        # TensorBoard sorts groups by name, so losses come first.
         losses = {f'loss {part}/{name}': row[f'{part}_{name}'] for part in ('train', 'val')
                   for name in COMPONENTS}
         values = losses | {'schedule/lambda': row['lambda'], 'time/seconds per epoch': row['seconds']}
@@ -55,6 +55,6 @@ class TensorBoardCurves:
         self._writer.flush()
 
     def close(self) -> None:
-        """Finish the file."""
+        """Close the file."""
         if self._writer is not None:
             self._writer.close()

@@ -1,4 +1,4 @@
-"""State of a training run: all that the stages of an epoch read and change, on one object."""
+"""State of a training run: a single object that the stages of an epoch read and update."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field
@@ -20,24 +20,24 @@ from utils.run_folder import RunFolder
 
 @dataclass(eq=False)
 class Trainer:
-    """A run between two epochs; making one moves the model to its device and, with ``resume``, loads ``ckpt/last.pt``.
+    """State of a run; the constructor moves the model to its device and, if ``resume``, loads ``ckpt/last.pt``.
 
     Attributes:
         model: network; takes a list of videos, returns a dict with 'outputs'.
-        loss_fn: what ``get_loss_function`` returned.
+        loss_fn: from ``get_loss_function``.
         config: CONFIG of the run.
-        folder: of the run.
+        folder: folder of the run.
         train_loaders: task -> loader of its training recordings.
         val_loaders: task -> loader of its validation recordings, in a fixed order.
-        device: where to compute.
-        world: the processes of the run.
-        stop: asked after each optimizer step, and before each epoch, whether to stop there.
-        optimizer: has the encoder and the progress head as parameter groups.
-        state: epochs done, history, best losses, counts of steps; ``ckpt/last.pt`` stores it.
+        device: device to compute on.
+        world: processes of the run.
+        stop: request to stop, checked after each optimizer step and before each epoch.
+        optimizer: optimizer with the encoder and the progress head as parameter groups.
+        state: epochs done, history, best losses, and step counts; stored in ``ckpt/last.pt``.
         module: model and loss, wrapped if the run has several processes.
-        loader: batches of all tasks, shuffled together; those of this process.
-        shared_validation: deals the validation batches out to the processes.
-        monitor: watches the run.
+        loader: batches of this process, from all tasks shuffled together.
+        shared_validation: distributes the validation batches over the processes.
+        monitor: monitors the run.
 
     Raises:
         UserError: ``ckpt/last.pt`` cannot be read or was written under other settings, or the folder is not writable.

@@ -1,1 +1,1 @@
-"""Progress heads, one file each; ``base.py`` is their contract, and ``configs/choices.py`` lists them by name."""
+"""Progress heads, one per file; ``base.py`` defines their interface, and ``configs/choices.py`` lists them by name."""

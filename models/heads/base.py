@@ -1,4 +1,4 @@
-"""The contract of progress heads: what training, evaluation and prediction ask of any of them."""
+"""The interface of progress heads: the methods that training, evaluation, and prediction call."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, NamedTuple
@@ -13,18 +13,18 @@ from utils.tensorops import Action, SampledSegment
 
 ALL_SAMPLINGS = ('segment', 'prefix', 'dense')
 ActionsByTask = Mapping[str, Sequence[Sequence[Action]]]  # task -> actions of each of its recordings
-Penalty = Callable[[Tensor, Tensor], Tensor]  # (prediction, target) of one shape -> (), the mean over entries
+Penalty = Callable[[Tensor, Tensor], Tensor]  # (prediction, target) of equal shape -> (), the mean over entries
 
 
 class EmbeddedRecording(NamedTuple):
-    """A recording as the current encoder sees it.
+    """A recording embedded by the current encoder.
 
     Attributes:
-        task: task that it belongs to.
-        handle: its name.
+        task: task that the recording belongs to.
+        handle: name of the recording.
         embeddings: (T, D), without gradient.
-        actions: its actions in order of time, without background; frames count the rows of ``embeddings``.
-        group: who performs it, for leaving groups out; None: not known.
+        actions: its actions in order of time, without background; their frames index the rows of ``embeddings``.
+        group: who performs it, for leaving groups out; None if unknown.
     """
 
     task: str
@@ -37,23 +37,25 @@ class EmbeddedRecording(NamedTuple):
 class ProgressHeadBase(nn.Module):
     """Turns the embeddings of an action so far into its progress, in [0, 1].
 
-    A new head implements :meth:`forward`, :meth:`forward_dense` and :meth:`step`, overrides of the rest what it needs,
-    and is added to ``HEADS`` in ``configs/choices.py``. Whatever it learns outside of its parameters is a buffer,
-    so that the checkpoint stores it.
+    A new head implements :meth:`forward`, :meth:`forward_dense` and :meth:`step`, overrides other methods as needed,
+    and is added to ``HEADS`` in ``configs/choices.py``. Anything that it learns outside of its parameters must be a
+    buffer, so that the checkpoint stores it.
 
     Args:
-        input_dim: D of the embeddings.
-        normalize_embeddings: apply LayerNorm without parameters to the embeddings first. Alignment losses let the scale
-            of embeddings grow until it saturates the gates.
+        input_dim: D, the dimension of the embeddings.
+        normalize_embeddings: apply LayerNorm without parameters to the embeddings first. Under alignment losses, the
+            scale of the embeddings grows until it saturates the gates.
 
     Attributes:
-        OPTIONS: settings of PROGRESS_LOSS that the constructor takes, by the same names.
-        SAMPLINGS: values of PROGRESS_LOSS.sampling that the head can learn from.
-        NEEDS_ACTIONS: True if the head cannot be built without an action in the training recordings.
-        fits_embeddings: True if :meth:`fit` does something; the loop embeds the training recordings only then.
-        calibrates: True if :meth:`calibrate` does something; the loop embeds the recordings for it only then.
-        offers_filter: True if the head infers boundaries: :meth:`filter` and :meth:`filter_step`.
-        offers_intervals: True if the head knows how sure it is: :meth:`forward_intervals`.
+        OPTIONS: settings of PROGRESS_LOSS that the constructor takes, under the same names.
+        SAMPLINGS: values of PROGRESS_LOSS.sampling that the head supports.
+        NEEDS_ACTIONS: True if the head cannot be built unless the training recordings contain an action.
+        fits_embeddings: True if the head implements :meth:`fit`; the training loop embeds the training recordings for
+            it only if this is True.
+        calibrates: True if the head implements :meth:`calibrate`; the training loop embeds the recordings for it only
+            if this is True.
+        offers_filter: True if the head infers boundaries and implements :meth:`filter` and :meth:`filter_step`.
+        offers_intervals: True if the head predicts intervals and implements :meth:`forward_intervals`.
     """
 
     OPTIONS: ClassVar[tuple[str, ...]] = ()
@@ -72,7 +74,7 @@ class ProgressHeadBase(nn.Module):
 
     @classmethod
     def fill_in(cls, settings: dict[str, object], training: ActionsByTask) -> None:
-        """Write what the annotations decide into the settings of the head, in place; here nothing.
+        """Fill in settings of the head that depend on the annotations, in place. The base class changes nothing.
 
         Args:
             settings: PROGRESS_LOSS of the run.
@@ -85,15 +87,15 @@ class ProgressHeadBase(nn.Module):
     # --- learning ---
 
     def loss(self, segments: Sequence[SampledSegment], penalty: Penalty = F.l1_loss) -> dict[str, Tensor]:
-        """Compare the predicted progress with the truth.
+        """Return the loss of the predicted progress against the true progress.
 
         Args:
-            segments: at least one; all have targets of the same kind.
+            segments: at least one segment; all targets have the same number of axes.
             penalty: error of predictions against targets.
 
         Returns:
-            Name -> term (); the progress loss is their sum. Here 'progress': the mean over segments (of the mean over
-            frames, if every frame has a target).
+            Name -> term (); the progress loss is their sum. The base class returns 'progress': the mean over segments
+            (of the mean over frames, if every frame has a target).
         """
         inputs = [segment.embeddings for segment in segments]
         if segments[0].target.ndim == 0:
@@ -108,65 +110,71 @@ class ProgressHeadBase(nn.Module):
                             for predicted, segment in zip(predictions, segments, strict=True)]).mean()
 
     def fit(self, recordings: Sequence[EmbeddedRecording]) -> None:
-        """Learn in closed form from the training recordings, in place; before each validation. Here nothing."""
+        """Fit the head to the training recordings in closed form, in place; called before each validation.
+
+        The base class does nothing.
+        """
 
     def calibrate(self, recordings: Sequence[EmbeddedRecording], penalty: Penalty = F.l1_loss) -> None:
-        """Learn what needs recordings that the head was not trained on, in place. Here nothing.
+        """Calibrate the head on recordings that it was not trained on, in place. The base class does nothing.
 
         Args:
-            recordings: held out from training and from :meth:`fit`.
+            recordings: recordings held out from training and from :meth:`fit`.
             penalty: error that the run is trained on.
         """
 
     def chosen(self) -> dict[str, float]:
-        """Return the weights that the head chose by itself, such as how much each source of evidence counts.
+        """Return the weights that the head chose by itself, such as the weight of each source of evidence.
 
-        Training logs them after each epoch and the checkpoint stores them; evaluation shows them. Here none.
+        Training logs them after each epoch, the checkpoint stores them, and evaluation shows them. The base class
+        returns an empty dictionary.
         """
         return {}
 
-    # --- what the head knows of tasks and labels ---
+    # --- tasks and labels known to the head ---
 
     @property
     def tasks(self) -> list[str] | None:
-        """Tasks that the head knows, sorted; None: it does not distinguish tasks."""
+        """Tasks that the head knows, sorted; None if it does not distinguish tasks."""
         return None
 
     def labels(self, task: str | None) -> list[str]:
-        """Return the labels that the head knows of a task, or of all tasks for None; here none."""
+        """Return the labels that the head knows of a task, or of all tasks for None. The base class knows no labels."""
         return []
 
     def check_task(self, task: str | None) -> str | None:
-        """Check the task of a recording, None if it is not known.
+        """Check the task of a recording, None if the task is unknown.
 
         Returns:
-            What the user should be warned of; None: nothing.
+            Text of a warning for the user; None if there is nothing to warn about.
 
         Raises:
-            UserError: the head cannot do without.
+            UserError: the head requires a task.
         """
         return None
 
     def check_label(self, task: str | None, label: str | None) -> str | None:
-        """Check the label of an action, None if it has none.
+        """Check the label of an action, None if the action is unlabeled.
 
         Returns:
-            What the user should be warned of; None: nothing.
+            Text of a warning for the user; None if there is nothing to warn about.
 
         Raises:
-            UserError: the head cannot do without.
+            UserError: the head requires a label.
         """
         return None
 
     # --- actions whose start is given ---
 
     def context(self, task: str | None, actions: Sequence[Action], action: Action) -> object:
-        """Return what the head reads besides embeddings: what is known of an action when it starts. Here nothing.
+        """Return the head's input besides embeddings: what is known about an action at its start.
+
+        The base class returns None.
 
         Args:
-            task: task of the recording; None: not known.
-            actions: actions of the recording. Only those completed before ``action`` starts have an influence.
-            action: one of them; its end has no influence.
+            task: task of the recording; None if unknown.
+            actions: actions of the recording. Only actions completed before ``action`` starts affect the result.
+            action: an element of ``actions``; its end does not affect the result.
         """
         return None
 
@@ -179,15 +187,15 @@ class ProgressHeadBase(nn.Module):
         """Predict progress at the last frame.
 
         Args:
-            segments: one segment (n, D), a list of segments (n_i, D), or with ``lengths`` a padded batch (B, n, D).
-            contexts: from :meth:`contexts`, one per segment; None: nothing is known.
-            lengths: (B,), frames of each segment of a padded batch; what is past them has no influence.
+            segments: a segment (n, D), a list of segments (n_i, D), or with ``lengths`` a padded batch (B, n, D).
+            contexts: from :meth:`contexts`, one per segment; None if nothing is known.
+            lengths: (B,), frames of each segment of a padded batch; padding does not affect the result.
 
         Returns:
-            () for one segment, else (B,), in [0, 1].
+            () for a single segment, otherwise (B,), in [0, 1].
 
         Raises:
-            ValueError: a wrong shape, or a segment without frames.
+            ValueError: a shape is wrong, or a segment has no frames.
         """
         raise NotImplementedError
 
@@ -196,14 +204,14 @@ class ProgressHeadBase(nn.Module):
         """Predict progress at every frame from the frames up to it.
 
         Args:
-            segments: one segment (n, D) or a list of them.
-            contexts: from :meth:`contexts`, one per segment; None: nothing is known.
+            segments: a segment (n, D) or a list of segments.
+            contexts: from :meth:`contexts`, one per segment; None if nothing is known.
 
         Returns:
-            (n,) in [0, 1]; element t equals ``forward(segment[:t + 1])``. A list of such for a list.
+            (n,) in [0, 1]; element t equals ``forward(segment[:t + 1])``. For a list of segments, a list of tensors.
 
         Raises:
-            ValueError: a wrong shape, or a segment without frames.
+            ValueError: a shape is wrong, or a segment has no frames.
         """
         raise NotImplementedError
 
@@ -212,14 +220,14 @@ class ProgressHeadBase(nn.Module):
 
         Args:
             embedding: (D,), the next frame.
-            state: what the call before returned; None at the first frame.
+            state: state returned by the previous call; None at the first frame.
             context: from :meth:`context`, the same at every frame of the action.
 
         Returns:
-            Progress () of the frames so far, and the state for the next call.
+            Progress () at the frame, and the state for the next call.
 
         Raises:
-            ValueError: a wrong shape.
+            ValueError: the shape is wrong.
         """
         raise NotImplementedError
 
@@ -228,10 +236,10 @@ class ProgressHeadBase(nn.Module):
         raise NotImplementedError
 
     def step_interval(self, embedding: Tensor, state: object = None, context: object = None) -> tuple[Tensor, object]:
-        """Predict as :meth:`step` does, with an interval; a head that offers intervals overrides this.
+        """Predict as :meth:`step` does, with an interval; a head that offers intervals overrides this method.
 
         Returns:
-            (3,): the progress and its 5 and 95 % quantiles (NaN here), and the state for the next call.
+            (3,), the progress and its 5 and 95 % quantiles (NaN in the base class), and the state for the next call.
         """
         progress, state = self.step(embedding, state, context)
         unknown = torch.full_like(progress, torch.nan)
@@ -243,12 +251,12 @@ class ProgressHeadBase(nn.Module):
         """Infer actions and progress at every frame of a recording (T, D) from the frames up to it.
 
         Raises:
-            UserError: the head does not offer it.
+            UserError: the head does not infer boundaries.
         """
         raise self._no_filter()
 
     def filter_all(self, recordings: Sequence[Tensor], task: str | None = None) -> list[FrameEstimates]:
-        """Infer as :meth:`filter` does for recordings (T_i, D) of one task; here one after another."""
+        """Infer as :meth:`filter` does for recordings (T_i, D) of one task; the base class loops over them."""
         return [self.filter(embeddings, task) for embeddings in recordings]
 
     def filter_step(self, embedding: Tensor, state: object = None,
@@ -257,14 +265,14 @@ class ProgressHeadBase(nn.Module):
 
         Args:
             embedding: (D,), the next frame.
-            state: what the call before returned; None at the first frame.
-            task: the same at every frame.
+            state: state returned by the previous call; None at the first frame.
+            task: task of the recording, the same at every frame.
 
         Returns:
-            Estimates of T = 1 frame, and the state for the next call.
+            Estimates for T = 1 frame, and the state for the next call.
 
         Raises:
-            UserError: the head does not offer it.
+            UserError: the head does not infer boundaries.
         """
         raise self._no_filter()
 

@@ -1,4 +1,4 @@
-"""Durations of steps: densities freed of the recording's pace, and the pace of a recording so far."""
+"""Durations of actions: densities adjusted for the recording's pace, and the pace of a recording so far."""
 
 import math
 from collections.abc import Hashable, Sequence
@@ -8,18 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-LARGEST_SHRINKAGE = 50.0  # the pace of so many actions is then hardly believed
+LARGEST_SHRINKAGE = 50.0  # in actions; the pace of fewer completed actions then stays near average
 KERNELS = (0.2, 0.3, 0.45)  # kernel std, as a fraction of the std of log durations within a label
-POOLING = (1.0, 3.0, 10.0, 30.0)  # actions of a label's own that weigh as much as the shape shared by all labels
-TAIL, TAIL_SCALE = 0.01, 2.5  # mixture weight and relative std of a wide component: surprises happen
-MOST_RATED = 1000  # training actions whose left-out likelihood chooses the smoothing
+POOLING = (1.0, 3.0, 10.0, 30.0)  # number of a label's own actions that weigh as much as the shape pooled over labels
+TAIL, TAIL_SCALE = 0.01, 2.5  # mixture weight and relative std of a wide component for outliers
+MOST_RATED = 1000  # training actions, at most, whose left-out likelihood selects the smoothing
 SMALLEST_STD = 0.1  # of log durations, about one frame in ten
 TABLE_REACH, TABLE_SIZE = 4.0, 161  # deviations at which densities are stored, in log frames around the label's mean
 PACE_LEVELS = 9  # completed actions at which densities are stored: 0, 1, 2, 4, ...
 
 
 class Completed(NamedTuple):
-    """One completed action: its label, an integer (out of range if it was never trained on), and frames."""
+    """A completed action: its label as an integer (out of range if absent from training), and its number of frames."""
 
     label: int
     length: int
@@ -29,12 +29,12 @@ class Durations(nn.Module):
     """Log densities of the durations of K labels, given a recording's pace so far.
 
     The log duration of an action is ``m_k + pace + deviation``: the pace is a random effect of the recording with
-    variance ``between``, deviations have variance ``within``. What completed actions tell of the pace is their shrunken
-    mean deviation; what they leave open widens the density. Its shape is a kernel density of the label's own training
-    deviations, mixed with that of all labels (for labels that were seen rarely) and a wide tail.
+    variance ``between``, and deviations have variance ``within``. The pace is estimated from completed actions as their
+    shrunken mean deviation; its remaining variance widens the density. The density's shape is a kernel density of the
+    label's own training deviations, mixed with the kernel density of all labels (for rare labels) and a wide tail.
 
     Args:
-        num_labels: K.
+        num_labels: K, the number of labels.
 
     Attributes:
         log_means: buffer (K,), log frames.
@@ -57,11 +57,12 @@ class Durations(nn.Module):
         self.register_buffer('table', torch.zeros(PACE_LEVELS, num_labels, TABLE_SIZE))
 
     def fit(self, recordings: Sequence[Sequence[Completed]], groups: Sequence[Hashable] | None = None) -> None:
-        """Learn means, variances, and densities from the actions of each training recording, in place.
+        """Fit means, variances, and densities to the actions of each training recording, in place.
 
         Args:
             recordings: actions of each recording, in order of time.
-            groups: who performs each recording, left out together to choose the smoothing; None: each is its own.
+            groups: who performs each recording; a group is left out as a whole to select the smoothing. If None, every
+                recording is its own group.
 
         Raises:
             ValueError: no action has a label in [0, K).
@@ -90,17 +91,17 @@ class Durations(nn.Module):
             self.table[level] = torch.from_numpy(np.log(density))
 
     def log_pace(self, completed: Sequence[Completed]) -> float:
-        """Return the log of a recording's pace, from its completed actions; labels never trained on say nothing."""
+        """Return the log of a recording's pace given its completed actions; unknown labels are ignored."""
         means, shrinkage = self.log_means.tolist(), self.spread[2].item()
         ratios = [math.log(a.length) - means[a.label] for a in completed if 0 <= a.label < self.num_labels]
         return sum(ratios) / (len(ratios) + shrinkage) if ratios else 0.0
 
     def num_known(self, completed: Sequence[Completed]) -> int:
-        """Return how many completed actions tell of the pace."""
+        """Return the number of completed actions with a known label; only these contribute to the pace."""
         return sum(0 <= a.label < self.num_labels for a in completed)
 
     def pace_variance(self, num_completed: float) -> float:
-        """Return the variance of the log pace that is left after some completed actions."""
+        """Return the variance of the log pace that remains after a number of completed actions."""
         _, between, shrinkage = self.spread.tolist()
         return between * shrinkage / (num_completed + shrinkage)
 
@@ -111,7 +112,7 @@ class Durations(nn.Module):
         Args:
             log_frames: (G,), log durations.
             log_pace: () or (B,), the pace so far, see :meth:`log_pace`.
-            num_completed: () or (B,), completed actions that it was taken from, see :meth:`num_known`.
+            num_completed: () or (B,), completed actions that the pace was estimated from, see :meth:`num_known`.
 
         Returns:
             (K, G) or (B, K, G).
@@ -128,7 +129,7 @@ class Durations(nn.Module):
 
 
 def _completed_at(level: int) -> int:
-    """Return the number of completed actions of a level of the table: 0, 1, 3, 7, ..."""
+    """Return the number of completed actions at a level of the table: 0, 1, 3, 7, ..."""
     return 2 ** level - 1
 
 
@@ -136,7 +137,7 @@ def _mixed_model(label: np.ndarray, group: np.ndarray, values: np.ndarray,
                  num_labels: int) -> tuple[np.ndarray, float, float]:
     """Return the mean of each label (K,) and the variances within and between groups (recordings).
 
-    Labels that were never seen have the mean over all actions.
+    Unseen labels get the mean over all actions.
     """
     counts = np.bincount(label, minlength=num_labels)
     means = np.where(counts > 0, np.bincount(label, values, num_labels) / np.maximum(counts, 1), values.mean())
@@ -153,7 +154,7 @@ def _mixed_model(label: np.ndarray, group: np.ndarray, values: np.ndarray,
 
 
 def _free_of_pace(deviation: np.ndarray, group: np.ndarray, shrinkage: float) -> np.ndarray:
-    """Return deviations from the label's mean, (n,), less their recording's shrunken mean."""
+    """Subtract each recording's shrunken mean from deviations from the label's mean: (n,) -> (n,)."""
     sums, sizes = np.bincount(group, deviation), np.bincount(group)
     return deviation - (sums / (sizes + shrinkage))[group]
 
@@ -163,16 +164,16 @@ def _normal(x: np.ndarray, variance: float | np.ndarray) -> np.ndarray:
 
 
 def _shrink(kernel: float, within: float) -> float:
-    """Return the factor on deviations that keeps their variance when a kernel of this std is put on each."""
+    """Return the factor on deviations that preserves their variance after smoothing with a kernel of this std."""
     return math.sqrt(1 - min(kernel ** 2 / within, 0.5))
 
 
 def _choose_smoothing(deviation: np.ndarray, label: np.ndarray, group: np.ndarray,
                       within: float) -> tuple[float, float]:
-    """Return the kernel std (log frames) and the pooling with the best log likelihood of left-out recordings."""
-    rated = np.unique(np.linspace(0, len(label) - 1, MOST_RATED).round().astype(int))  # their memory is bounded
+    """Return the kernel std (in log frames) and the pooling with the best log likelihood of left-out groups."""
+    rated = np.unique(np.linspace(0, len(label) - 1, MOST_RATED).round().astype(int))  # bounds memory
     other = group[rated, None] != group
-    same_label = other & (label[rated, None] == label)
+    same_label = other & (label[rated, None] == label)  # (rated, n)
     best = (-math.inf, KERNELS[-1], POOLING[-1])
     tail = _normal(deviation[rated], TAIL_SCALE ** 2 * within)
     for factor in KERNELS:
@@ -189,9 +190,9 @@ def _choose_smoothing(deviation: np.ndarray, label: np.ndarray, group: np.ndarra
 
 def _density(at: np.ndarray, deviation: np.ndarray, label: np.ndarray, num_labels: int, within: float, kernel: float,
              pooling: float, open_pace: float) -> np.ndarray:
-    """Return the density of each label's deviations (K, R) at points (R,), the pace being known up to a variance."""
+    """Return the density (K, R) of each label's deviations at points (R,); ``open_pace`` is the pace's variance."""
     kernels = _normal(at[:, None] - _shrink(kernel, within) * deviation, kernel ** 2 + open_pace)  # (R, n)
-    shared, counts = kernels.mean(1), np.bincount(label, minlength=num_labels)
-    own = np.stack([kernels[:, label == k].sum(1) for k in range(num_labels)])
+    shared, counts = kernels.mean(1), np.bincount(label, minlength=num_labels)  # (R,), (K,)
+    own = np.stack([kernels[:, label == k].sum(1) for k in range(num_labels)])  # (K, R)
     density = (own + pooling * shared) / (counts[:, None] + pooling)
     return (1 - TAIL) * density + TAIL * _normal(at, TAIL_SCALE ** 2 * within + open_pace)

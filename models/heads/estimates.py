@@ -1,4 +1,4 @@
-"""What a head that needs no boundaries answers at every frame."""
+"""Estimates at every frame from a head that infers boundaries."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,26 +6,26 @@ from typing import NamedTuple
 from torch import Tensor
 
 BACKGROUND = 'background'
-END = 'end'  # what follows the last step
+END = 'end'  # follows the last step
 
 
 class FrameEstimates(NamedTuple):
-    """What ``head.filter`` infers at each of T frames from the frames up to it; None for what a head does not offer.
+    """Estimates of ``head.filter`` at T frames, each from the frames up to it; None if the head does not offer them.
 
     Attributes:
-        step: T labels, the most probable one, or ``BACKGROUND``.
-        progress: (T,) in [0, 1], within the current action; if ``step`` is background, within the most probable one.
+        step: T labels, the most probable step at each frame, or ``BACKGROUND``.
+        progress: (T,) in [0, 1], within the current action; if ``step`` is background, within the most probable action.
         progress_low: (T,), 5 % quantile of the progress.
         progress_high: (T,), 95 % quantile.
         remaining: (T,), frames until the current action ends, the current frame not counted.
         remaining_low: (T,), 5 % quantile.
         remaining_high: (T,), 95 % quantile.
-        overall: (T,) in [0, 1], frames so far as a fraction of the whole recording's.
+        overall: (T,) in [0, 1], frames so far as a fraction of the whole recording.
         overall_low: (T,), 5 % quantile.
         overall_high: (T,), 95 % quantile.
         overall_remaining: (T,), frames until the recording ends, the current frame not counted.
-        step_probability: (T,) in [0, 1], of ``step``.
-        next_step: T labels, the most probable next one, or ``END``.
+        step_probability: (T,) in [0, 1], probability of ``step``.
+        next_step: T labels, the most probable next step, or ``END``.
         unknown: (T,) bool, True if nothing that the head knows fits the frame.
     """
 

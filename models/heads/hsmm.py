@@ -1,4 +1,4 @@
-"""The filter as a progress head: Bayes' rule over steps and their durations, boundaries given or not."""
+"""Progress head with a Bayesian filter over steps and their durations; boundaries may be given or unknown."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,6 +11,7 @@ from models.heads.base import ActionsByTask, EmbeddedRecording, Penalty, Progres
 from models.heads.estimates import BACKGROUND, END, FrameEstimates
 from models.heads.filter.selection import fit_filters
 from models.heads.filter.task_filter import TaskFilter, TaskSensor, TaskState
+from models.heads.filter.traced_step import TracedStep, trace_step
 from models.heads.filter.unsegmented import FilterOutput
 from models.heads.filter.unsegmented_fit import fit_filter
 from models.heads.padding import blank_padding, pad_segments
@@ -20,15 +21,19 @@ from utils.logging import get_logger
 from utils.tensorops import SampledSegment
 
 LOGGER = get_logger(__name__)
+# Names of what is chosen, in the order of the filters' buffers.
+SENSORS_GIVEN = ('step cells (boundaries given)', 'phase cells (boundaries given)')
+CHOSEN_UNKNOWN = tuple(f'{name} (boundaries unknown)' for name in (
+    'step classifier', 'step cells', 'phase cells', 'short-term phase cells', 'caution', 'handicap of background'))
 
 
 class ActionContext(NamedTuple):
-    """What is known of an action when it begins.
+    """What is known about an action at its start.
 
     Attributes:
-        task: of its recording; None: not known.
-        completed: the recording's actions before it.
-        label: its own; None: not known. Read only with ``condition_on_step``.
+        task: task of the recording; None if unknown.
+        completed: actions of the recording before this action.
+        label: label of this action; None if unknown. Read only with ``condition_on_step``.
     """
 
     task: str | None = None
@@ -37,10 +42,11 @@ class ActionContext(NamedTuple):
 
 
 class HeadState(NamedTuple):
-    """What :meth:`HSMMHead.step` and :meth:`HSMMHead.filter_step` carry from frame to frame; its size is constant."""
+    """State of :meth:`HSMMHead.step` and :meth:`HSMMHead.filter_step` between frames, of constant size."""
 
     filters: tuple  # states of the filters that run
-    task: TaskState | None  # of the sensor of tasks, if more than one filter runs
+    task: TaskState | None  # state of the task sensor, if several filters run
+    steps: tuple[TracedStep, ...] = ()  # of the filters that run, boundaries unknown
 
 
 class HSMMHead(ProgressHeadBase):
@@ -48,13 +54,13 @@ class HSMMHead(ProgressHeadBase):
 
     Its prior is the order of steps and their durations at the recording's pace; Gaussian cells of the embeddings are
     its sensors, whose weights are chosen on groups (people, or recordings) left out of the training recordings.
-    Nothing is learned by gradient descent, and the encoder learns nothing from it. If the task is not known, the
+    The head is not trained by gradient descent and sends no gradient to the encoder. If the task is unknown, the
     filters of all tasks run, and their answers are weighted by the evidence for each task.
 
     Args:
-        input_dim: D of the embeddings.
-        steps: (task, label) of every step, without repetition.
-        condition_on_step: give the label of the current action to the filter, if its boundaries are given.
+        input_dim: D, the dimension of the embeddings.
+        steps: (task, label) of every step, without duplicates.
+        condition_on_step: pass the label of the current action to the filter if the action's boundaries are given.
     """
 
     OPTIONS = ('steps', 'condition_on_step')
@@ -86,11 +92,11 @@ class HSMMHead(ProgressHeadBase):
     # --- learning ---
 
     def loss(self, segments: Sequence[SampledSegment], penalty: Penalty = F.l1_loss) -> dict[str, Tensor]:
-        """Compare the predicted progress with the truth in validation; in training return a zero.
+        """Return the loss of the predicted progress in validation, and zero in training.
 
         Returns:
-            'progress', see :meth:`ProgressHeadBase.loss`. In training nothing learns from the filter, which may not be
-            fitted yet: the zero is attached to the embeddings.
+            'progress', see :meth:`ProgressHeadBase.loss`. In training, the filter has no gradient and may not be fitted
+            yet, so the loss is a zero that depends on the embeddings.
         """
         if self.training:
             return {'progress': torch.stack([segment.embeddings.sum() * 0 for segment in segments]).sum()}
@@ -98,7 +104,7 @@ class HSMMHead(ProgressHeadBase):
 
     @torch.no_grad()
     def fit(self, recordings: Sequence[EmbeddedRecording]) -> None:
-        """Learn order, durations, and sensors; choose weights and calibrate intervals on left-out groups; in place."""
+        """Fit order, durations, and sensors; select weights and calibrate intervals on left-out groups; in place."""
         by_task = {task: [recording for recording in recordings if recording.task == task] for task in self._tasks}
         filters = dict(zip(self._tasks, self.filters, strict=True))
         segmented = fit_filters({task: [filters[task].code(recording) for recording in members]
@@ -109,19 +115,26 @@ class HSMMHead(ProgressHeadBase):
         if len(self._tasks) > 1:
             self.task_sensor.fit([recording.embeddings for members in by_task.values() for recording in members],
                                  [number for number, members in enumerate(by_task.values()) for _ in members])
-        self._log_choices()
+        self._log_intervals()
 
-    def _log_choices(self) -> None:
-        """Log what was chosen on left-out groups: weights of the sensors, and quantiles that make up intervals."""
-        given = self.filters[0].segmented
-        LOGGER.info('boundaries given: weights of the sensors of step %.3g, of phase %.3g (by leaving groups out); '
-                    '90 %% interval from quantile %.3g to %.3g', *given.weights.tolist(), *given.levels[1:].tolist())
+    def _log_intervals(self) -> None:
+        """Log between which quantiles of the posterior the intervals are, chosen on left-out groups."""
+        LOGGER.info('boundaries given: 90 %% interval from quantile %.3g to %.3g',
+                    *self.filters[0].segmented.levels[1:].tolist())
         for task, known in zip(self._tasks, self.filters, strict=True):
-            weights = ', '.join(f'{weight:.3g}' for weight in known.unsegmented.weights.tolist())
-            LOGGER.info('task %s, boundaries unknown: weights of the sensors %s; 90 %% interval from quantile %.3g to '
-                        '%.3g', task, weights, *known.unsegmented.levels[::2].tolist())
+            LOGGER.info('task %s, boundaries unknown: 90 %% interval from quantile %.3g to %.3g', task,
+                        *known.unsegmented.levels[::2].tolist())
 
-    # --- what the head knows of tasks and labels ---
+    def chosen(self) -> dict[str, float]:
+        """Return the weights of the sensors and of the rule that shows steps, see :meth:`ProgressHeadBase.chosen`."""
+        weights = dict(zip(SENSORS_GIVEN, self.filters[0].segmented.weights.tolist(), strict=True))  # same for all
+        for task, known in zip(self._tasks, self.filters, strict=True):
+            of_task = f'{task} ' if len(self._tasks) > 1 else ''
+            values = [*known.unsegmented.weights.tolist(), *known.unsegmented.rule.tolist()]
+            weights |= {f'{of_task}{name}': value for name, value in zip(CHOSEN_UNKNOWN, values, strict=True)}
+        return weights
+
+    # --- tasks and labels known to the head ---
 
     @property
     def tasks(self) -> list[str]:
@@ -138,25 +151,25 @@ class HSMMHead(ProgressHeadBase):
         if task is not None:
             return None
         if self.condition_on_step:
-            raise UserError('the head is given the step (condition_on_step), which belongs to a task; '
+            raise UserError('the head requires the step (condition_on_step), which belongs to a task; '
                             f'give one of {", ".join(self.tasks)}')
-        return f'the head infers it from the frames; known are {", ".join(self.tasks)}'
+        return f'the head infers it from the frames; known tasks are {", ".join(self.tasks)}'
 
     def check_label(self, task: str | None, label: str | None) -> str | None:
         """Check the label of an action, see :meth:`ProgressHeadBase.check_label`."""
         known = self.labels(task)
         if label is None and self.condition_on_step:
-            raise UserError('an action without label, but the head is given the step (condition_on_step); give each '
-                            f'action one of {", ".join(known)}')
+            raise UserError('an action has no label, but the head requires the step (condition_on_step); label each '
+                            f'action with one of {", ".join(known)}')
         if label is None or label in known:
             return None
-        return (f'the head does not know the label {label!r}: its action tells nothing of the pace; known are '
+        return (f'the head does not know the label {label!r}: its action does not affect the pace; known labels are '
                 f'{", ".join(known)}')
 
     # --- actions whose start is given ---
 
     def context(self, task: str | None, actions: Sequence[Action], action: Action) -> ActionContext:
-        """Return what is known of one of a recording's actions when it begins."""
+        """Return what is known about an action of a recording at its start."""
         label = action.name if self.condition_on_step else None
         return ActionContext(task, tuple(actions_before(actions, action)), label)
 
@@ -193,7 +206,7 @@ class HSMMHead(ProgressHeadBase):
         running = [self._running(context.task) for context in contexts]
         answers: list[list[Tensor]] = [[] for _ in segments]
         for number, known in enumerate(self.filters):
-            which = [index for index, numbers in enumerate(running) if number in numbers]
+            which = [index for index, numbers in enumerate(running) if number in numbers]  # segments of this filter
             starts = [known.start(contexts[index].completed, contexts[index].label) for index in which]
             outputs = known.segmented.forward_dense([segments[index] for index in which], starts)
             for index, output in zip(which, outputs, strict=True):
@@ -203,7 +216,7 @@ class HSMMHead(ProgressHeadBase):
                 for theirs, segment in zip(answers, segments, strict=True)]
 
     def _running(self, task: str | None) -> range:
-        """Return the numbers of the filters that run: that of the task, all if it is None or not known."""
+        """Return the indices of the filters that run: the filter of the task, or all if it is None or unknown."""
         if task in self._tasks:
             return range(number := self._tasks.index(task), number + 1)
         return range(len(self._tasks))
@@ -242,13 +255,13 @@ class HSMMHead(ProgressHeadBase):
 
     @torch.no_grad()
     def filter_all(self, recordings: Sequence[Tensor], task: str | None = None) -> list[FrameEstimates]:
-        """Infer as :meth:`filter` does for recordings (T_i, D) of one task, side by side."""
+        """Infer as :meth:`filter` does for recordings (T_i, D) of one task, in parallel."""
         pad_segments(recordings, self.input_dim)  # checks shapes
         recordings = [embeddings.float() for embeddings in recordings]
         running = self._running(task)
         by_filter = [self.filters[number].unsegmented.filter(recordings) for number in running]
-        return [self._estimates(running, outputs, self.task_sensor.probabilities(embeddings) if len(running) > 1 else
-                                embeddings.new_ones(len(embeddings), 1))
+        return [self._estimates(running, outputs,
+                                self.task_sensor.probabilities(embeddings) if len(running) > 1 else None)
                 for embeddings, *outputs in zip(recordings, *by_filter, strict=True)]
 
     @torch.no_grad()
@@ -257,40 +270,56 @@ class HSMMHead(ProgressHeadBase):
         """Infer as :meth:`filter` does, one frame (D,) at a time, see :meth:`ProgressHeadBase.filter_step`."""
         self._check_frame(embedding)
         embedding, running = embedding.float(), self._running(task)
-        stepped = [self.filters[number].unsegmented.filter_step(embedding[None], state and state.filters[position])
-                   for position, number in enumerate(running)]
+        if state is None:
+            state = HeadState((None,) * len(running), None,
+                              tuple(trace_step(self.filters[number].unsegmented) for number in running))
+        stepped = [step(embedding[None], before) for step, before in zip(state.steps, state.filters, strict=True)]
         outputs, states = zip(*stepped, strict=True)
         if len(running) == 1:
-            return self._estimates(running, outputs, embedding.new_ones(1, 1)), HeadState(states, None)
-        probability, task_state = self.task_sensor.step(embedding, state and state.task)
-        return self._estimates(running, outputs, probability[None]), HeadState(states, task_state)
+            return self._estimates(running, outputs, None), state._replace(filters=states)
+        probability, task_state = self.task_sensor.step(embedding, state.task)
+        return self._estimates(running, outputs, probability[None]), state._replace(filters=states, task=task_state)
 
     def _estimates(self, running: Sequence[int], outputs: Sequence[FilterOutput],
-                   probability: Tensor) -> FrameEstimates:
-        """Return the answer at n frames from those of the filters that run and the probability of each, (n, tasks).
+                   probability: Tensor | None) -> FrameEstimates:
+        """Return the answer at n frames from those of the filters that run.
 
         Steps are those of the most probable task, numbers are means over the tasks.
+
+        Args:
+            running: numbers of the filters.
+            outputs: of each, at the n frames.
+            probability: (n, tasks), of each; None: there is one.
         """
+        if probability is None:
+            return _estimates_of(outputs[0], self.filters[running[0]].labels)
         best = probability.argmax(1, keepdim=True)  # (n, 1)
-        labels = [self.filters[number].labels for number in running]
+        by_task = [_estimates_of(output, self.filters[number].labels)._replace(
+            step_probability=output.step_probability * probability[:, position])
+                   for position, (number, output) in enumerate(zip(running, outputs, strict=True))]
+        merged = {}
+        for name in FrameEstimates._fields:
+            values = [getattr(estimates, name) for estimates in by_task]
+            if name in ('step', 'next_step'):
+                merged[name] = [values[which][t] for t, (which,) in enumerate(best.tolist())]
+            elif name == 'step_probability':
+                merged[name] = torch.stack(values, dim=1).gather(1, best).squeeze(1)
+            elif values[0] is not None:
+                merged[name] = torch.stack(values).all(0) if name == 'unknown' else _mean(values, probability)
+        return FrameEstimates(**merged)
 
-        def named(field: str, other: str) -> list[str]:
-            numbers = torch.stack([getattr(output, field) for output in outputs], dim=1).gather(1, best)
-            return [[*labels[which], other][number]
-                    for (which,), (number,) in zip(best.tolist(), numbers.tolist(), strict=True)]
 
-        def mean(field: str) -> Tensor:
-            return _mean([getattr(output, field).float() for output in outputs], probability)
-
-        low, progress, high = mean('progress').unbind(1)
-        overall_low, overall, overall_high = mean('overall').unbind(1)
-        certain = torch.stack([output.step_probability for output in outputs], dim=1) * probability
-        return FrameEstimates(
-            step=named('step', BACKGROUND), progress=progress, progress_low=low, progress_high=high,
-            remaining=mean('remaining'), overall=overall, overall_low=overall_low, overall_high=overall_high,
-            overall_remaining=mean('overall_remaining')[:, 1], step_probability=certain.gather(1, best).squeeze(1),
-            next_step=named('next_step', END),
-            unknown=torch.stack([output.unknown for output in outputs]).all(0))
+def _estimates_of(output: FilterOutput, labels: Sequence[str]) -> FrameEstimates:
+    """Return the estimates at n frames from one filter's output and its labels."""
+    low, progress, high = output.progress.unbind(1)
+    overall_low, overall, overall_high = output.overall.unbind(1)
+    steps, following = [*labels, BACKGROUND], [*labels, END]
+    return FrameEstimates(
+        step=[steps[number] for number in output.step.tolist()], progress=progress, progress_low=low,
+        progress_high=high, remaining=output.remaining, overall=overall, overall_low=overall_low,
+        overall_high=overall_high, overall_remaining=output.overall_remaining[:, 1],
+        step_probability=output.step_probability,
+        next_step=[following[number] for number in output.next_step.tolist()], unknown=output.unknown)
 
 
 def _mean(answers: Sequence[Tensor], probability: Tensor) -> Tensor:

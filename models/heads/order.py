@@ -8,32 +8,32 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-FLOOR = 0.01  # probability mass that every label has in equal parts, whatever came before
-TRIGRAM_WEIGHTS = (0.0, 0.5, 0.9)  # of two labels of context instead of one
-COUNT_WEIGHTS = (0.0, 0.5, 1.0)  # exponent of what the number of times a label was done says
-MOST_COUNTED = 2  # times that a label was done; more count as these
-COUNT_PRIOR = 10.0  # recordings that all labels together weigh against a label's own, in how often it is repeated
-FOLDS = 10  # in which training recordings are left out to choose the weights
+FLOOR = 0.01  # probability mass spread evenly over all outcomes, regardless of context
+TRIGRAM_WEIGHTS = (0.0, 0.5, 0.9)  # weight of trigrams relative to bigrams
+COUNT_WEIGHTS = (0.0, 0.5, 1.0)  # exponent of the factor for the number of times a label was done
+MOST_COUNTED = 2  # times that a label was done; larger counts are treated as this one
+COUNT_PRIOR = 10.0  # weight of the repetition rate pooled over all labels, in recordings
+FOLDS = 10  # cross-validation folds over training recordings, to select the weights
 MOST_TRIGRAM_LABELS = 64  # a table of trigrams has K^3 entries
 
 
 class StepOrder(nn.Module):
     """Which label follows: bigrams with start and end, Witten-Bell smoothed toward the labels' frequencies.
 
-    Every label has a positive probability after every other, so that a skipped, repeated, or unseen step costs some
+    Every label has a positive probability after every other label, so a skipped, repeated, or unseen step costs some
     evidence but never stops a filter. If the whole transcript so far is known, trigrams and the number of times that
-    each label was done refine the bigrams, as far as the likelihood of left-out training transcripts asks for it.
+    each label was done refine the bigrams, with weights that maximize the likelihood of left-out training transcripts.
 
     Args:
-        num_labels: K; labels are integers in [0, K), any other is an unknown label.
+        num_labels: K; labels are integers in [0, K), any other integer is an unknown label.
         floor: probability mass in [0, 1] spread evenly over all outcomes.
 
     Attributes:
         log_bigram: buffer (K + 2, K + 1), log p(next | previous). Rows: the labels, then the start (``self.start``),
             then an unknown label (``self.unknown``). Columns: the labels, then the end (``self.end``).
-        log_trigram: buffer (K + 2, K + 2, K + 1), log p(next | one before the previous, previous).
-        log_again: buffer (K, 3), log of how much less a label is to be expected if it was done 0, 1, 2 times or more.
-        weights: buffer (2,), of the trigrams and of ``log_again``, each in [0, 1].
+        log_trigram: buffer (K + 2, K + 2, K + 1), log p(next | label before the previous, previous).
+        log_again: buffer (K, 3), log of the factor on a label's probability if it was done 0, 1, or at least 2 times.
+        weights: buffer (2,), weights of the trigrams and of ``log_again``, each in [0, 1].
 
     Reference:
         Witten & Bell, "The zero-frequency problem", IEEE Transactions on Information Theory, 1991.
@@ -54,11 +54,11 @@ class StepOrder(nn.Module):
         self.register_buffer('weights', torch.zeros(2))
 
     def fit(self, transcripts: Sequence[Sequence[int]], *, repeats: bool = True) -> None:
-        """Learn the probabilities, in place.
+        """Estimate the probabilities from training transcripts, in place.
 
         Args:
             transcripts: labels of each training recording in order of time.
-            repeats: False forbids a label right after itself, in the bigrams (for filters that would otherwise split a
+            repeats: if False, the bigrams forbid a label right after itself (for filters that would otherwise split a
                 segment in two).
         """
         coded = [[self.row(label) for label in transcript] for transcript in transcripts]
@@ -69,7 +69,7 @@ class StepOrder(nn.Module):
             self.log_bigram.copy_(self.log_bigram.log_softmax(1))
 
     def row(self, previous: int | None) -> int:
-        """Return the row of ``log_bigram`` for a previous label; None is the start, out of range an unknown one."""
+        """Return the row of ``log_bigram`` for a previous label; None is the start, out of range an unknown label."""
         if previous is None:
             return self.start
         return previous if 0 <= previous < self.num_labels else self.unknown
@@ -84,13 +84,13 @@ class StepOrder(nn.Module):
         return self.log_next(history)[:-1].log_softmax(0)
 
     def _mix(self, rows: Sequence[int], trigram: float, count: float) -> Tensor:
-        """Return log p(next), (K + 1,), after rows (two starts first), with given weights."""
+        """Return log p(next), (K + 1,), given the previous rows (starting with two starts) and the weights."""
         log_next = self.log_bigram[rows[-1]]
         if trigram:
             longer = self.log_trigram[rows[-2], rows[-1]]
             log_next = torch.logaddexp(log_next + math.log(1 - trigram), longer + math.log(trigram))
         if count:
-            done = torch.bincount(torch.tensor(rows), minlength=self.num_labels + 2)[:self.num_labels]
+            done = torch.bincount(torch.tensor(rows), minlength=self.num_labels + 2)[:self.num_labels]  # (K,)
             again = self.log_again.gather(1, done.clamp(max=MOST_COUNTED).to(self.log_again.device).unsqueeze(1))
             log_next = torch.cat([log_next[:-1] + count * again.squeeze(1), log_next[-1:]]).log_softmax(0)
             log_next = torch.logaddexp(log_next + math.log1p(-self.floor),
@@ -98,7 +98,7 @@ class StepOrder(nn.Module):
         return log_next
 
     def _learn(self, transcripts: Sequence[Sequence[int]]) -> None:
-        """Learn all tables from transcripts of rows."""
+        """Estimate all tables from transcripts given as rows."""
         size = self.num_labels + 2
         bigrams, trigrams = np.zeros((size, size)), np.zeros((len(self.log_trigram), size, size))
         for rows in transcripts:
@@ -118,7 +118,7 @@ class StepOrder(nn.Module):
         return torch.from_numpy((1 - self.floor) * probability + self.floor / (self.num_labels + 1)).log()
 
     def _again(self, transcripts: Sequence[Sequence[int]]) -> np.ndarray:
-        """Return ``log_again``: how often a label done c times is done once more, relative to c = 0."""
+        """Return ``log_again`` (K, 3): log rate at which a label done c times is done once more, relative to c = 0."""
         done = np.array([np.bincount(rows, minlength=self.num_labels + 2)[:self.num_labels] if len(rows) else
                          np.zeros(self.num_labels) for rows in transcripts]).reshape(-1, self.num_labels)
         times = np.arange(MOST_COUNTED + 1)
@@ -148,9 +148,9 @@ class StepOrder(nn.Module):
 
 
 def _witten_bell(counts: np.ndarray, fallback: np.ndarray) -> np.ndarray:
-    """Mix the frequencies after each context (all axes but the last) with a fallback, by how many outcomes were seen.
+    """Mix frequencies after each context (all axes except the last) with a fallback, weighted by the outcomes seen.
 
-    A context that was never seen has the fallback alone.
+    An unseen context gets the fallback alone.
     """
     seen, kinds = counts.sum(-1, keepdims=True), (counts > 0).sum(-1, keepdims=True)
     return np.where(seen > 0, (counts + kinds * fallback) / np.maximum(seen + kinds, 1), fallback)

@@ -1,4 +1,4 @@
-"""Segments of different lengths as one padded batch."""
+"""Padded batches of segments of different lengths."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 
 def pad_segments(segments: Sequence[Tensor], input_dim: int) -> tuple[Tensor, Tensor]:
-    """Return segments (n_i, D) as one padded batch (B, n, D), and their lengths (B,).
+    """Return segments (n_i, D) as a padded batch (B, n, D), and their lengths (B,).
 
     Raises:
-        ValueError: no segment, one without frames, or one whose D is not ``input_dim``.
+        ValueError: there is no segment, a segment has no frames, or a segment's D is not ``input_dim``.
     """
     if len(segments) == 0:
         raise ValueError('segments is empty, expected at least one segment')
@@ -22,10 +22,10 @@ def pad_segments(segments: Sequence[Tensor], input_dim: int) -> tuple[Tensor, Te
 
 
 def blank_padding(padded: Tensor, lengths: Tensor, input_dim: int) -> Tensor:
-    """Check a padded batch (B, n, D) and put zeros past each length, as NaN there would reach the weights' gradients.
+    """Check a padded batch (B, n, D) and zero its padding, because NaN there would reach the weights' gradients.
 
     Raises:
-        ValueError: a wrong shape, or lengths (B,) outside of [1, n].
+        ValueError: a shape is wrong, or lengths (B,) are outside of [1, n].
     """
     if not isinstance(padded, Tensor):
         raise ValueError('segments are a list next to lengths, expected one padded tensor (B, n, D)')

@@ -1,4 +1,4 @@
-"""The plan's progress head: a GRU or mean pooling over the embeddings of an action so far."""
+"""Progress head with a GRU, or mean pooling, over the embeddings of an action so far."""
 
 from collections.abc import Sequence
 
@@ -14,13 +14,13 @@ READOUT_DIM = 32
 class ProgressHead(ProgressHeadBase):
     """Predicts progress in [0, 1] at a segment's last frame from the embeddings up to it.
 
-    It reads embeddings alone: contexts have no influence.
+    Contexts are ignored.
 
     Args:
-        input_dim: D of the embeddings.
-        hidden_dim: dimensions of the hidden state.
-        use_gru: read the segment with a GRU (True), or pool its mean (False).
-        normalize_embeddings: apply LayerNorm without parameters before either.
+        input_dim: D, the dimension of the embeddings.
+        hidden_dim: dimension of the hidden state.
+        use_gru: read the segment with a GRU if True, otherwise average its embeddings.
+        normalize_embeddings: apply LayerNorm without parameters to the embeddings first.
     """
 
     OPTIONS = ('hidden_dim', 'use_gru', 'normalize_embeddings')
@@ -45,9 +45,9 @@ class ProgressHead(ProgressHeadBase):
             segments, lengths = pad_segments(segments, self.input_dim)
         else:
             segments = blank_padding(segments, lengths, self.input_dim)
-        states = self._states(segments)
-        last = (lengths.to(states.device) - 1).view(-1, 1, 1).expand(-1, 1, states.shape[-1])
-        return self.fc(states.gather(1, last).squeeze(1)).squeeze(-1)
+        states = self._states(segments)  # (B, n, H)
+        last = (lengths.to(states.device) - 1).view(-1, 1, 1).expand(-1, 1, states.shape[-1])  # (B, 1, H)
+        return self.fc(states.gather(1, last).squeeze(1)).squeeze(-1)  # (B,)
 
     def forward_dense(self, segments: Tensor | Sequence[Tensor],
                       contexts: Sequence | None = None) -> Tensor | list[Tensor]:
@@ -60,7 +60,7 @@ class ProgressHead(ProgressHeadBase):
 
     def forward_padded(self, padded: Tensor) -> Tensor:
         """Predict progress (B, n) at every frame of a padded batch (B, n, D); meaningless past a segment's end."""
-        return self.fc(self._states(padded)).squeeze(-1)
+        return self.fc(self._states(padded)).squeeze(-1)  # (B, n)
 
     def step(self, embedding: Tensor, state: Tensor | None = None,
              context: object = None) -> tuple[Tensor, Tensor]:
@@ -68,23 +68,23 @@ class ProgressHead(ProgressHeadBase):
         self._check_frame(embedding)
         frame = self._normalize(embedding)
         if self.use_gru:
-            output, state = self.gru(frame.view(1, 1, -1), state)
+            output, state = self.gru(frame.view(1, 1, -1), state)  # (1, 1, H)
             return self.fc(output.flatten()).squeeze(), state
-        # The state is the sum of the frames, followed by their number: (D + 1,).
+        # The state (D + 1,) is the sum of the frames, followed by their number.
         counted = torch.cat([frame, frame.new_ones(1)]).to(self._sum_dtype(frame))
         state = counted if state is None else state + counted
         return self.fc((state[:-1] / state[-1]).to(frame.dtype)).squeeze(), state
 
     def _states(self, padded: Tensor) -> Tensor:
-        """Return what the readout sees at every frame: GRU outputs or running means, (B, n, hidden_dim or D)."""
+        """Return the readout's input at every frame, (B, n, H): GRU outputs (H is hidden_dim) or running means (D)."""
         frames = self._normalize(padded)
         if self.use_gru:
             return self.gru(frames)[0]
-        sums = frames.cumsum(dim=1, dtype=self._sum_dtype(frames))
+        sums = frames.cumsum(dim=1, dtype=self._sum_dtype(frames))  # (B, n, D)
         counts = torch.arange(1, frames.shape[1] + 1, device=sums.device, dtype=sums.dtype)
         return (sums / counts.view(1, -1, 1)).to(frames.dtype)
 
     @staticmethod
     def _sum_dtype(frames: Tensor) -> torch.dtype:
-        """Return the precision of running sums: half precision cannot count past a few hundred frames."""
+        """Return the dtype of running sums: half precision cannot count past a few hundred frames."""
         return torch.promote_types(frames.dtype, torch.float32)

@@ -74,7 +74,7 @@ def test_kendalls_tau_matches_a_double_loop():
 
 
 def test_a_far_common_offset_hides_no_neighbour():
-    # Differences of 1e-3 beside an offset of 100: in float32 a matrix product alone would lose them.
+    # Differences of 1e-3 with an offset of 100: in float32 a matrix product alone would lose them.
     steps = torch.arange(30, dtype=torch.float32).unsqueeze(1).expand(-1, 16) * 1e-3 + 100
     assert kendalls_tau([steps, steps[::2]]) > 0.95
 

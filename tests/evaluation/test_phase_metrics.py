@@ -147,7 +147,7 @@ def test_the_regressor_is_scored_on_recordings_it_was_not_fitted_to():
     assert phase_progression([embedding], [up], [embedding], [down]) < -2
     train, test = noise(2, 30, 100, seed=1), noise(20, 30, 100, seed=2)
     ramp = torch.linspace(0, 1, 30, dtype=torch.float64)
-    assert phase_progression(train, [ramp] * 2, train, [ramp] * 2) > 0.9, 'known by heart'
+    assert phase_progression(train, [ramp] * 2, train, [ramp] * 2) > 0.9, 'overfitted'
     assert phase_progression(train, [ramp] * 2, test, [ramp] * 20) < 0
 
 

@@ -298,5 +298,5 @@ def test_anomalies_are_located_if_enabled(recordings, small_config, tmp_path):
     train, val = loaders(recordings, small_config)
     model = build_model(small_config)
     nn.init.constant_(model.base_model.fc_layers[0].weight, math.nan)
-    with pytest.raises(UserError, match=r'layer .*fc_layers.0 \(Linear\) gives NaN .* in the step on rec'):
+    with pytest.raises(UserError, match=r'layer .*fc_layers.0 \(Linear\) returns NaN .* in the step on rec'):
         alignment_training_loop(model, train, get_loss_function(small_config), tmp_path / 'run', small_config, val)

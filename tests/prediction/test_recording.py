@@ -147,12 +147,12 @@ def test_features_that_are_not_finite_are_refused(make_run, make_features):
 def test_labels_and_task_are_checked(make_run, make_features, step_options, caplog):
     run, features = make_run('--naive', *step_options), make_features(5)
     predict(run, features, [(0, 5, 'bowl')], 'tea')
-    assert "the head does not know the label 'bowl'" in caplog.text and 'known are boil, pour' in caplog.text
+    assert "the head does not know the label 'bowl'" in caplog.text and 'known labels are boil, pour' in caplog.text
     predict(run, features)
     predict(run, features)
     assert caplog.text.count('no task given: the head infers it from the frames') == 1
     told = make_run('--naive', *step_options, '--condition_on_step')
-    with pytest.raises(UserError, match='rec: an action without label'):
-        predict(told, features, task='tea', name='rec')
-    with pytest.raises(UserError, match='no task given: the head is given the step'):
+    with pytest.raises(UserError, match='rec: an action has no label'):
+        predict(told, features, [(0, 5)], 'tea', name='rec')
+    with pytest.raises(UserError, match='no task given: the head requires the step'):
         predict(told, features, [(0, 5, 'boil')])

@@ -22,8 +22,8 @@ def refuse(error):
     raise error
 
 
-def read(*parts, rank=2, on_bad_line=refuse):
-    return list(read_items(io.BufferedReader(io.BytesIO(b''.join(parts))), rank, on_bad_line))
+def read(*parts, ndim=2, on_bad_line=refuse):
+    return list(read_items(io.BufferedReader(io.BytesIO(b''.join(parts))), ndim, on_bad_line))
 
 
 def test_lines_and_arrays_follow_each_other():
@@ -55,7 +55,7 @@ def test_reading_goes_on_after_a_bad_line_if_it_may():
 
 def test_frames_of_pictures_come_from_arrays_and_nested_lists():
     frame = np.arange(8.0).reshape(2, 2, 2)
-    items = read(npy(np.stack([frame, frame])), npy(frame), b'[[[0, 1], [2, 3]], [[4, 5], [6, 7]]]\n', rank=4)
+    items = read(npy(np.stack([frame, frame])), npy(frame), b'[[[0, 1], [2, 3]], [[4, 5], [6, 7]]]\n', ndim=4)
     np.testing.assert_array_equal(items, [frame] * 4)
 
 

@@ -13,7 +13,7 @@ def test_a_loaded_run_predicts_what_the_saved_one_did(make_run, save_run, make_f
     run, features = make_run('--tstack', *(step_options if head == 'filter' else [])), make_features(20)
     loaded = load_run(save_run(run, tmp_path / 'V1'), device='cpu')
     assert (loaded.name, loaded.checkpoint, loaded.epoch) == ('V1', 'best_model_combined', 1)
-    assert (loaded.tasks, loaded.delay, loaded.skip_rate, loaded.rank) == (['tea', 'tyre'], 7, 1, 2)
+    assert (loaded.tasks, loaded.delay, loaded.skip_rate, loaded.ndim) == (['tea', 'tyre'], 7, 1, 2)
     np.testing.assert_array_equal(predict(loaded, features, task='tea').progress,
                                   predict(run, features, task='tea').progress)
 

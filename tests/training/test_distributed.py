@@ -45,7 +45,7 @@ with join_processes('cpu') as world:
     if world.rank == 1:
         terms['total_loss'] = terms['total_loss'] * float('nan')
     assert not world.weigh_loss(terms)[1]  # both skip the step
-    module(*batch((20, 25)), 0)  # and the next one is none the worse
+    module(*batch((20, 25)), 0)  # and the next step still works
     assert world.all_gather(world.rank) == [0, 1] and world.largest(3 * world.rank) == 3
     head = torch.nn.BatchNorm1d(2)  # has weights and buffers of several types
     for values in head.state_dict().values():

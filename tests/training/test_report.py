@@ -33,7 +33,7 @@ def test_recordings_without_a_step_are_named(log):
     report.log(steps=2, skipped=1)
     assert log()[0] == '2 steps taken, 1 skipped because loss or gradient was not finite'
     assert log()[1:-1] == ['1 recording without an action: b', '1 recording never used, alone: e',
-                           '2 recordings never used, every step with them was skipped: c, d']
+                           '2 recordings never used because every step with them was skipped: c, d']
     assert log()[-1].startswith('max memory: ') and log()[-1].endswith('MiB of the process')
 
 

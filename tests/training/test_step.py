@@ -278,7 +278,7 @@ def network():
 def test_the_first_layer_that_gives_no_number_is_named():
     model = network()
     nn.init.constant_(model[0].weight, -1.0)
-    with pytest.raises(UserError, match=r'layer 1 \(SquareRoot\) gives NaN or infinity in the step on rec0 of tea'):
+    with pytest.raises(UserError, match=r'layer 1 \(SquareRoot\) returns NaN or infinity in the step on rec0 of tea'):
         with anomaly_detection(model, 'rec0 of tea'):
             model(torch.ones(3, 2))
 
