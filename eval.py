@@ -25,7 +25,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = OneLineParser(prog=Path(__file__).name, description='Metrics of a trained run. Data is looked for under '
                                                                  '$DATASET_PATH and $JSON_DPATH.')
-    parser.add_argument('-f', '--folder', type=Path, required=True, help='run folder, as training printed it')
+    parser.add_argument('-f', '--folder', type=Path, required=True, help='run folder, as printed by training')
     parser.add_argument('--checkpoint_type', choices=[*CHECKPOINT_TYPES, 'both'], default='combined',
                         help='lowest total loss (default), lowest alignment loss, or both side by side')
     parser.add_argument('--report', action='store_true',

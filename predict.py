@@ -14,39 +14,41 @@ from utils.logging import set_up_logging
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = OneLineParser(prog=Path(__file__).name, description='Progress within actions, frame by frame.')
-    parser.add_argument('-f', '--folder', type=Path, required=True, help='run folder, as training printed it')
+    parser.add_argument('-f', '--folder', type=Path, required=True, help='run folder, as printed by training')
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument('--features', type=Path, metavar='PATH', help='.npy file (T, D), or a folder of them')
     source.add_argument('--video', metavar='IN', help='video file; or a camera (/dev/video0), a pipe (-) or an '
-                        'address: then rows are printed as pictures arrive')
-    source.add_argument('--stream', action='store_true', help='read frames from standard input, print rows')
-    parser.add_argument('--overlay', type=Path, metavar='OUT', help='with --video: write the video with what is '
-                        'predicted below its picture')
+                        'address, whose rows are printed as pictures arrive')
+    source.add_argument('--stream', action='store_true', help='read frames from standard input and print rows')
+    parser.add_argument('--overlay', type=Path, metavar='OUT', help='with --video: write the video with the '
+                        'predictions below its picture')
     parser.add_argument('--srt', type=Path, metavar='OUT', help='with --video: write subtitles')
     parser.add_argument('--segments', type=Path, metavar='PATH', help='.csv or .json of start, end[, label] of each '
-                        'action, or a folder of them; without, the head infers the actions, or a recording is one')
-    parser.add_argument('--fps', metavar='F', help='feature frames per second, for times in seconds; default: what '
-                        'features.json next to the features says')
-    parser.add_argument('--unit', choices=[FRAMES, SECONDS], help='times of --segments; default: seconds if the frame '
-                        'rate is known')
-    parser.add_argument('--task', metavar='NAME', help='what is done in the recordings, one of the tasks of the run')
-    parser.add_argument('-o', '--output', type=Path, metavar='FOLDER', help='default predictions')
-    parser.add_argument('--overwrite', action='store_true', help='replace results that exist')
-    parser.add_argument('--format', choices=ROW_FORMATS, default=CSV, help='of the rows: CSV (default) or JSON lines')
-    parser.add_argument('--skip_bad', action='store_true', help='with --stream: go on after a bad line, and count them')
+                        'action, or a folder of them; default: the head infers the actions, or, if it cannot, each '
+                        'recording is a single action')
+    parser.add_argument('--fps', metavar='F', help='feature frames per second, for times in seconds; default: from '
+                        'features.json next to the features')
+    parser.add_argument('--unit', choices=[FRAMES, SECONDS], help='unit of the times of --segments; default: seconds if '
+                        'the frame rate is known')
+    parser.add_argument('--task', metavar='NAME', help='task of the recordings, one of the tasks of the run')
+    parser.add_argument('-o', '--output', type=Path, metavar='FOLDER', help='folder of the results; default: predictions')
+    parser.add_argument('--overwrite', action='store_true', help='replace existing results')
+    parser.add_argument('--format', choices=ROW_FORMATS, default=CSV,
+                        help='format of the rows: CSV (default) or JSON lines')
+    parser.add_argument('--skip_bad', action='store_true', help='with --stream: skip and count bad lines')
     parser.add_argument('--checkpoint_type', choices=['combined', 'alignment'], default='combined',
                         help='lowest total loss (default) or lowest alignment loss')
     parser.add_argument('--device', default='auto', help="'auto', 'cpu', 'cuda', 'cuda:1', ...")
     arguments = parser.parse_args(argv)
     if arguments.unit and not arguments.segments:
-        parser.error('--unit: concerns the times of --segments, which are missing; leave it out')
+        parser.error('--unit: applies to the times of --segments, which are missing; leave it out')
     if arguments.skip_bad and not arguments.stream:
-        parser.error('--skip_bad: concerns the lines of --stream; leave it out')
+        parser.error('--skip_bad: applies to the lines of --stream; leave it out')
     if arguments.stream and (arguments.segments or arguments.output or arguments.overwrite):
         parser.error('--stream: not with --segments, -o or --overwrite: actions are marked in the stream, and results '
                      'go to standard output')
     if (arguments.overlay or arguments.srt) and not arguments.video:
-        parser.error('--overlay and --srt: concern --video; leave them out')
+        parser.error('--overlay and --srt: apply to --video; leave them out')
     if arguments.video and arguments.fps:
         parser.error('--fps: not with --video, which is read at the frame rate of the run; leave it out')
     if arguments.video and not Path(arguments.video).is_file() and (

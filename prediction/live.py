@@ -53,9 +53,9 @@ class ProgressStream:
                                         'frames of a recording, but in a stream it uses every frame: longer recordings '
                                         'have more frames here than in training')
         self._marker = None if run.head.offers_filter else ActionMarker()
-        self._tracker: GivenBoundaries | InferredBoundaries | None = None  # the first frame decides which
-        self._waiting: deque[tuple[int, ActionMarker | None]] = deque()  # frames whose embedding is still to come
-        self._seen = self._marked_at = 0  # frames, and of those the ones before the last marker
+        self._tracker: GivenBoundaries | InferredBoundaries | None = None  # chosen at the first frame
+        self._waiting: deque[tuple[int, ActionMarker | None]] = deque()  # frames whose embedding is not available yet
+        self._seen = self._marked_at = 0  # number of frames so far, and before the last marker
 
     def mark(self, marker: ActionMarker) -> None:
         """Begin or end an action before the next frame; if several markers come between two frames, the last counts.
@@ -105,7 +105,7 @@ class ProgressStream:
 
         Raises:
             NotFiniteError: the run predicts NaN or infinity.
-            UserError: there was no frame.
+            UserError: the stream has no frame.
         """
         if not self._seen:
             raise UserError(f'{self._name}: ended before the first frame, expected at least one; pipe frames into it')
@@ -129,7 +129,7 @@ class ProgressStream:
         self._run.check_shape((1, *tensor.shape), where)
         tensor = tensor.float()
         if not torch.isfinite(tensor).all():
-            raise UserError(f'{where} holds NaN or infinity (as float32), expected finite values; leave it out or '
+            raise UserError(f'{where} contains NaN or infinity (as float32), expected finite values; leave it out or '
                             're-extract it')
         return tensor
 

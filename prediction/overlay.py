@@ -1,4 +1,4 @@
-"""A video with what is predicted below its picture: steps, bars with intervals, remaining time."""
+"""Write a video with the predictions below its picture: steps, bars with intervals, remaining time."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ TIME_BASE = Fraction(1, 90000)
 
 
 class Panel:
-    """Draws rows as pictures of one size.
+    """Draws rows as pictures of equal size.
 
     Args:
-        width: in pixels.
+        width: width of the pictures in pixels.
     """
 
     def __init__(self, width: int) -> None:
@@ -39,7 +39,7 @@ class Panel:
         self.height = 2 * round(height / 2)  # encoders take even sizes
 
     def draw(self, row: FrameProgress) -> np.ndarray:
-        """Return the picture (H, W, 3), uint8, of a row."""
+        """Return the picture of a row, (H, W, 3), uint8."""
         image = Image.new('RGB', (self.width, self.height), BACKGROUND)
         canvas, words, unit = ImageDraw.Draw(image), caption(row), self._letter
         top = MARGIN * unit
@@ -56,7 +56,7 @@ class Panel:
 
     def _write(self, canvas: ImageDraw.ImageDraw, top: float, left: str, right: str,
                color: tuple[int, int, int] = TEXT) -> None:
-        """Write a text at each end of a line; the left one is cut to the room that there is."""
+        """Write a text at each end of a line; the left text is truncated to the available width."""
         start, end = MARGIN * self._letter, self.width - MARGIN * self._letter
         end -= self._font.getlength(right)
         canvas.text((end, top), right, MUTED, self._font)
@@ -69,7 +69,7 @@ class Panel:
 
     def _draw_bar(self, canvas: ImageDraw.ImageDraw, top: float, values: Sequence[float | None],
                   color: tuple[int, int, int]) -> None:
-        """Draw a bar from 0 to 1: filled up to the value, with the interval as a paler bar over its end."""
+        """Draw a bar from 0 to 1, filled up to the value, with the interval as a paler bar on top."""
         start, length = MARGIN * self._letter, self.width - 2 * MARGIN * self._letter
         bottom = top + BAR * self._letter
 
@@ -90,12 +90,12 @@ class Panel:
 
 
 def write_overlay(source: Path, path: Path, rows: Sequence[FrameProgress], fps: Fraction) -> None:
-    """Write a video again, with its prediction below the picture, at its own frame rate; without sound.
+    """Write a copy of a video with the predictions below the picture, at the video's frame rate, without sound.
 
     Args:
         source: the video.
-        path: file to write, whole or not at all; its ending chooses the format.
-        rows: of the video.
+        path: file to write, atomically; its suffix determines the format.
+        rows: rows of the video.
         fps: feature frames per second of the rows.
 
     Raises:
@@ -125,7 +125,7 @@ def write_overlay(source: Path, path: Path, rows: Sequence[FrameProgress], fps: 
 
 
 def _add_stream(container: object, reader: VideoReader, panel: Panel, picture_height: int) -> object:
-    """Add the stream of the overlay to an open container."""
+    """Add the video stream of the overlay to an open container."""
     stream = container.add_stream('libx264', rate=reader.rate, options={'crf': '20', 'preset': 'veryfast'})
     stream.width, stream.height = panel.width, 2 * (picture_height // 2) + panel.height
     stream.pix_fmt, stream.codec_context.time_base = 'yuv420p', TIME_BASE
@@ -133,7 +133,7 @@ def _add_stream(container: object, reader: VideoReader, panel: Panel, picture_he
 
 
 def _compose(picture: np.ndarray, panel: np.ndarray, height: int) -> np.ndarray:
-    """Return the picture above the panel, (height, width, 3); a narrow one in the middle, odd rows and columns cut."""
+    """Return the picture above the panel, (height, width, 3), centered, with odd rows and columns cropped."""
     whole = np.zeros((height, panel.shape[1], 3), np.uint8)
     room = height - panel.shape[0]
     picture = picture[:room, :panel.shape[1]]

@@ -1,4 +1,4 @@
-"""Picture of a recording: steps as a ribbon, progress within them and of the whole recording, with intervals."""
+"""Picture of a recording: steps as a ribbon, progress within steps and of the whole recording, with intervals."""
 
 from pathlib import Path
 
@@ -24,11 +24,11 @@ CURVE_LABELS = ['predicted', 'its 90 % interval']
 
 
 def draw_prediction(prediction: Prediction, title: str, path: Path) -> None:
-    """Draw what is predicted of a recording, over seconds if the frame rate is known, else over frames.
+    """Draw the prediction for a recording, over seconds if the frame rate is known, otherwise over frames.
 
     Args:
-        prediction: of the recording.
-        title: of the picture.
+        prediction: prediction for the recording.
+        title: title of the picture.
         path: PNG to write.
     """
     spans = [Span(action.name or NO_LABEL, action.start, action.end + 1) for action in prediction.actions]
@@ -51,14 +51,14 @@ def draw_prediction(prediction: Prediction, title: str, path: Path) -> None:
 
 
 def _horizontal(prediction: Prediction) -> tuple[np.ndarray, str]:
-    """Return the position (n,) of the rows on the horizontal axis, and what it is."""
+    """Return the positions (n,) of the rows on the horizontal axis, and the label of the axis."""
     if np.isnan(prediction.time_s).any():
         return prediction.frame.astype(float), 'frame'
     return prediction.time_s, 'seconds'
 
 
 def _draw_progress(axes: Axes, prediction: Prediction, x: np.ndarray) -> None:
-    """Draw a curve of its own for each action: one curve would join the end of an action to the next one's start."""
+    """Draw each action as its own curve: a single curve would join the end of an action to the start of the next."""
     labels = CURVE_LABELS
     values = _curve(prediction, 'progress')
     for action in prediction.actions:
@@ -71,6 +71,6 @@ def _draw_progress(axes: Axes, prediction: Prediction, x: np.ndarray) -> None:
 
 
 def _curve(prediction: Prediction, name: str) -> list[np.ndarray]:
-    """Return a field of the prediction, followed by its bounds if it has any."""
+    """Return a field of the prediction, followed by its bounds if available."""
     values = [getattr(prediction, f'{name}{ending}') for ending in ('', '_low', '_high')]
     return values[:1] if np.isnan(values[1]).all() else values

@@ -1,4 +1,4 @@
-"""What is predicted of a whole recording, as rows and as arrays."""
+"""Prediction for a whole recording, as rows and as arrays."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ GIVEN, INFERRED, WHOLE_RECORDING = 'given', 'inferred', 'whole recording'
 
 
 class Prediction:
-    """What is predicted of a recording.
+    """Prediction for a recording.
 
-    Every field of :class:`FrameProgress` is an attribute, too, an array (n,) with an entry per row: NaN or None if a
-    row has no value, False for ``unknown``.
+    Every field of :class:`FrameProgress` is also an attribute, an array (n,) with an entry per row. If a row has no
+    value, the entry is NaN or None, or False for ``unknown``.
 
     Args:
         boundaries: see the attributes.
@@ -23,9 +23,11 @@ class Prediction:
         rows: see the attributes.
 
     Attributes:
-        boundaries: 'given', 'inferred', or 'whole recording': the recording counts as one action.
-        actions: given or inferred, in order; both ends inclusive, in rows; their name is None if it was not given.
-        rows: n rows, one for each frame that the run looks at: all, or what ``SKIP_RATE`` and ``MAX_FRAMES`` leave.
+        boundaries: 'given', 'inferred', or 'whole recording' if the recording counts as a single action.
+        actions: given or inferred actions in order of time; both ends are row indices, inclusive; the name is None if
+            no label was given.
+        rows: n rows, one for each frame that the run uses: all frames, or the frames selected by ``SKIP_RATE`` and
+            ``MAX_FRAMES``.
     """
 
     def __init__(self, boundaries: str, actions: Sequence[Action], rows: Sequence[FrameProgress]) -> None:

@@ -1,4 +1,4 @@
-"""Progress of a whole recording, as evaluation computes it."""
+"""Predict the progress of a whole recording as in evaluation."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -39,16 +39,16 @@ def predict(run: TrainedRun, features: np.ndarray | Tensor, segments: Sequence[S
         run: from ``load_run``.
         features: (T, D), or (T, C, H, W) for a run that reads frames.
         segments: (start, end) or (start, end, label) of each action, in frames of the features, ``end`` being the
-            frame after the last one; those with a label of the background are no actions. None: the head infers them,
-            or, if it does not do that, the whole recording is one action.
-        task: what is done in the recording; needed if the head knows the steps of several tasks.
-        fps: feature frames per second, for the seconds in the result; None: not known.
-        name: of the recording, for messages.
+            frame after the last frame; segments with a background label are not actions. If None, the head infers
+            the actions, or the whole recording is a single action if the head cannot infer them.
+        task: task of the recording; required if the head knows the steps of several tasks.
+        fps: feature frames per second, for the seconds in the result; None if unknown.
+        name: name of the recording, for messages.
 
     Returns:
-        What evaluation computes. The prediction at a frame depends on the frames so far and on as many frames ahead as
-        the encoder sees; with segments, on the frames of its own action and the durations of the actions completed
-        before it.
+        The same values as in evaluation. The prediction at a frame depends on the frames so far and on the future
+        frames that the encoder sees; with segments, it depends on the frames of its own action and the durations of
+        the actions completed before it.
 
     Raises:
         UserError: features, segments, labels or task do not fit the run, or the run predicts NaN or infinity.
@@ -78,7 +78,7 @@ def _boundaries(run: TrainedRun, segments: Sequence[Sequence] | None) -> str:
 
 
 def _spacing(used: Sequence[int]) -> float:
-    """Return the frames from one used frame to the next one, on average."""
+    """Return the mean number of frames between consecutive used frames."""
     if isinstance(used, range):
         return used.step
     return (used[-1] - used[0]) / max(1, len(used) - 1)
@@ -107,7 +107,7 @@ def _rows_within(run: TrainedRun, embedding: Tensor, actions: Sequence[Action], 
 
 
 def _steps(rows: Sequence[FrameProgress]) -> list[Action]:
-    """Return the inferred actions: runs of frames of one step."""
+    """Return the inferred actions: runs of frames with the same step."""
     actions, start = [], 0
     for step, members in groupby(rows, key=lambda row: row.step):
         end = start + len(list(members))
@@ -119,12 +119,12 @@ def _steps(rows: Sequence[FrameProgress]) -> list[Action]:
 
 def _given_actions(run: TrainedRun, segments: Sequence[Sequence] | None, num_frames: int, used: Sequence[int],
                    name: str) -> list[Action]:
-    """Return the actions of a recording in the frames that the run looks at."""
+    """Return the actions of a recording, in the frames that the run uses."""
     segments = [Segment(0, num_frames)] if segments is None else [Segment(*segment) for segment in segments]
     check_segments(segments, num_frames, name)
     followed = follow_frames([Action(label, start, end - 1) for start, end, label in segments], used)
     actions = [segment for segment in followed if not run.is_background(segment.name)]
     if not actions:
-        LOGGER.warning('%s: none of its %d segments is an action that holds a frame; nothing to predict', name,
+        LOGGER.warning('%s: none of its %d segments is an action that contains a frame; nothing to predict', name,
                        len(segments))
     return actions

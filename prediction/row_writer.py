@@ -1,4 +1,4 @@
-"""Rows as CSV or JSON lines, in files and one by one."""
+"""Write rows as CSV or JSON lines, to files or one at a time."""
 
 import csv
 import json
@@ -13,10 +13,10 @@ RECORDING = 'recording'  # the column before those of a row, if a stream names i
 
 
 class RowWriter:
-    """Writes rows, all with the name of their recording or all without; CSV begins with the names of the columns.
+    """Writes rows, either all with the name of their recording or all without; CSV starts with a header.
 
     Args:
-        file: open for writing, without translation of line ends.
+        file: file open for writing, without newline translation.
         form: 'csv' or 'jsonl'.
     """
 
@@ -37,7 +37,7 @@ class RowWriter:
 
 
 def write_rows(path: Path, rows: Iterable[FrameProgress]) -> None:
-    """Write the rows of a recording, whole or not at all, as CSV or JSON lines by the ending of the file.
+    """Write the rows of a recording atomically, as CSV or JSON lines depending on the suffix of the file.
 
     Raises:
         UserError: the file cannot be written.

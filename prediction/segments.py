@@ -1,4 +1,4 @@
-"""Where the actions of a recording are: files of start, end and label, checked against the recording's length."""
+"""Read segment files with start, end and label of actions, and check them against the recording's length."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,12 @@ IN_FRAMES = ' of the features; convert seconds or camera frames to them, or give
 
 
 class Segment(NamedTuple):
-    """One segment of a recording.
+    """A segment of a recording.
 
     Attributes:
-        start: its first frame, from 0.
-        end: the frame after its last one, so that the next segment may start there.
-        label: what is done in it, None if it is not known.
+        start: first frame, from 0.
+        end: frame after the last frame, where the next segment may start.
+        label: label of the action; None if unknown.
     """
 
     start: int
@@ -29,19 +29,19 @@ class Segment(NamedTuple):
 
 
 def read_segments(path: Path | str, recording: str | None = None, *, fps: Fraction | None = None) -> list[Segment]:
-    """Read the segments of a recording from any table that ``tools.import_segments`` reads; labels may be missing.
+    """Read the segments of a recording from a table in any format of ``tools.import_segments``; labels may be missing.
 
     Args:
         path: a ``.csv`` or ``.json`` file, see ``recordings.segment_tables``.
-        recording: name of the recording; needed if the table has a column of several recordings.
-        fps: feature frames per second; times are seconds then. None: times are feature frames.
+        recording: name of the recording; required if the table has a column with several recordings.
+        fps: feature frames per second if times are in seconds; None if times are feature frames.
 
     Returns:
         The segments in order of time; :func:`check_segments` compares them with the recording's length.
 
     Raises:
-        UserError: the file cannot be read, a segment is invalid, or two overlap; or the table does not name the
-            recording.
+        UserError: the file cannot be read, a segment is invalid, two segments overlap, or the table does not contain
+            the recording.
     """
     path = Path(path)
     tables = read_segment_table(path, fps)
@@ -60,7 +60,7 @@ def choose_segments(tables: Mapping[str | None, list[Segment]], recording: str |
     """Return the segments of a recording from a table.
 
     Raises:
-        UserError: the table names recordings, but not this one.
+        UserError: the table has a column of recordings, but not this recording.
     """
     if None in tables:
         return tables[None]
@@ -71,10 +71,10 @@ def choose_segments(tables: Mapping[str | None, list[Segment]], recording: str |
 
 
 def _in_frames(segments: SegmentList) -> list[Segment]:
-    """Return the segments in whole frames; of those in seconds, the ones that contain no frame's center are dropped."""
+    """Return the segments in whole frames; segments in seconds are dropped if they contain no frame's center."""
     found = []
     for label, start, end in zip(segments.labels, segments.starts, segments.ends, strict=True):
-        # A frame belongs to the segment that contains its center, as in recordings.rates; whole frames stay.
+        # A frame belongs to the segment that contains its center, as in recordings.rates; whole frames do not change.
         first, after = (math.ceil(time - Fraction(1, 2)) for time in (start, end))
         if first < after or start == end:
             found.append(Segment(first, after, label))
@@ -82,16 +82,16 @@ def _in_frames(segments: SegmentList) -> list[Segment]:
 
 
 def check_segments(segments: Sequence[Segment], num_frames: int, where: str) -> None:
-    """Refuse segments that do not fit a recording.
+    """Check that segments fit a recording.
 
     Args:
-        segments: of the recording.
+        segments: segments of the recording.
         num_frames: T, frames of its features.
-        where: the recording, for the message.
+        where: name of the recording, for the message.
 
     Raises:
-        UserError: there are no segments, or one is empty, runs backwards, overlaps the one before or ends after the
-            recording.
+        UserError: there are no segments, or a segment is empty, runs backwards, overlaps the previous segment, or ends
+            after the recording.
     """
     if not segments:
         raise UserError(f'{where}: no segment, expected at least one; leave segments out to take the whole recording '

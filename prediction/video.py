@@ -1,4 +1,4 @@
-"""Videos as recordings: encoded with the image encoder that the run's features were made with."""
+"""Predict videos: encode them with the image encoder that the run's features were extracted with."""
 
 import itertools
 import time
@@ -24,7 +24,7 @@ FEATURES, FRAMES = KINDS
 
 
 class RunEncoder:
-    """The image encoder of a run, and what its features look like.
+    """The image encoder of a run, and the format of its features.
 
     Args:
         run: from ``load_run``.
@@ -33,13 +33,13 @@ class RunEncoder:
         info: description of the run's features.
 
     Raises:
-        UserError: the run does not say what its features were made with, or the encoder cannot be built or has other
-            weights now.
+        UserError: the run does not describe how its features were made, or the encoder cannot be built or has
+            different weights now.
     """
 
     def __init__(self, run: TrainedRun) -> None:
         if run.feature_info is None:
-            raise UserError(f'the run {run.name} has no features.json, which says what its features were made with; '
+            raise UserError(f'the run {run.name} has no features.json, which describes how its features were made; '
                             'expected a run that was trained on features of tools.extract: extract and train again, '
                             'or give --features')
         self.info: FeatureInfo = run.feature_info
@@ -60,12 +60,12 @@ class RunEncoder:
 
 
 def extract_video(source: Path, encoder: RunEncoder, folder: Path) -> Path:
-    """Write the features of a video, as ``tools.extract`` does, and return their file.
+    """Write the features of a video as ``tools.extract`` does, and return the path of the file.
 
     Args:
         source: the video.
-        encoder: of the run.
-        folder: that takes the features and their description.
+        encoder: encoder of the run.
+        folder: folder for the features and their description.
 
     Raises:
         UserError: the video cannot be read, or the features cannot be written.
@@ -86,13 +86,13 @@ def extract_video(source: Path, encoder: RunEncoder, folder: Path) -> Path:
 
 
 def live_rows(run: TrainedRun, encoder: RunEncoder, source: str, task: str | None) -> Iterator[FrameProgress]:
-    """Yield the rows of a camera, pipe, or address as its pictures arrive; log what that took at the end.
+    """Yield the rows of a camera, pipe, or address while its pictures arrive; log the latency at the end.
 
     Args:
         run: from ``load_run``.
-        encoder: of the run.
-        source: what FFmpeg opens; '-' for standard input.
-        task: what is done, if known.
+        encoder: encoder of the run.
+        source: any source that FFmpeg can open; '-' for standard input.
+        task: task of the recording, if known.
 
     Raises:
         UserError: the source cannot be read.

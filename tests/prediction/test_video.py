@@ -79,7 +79,7 @@ def test_a_video_gives_the_rows_of_its_features_and_a_pipe_too(video_run, capsys
 
 @needs_weights
 def test_a_run_on_other_features_is_refused(video_run, capsys):
-    for change, message in ((None, 'has no features.json, which says what its features were made with'),
+    for change, message in ((None, 'has no features.json, which describes how its features were made'),
                             ({'version': 'sha256:other'}, 'was trained on features of sha256:other'),
                             ({'kind': 'frames'}, 'reads features, but its features.json describes frames')):
         info = read_feature_info(Path('data/set/features'))
