@@ -103,7 +103,7 @@ class Cells(nn.Module):
             frames: (..., F).
 
         Returns:
-            ``log p(k | frame)`` under a uniform prior over labels, (..., K), and ``log p(bin | k, frame) - log uniform``,
+            ``log p(k | frame)`` for a uniform prior over labels, (..., K), and ``log p(bin | k, frame) - log uniform``,
             (..., K, B), each at least ``LOWEST_EVIDENCE``.
         """
         log_density = self.log_density(frames)

@@ -17,11 +17,11 @@ from models.heads.filter.cells import CausalFeatures, Cells, phase_weights
 from models.heads.filter.duration_grid import DurationGrid
 from models.heads.order import StepOrder
 
-LAGS = (2, 5)  # frames back that the cells see changes over
-MOST_ENTRIES = 4_000_000  # of (actions, frames, K, G) held at a time
-IMPOSSIBLE = -1e4  # log probability of the labels that an action is known not to have
-SMALLEST_PROGRESS = 1e-6  # at the lower end of an interval
-LEVELS = (0.5, 0.05, 0.95)  # of the estimate and, before calibration, the interval
+LAGS = (2, 5)  # distances in frames of the differences that the cells see
+MOST_ENTRIES = 4_000_000  # largest size of tensors (actions, frames, K, G)
+IMPOSSIBLE = -1e4  # log probability of all other labels if an action's label is given
+SMALLEST_PROGRESS = 1e-6  # of the lower end of an interval
+LEVELS = (0.5, 0.05, 0.95)  # quantiles of the estimate and, before calibration, of the interval
 
 
 class TrainingRecording(NamedTuple):
