@@ -57,13 +57,13 @@ NOTHING_TO_TEST = 'no task has test recordings; train with a test fraction above
 
 @dataclass(frozen=True)
 class EmbeddedTask:
-    """Recordings of a part of a task, with embeddings, actions, and progress in the same order.
+    """Recordings of one part of a task and, in the same order, what is known of them.
 
     Attributes:
         recordings: the recordings.
-        embeddings: (T, E) of each recording, on the CPU.
-        actions: actions of each recording, in order of time.
-        progress: (T,) of each recording, the true progress of the whole recording.
+        embeddings: (T, E) of each, on the CPU.
+        actions: of each, in order of time.
+        progress: (T,) of each, the true progress of the whole recording.
     """
 
     recordings: list[Recording]
@@ -79,13 +79,13 @@ class EmbeddedTask:
 
     @property
     def groups(self) -> list[str] | None:
-        """Who performs each recording, or its own group if unknown; None if it is unknown for all recordings."""
+        """Who performs each recording, by itself if that is not known; None if it is known of none."""
         if not any(recording.group for recording in self.recordings):
             return None
         return [recording.group or recording.handle for recording in self.recordings]
 
     def take(self, indices: Sequence[int]) -> 'EmbeddedTask':
-        """Return a subset of the recordings."""
+        """Return some of the recordings."""
         return EmbeddedTask(*([values[index] for index in indices] for values in (
             self.recordings, self.embeddings, self.actions, self.progress)))
 
@@ -202,13 +202,13 @@ def _action_progress(curves: Sequence[Sequence[ActionCurves]],
 
 
 def alignment_scorer(train: EmbeddedTask) -> Callable[[EmbeddedTask], dict[str, Row]]:
-    """Return a function that computes a task's rows of the tables without a progress head, except the task's name.
+    """Return a function of test recordings: a task's rows of the tables that need no progress head, except its name.
 
     Args:
-        train: recordings that probes and scales are fitted to.
+        train: what probes and scales are fitted to.
 
     Returns:
-        Function of test recordings that returns name of the table -> column -> value.
+        From what is scored to name of the table -> column -> value.
     """
     totals, train_labels = path_lengths(train.embeddings), train.labels
     probes = fit_phase_probes(train.embeddings, train_labels)

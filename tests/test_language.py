@@ -8,9 +8,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PHRASES = re.compile(
     r'\b(beside|anew|mend(s|ed|ing)?|by turns|half[- ]characters?|(say|look|tell) whether|tell how|'
-    r'that there (is|are) not|(?-i:(is|are) none\b)|let be|by heart|but for|stands? (for itself|there|next)|'
-    r'can do with|wants? to be|shall not|'
-    r'is no (JSON|CSV|number|name|file|run|dataset|list|object|folder|text|step|time|action))\b', re.IGNORECASE)
+    r'that there (is|are) not|'
+    r'(?-i:(is|are) none\b)|let be|by heart|but for|stands? (for itself|there|next)|can do with|wants? to be|'
+    r'shall not|is no (JSON|CSV|number|name|file|run|dataset|list|object|folder|text|step|time|action))\b',
+    re.IGNORECASE)
 TEXTS = sorted(path for pattern in ('*.py', '*.md') for path in ROOT.rglob(pattern)
                if not any(part.startswith('.') or part in ('demo', 'output') for part in path.relative_to(ROOT).parts)
                and path != Path(__file__))

@@ -40,7 +40,7 @@ class HeadState(NamedTuple):
     """State of :meth:`HSMMHead.step` and :meth:`HSMMHead.filter_step` between frames, of constant size."""
 
     filters: tuple  # states of the filters that run
-    task: TaskState | None  # state of the task sensor, if several filters run
+    task: TaskState | None  # of the sensor of tasks, if more than one filter runs
 
 
 class HSMMHead(ProgressHeadBase):
@@ -112,7 +112,7 @@ class HSMMHead(ProgressHeadBase):
         self._log_choices()
 
     def _log_choices(self) -> None:
-        """Log what was selected on left-out groups: weights of the sensors, and quantiles that bound the intervals."""
+        """Log what was chosen on left-out groups: weights of the sensors, and quantiles that make up intervals."""
         given = self.filters[0].segmented
         LOGGER.info('boundaries given: weights of the sensors of step %.3g, of phase %.3g (by leaving groups out); '
                     '90 %% interval from quantile %.3g to %.3g', *given.weights.tolist(), *given.levels[1:].tolist())
@@ -138,7 +138,7 @@ class HSMMHead(ProgressHeadBase):
         if task is not None:
             return None
         if self.condition_on_step:
-            raise UserError('the head requires the step (condition_on_step), which belongs to a task; '
+            raise UserError('the head is given the step (condition_on_step), which belongs to a task; '
                             f'give one of {", ".join(self.tasks)}')
         return f'the head infers it from the frames; known tasks are {", ".join(self.tasks)}'
 
@@ -146,8 +146,8 @@ class HSMMHead(ProgressHeadBase):
         """Check the label of an action, see :meth:`ProgressHeadBase.check_label`."""
         known = self.labels(task)
         if label is None and self.condition_on_step:
-            raise UserError('an action has no label, but the head requires the step (condition_on_step); label each '
-                            f'action with one of {", ".join(known)}')
+            raise UserError('an action without label, but the head is given the step (condition_on_step); give each '
+                            f'action one of {", ".join(known)}')
         if label is None or label in known:
             return None
         return (f'the head does not know the label {label!r}: its action does not affect the pace; known labels are '
@@ -267,24 +267,24 @@ class HSMMHead(ProgressHeadBase):
 
     def _estimates(self, running: Sequence[int], outputs: Sequence[FilterOutput],
                    probability: Tensor) -> FrameEstimates:
-        """Combine the outputs of the running filters at n frames, given the probability of each task, (n, tasks).
+        """Return the answer at n frames from those of the filters that run and the probability of each, (n, tasks).
 
-        Labels come from the most probable task; numbers are means over the tasks, weighted by probability.
+        Steps are those of the most probable task, numbers are means over the tasks.
         """
         best = probability.argmax(1, keepdim=True)  # (n, 1)
         labels = [self.filters[number].labels for number in running]
 
         def named(field: str, other: str) -> list[str]:
-            numbers = torch.stack([getattr(output, field) for output in outputs], dim=1).gather(1, best)  # (n, 1)
+            numbers = torch.stack([getattr(output, field) for output in outputs], dim=1).gather(1, best)
             return [[*labels[which], other][number]
                     for (which,), (number,) in zip(best.tolist(), numbers.tolist(), strict=True)]
 
         def mean(field: str) -> Tensor:
             return _mean([getattr(output, field).float() for output in outputs], probability)
 
-        low, progress, high = mean('progress').unbind(1)  # (n,) each
+        low, progress, high = mean('progress').unbind(1)
         overall_low, overall, overall_high = mean('overall').unbind(1)
-        certain = torch.stack([output.step_probability for output in outputs], dim=1) * probability  # (n, tasks)
+        certain = torch.stack([output.step_probability for output in outputs], dim=1) * probability
         return FrameEstimates(
             step=named('step', BACKGROUND), progress=progress, progress_low=low, progress_high=high,
             remaining=mean('remaining'), overall=overall, overall_low=overall_low, overall_high=overall_high,

@@ -195,9 +195,9 @@ def test_a_stream_refuses_what_does_not_fit_the_run(make_run, make_features):
 
 def test_a_head_that_is_told_the_step_needs_labels(make_run, make_features, step_options):
     run, features = make_run('--naive', *step_options, '--condition_on_step'), make_features(3)
-    assert 'camera: before frame 0: an action has no label' in refused(run, features, 'tea')
+    assert 'camera: before frame 0: an action without label' in refused(run, features, 'tea')
     unlabelled = [ActionMarker('boil'), features[0], ActionMarker(), features[1]]
-    assert 'before frame 1: an action has no label' in refused(run, unlabelled, 'tea')
+    assert 'before frame 1: an action without label' in refused(run, unlabelled, 'tea')
     assert 'give each action one of boil, pour' in refused(run, unlabelled, 'tea')
     assert 'no task given' in refused(run, [ActionMarker('boil'), *features])
     assert len(list(stream(run, [ActionMarker(begins=False), *features], 'tea'))) == 3
