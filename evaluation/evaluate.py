@@ -1,34 +1,19 @@
 """Evaluation of a checkpoint: embeddings, metrics, tables and pictures."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from easydict import EasyDict
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
-from evaluation.alignment_metrics import (
-    coefficient_of_variation,
-    enclosed_area_error,
-    kendalls_tau,
-    kendalls_tau_wild,
-    overall_progress_error,
-    path_lengths,
-)
 from evaluation.baselines import ProgressBaselines
 from evaluation.by_group import RowsByGroup, rows_by_group
+from evaluation.embedded_task import EmbeddedTask
+from evaluation.embedding_metrics import alignment_scorer
 from evaluation.head_tables import HeadTables, TaskPart, head_tables
-from evaluation.phase_metrics import (
-    ProgressRegression,
-    fit_phase_probes,
-    frame_labels,
-    majority_accuracy,
-    phase_accuracies,
-)
 from evaluation.pictures import draw_alignments, draw_error_by_length
 from evaluation.progress_metrics import (
     PROGRESS_TABLE,
@@ -53,41 +38,6 @@ from utils.tensorops import Action, action_progress, recording_progress
 
 LOGGER = get_logger(__name__)
 NOTHING_TO_TEST = 'no task has test recordings; train with a test fraction above 0 in TRAIN_SPLIT'
-
-
-@dataclass(frozen=True)
-class EmbeddedTask:
-    """Recordings of one part of a task and, in the same order, what is known of them.
-
-    Attributes:
-        recordings: the recordings.
-        embeddings: (T, E) of each, on the CPU.
-        actions: of each, in order of time.
-        progress: (T,) of each, the true progress of the whole recording.
-    """
-
-    recordings: list[Recording]
-    embeddings: list[Tensor]
-    actions: list[Sequence[Action]]
-    progress: list[Tensor]
-
-    @property
-    def labels(self) -> list[np.ndarray]:
-        """Steps at the frames (T,) of each recording."""
-        return [frame_labels(actions, len(embedding))
-                for actions, embedding in zip(self.actions, self.embeddings, strict=True)]
-
-    @property
-    def groups(self) -> list[str] | None:
-        """Who performs each recording, by itself if that is not known; None if it is known of none."""
-        if not any(recording.group for recording in self.recordings):
-            return None
-        return [recording.group or recording.handle for recording in self.recordings]
-
-    def take(self, indices: Sequence[int]) -> 'EmbeddedTask':
-        """Return some of the recordings."""
-        return EmbeddedTask(*([values[index] for index in indices] for values in (
-            self.recordings, self.embeddings, self.actions, self.progress)))
 
 
 def evaluate_checkpoint(run: RunFolder, checkpoint_type: str, device: torch.device, *,
@@ -199,34 +149,6 @@ def _action_progress(curves: Sequence[Sequence[ActionCurves]],
 
     return ({PROGRESS_TABLE: row(range(len(curves)))},
             {PROGRESS_TABLE: rows_by_group(test.groups, row)} if test.groups else {})
-
-
-def alignment_scorer(train: EmbeddedTask) -> Callable[[EmbeddedTask], dict[str, Row]]:
-    """Return a function of test recordings: a task's rows of the tables that need no progress head, except its name.
-
-    Args:
-        train: what probes and scales are fitted to.
-
-    Returns:
-        From what is scored to name of the table -> column -> value.
-    """
-    totals, train_labels = path_lengths(train.embeddings), train.labels
-    probes = fit_phase_probes(train.embeddings, train_labels)
-    regression = ProgressRegression(train.embeddings, train.progress)
-
-    def rows(test: EmbeddedTask) -> dict[str, Row]:
-        return {
-            'phase_classification': {**phase_accuracies(probes, test.embeddings, test.labels),
-                                     'accuracy_majority': majority_accuracy(train_labels, test.labels)},
-            'phase_progression': {'r2': regression.score(test.embeddings, test.progress)},
-            'kendalls_tau': {'kendalls_tau': kendalls_tau(test.embeddings)},
-            'kendalls_tau_wild': {'kendalls_tau_wild': kendalls_tau_wild(test.embeddings, test.actions)},
-            'enclosed_area_error': {'enclosed_area_error': enclosed_area_error(test.embeddings, test.actions)},
-            'ogpe': {'ogpe': overall_progress_error(test.embeddings, test.progress, float(totals.mean())),
-                     'CoV': coefficient_of_variation(totals)},
-        }
-
-    return rows
 
 
 @torch.no_grad()

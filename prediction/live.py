@@ -75,7 +75,7 @@ class ProgressStream:
             marker = marker._replace(ended=told_late or self._marker.ended)
         self._marker, self._marked_at = marker, self._seen
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def push(self, frame: np.ndarray | Tensor) -> list[FrameProgress]:
         """Take the next frame, (D,) or (C, H, W), and return the rows that are now available: at most one.
 
@@ -99,7 +99,7 @@ class ProgressStream:
         self._marker = None
         return [self._row(embedding) for embedding in self._embeddings.push(frame)]
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def finish(self) -> list[FrameProgress]:
         """End the recording and return the rows of the frames that were waiting for later frames.
 

@@ -14,8 +14,10 @@ import torch
 
 import eval as eval_command
 import multitask_train
-from models.heads.step_durations import StepDurations
-from recordings.from_config import list_all_actions, load_dataset, split_recordings
+from models.heads.base import EmbeddedRecording
+from models.heads.hsmm import HSMMHead
+from recordings.from_config import load_dataset, split_recordings
+from recordings.splits import Splits
 from tools.demo import DemoSettings, write_demo
 from utils.ckpt_save import load_model
 
@@ -50,9 +52,9 @@ def demo(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def small_demo(tmp_path_factory):
-    """The same with few recordings, for what takes long."""
+    """The same with few recordings, for what takes long: of each task one for validation."""
     root = tmp_path_factory.mktemp('small')
-    write_demo(root, 'egoprocel', settings=DemoSettings(people=5, repetitions=1))
+    write_demo(root, 'egoprocel', settings=DemoSettings(people=7, repetitions=1))
     return root
 
 
@@ -107,7 +109,8 @@ def test_both_checkpoints_are_evaluated_side_by_side(demo, progress_run):
         assert list(progress[0]) == [
             'task', 'num_recordings', 'num_actions', 'mae', 'mae_short', 'mae_medium', 'mae_long', 'spearman',
             'monotonicity', 'first_frame_error', 'last_frame_error', 'baseline_constant', 'baseline_average_index',
-            'baseline_average_index_per_step', 'baseline_paced_per_step', 'baseline_cumulative_distance', 'skill']
+            'baseline_average_index_per_step', 'baseline_paced_per_step', 'baseline_cumulative_distance',
+            'baseline_survival', 'baseline_survival_per_step', 'skill']
         assert all(0 < float(row['mae']) < 1 for row in progress)
         assert list((folder / 'EVAL' / name).glob('progress_*.png'))
 
@@ -121,40 +124,42 @@ def test_each_checkpoint_type_evaluates_itself_alone(demo, progress_run, tmp_pat
 
 
 @pytest.fixture(scope='module')
-def recommended_run(demo):
-    """A run of the recommended preset, hardly trained."""
-    trained = run(demo, *TRAIN, '--tstack', '-ep', '2', '--config', 'configs/progress_recommended.json', '-m', 'steps',
-                  '-od', '32', '--set', 'ARCHITECTURE.drop_layers=[8]', '--set', 'ARCHITECTURE.attn_layers=[8]')
+def recommended_run(small_demo):
+    """A run of the recommended preset."""
+    trained = run(small_demo, 'multitask_train.py', '1', '--ego', '--config', 'configs/progress_recommended.json')
     assert trained.returncode == 0, trained.stderr
-    return demo / 'output/multi-task-setting/V1___GTCC_egoprocel.steps'
+    folder, = (small_demo / 'output/multi-task-setting').glob('V1___*_egoprocel')
+    return folder
 
 
-def test_the_recommended_preset_trains_and_evaluates_without_a_look_ahead(demo, recommended_run):
-    rows = read_rows(recommended_run / 'losses.csv')
-    for row in rows:
-        train, alignment, progress = (float(row[f'train_{name}']) for name in ('total', 'alignment', 'progress'))
-        assert train == pytest.approx(alignment + float(row['lambda']) * progress, rel=1e-5)
-    assert float(rows[1]['val_progress']) < float(rows[0]['val_progress'])
-    result = run(demo, 'eval.py', '-f', recommended_run)
+def test_the_recommended_preset_trains_and_evaluates_without_a_look_ahead(small_demo, recommended_run):
+    row, = read_rows(recommended_run / 'losses.csv')
+    assert 0 < float(row['val_progress']) < 0.2  # as soon as it is fitted
+    result = run(small_demo, 'eval.py', '-f', recommended_run)
     assert result.returncode == 0, result.stderr
     assert 'the encoder sees 0 frames ahead' in result.stdout
-    scores = read_rows(recommended_run / 'EVAL/best_model_combined/action_progress.csv')
-    assert len(scores) > 3 and scores[-1]['task'] == 'MEAN'
+    folder = recommended_run / 'EVAL/best_model_combined'
+    for name in ('action_progress', 'unsegmented', 'overall', 'intervals', 'contrast'):
+        rows = read_rows(folder / f'{name}.csv')
+        assert len(rows) > 1 and rows[-1]['task'] == 'MEAN', name
+    scores = read_rows(folder / 'action_progress.csv')
     assert all(0 < float(row['mae']) < float(row['baseline_constant']) for row in scores)
 
 
-def test_what_the_head_knows_of_steps_comes_from_the_training_recordings_alone(demo, recommended_run, monkeypatch):
-    for variable, value in environment(demo).items():
+def test_the_head_learns_from_the_training_recordings_alone(small_demo, recommended_run, monkeypatch):
+    for variable, value in environment(small_demo).items():
         monkeypatch.setenv(variable, value)
     model, config, _ = load_model(recommended_run / 'ckpt/last.pt')
-    splits = json.loads((recommended_run / 'splits.json').read_text())['splits']
-    actions = list_all_actions(split_recordings(load_dataset(config), splits)['train'])
-    steps = {(task, action.name) for task, members in actions.items() for member in members for action in member}
-    assert set(model.progress_head.durations.steps) == steps and len(splits) > 1
-    expected = StepDurations(config.PROGRESS_LOSS.steps)
-    expected.fit(actions)
+    splits = Splits(**json.loads((recommended_run / 'splits.json').read_text()))
+    training = [EmbeddedRecording(one.task, one.handle, torch.from_numpy(np.load(one.path)).float(), list(one.actions),
+                                  one.group)
+                for members in split_recordings(load_dataset(config), splits)['train'].values() for one in members]
+    steps = {(one.task, action.name) for one in training for action in one.actions}
+    assert set(map(tuple, config.PROGRESS_LOSS.steps)) == steps and len(splits) > 1
+    expected = HSMMHead(config.OUTPUT_DIMENSIONALITY, steps=sorted(steps))
+    expected.fit(training)
     for name, value in expected.state_dict().items():
-        torch.testing.assert_close(model.progress_head.durations.state_dict()[name], value, rtol=0, atol=0)
+        torch.testing.assert_close(model.progress_head.state_dict()[name], value, msg=name)
 
 
 @pytest.mark.parametrize(('options', 'name'), [
@@ -257,7 +262,7 @@ def test_a_variable_that_points_nowhere_is_named(broken, capsys, monkeypatch, va
 @pytest.mark.parametrize(('options', 'expected'), [
     (['--set', 'PROGRES_LOSS.hidden_dim=3'], "'PROGRESS_LOSS.hidden_dim'"), (['--gtcc', '--tcc'], 'not allowed with'),
     (['--set', 'VAVA_PARAMS.maxIter=1'], 'VAVA_PARAMS.maxIter'), (['-ep', 'many'], 'invalid int value'),
-    (['--no_such_option'], 'unrec'), (['--progress', '--condition_on_step'], 'no effect with PROGRESS_LOSS.head'),
+    (['--no_such_option'], 'unrec'), (['--progress', '--condition_on_step'], 'condition_on_step is True, but it'),
     (['--config', 'configs/progress_recommended.json', '--progress_sampling', 'prefix'], 'expected dense with')])
 def test_wrong_options_end_in_one_line(broken, capsys, options, expected):
     loss = [] if '--gtcc' in options else ['--tcc']
@@ -271,8 +276,8 @@ def test_steps_without_a_training_action_are_refused(broken, capsys):
     for task in annotations.values():
         task['hdl_actions'] = [['0'] * len(labels) for labels in task['hdl_actions']]
     path.write_text(json.dumps(annotations))
-    command = ['1', '--ego', '--tstack', '--config', 'configs/progress_recommended.json']
-    assert 'contain no action' in refused(capsys, multitask_train, *command)
+    command = ['1', '--ego', '--config', 'configs/progress_recommended.json']
+    assert 'recordings contain no action' in refused(capsys, multitask_train, *command)
     assert not (broken / 'output').exists()
 
 

@@ -180,7 +180,7 @@ def test_a_task_without_actions_is_left_out_where_the_head_knows_steps(trained, 
     (tmp_path / 'egoprocel.json').write_text(json.dumps(tiny))
     monkeypatch.setenv('JSON_DPATH', str(tmp_path))
     monkeypatch.setenv('OUTPUT_PATH', str(tmp_path / 'output'))
-    command = [*COMMAND, '-ep', '1', '--set', 'PROGRESS_LOSS.head=steps']
+    command = [*COMMAND, '-ep', '1', '--set', 'PROGRESS_LOSS.head=hsmm']
     assert singletask_train.main(command) == 0
     assert f'left out because their training recordings contain no action: {first}' in capsys.readouterr().err
     folder = tmp_path / 'output/single-task-setting' / trained.name

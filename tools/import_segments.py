@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 
 from configs.generic_config import CONFIG
 from configs.paths import check_new_name
@@ -21,7 +22,6 @@ from recordings.groups import Groups, groups_by_regex, groups_in_two_parts, view
 from recordings.rates import parse_rate
 from recordings.segment_list import SegmentList
 from recordings.splits import Splits, make_splits
-from tools import frame_labels, table_import
 from tools.extracted_features import check_lengths, find_feature_source
 from tools.frame_labels import read_bundles
 from tools.import_format import ImportFormat
@@ -43,7 +43,11 @@ LOGGER = get_logger(__name__)
 # Background labels in addition to CONFIG.BACKGROUND_LABELS: 50Salads uses them for the time before and after.
 OTHER_BACKGROUND = ('action_start', 'action_end')
 MAX_MISMATCH = 10  # feature frames; feature extractors lose the length of a window at the end
-FORMATS = (frame_labels.FORMAT, table_import.FORMAT)  # the first format that recognizes SOURCE reads it
+# The first format that recognizes SOURCE reads it.
+FORMATS = tuple(map(resolve_name, (
+    'tools.frame_labels:FORMAT',
+    'tools.table_import:FORMAT',
+)))
 
 
 def build_parser() -> OneLineParser:

@@ -1,7 +1,7 @@
 """Measure prediction of whole recordings and of streams, frame by frame: python -m benchmarks.speed.stream.
 
-Networks of the recommended preset with random weights predict from random features, in actions of equal length. The
-speed does not depend on the values.
+Runs that have learned nothing predict from random features, in actions of equal length: networks have random weights,
+and the filter of the recommended preset is fitted to a random recording. The speed does not depend on the values.
 """
 
 import sys
@@ -16,10 +16,12 @@ from benchmarks.speed.measure import describe_command, describe_machine, format_
 from benchmarks.studies.progress_study import HEADS as STUDIED
 from configs.entry_config import parse_training_arguments
 from models.build import build_model, fill_in_sizes
+from models.heads.base import EmbeddedRecording
 from prediction import ActionMarker, ProgressStream, TrainedRun, predict
+from utils.action import Action
 from utils.command_line import OneLineParser, run_command, seed_everything
 
-TASK, STEPS, HEADS = 'random', 6, 3  # steps per task and number of tasks as in the demo dataset
+TASK, STEPS, HEADS = 'random', 10, 3  # HEADS: number of tasks as in the demo dataset
 ACTION_LENGTH = 100  # frames
 DIFFERENT_FRAMES = 1000  # repeated to fill a stream
 BATCH_FRAMES, BATCH_REPEATS = 5000, 5
@@ -27,8 +29,10 @@ WARM_UP = 200  # frames
 TENTHS = 10
 COMPARED_EVERY = 10  # every n-th frame is also pushed into a fresh stream
 LARGEST_RATIO = 1.1  # of the cost of a frame in a long stream to that in a fresh stream
+UNKNOWN = 'recommended, boundaries unknown'  # its stream has no markers
 CONFIGURATIONS = {
-    'naive': STUDIED['steps'],
+    'recommended': STUDIED['recommended'],
+    UNKNOWN: STUDIED['recommended'],
     'stacking, causal': STUDIED['stacking encoder'],
     'stacking, sees ahead': STUDIED['stacking, sees ahead'],
     "naive, plan's head": STUDIED['gru'],
@@ -36,7 +40,7 @@ CONFIGURATIONS = {
 
 
 def random_run(options: Sequence[str], feature_dim: int) -> TrainedRun:
-    """Return an untrained run.
+    """Return a run that has learned nothing.
 
     Args:
         options: options of ``multitask_train.py``, besides version and dataset.
@@ -46,7 +50,14 @@ def random_run(options: Sequence[str], feature_dim: int) -> TrainedRun:
     fill_in_sizes(config, feature_dim, HEADS)
     config.PROGRESS_LOSS.steps = [[TASK, f'step {step}'] for step in range(STEPS)]
     seed_everything(config.SEED)
-    return TrainedRun(TASK, TASK, 0, build_model(config).eval(), config, torch.device('cpu'), [TASK])
+    model = build_model(config).eval()
+    if model.progress_head.fits_embeddings:
+        # Of a single recording nothing can be left out to choose weights, which would take long.
+        actions = [Action(label_of(start), start, start + ACTION_LENGTH - 1)
+                   for start in range(0, STEPS * ACTION_LENGTH, ACTION_LENGTH)]
+        embeddings = torch.randn(STEPS * ACTION_LENGTH, model.progress_head.input_dim)
+        model.progress_head.fit([EmbeddedRecording(TASK, TASK, embeddings, actions)])
+    return TrainedRun(TASK, TASK, 0, model, config, torch.device('cpu'), [TASK])
 
 
 def label_of(frame: int) -> str:
@@ -54,8 +65,15 @@ def label_of(frame: int) -> str:
     return f'step {frame // ACTION_LENGTH % STEPS}'
 
 
-def frame_seconds(run: TrainedRun, features: np.ndarray, num_frames: int) -> Iterator[tuple[float, float, float]]:
+def frame_seconds(run: TrainedRun, features: np.ndarray, num_frames: int, *,
+                  given: bool) -> Iterator[tuple[float, float, float]]:
     """Push frames into a long stream and, at intervals, into a fresh stream that began with the current action.
+
+    Args:
+        run: predicts the streams.
+        features: (n, D), repeated.
+        num_frames: of the long stream.
+        given: put a marker before each action; otherwise boundaries are inferred.
 
     Yields:
         Wall-clock seconds and processor seconds of the frame in the long stream, and its processor seconds in the fresh
@@ -65,9 +83,11 @@ def frame_seconds(run: TrainedRun, features: np.ndarray, num_frames: int) -> Ite
     for frame in range(num_frames):
         if frame % ACTION_LENGTH == 0:
             fresh = ProgressStream(run, TASK)
+            if given:
+                fresh.mark(ActionMarker(label_of(frame)))
             for ahead in range(run.delay):  # nothing is predicted before these frames have arrived
                 fresh.push(features[ahead])
-        clock, cost = _timed_push(long, features, frame, begins=frame % ACTION_LENGTH == 0)
+        clock, cost = _timed_push(long, features, frame, begins=given and frame % ACTION_LENGTH == 0)
         compared = frame % COMPARED_EVERY == 0
         yield clock, cost, _timed_push(fresh, features, frame, begins=False)[1] if compared else np.nan
 
@@ -81,11 +101,12 @@ def _timed_push(stream: ProgressStream, features: np.ndarray, frame: int, *, beg
     return time.perf_counter() - started[0], time.process_time() - started[1]
 
 
-def batch_rate(run: TrainedRun, features: np.ndarray) -> float:
+def batch_rate(run: TrainedRun, features: np.ndarray, *, given: bool) -> float:
     """Return the frames per second of prediction on a whole recording, the median of several runs."""
     recording = np.resize(features, (BATCH_FRAMES, features.shape[1]))
     segments = [(start, start + ACTION_LENGTH, label_of(start)) for start in range(0, BATCH_FRAMES, ACTION_LENGTH)]
-    return BATCH_FRAMES / time_and_memory(lambda: predict(run, recording, segments, TASK), BATCH_REPEATS).seconds
+    seconds = time_and_memory(lambda: predict(run, recording, segments if given else None, TASK), BATCH_REPEATS).seconds
+    return BATCH_FRAMES / seconds
 
 
 def measure(name: str, feature_dim: int, num_frames: int) -> tuple[dict[str, str], np.ndarray, np.ndarray]:
@@ -102,8 +123,10 @@ def measure(name: str, feature_dim: int, num_frames: int) -> tuple[dict[str, str
     """
     run = random_run(CONFIGURATIONS[name], feature_dim)
     features = np.random.default_rng(0).standard_normal((DIFFERENT_FRAMES, feature_dim)).astype(np.float32)
-    batch = batch_rate(run, features)
-    seconds = np.array(list(islice(frame_seconds(run, features, WARM_UP + num_frames), WARM_UP, None)))
+    given = name != UNKNOWN
+    batch = batch_rate(run, features, given=given)
+    costs = frame_seconds(run, features, WARM_UP + num_frames, given=given)
+    seconds = np.array(list(islice(costs, WARM_UP, None)))
     row = {'configuration': name, 'delay, frames': str(run.delay), 'batch, frames/s': f'{batch:.0f}',
            'stream, frames/s': f'{num_frames / seconds[:, 0].sum():.0f}',
            'ms a frame, median': f'{1e3 * np.median(seconds[:, 0]):.3f}',

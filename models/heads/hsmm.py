@@ -11,6 +11,7 @@ from models.heads.base import ActionsByTask, EmbeddedRecording, Penalty, Progres
 from models.heads.estimates import BACKGROUND, END, FrameEstimates
 from models.heads.filter.selection import fit_filters
 from models.heads.filter.task_filter import TaskFilter, TaskSensor, TaskState
+from models.heads.filter.traced_step import TracedStep, trace_step
 from models.heads.filter.unsegmented import FilterOutput
 from models.heads.filter.unsegmented_fit import fit_filter
 from models.heads.padding import blank_padding, pad_segments
@@ -20,6 +21,10 @@ from utils.logging import get_logger
 from utils.tensorops import SampledSegment
 
 LOGGER = get_logger(__name__)
+# Names of what is chosen, in the order of the filters' buffers.
+SENSORS_GIVEN = ('step cells (boundaries given)', 'phase cells (boundaries given)')
+CHOSEN_UNKNOWN = tuple(f'{name} (boundaries unknown)' for name in (
+    'step classifier', 'step cells', 'phase cells', 'short-term phase cells', 'caution', 'handicap of background'))
 
 
 class ActionContext(NamedTuple):
@@ -40,7 +45,8 @@ class HeadState(NamedTuple):
     """State of :meth:`HSMMHead.step` and :meth:`HSMMHead.filter_step` between frames, of constant size."""
 
     filters: tuple  # states of the filters that run
-    task: TaskState | None  # of the sensor of tasks, if more than one filter runs
+    task: TaskState | None  # state of the task sensor, if several filters run
+    steps: tuple[TracedStep, ...] = ()  # steps of the filters that run, if boundaries are unknown
 
 
 class HSMMHead(ProgressHeadBase):
@@ -109,17 +115,24 @@ class HSMMHead(ProgressHeadBase):
         if len(self._tasks) > 1:
             self.task_sensor.fit([recording.embeddings for members in by_task.values() for recording in members],
                                  [number for number, members in enumerate(by_task.values()) for _ in members])
-        self._log_choices()
+        self._log_intervals()
 
-    def _log_choices(self) -> None:
-        """Log what was chosen on left-out groups: weights of the sensors, and quantiles that make up intervals."""
-        given = self.filters[0].segmented
-        LOGGER.info('boundaries given: weights of the sensors of step %.3g, of phase %.3g (by leaving groups out); '
-                    '90 %% interval from quantile %.3g to %.3g', *given.weights.tolist(), *given.levels[1:].tolist())
+    def _log_intervals(self) -> None:
+        """Log the posterior quantiles that bound the intervals, selected on left-out groups."""
+        LOGGER.info('boundaries given: 90 %% interval from quantile %.3g to %.3g',
+                    *self.filters[0].segmented.levels[1:].tolist())
         for task, known in zip(self._tasks, self.filters, strict=True):
-            weights = ', '.join(f'{weight:.3g}' for weight in known.unsegmented.weights.tolist())
-            LOGGER.info('task %s, boundaries unknown: weights of the sensors %s; 90 %% interval from quantile %.3g to '
-                        '%.3g', task, weights, *known.unsegmented.levels[::2].tolist())
+            LOGGER.info('task %s, boundaries unknown: 90 %% interval from quantile %.3g to %.3g', task,
+                        *known.unsegmented.levels[::2].tolist())
+
+    def chosen(self) -> dict[str, float]:
+        """Return the weights of the sensors and of the rule that shows steps, see :meth:`ProgressHeadBase.chosen`."""
+        weights = dict(zip(SENSORS_GIVEN, self.filters[0].segmented.weights.tolist(), strict=True))  # same for all
+        for task, known in zip(self._tasks, self.filters, strict=True):
+            of_task = f'{task} ' if len(self._tasks) > 1 else ''
+            values = [*known.unsegmented.weights.tolist(), *known.unsegmented.rule.tolist()]
+            weights |= {f'{of_task}{name}': value for name, value in zip(CHOSEN_UNKNOWN, values, strict=True)}
+        return weights
 
     # --- tasks and labels known to the head ---
 
@@ -138,7 +151,7 @@ class HSMMHead(ProgressHeadBase):
         if task is not None:
             return None
         if self.condition_on_step:
-            raise UserError('the head is given the step (condition_on_step), which belongs to a task; '
+            raise UserError('the head requires the step (condition_on_step), which belongs to a task; '
                             f'give one of {", ".join(self.tasks)}')
         return f'the head infers it from the frames; known tasks are {", ".join(self.tasks)}'
 
@@ -146,7 +159,7 @@ class HSMMHead(ProgressHeadBase):
         """Check the label of an action, see :meth:`ProgressHeadBase.check_label`."""
         known = self.labels(task)
         if label is None and self.condition_on_step:
-            raise UserError('an action without label, but the head is given the step (condition_on_step); give each '
+            raise UserError('an action has no label, but the head requires the step (condition_on_step); give each '
                             f'action one of {", ".join(known)}')
         if label is None or label in known:
             return None
@@ -247,8 +260,8 @@ class HSMMHead(ProgressHeadBase):
         recordings = [embeddings.float() for embeddings in recordings]
         running = self._running(task)
         by_filter = [self.filters[number].unsegmented.filter(recordings) for number in running]
-        return [self._estimates(running, outputs, self.task_sensor.probabilities(embeddings) if len(running) > 1 else
-                                embeddings.new_ones(len(embeddings), 1))
+        return [self._estimates(running, outputs,
+                                self.task_sensor.probabilities(embeddings) if len(running) > 1 else None)
                 for embeddings, *outputs in zip(recordings, *by_filter, strict=True)]
 
     @torch.no_grad()
@@ -257,40 +270,56 @@ class HSMMHead(ProgressHeadBase):
         """Infer as :meth:`filter` does, one frame (D,) at a time, see :meth:`ProgressHeadBase.filter_step`."""
         self._check_frame(embedding)
         embedding, running = embedding.float(), self._running(task)
-        stepped = [self.filters[number].unsegmented.filter_step(embedding[None], state and state.filters[position])
-                   for position, number in enumerate(running)]
+        if state is None:
+            state = HeadState((None,) * len(running), None,
+                              tuple(trace_step(self.filters[number].unsegmented) for number in running))
+        stepped = [step(embedding[None], before) for step, before in zip(state.steps, state.filters, strict=True)]
         outputs, states = zip(*stepped, strict=True)
         if len(running) == 1:
-            return self._estimates(running, outputs, embedding.new_ones(1, 1)), HeadState(states, None)
-        probability, task_state = self.task_sensor.step(embedding, state and state.task)
-        return self._estimates(running, outputs, probability[None]), HeadState(states, task_state)
+            return self._estimates(running, outputs, None), state._replace(filters=states)
+        probability, task_state = self.task_sensor.step(embedding, state.task)
+        return self._estimates(running, outputs, probability[None]), state._replace(filters=states, task=task_state)
 
     def _estimates(self, running: Sequence[int], outputs: Sequence[FilterOutput],
-                   probability: Tensor) -> FrameEstimates:
-        """Return the answer at n frames from those of the filters that run and the probability of each, (n, tasks).
+                   probability: Tensor | None) -> FrameEstimates:
+        """Combine the outputs of the running filters at n frames.
 
-        Steps are those of the most probable task, numbers are means over the tasks.
+        Labels come from the most probable task; numbers are means over the tasks, weighted by probability.
+
+        Args:
+            running: indices of the filters that run.
+            outputs: output of each filter at the n frames.
+            probability: (n, tasks), probability of each task; None if a single filter runs.
         """
+        if probability is None:
+            return _estimates_of(outputs[0], self.filters[running[0]].labels)
         best = probability.argmax(1, keepdim=True)  # (n, 1)
-        labels = [self.filters[number].labels for number in running]
+        by_task = [_estimates_of(output, self.filters[number].labels)._replace(
+            step_probability=output.step_probability * probability[:, position])
+                   for position, (number, output) in enumerate(zip(running, outputs, strict=True))]
+        merged = {}
+        for name in FrameEstimates._fields:
+            values = [getattr(estimates, name) for estimates in by_task]
+            if name in ('step', 'next_step'):
+                merged[name] = [values[which][t] for t, (which,) in enumerate(best.tolist())]
+            elif name == 'step_probability':
+                merged[name] = torch.stack(values, dim=1).gather(1, best).squeeze(1)
+            elif values[0] is not None:
+                merged[name] = torch.stack(values).all(0) if name == 'unknown' else _mean(values, probability)
+        return FrameEstimates(**merged)
 
-        def named(field: str, other: str) -> list[str]:
-            numbers = torch.stack([getattr(output, field) for output in outputs], dim=1).gather(1, best)
-            return [[*labels[which], other][number]
-                    for (which,), (number,) in zip(best.tolist(), numbers.tolist(), strict=True)]
 
-        def mean(field: str) -> Tensor:
-            return _mean([getattr(output, field).float() for output in outputs], probability)
-
-        low, progress, high = mean('progress').unbind(1)
-        overall_low, overall, overall_high = mean('overall').unbind(1)
-        certain = torch.stack([output.step_probability for output in outputs], dim=1) * probability
-        return FrameEstimates(
-            step=named('step', BACKGROUND), progress=progress, progress_low=low, progress_high=high,
-            remaining=mean('remaining'), overall=overall, overall_low=overall_low, overall_high=overall_high,
-            overall_remaining=mean('overall_remaining')[:, 1], step_probability=certain.gather(1, best).squeeze(1),
-            next_step=named('next_step', END),
-            unknown=torch.stack([output.unknown for output in outputs]).all(0))
+def _estimates_of(output: FilterOutput, labels: Sequence[str]) -> FrameEstimates:
+    """Return the estimates at n frames, given the output of a filter and its labels."""
+    low, progress, high = output.progress.unbind(1)  # (n,) each
+    overall_low, overall, overall_high = output.overall.unbind(1)
+    steps, following = [*labels, BACKGROUND], [*labels, END]
+    return FrameEstimates(
+        step=[steps[number] for number in output.step.tolist()], progress=progress, progress_low=low,
+        progress_high=high, remaining=output.remaining, overall=overall, overall_low=overall_low,
+        overall_high=overall_high, overall_remaining=output.overall_remaining[:, 1],
+        step_probability=output.step_probability,
+        next_step=[following[number] for number in output.next_step.tolist()], unknown=output.unknown)
 
 
 def _mean(answers: Sequence[Tensor], probability: Tensor) -> Tensor:

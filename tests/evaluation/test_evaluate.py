@@ -12,7 +12,9 @@ import eval as eval_command
 import multitask_train
 from evaluation import evaluate
 from evaluation.columns import described_columns
-from evaluation.evaluate import EmbeddedTask, alignment_scorer, evaluate_checkpoint
+from evaluation.embedded_task import EmbeddedTask
+from evaluation.embedding_metrics import alignment_scorer
+from evaluation.evaluate import evaluate_checkpoint
 from models.heads.recurrent import ProgressHead
 from tools.demo import DemoSettings, write_demo
 from utils.run_folder import MULTI_TASK, RunFolder

@@ -233,31 +233,11 @@ def test_python_random_is_not_used():
     assert random.getstate() == state
 
 
-def test_shift_does_not_change_the_loss():
-    sequences = random_sequences((12, 9))
-    shifted = [sequence + 2.3 for sequence in sequences]
-    torch.testing.assert_close(GTCC_loss(sequences, gamma=1, rng=seeded()), GTCC_loss(shifted, gamma=1, rng=seeded()))
-
-
 def test_later_epochs_drop_more():
     u = 100 * torch.arange(6.).unsqueeze(1)
     dropouts = [torch.tensor([1., 0.])] * 2
     early, late = (GTCC_loss([u, u], 6, 0.1, 0.9, dropouts, epoch=epoch, rng=seeded()).item() for epoch in (0, 10))
     assert 0 < early < late
-
-
-def test_autocast_does_not_change_the_loss():
-    sequences = random_sequences((6, 9), dtype=torch.float32)
-    with torch.autocast('cpu', dtype=torch.bfloat16):
-        inside = GTCC_loss(sequences, gamma=1, rng=seeded())
-    torch.testing.assert_close(inside, GTCC_loss(sequences, gamma=1, rng=seeded()), rtol=0, atol=0)
-
-
-def test_single_sequence_gives_an_attached_zero():
-    sequence = torch.randn(5, 3, requires_grad=True)
-    loss = GTCC_loss([sequence], dropouts=[torch.ones(4)])
-    loss.backward()
-    assert loss.item() == 0 and sequence.grad.abs().max() == 0
 
 
 @pytest.mark.parametrize('value', [math.nan, math.inf])
@@ -271,12 +251,9 @@ def test_loss_of_non_finite_embeddings_is_not_finite(value):
     (dict(dropouts=None), 'dropouts is None, expected one drop vector per sequence'),
     (dict(dropouts=[torch.ones(3)]), 'contains 1 vectors, expected 2'),
     (dict(dropouts=[torch.ones(3), torch.ones(2)]), r'dropouts\[1\] has shape \(2,\), expected \(3,\)'),
-    (dict(sequences=[torch.ones(3, 2), torch.ones(3, 4)]), 'has embedding dimension 4, expected 2'),
     (dict(n_components=0), 'n_components is 0'), (dict(max_gmm_iters=0), 'max_gmm_iters is 0'),
     (dict(max_comparisons=0), 'max_comparisons is 0'), (dict(delta=0), 'delta is 0'), (dict(delta=1.5), 'delta is 1.5'),
-    (dict(gamma=0), 'gamma is 0'), (dict(gamma=2), 'gamma is 2'), (dict(softmax_temp=-1), 'softmax_temp is -1'),
-    (dict(reduction='max'), "reduction is 'max'"),
-])
+    (dict(gamma=0), 'gamma is 0'), (dict(gamma=2), 'gamma is 2'), (dict(softmax_temp=-1), 'softmax_temp is -1')])
 def test_invalid_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         GTCC_loss(**{'sequences': [torch.ones(3, 2), torch.ones(4, 2)], 'dropouts': [torch.ones(3)] * 2, **arguments})

@@ -86,15 +86,17 @@ def test_a_row_is_there_before_the_next_frame_is_asked_for(make_run, make_featur
         assert (next(rows).frame, asked) == (number, list(range(number + 1)))
 
 
-def test_without_markers_a_stream_is_one_action(make_run, make_features, step_options):
-    run, features = make_run('--naive', *step_options), make_features(40)
-    assert_same(list(stream(run, features, 'tea')), predict(run, features, None, 'tea'))
+def test_without_markers_a_stream_is_one_action_for_a_head_that_needs_them(make_run, make_features):
+    run, features = make_run('--naive'), make_features(40)
+    streamed = list(stream(run, features, 'tea'))
+    assert_same(streamed, predict(run, features, None, 'tea'))
+    assert_same(streamed, predict(run, features, [(0, 40, None)], 'tea'))
 
 
 def test_the_last_of_several_markers_rules(make_run, make_features, step_options):
     run, features = make_run('--naive', *step_options), make_features(40)
     markers = [ActionMarker('pour'), ActionMarker(begins=False, ended='boil'), ActionMarker('boil')]
-    streamed = list(stream(run, [*features[:30], *markers, *features[30:]], 'tea'))
+    streamed = list(stream(run, [ActionMarker(), *features[:30], *markers, *features[30:]], 'tea'))
     expected = predict(run, features, [(0, 30, 'boil'), (30, 40, 'boil')], 'tea')
     np.testing.assert_allclose([row.progress for row in streamed], expected.progress, rtol=0, atol=1e-5)
     assert [streamed[29].step, streamed[30].step] == [None, 'boil']
@@ -113,8 +115,8 @@ def test_an_action_of_no_frame_that_counts_does_not_rename_the_one_before(make_r
 def test_a_label_may_be_told_when_its_action_is_over(make_run, make_features, step_options):
     run, features = make_run('--naive', *step_options), make_features(60)
     told = predict(run, features, [(0, 40, 'boil'), (40, 60, None)], 'tea')
-    late = list(stream(run, [*features[:40], ActionMarker(ended='boil'), *features[40:]], 'tea'))
-    never = list(stream(run, [*features[:40], ActionMarker(), *features[40:]], 'tea'))
+    late = list(stream(run, [ActionMarker(), *features[:40], ActionMarker(ended='boil'), *features[40:]], 'tea'))
+    never = list(stream(run, [ActionMarker(), *features[:40], ActionMarker(), *features[40:]], 'tea'))
     np.testing.assert_allclose([row.progress for row in late], told.progress, rtol=0, atol=1e-5)
     difference = np.abs([one.progress - other.progress for one, other in zip(late, never, strict=True)])
     assert difference[:40].max() == 0 and difference[40:].max() > 0.01  # the pace
@@ -195,9 +197,9 @@ def test_a_stream_refuses_what_does_not_fit_the_run(make_run, make_features):
 
 def test_a_head_that_is_told_the_step_needs_labels(make_run, make_features, step_options):
     run, features = make_run('--naive', *step_options, '--condition_on_step'), make_features(3)
-    assert 'camera: before frame 0: an action without label' in refused(run, features, 'tea')
+    assert 'camera: before frame 0: an action has no label' in refused(run, [ActionMarker(), *features], 'tea')
     unlabelled = [ActionMarker('boil'), features[0], ActionMarker(), features[1]]
-    assert 'before frame 1: an action without label' in refused(run, unlabelled, 'tea')
+    assert 'before frame 1: an action has no label' in refused(run, unlabelled, 'tea')
     assert 'give each action one of boil, pour' in refused(run, unlabelled, 'tea')
     assert 'no task given' in refused(run, [ActionMarker('boil'), *features])
     assert len(list(stream(run, [ActionMarker(begins=False), *features], 'tea'))) == 3

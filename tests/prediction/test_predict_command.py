@@ -103,12 +103,14 @@ def test_one_table_of_all_recordings_in_seconds(run_folder, recordings):
         assert len({Path(folder, name).read_bytes() for folder in ('frames', 'seconds', 'described')}) == 1
         timed, untimed = (read_rows(Path(folder, name).read_text()) for folder in ('frames', 'unknown'))
         assert [row['time_s'] for row in timed] == [row['frame'] / 10 for row in timed]
-        assert_equal_rows([{**row, 'time_s': None} for row in timed], untimed)
+        assert all(row['time_s'] is row['remaining_s'] is None for row in untimed)
+        assert_equal_rows([{**row, 'time_s': None, 'remaining_s': None} for row in timed], untimed)
     assert json.loads(Path('described/a.json').read_text())['fps'] == 10
 
 
-def test_without_segments_a_recording_is_one_action_for_a_head_that_needs_them(run_folder, recordings, capsys):
-    assert call(run_folder, '--features', 'features/b.npy') == 0
+def test_without_segments_a_recording_is_one_action_for_a_head_that_needs_them(make_run, save_run, recordings, capsys):
+    folder = save_run(make_run('--tstack'), Path('V2'))
+    assert call(folder, '--features', 'features/b.npy') == 0
     assert 'each recording counts as one action, from its first frame to its last' in capsys.readouterr().err
     rows = read_rows(Path('predictions/b.csv').read_text())
     assert len(rows) == 25 and all(row['step'] is None and row['progress'] > 0 for row in rows)
@@ -161,7 +163,7 @@ def test_a_result_never_replaces_what_was_given(run_folder, recordings, capsys, 
 def test_hidden_files_beside_the_features_are_none(run_folder, recordings):
     Path('features/._a.npy').write_text('what some systems leave')
     assert call(run_folder, '--features', 'features') == 0
-    assert len(os.listdir('predictions')) == 4
+    assert {path.stem for path in Path('predictions').iterdir()} == {'a', 'b'}
 
 
 def test_the_frames_ahead_are_those_of_the_recording(make_run, save_run, make_features, tmp_path, capsys, monkeypatch):

@@ -152,7 +152,7 @@ def test_labels_and_task_are_checked(make_run, make_features, step_options, capl
     predict(run, features)
     assert caplog.text.count('no task given: the head infers it from the frames') == 1
     told = make_run('--naive', *step_options, '--condition_on_step')
-    with pytest.raises(UserError, match='rec: an action without label'):
-        predict(told, features, task='tea', name='rec')
-    with pytest.raises(UserError, match='no task given: the head is given the step'):
+    with pytest.raises(UserError, match='rec: an action has no label'):
+        predict(told, features, [(0, 5)], 'tea', name='rec')
+    with pytest.raises(UserError, match='no task given: the head requires the step'):
         predict(told, features, [(0, 5, 'boil')])

@@ -10,7 +10,7 @@ class Shown(NamedTuple):
     """The step that is currently shown."""
 
     step: Tensor  # (N,), K is background, -1 before the first frame
-    last: Tensor  # (N,), the last action shown, K if there is none yet
+    last: Tensor  # (N,), the last action shown, K before the first action
 
 
 def decide(probability: Tensor, shown: Shown, surprise: Tensor, rule: Tensor) -> Shown:

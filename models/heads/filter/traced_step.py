@@ -9,9 +9,10 @@ from torch import Tensor
 from models.heads.filter.decision import Shown
 from models.heads.filter.unsegmented import FilterOutput, FilterState, UnsegmentedFilter
 
+TracedStep = Callable[[Tensor, FilterState | None], tuple[FilterOutput, FilterState]]
 
-def trace_step(model: UnsegmentedFilter, batch: int = 1,
-               ) -> Callable[[Tensor, FilterState | None], tuple[FilterOutput, FilterState]]:
+
+def trace_step(model: UnsegmentedFilter, batch: int = 1) -> TracedStep:
     """Return a function like ``model.filter_step`` for ``batch`` recordings side by side.
 
     It reads the model's tensors at their present place: trace again after moving the model to another device.

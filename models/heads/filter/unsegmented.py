@@ -93,7 +93,7 @@ class UnsegmentedFilter(nn.Module):
         self.grid = PhaseGrid(self.num_labels, has_background)
         self.rest = Remaining(self.grid)
         self.register_buffer('weights', torch.tensor([0.1, 0.05, 0.1, 0.0]))
-        self.register_buffer('rule', torch.tensor([1.0, 0.5]))
+        self.register_buffer('rule', torch.tensor([1.25, 2.0]))
         self.register_buffer('levels', torch.tensor(LEVELS))
         self.register_buffer('unknown_above', torch.tensor(NEVER))
         rows = self.cells.dims + sensed

@@ -25,7 +25,7 @@ DEFAULTS = {'label': 0.1, 'short': 0.0, 'phase': 0.1}  # weights that are kept u
 OPTIONS = {'label': (0.0, 0.05, 0.1, 0.2, 0.4, 0.8),  # the logistic sensor's; the Gaussian one has half of it
            'short': (0.0, 0.1, 0.3, 0.6, 1.0),  # phases, from short-term features
            'phase': (0.0, 0.03, 0.1, 0.3)}  # phases, from all features
-RULES = ((1.0, 1.0), (0.5, 0.5), (0.0, 0.0))  # caution and handicap, the default first
+RULES = ((1.25, 2.0), (1.0, 1.0), (0.5, 0.5), (0.0, 0.0))  # caution and handicap, the default first
 BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
 COVERAGE = 0.9
 UNKNOWN = 0.99  # of left-out training frames are known
@@ -217,16 +217,6 @@ def rate(rated: Sequence[Rated], posteriors: Sequence[Posterior]) -> Tensor:
         error = (median - item.recording.progress)[within].abs().mean()
         scores.append(4 * error + 3 - hits[:, within].mean(1) - hits.mean(1) - edits)
     return torch.stack(scores)
-
-
-def _score(recording: Recording, posterior: Posterior, steps: Tensor, background: int) -> Tensor:
-    """Return what :func:`rate` sums up for a recording, (rules,), from the steps (rules, T) shown with each rule."""
-    within = recording.label < background
-    hits = (steps == recording.label).float()
-    median = phase_quantiles(posterior.phases, hits.new_tensor([0.5])).squeeze(-1)
-    error = (median - recording.progress)[within].abs().mean()
-    edits = _edit_scores(steps, recording.label, background).to(hits)
-    return 4 * error + 3 - hits[:, within].mean(1) - hits.mean(1) - edits
 
 
 def _edit_scores(steps: Tensor, label: Tensor, background: int) -> Tensor:

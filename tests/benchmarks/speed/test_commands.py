@@ -136,12 +136,12 @@ def test_a_table_of_a_loss_has_a_row_per_length(monkeypatch):
 def test_stream_command_prints_speed_and_cost(capsys, monkeypatch):
     monkeypatch.setattr(stream_command, 'BATCH_FRAMES', 200)
     threads = torch.get_num_threads()
-    assert stream_command.main(['--frames', '120', '--width', '8', '--threads', '1', '--configurations', 'naive',
+    assert stream_command.main(['--frames', '120', '--width', '8', '--threads', '1', '--configurations', 'recommended',
                                 'stacking, sees ahead']) == 0
     torch.set_num_threads(threads)
     printed = capsys.readouterr().out
     tables = [[cell.strip() for cell in line.split('|')[1:-1]] for line in printed.splitlines() if line.startswith('|')]
-    assert [row[:2] for row in tables[2:4]] == [['naive', '0'], ['stacking, sees ahead', '7']]
+    assert [row[:2] for row in tables[2:4]] == [['recommended', '0'], ['stacking, sees ahead', '7']]
     assert len(tables[4]) == 11 and len(tables) == 10
     assert all(float(cell) > 0 for row in tables[6:] for cell in row[1:])
     assert printed.splitlines()[-1].startswith('Rule: in no tenth')

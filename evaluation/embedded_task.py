@@ -1,0 +1,46 @@
+"""What the metrics see of a task: embedded recordings with their actions and progress."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from evaluation.phase_metrics import frame_labels
+from recordings.json_dataset import Recording
+from utils.action import Action
+
+
+@dataclass(frozen=True)
+class EmbeddedTask:
+    """Recordings of a part of a task, with embeddings, actions, and progress in the same order.
+
+    Attributes:
+        recordings: the recordings.
+        embeddings: (T, E) of each recording, on the CPU.
+        actions: actions of each recording, in order of time.
+        progress: (T,) of each recording, the true progress of the whole recording.
+    """
+
+    recordings: list[Recording]
+    embeddings: list[Tensor]
+    actions: list[Sequence[Action]]
+    progress: list[Tensor]
+
+    @property
+    def labels(self) -> list[np.ndarray]:
+        """Steps at the frames (T,) of each recording."""
+        return [frame_labels(actions, len(embedding))
+                for actions, embedding in zip(self.actions, self.embeddings, strict=True)]
+
+    @property
+    def groups(self) -> list[str] | None:
+        """Who performs each recording, or its own handle if unknown; None if it is unknown for all recordings."""
+        if not any(recording.group for recording in self.recordings):
+            return None
+        return [recording.group or recording.handle for recording in self.recordings]
+
+    def take(self, indices: Sequence[int]) -> 'EmbeddedTask':
+        """Return a subset of the recordings."""
+        return EmbeddedTask(*([values[index] for index in indices] for values in (
+            self.recordings, self.embeddings, self.actions, self.progress)))

@@ -1,0 +1,77 @@
+"""The metrics of embeddings, which need no progress head: each is one entry of ``METRICS``."""
+
+from collections.abc import Callable
+from pkgutil import resolve_name
+
+from evaluation.alignment_metrics import (
+    coefficient_of_variation,
+    enclosed_area_error,
+    kendalls_tau,
+    kendalls_tau_wild,
+    overall_progress_error,
+    path_lengths,
+)
+from evaluation.embedded_task import EmbeddedTask
+from evaluation.phase_metrics import ProgressRegression, fit_phase_probes, majority_accuracy, phase_accuracies
+from utils.tables import Row
+
+Scorer = Callable[[EmbeddedTask], Row]  # embedded test recordings -> column -> value
+HERE = 'evaluation.embedding_metrics'
+# Name of the table -> its metric, 'module:name': a function of the embedded training recordings that returns a Scorer.
+METRICS = {
+    'phase_classification': f'{HERE}:phase_classification',
+    'phase_progression': f'{HERE}:phase_progression',
+    'kendalls_tau': f'{HERE}:tau',
+    'kendalls_tau_wild': f'{HERE}:tau_wild',
+    'enclosed_area_error': f'{HERE}:area_error',
+    'ogpe': f'{HERE}:progress_by_distance',
+}
+
+
+def alignment_scorer(train: EmbeddedTask) -> Callable[[EmbeddedTask], dict[str, Row]]:
+    """Return a function of test recordings: a task's rows of the tables that need no progress head, except its name.
+
+    Args:
+        train: what probes and scales are fitted to.
+
+    Returns:
+        From what is scored to name of the table -> column -> value.
+    """
+    scorers = {name: resolve_name(metric)(train) for name, metric in METRICS.items()}
+    return lambda test: {name: score(test) for name, score in scorers.items()}
+
+
+def phase_classification(train: EmbeddedTask) -> Scorer:
+    """Score the accuracy of a linear probe of the label, next to always answering the most frequent one."""
+    labels = train.labels
+    probes = fit_phase_probes(train.embeddings, labels)
+    return lambda test: {**phase_accuracies(probes, test.embeddings, test.labels),
+                         'accuracy_majority': majority_accuracy(labels, test.labels)}
+
+
+def phase_progression(train: EmbeddedTask) -> Scorer:
+    """Score a linear regression of the recording's progress."""
+    regression = ProgressRegression(train.embeddings, train.progress)
+    return lambda test: {'r2': regression.score(test.embeddings, test.progress)}
+
+
+def tau(train: EmbeddedTask) -> Scorer:
+    """Score the order of nearest neighbors between recordings; nothing is fitted."""
+    return lambda test: {'kendalls_tau': kendalls_tau(test.embeddings)}
+
+
+def tau_wild(train: EmbeddedTask) -> Scorer:
+    """Score the order of nearest neighbors within the same actions; nothing is fitted."""
+    return lambda test: {'kendalls_tau_wild': kendalls_tau_wild(test.embeddings, test.actions)}
+
+
+def area_error(train: EmbeddedTask) -> Scorer:
+    """Score the area between alignment paths; nothing is fitted."""
+    return lambda test: {'enclosed_area_error': enclosed_area_error(test.embeddings, test.actions)}
+
+
+def progress_by_distance(train: EmbeddedTask) -> Scorer:
+    """Score the progress of the recording by cumulative distance, scaled to the training recordings' mean total."""
+    totals = path_lengths(train.embeddings)
+    return lambda test: {'ogpe': overall_progress_error(test.embeddings, test.progress, float(totals.mean())),
+                         'CoV': coefficient_of_variation(totals)}

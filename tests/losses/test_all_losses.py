@@ -1,0 +1,103 @@
+"""What the alignment losses have in common: precision, degenerate input, invariances, arguments."""
+
+import math
+from functools import partial
+
+import pytest
+import torch
+
+from losses import GTCC_loss, LAV_loss, TCC_loss, VAVA_loss
+from tests.losses.naive import (
+    DEGENERATE,
+    DTYPES,
+    SCALES,
+    assert_finite,
+    degenerate_sequences,
+    random_sequences,
+)
+
+
+def seeded_gtcc(sequences, **options):
+    return GTCC_loss(sequences, **{'gamma': 1, 'rng': torch.Generator().manual_seed(0), **options})
+
+
+LOSSES = {'TCC': TCC_loss, 'GTCC': seeded_gtcc, 'LAV': LAV_loss, 'VAVA': VAVA_loss}
+EVERY_LOSS = pytest.mark.parametrize('loss', LOSSES.values(), ids=list(LOSSES))
+
+
+@pytest.mark.parametrize('loss', [TCC_loss, LAV_loss, VAVA_loss, partial(VAVA_loss, global_step=20_000)],
+                         ids=['TCC', 'LAV', 'VAVA', 'VAVA, late'])
+@pytest.mark.parametrize('scale', SCALES)
+@pytest.mark.parametrize('kind', DEGENERATE)
+@pytest.mark.parametrize('dtype', DTYPES)
+def test_loss_and_gradient_are_finite(loss, scale, kind, dtype):
+    assert_finite(loss, degenerate_sequences(kind, scale, dtype))
+
+
+@EVERY_LOSS
+def test_autocast_does_not_change_the_loss(loss):
+    sequences = random_sequences((6, 19), dtype=torch.float32)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        inside = loss(sequences)
+    torch.testing.assert_close(inside, loss(sequences), rtol=0, atol=0)
+
+
+@EVERY_LOSS
+def test_single_sequence_gives_an_attached_zero(loss):
+    sequence = torch.randn(5, 3, requires_grad=True)
+    value = loss([sequence])
+    value.backward()
+    assert value.item() == 0 and sequence.grad.abs().max() == 0
+
+
+@EVERY_LOSS
+def test_shift_does_not_change_the_loss(loss):
+    sequences = random_sequences((6, 9, 4))
+    torch.testing.assert_close(loss([sequence + 3.7 for sequence in sequences]), loss(sequences))
+
+
+@pytest.mark.parametrize('loss', [TCC_loss, LAV_loss])
+def test_order_of_the_sequences_does_not_change_the_loss(loss):
+    sequences = random_sequences((6, 9, 4))
+    torch.testing.assert_close(loss(sequences[::-1]), loss(sequences))
+
+
+@pytest.mark.parametrize('loss', [partial(TCC_loss, alignment_variance=0), LAV_loss, VAVA_loss])
+def test_aligned_pair_costs_less_than_shuffled_pair(loss):
+    path = torch.linspace(0, 3, 20, dtype=torch.float64)
+    u = torch.stack([path, path.square()], dim=1)  # (20, 2)
+    shuffled = u[torch.randperm(20, generator=torch.Generator().manual_seed(0))] + 0.2
+    assert loss([u, u + 0.05]) < loss([u, shuffled])
+
+
+@pytest.mark.parametrize('loss', [LAV_loss, VAVA_loss])
+def test_close_embeddings_are_driven_apart(loss):
+    # A new network maps all frames to nearly one point; the loss must decrease as the scale increases from there.
+    walk, noise = (sequence.detach() for sequence in random_sequences((60, 80)))
+    walk = walk.cumsum(0)
+    sequences = [walk, walk[torch.arange(80) * 60 // 80] + noise]
+    values = [loss([scale * sequence for sequence in sequences]) for scale in (1e-3, 2e-3, 4e-3)]
+    assert values[0] > values[1] > values[2]
+
+
+@pytest.mark.parametrize('loss', [TCC_loss, LAV_loss, VAVA_loss])
+@pytest.mark.parametrize('value', [math.nan, math.inf])
+def test_loss_of_non_finite_embeddings_is_not_finite(loss, value):
+    # Training skips the optimizer step of a loss that is not finite.
+    sequences = random_sequences((6, 9))
+    sequences[0].data[2, 1] = value
+    assert not torch.isfinite(loss(sequences))
+
+
+@EVERY_LOSS
+@pytest.mark.parametrize('arguments, message', [
+    (dict(sequences=[]), 'sequences is empty'),
+    (dict(sequences=[torch.ones(3, 2), torch.ones(3)]), r'sequences\[1\] has shape \(3,\)'),
+    (dict(sequences=[torch.ones(3, 2), torch.ones(0, 2)]), r'sequences\[1\] has shape \(0, 2\)'),
+    (dict(sequences=[torch.ones(3, 2), torch.ones(3, 4)]), 'has embedding dimension 4, expected 2'),
+    (dict(sequences=[torch.ones(3, 2), torch.ones(3, 2).double()]), 'float64 on cpu, expected torch.float32'),
+    (dict(sequences=[torch.ones(3, 2).long()] * 2), 'dtype torch.int64'),
+    (dict(reduction='none'), "reduction is 'none'")])
+def test_invalid_sequences_and_reductions_raise(loss, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        loss(**{'sequences': [torch.ones(3, 2), torch.ones(4, 2)], **arguments})
