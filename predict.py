@@ -23,15 +23,15 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--overlay', type=Path, metavar='OUT', help='with --video: write the video with the '
                         'predictions below its picture')
     parser.add_argument('--srt', type=Path, metavar='OUT', help='with --video: write subtitles')
-    parser.add_argument('--segments', type=Path, metavar='PATH', help='.csv or .json of start, end[, label] of each '
-                        'action, or a folder of them; default: the head infers the actions, or, if it cannot, each '
-                        'recording is a single action')
-    parser.add_argument('--fps', metavar='F', help='feature frames per second, for times in seconds; default: '
-                        'from features.json next to the features')
-    parser.add_argument('--unit', choices=[FRAMES, SECONDS], help='unit of the times of --segments; default: seconds '
-                        'if the frame rate is known')
+    parser.add_argument('--segments', type=Path, metavar='PATH',
+                        help='.csv or .json of start, end[, label] of each action, or a folder of such files; default: '
+                        'the head infers the actions, or, if it cannot, each recording is a single action')
+    parser.add_argument('--fps', metavar='F', help='feature frames per second, for times in seconds; default: from '
+                        'features.json next to the features')
+    parser.add_argument('--unit', choices=[FRAMES, SECONDS],
+                        help='unit of the times of --segments; default: seconds if the frame rate is known')
     parser.add_argument('--task', metavar='NAME', help='task of the recordings, one of the tasks of the run')
-    parser.add_argument('-o', '--output', type=Path, metavar='FOLDER', help='folder of results; default: predictions')
+    parser.add_argument('-o', '--output', type=Path, metavar='FOLDER', help='folder for results; default: predictions')
     parser.add_argument('--overwrite', action='store_true', help='replace existing results')
     parser.add_argument('--format', choices=ROW_FORMATS, default=CSV,
                         help='format of the rows: CSV (default) or JSON lines')

@@ -1,4 +1,4 @@
-"""What the metrics see of a task: embedded recordings with their actions and progress."""
+"""Input of the metrics: embedded recordings of a task with their actions and progress."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The metrics of embeddings, which need no progress head: each is one entry of ``METRICS``."""
+"""Metrics of embeddings, which do not require a progress head; each is an entry of ``METRICS``."""
 
 from collections.abc import Callable
 from pkgutil import resolve_name
@@ -29,13 +29,13 @@ METRICS = {
 
 
 def alignment_scorer(train: EmbeddedTask) -> Callable[[EmbeddedTask], dict[str, Row]]:
-    """Return a function of test recordings: a task's rows of the tables that need no progress head, except its name.
+    """Return a function that computes a task's rows of the tables without a progress head, except the task's name.
 
     Args:
-        train: what probes and scales are fitted to.
+        train: recordings that probes and scales are fitted to.
 
     Returns:
-        From what is scored to name of the table -> column -> value.
+        Function of test recordings that returns name of the table -> column -> value.
     """
     scorers = {name: resolve_name(metric)(train) for name, metric in METRICS.items()}
     return lambda test: {name: score(test) for name, score in scorers.items()}

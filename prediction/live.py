@@ -129,7 +129,7 @@ class ProgressStream:
         self._run.check_shape((1, *tensor.shape), where)
         tensor = tensor.float()
         if not torch.isfinite(tensor).all():
-            raise UserError(f'{where} contains NaN or infinity (as float32), expected finite values; leave it out or '
+            raise UserError(f'{where} holds NaN or infinity (as float32), expected finite values; leave it out or '
                             're-extract it')
         return tensor
 

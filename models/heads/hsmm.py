@@ -46,7 +46,7 @@ class HeadState(NamedTuple):
 
     filters: tuple  # states of the filters that run
     task: TaskState | None  # state of the task sensor, if several filters run
-    steps: tuple[TracedStep, ...] = ()  # of the filters that run, boundaries unknown
+    steps: tuple[TracedStep, ...] = ()  # steps of the filters that run, if boundaries are unknown
 
 
 class HSMMHead(ProgressHeadBase):
@@ -118,7 +118,7 @@ class HSMMHead(ProgressHeadBase):
         self._log_intervals()
 
     def _log_intervals(self) -> None:
-        """Log between which quantiles of the posterior the intervals are, chosen on left-out groups."""
+        """Log the posterior quantiles that bound the intervals, selected on left-out groups."""
         LOGGER.info('boundaries given: 90 %% interval from quantile %.3g to %.3g',
                     *self.filters[0].segmented.levels[1:].tolist())
         for task, known in zip(self._tasks, self.filters, strict=True):
@@ -159,8 +159,8 @@ class HSMMHead(ProgressHeadBase):
         """Check the label of an action, see :meth:`ProgressHeadBase.check_label`."""
         known = self.labels(task)
         if label is None and self.condition_on_step:
-            raise UserError('an action has no label, but the head requires the step (condition_on_step); label each '
-                            f'action with one of {", ".join(known)}')
+            raise UserError('an action has no label, but the head requires the step (condition_on_step); give each '
+                            f'action one of {", ".join(known)}')
         if label is None or label in known:
             return None
         return (f'the head does not know the label {label!r}: its action does not affect the pace; known labels are '
@@ -282,14 +282,14 @@ class HSMMHead(ProgressHeadBase):
 
     def _estimates(self, running: Sequence[int], outputs: Sequence[FilterOutput],
                    probability: Tensor | None) -> FrameEstimates:
-        """Return the answer at n frames from those of the filters that run.
+        """Combine the outputs of the running filters at n frames.
 
-        Steps are those of the most probable task, numbers are means over the tasks.
+        Labels come from the most probable task; numbers are means over the tasks, weighted by probability.
 
         Args:
-            running: numbers of the filters.
-            outputs: of each, at the n frames.
-            probability: (n, tasks), of each; None: there is one.
+            running: indices of the filters that run.
+            outputs: output of each filter at the n frames.
+            probability: (n, tasks), probability of each task; None if a single filter runs.
         """
         if probability is None:
             return _estimates_of(outputs[0], self.filters[running[0]].labels)
@@ -310,8 +310,8 @@ class HSMMHead(ProgressHeadBase):
 
 
 def _estimates_of(output: FilterOutput, labels: Sequence[str]) -> FrameEstimates:
-    """Return the estimates at n frames from one filter's output and its labels."""
-    low, progress, high = output.progress.unbind(1)
+    """Return the estimates at n frames, given the output of a filter and its labels."""
+    low, progress, high = output.progress.unbind(1)  # (n,) each
     overall_low, overall, overall_high = output.overall.unbind(1)
     steps, following = [*labels, BACKGROUND], [*labels, END]
     return FrameEstimates(

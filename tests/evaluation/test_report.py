@@ -147,7 +147,7 @@ def test_of_many_tasks_one_is_unfolded(tmp_path, evaluation):
     del evaluated.steps['task 6']  # as where it has no actions
     html, page = write(tmp_path, evaluated)
     assert ['open' in attributes for tag, attributes in page.tags if tag == 'details'] == [False, True] + 8 * [False]
-    assert html.count('nothing to be aligned with') == 1 and html.count('No actions in its training') == 1
+    assert html.count('no two test recordings to align') == 1 and html.count('No actions in its training') == 1
 
 
 def test_one_checkpoint_that_stands_for_both_types_is_shown_once(tmp_path, evaluation):

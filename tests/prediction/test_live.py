@@ -64,7 +64,7 @@ def test_a_stream_is_looked_at_whole_whatever_a_run_looks_at_of_a_recording(make
     run, features = make_run('--naive', '--max_frames', '10'), make_features(24)
     for _ in range(2):
         assert_same(list(stream(run, features)), predict(make_run('--naive'), features))
-    assert caplog.text.count('looks at 10 frames of a recording at most') == 1
+    assert caplog.text.count('uses at most 10 evenly spaced frames of a recording') == 1
     whole = list(stream(run, features[:10]))
     assert_same(whole, predict(run, features[:10]))
 

@@ -220,8 +220,8 @@ def test_values_that_are_not_finite_end_in_one_line(run_folder, recordings, caps
 
 
 @pytest.mark.parametrize(('options', 'expected'), [
-    (['--features', 'features', '--unit', 'frames'], '--unit: concerns the times of --segments'),
-    (['--features', 'features', '--skip_bad'], '--skip_bad: concerns the lines of --stream'),
+    (['--features', 'features', '--unit', 'frames'], '--unit: applies to the times of --segments'),
+    (['--features', 'features', '--skip_bad'], '--skip_bad: applies to the lines of --stream'),
     (['--features', 'features', '--segments', 'segments', '--unit', 'seconds'], 'frame rate of the features is not'),
     (['--features', 'features', '--segments', 'segments', '--fps', '0'], '--fps 0: expected a number above 0'),
     (['--features', 'nowhere'], 'nowhere: no such file or folder'),

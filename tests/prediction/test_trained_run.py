@@ -46,7 +46,7 @@ def test_a_run_without_a_progress_head_is_refused(make_run, save_run, tmp_path):
     run = make_run('--naive', '--set', 'PROGRESS_LOSS.enabled=true')
     run.config.PROGRESS_LOSS.enabled = False
     del run.model.progress_head
-    with pytest.raises(UserError, match='this run has no progress head, expected one .* PROGRESS_LOSS.enabled'):
+    with pytest.raises(UserError, match='this run has no progress head, expected a run .* PROGRESS_LOSS.enabled'):
         load_run(save_run(run, tmp_path / 'run'))
 
 

@@ -95,7 +95,7 @@ def test_a_run_on_other_features_is_refused(video_run, capsys):
 
 
 @pytest.mark.parametrize(('options', 'message'), [
-    (['--features', 'x', '--overlay', 'a.mp4'], '--overlay and --srt: concern --video'),
+    (['--features', 'x', '--overlay', 'a.mp4'], '--overlay and --srt: apply to --video'),
     (['--video', 'x.mp4', '--fps', '3'], '--fps: not with --video'),
     (['--video', '/dev/video7', '--overlay', 'a.mp4'], '--video /dev/video7: is not a file')])
 def test_options_that_do_not_go_together_are_refused(tmp_path, capsys, options, message):

@@ -1,1 +1,1 @@
-"""The filter, boundaries given (``segmented``) or unknown (``unsegmented``), its parts, and how it is fitted."""
+"""The filter with given (``segmented``) or unknown boundaries (``unsegmented``), its components, and its fitting."""

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-LOWEST_EVIDENCE = -25.0  # one frame never says more against a label or a phase
+LOWEST_EVIDENCE = -25.0  # lower bound on the evidence of a single frame against a label or a phase
 SMALLEST_STD = 1e-6
 
 
 class CausalFeatures:
-    """What the cells see at each frame: the frame and its changes over some lags.
+    """Causal features at each frame: the frame and its differences to earlier frames.
 
     Args:
-        lags: frames back that changes are taken over; the first frame counts for those before it.
+        lags: distances to the earlier frames; the first frame replaces frames before the start.
     """
 
     def __init__(self, lags: Sequence[int]) -> None:
@@ -22,11 +22,11 @@ class CausalFeatures:
         self.reach = max(self.lags) + 1
 
     def dim(self, feature_dim: int) -> int:
-        """Return F, the number of causal features, from D."""
+        """Return F, the number of causal features, given D."""
         return feature_dim * (1 + len(self.lags))
 
     def __call__(self, features: Tensor) -> Tensor:
-        """Return the causal features of each frame, (..., T, D) -> (..., T, F); a later frame changes nothing."""
+        """Return the causal features of each frame, (..., T, D) -> (..., T, F); later frames have no effect."""
         t = torch.arange(features.shape[-2], device=features.device)
         changes = [features - features[..., (t - lag).clamp(min=0), :] for lag in self.lags]
         return torch.cat([features, *changes], dim=-1)
@@ -34,7 +34,7 @@ class CausalFeatures:
     def step(self, frame: Tensor, recent: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the causal features (..., F) of the next frame (..., D), and the state for the next call.
 
-        The state holds the last frames, (..., reach, D), the newest last.
+        The state contains the last frames, (..., reach, D), in order of time.
         """
         if recent is None:
             recent = frame.unsqueeze(-2).expand(*frame.shape[:-1], self.reach, -1)
@@ -43,18 +43,18 @@ class CausalFeatures:
 
 
 class Cells(nn.Module):
-    """Gaussian cells (label, phase bin) with one covariance, after linear discriminant analysis.
+    """Gaussian cells (label, phase bin) with a common covariance, after linear discriminant analysis.
 
     Args:
-        num_labels: K.
-        feature_dim: F of the (causal) features.
-        bins: B, phase bins of a label; their means are smoothed over neighboring bins.
-        dims: of the projection, at most F.
-        shrinkage: added to the diagonal of the covariance within cells, of standardized features.
+        num_labels: K, the number of labels.
+        feature_dim: F, the dimension of the causal features.
+        bins: B, the number of phase bins per label; means are smoothed over neighboring bins.
+        dims: d, the dimension of the projection, at most F.
+        shrinkage: added to the diagonal of the within-cell covariance of standardized features.
 
     Attributes:
         offset, projection: buffers (F,) and (F, d); projected features have variance 1 within cells.
-        means: buffer (K, B, d); labels without training frames have the mean over the other labels.
+        means: buffer (K, B, d); labels without training frames get the mean over the other labels.
         half_norms: buffer (K B,), half the squared norm of each mean.
 
     Reference:
@@ -72,7 +72,7 @@ class Cells(nn.Module):
         self.register_buffer('half_norms', torch.zeros(num_labels * bins))
 
     def fit(self, frames: Tensor, labels: Tensor, phases: Tensor) -> None:
-        """Learn projection and means, in place.
+        """Fit projection and means, in place.
 
         Args:
             frames: (n, F), all training frames.
@@ -97,13 +97,13 @@ class Cells(nn.Module):
         self.half_norms.copy_(0.5 * self.means.square().sum(2).flatten())
 
     def log_evidence(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what each frame says of label and phase.
+        """Return the evidence of each frame for labels and phases.
 
         Args:
             frames: (..., F).
 
         Returns:
-            ``log p(k | frame)`` for equally probable labels, (..., K), and ``log p(bin | k, frame) - log uniform``,
+            ``log p(k | frame)`` for a uniform prior over labels, (..., K), and ``log p(bin | k, frame) - log uniform``,
             (..., K, B), each at least ``LOWEST_EVIDENCE``.
         """
         log_density = self.log_density(frames)
@@ -113,12 +113,12 @@ class Cells(nn.Module):
 
     def log_density(self, frames: Tensor) -> Tensor:
         """Return the log density of frames (..., F) in each cell, (..., K, B), up to a constant of each frame."""
-        # |y|^2 is the same for all cells.
+        # |y|^2 is equal for all cells and left out.
         flat = self.project(frames) @ self.means.flatten(0, 1).T - self.half_norms
         return flat.unflatten(-1, (self.num_labels, self.bins))
 
     def project(self, frames: Tensor) -> Tensor:
-        """Return frames (..., F) in the space of the cells, (..., d)."""
+        """Project frames (..., F) to the space of the cells, (..., d)."""
         return (frames - self.offset) @ self.projection
 
     def _bin(self, phases: Tensor) -> Tensor:
@@ -137,19 +137,19 @@ class Cells(nn.Module):
         for label in labels.unique().tolist():
             mine = labels == label
             distance = (phases[mine].unsqueeze(1) - centers) * self.bins  # (n, B)
-            # A bin far from every frame takes the nearest frames.
+            # A bin far from all frames gets the mean of the nearest frames.
             weight = (-0.5 * distance.square()).softmax(0)
             means[label] = weight.T @ y[mine]
         return means
 
 
 def phase_weights(elapsed: Tensor, durations: Tensor, bins: int) -> Tensor:
-    """Return how much each phase bin counts for a duration at a frame: linear interpolation between bin centers.
+    """Return the weight of each phase bin for a duration at a frame: linear interpolation between bin centers.
 
     Args:
-        elapsed: (C,), frames of the action so far, the current one included.
+        elapsed: (C,), frames of the action so far, the current frame included.
         durations: (G,), in frames.
-        bins: B.
+        bins: B, the number of phase bins.
 
     Returns:
         (C, B, G), in [0, 1], sums over B are 1.
@@ -161,13 +161,13 @@ def phase_weights(elapsed: Tensor, durations: Tensor, bins: int) -> Tensor:
 
 
 def _discriminants(within: Tensor, means: Tensor, shrinkage: float, dims: int) -> Tensor:
-    """Return the directions that separate cell means best, relative to the covariance within cells.
+    """Return the directions that best separate cell means relative to the within-cell covariance.
 
     Args:
-        within: (F, F), covariance within cells.
-        means: (C, F), of the cells.
+        within: (F, F), within-cell covariance.
+        means: (C, F), means of the cells.
         shrinkage: see :class:`Cells`.
-        dims: directions to return; those past min(C, F) are zero.
+        dims: number of directions; directions past min(C, F) are zero.
 
     Returns:
         (F, dims), of unit variance within cells.

@@ -1,4 +1,4 @@
-"""Which step a filter shows: a rule that keeps labels from flickering, without look-ahead."""
+"""Decision rule for the step that a filter shows: keeps labels from flickering, without look-ahead."""
 
 from typing import NamedTuple
 
@@ -7,22 +7,22 @@ from torch import Tensor
 
 
 class Shown(NamedTuple):
-    """The step that is shown."""
+    """The step that is currently shown."""
 
     step: Tensor  # (N,), K is background, -1 before the first frame
-    last: Tensor  # (N,), the last action shown, K if none
+    last: Tensor  # (N,), the last action shown, K before the first action
 
 
 def decide(probability: Tensor, shown: Shown, surprise: Tensor, rule: Tensor) -> Shown:
     """Return the steps to show at the next frame.
 
-    The step changes to another one if that is more probable by ``caution`` times its surprise after the last action
-    shown, in nats: a label does not flicker around a change, and what the order hardly allows needs evidence. Surprise
-    holds actions back, not background; background has a constant ``handicap`` instead, also while it is shown.
+    The shown step changes if the log probability of another step is larger by ``caution`` times its surprise after the
+    last shown action, in nats: labels do not flicker around a change, and unlikely transitions need more evidence.
+    Surprise applies to actions, not to background; background has a constant ``handicap`` instead, even while shown.
 
     Args:
         probability: (N, K + 1), background last.
-        shown: at the frame before.
+        shown: steps shown at the previous frame.
         surprise: (K + 1, K + 1), see :class:`PhaseGrid`.
         rule: (2,) or (N, 2), caution and handicap, each >= 0.
     """

@@ -5,14 +5,14 @@ import math
 import torch
 from torch import Tensor, nn
 
-IMMORTAL = 1e-3  # of the last cell stays, so that an endless action keeps a posterior
+IMMORTAL = 1e-3  # fraction of the last cell that always survives, so that an endless action keeps a posterior
 
 
 class DurationGrid(nn.Module):
-    """Cells of equal size in log frames; density is constant in each.
+    """Cells of equal size in log frames; the density is constant within a cell.
 
     Args:
-        size: G, number of cells.
+        size: G, the number of cells.
 
     Attributes:
         upper: buffer (G,), log frames at which each cell ends.
@@ -47,10 +47,11 @@ class DurationGrid(nn.Module):
         """Return the fraction of each cell that lasts at least ``elapsed`` frames.
 
         Args:
-            elapsed: (...), frames >= 1, the current one included. Durations are whole, so half a frame is spared.
+            elapsed: (...), frames >= 1, the current frame included. Durations are integers, so half a frame is
+                subtracted.
 
         Returns:
-            (..., G) in [0, 1]; of the last cell a little always survives.
+            (..., G) in [0, 1]; a small fraction of the last cell always survives.
         """
         fraction = (self.upper - (elapsed - 0.5).log().unsqueeze(-1)) / self.cell
         return torch.maximum(fraction.clamp(max=1), self.least)
@@ -59,8 +60,8 @@ class DurationGrid(nn.Module):
         """Return quantiles of the log duration.
 
         Args:
-            mass: (..., G), probability of each cell, > 0 with any sum; parts that did not survive are left out.
-            surviving: (..., G), from :meth:`surviving`; what is left of a cell is its upper part.
+            mass: (..., G), unnormalized probability of the surviving part of each cell, > 0.
+            surviving: (..., G), from :meth:`surviving`; the upper part of a cell survives.
             levels: (Q,) in (0, 1).
 
         Returns:

@@ -1,4 +1,4 @@
-"""Label sensor: logistic regression on frames and a random basis of their projection, read as a likelihood."""
+"""Label sensor: logistic regression on frames and random features of their projection, converted to a likelihood."""
 
 import math
 
@@ -13,20 +13,21 @@ BANDWIDTH = 0.15  # of the cosines: std of their frequencies, per std of the pro
 
 
 class LogisticLabels(nn.Module):
-    """``log p(k | frame) - log p(k)``, a likelihood of the frame up to a constant, from a classifier.
+    """Classifier that returns ``log p(k | frame) - log p(k)``, the log likelihood of the frame up to a constant.
 
     The classifier is linear in the features and in random cosines of a projection of them, which approximate a Gaussian
-    kernel: convex to fit, yet not limited to linear boundaries.
+    kernel: the fit is convex, but decision boundaries need not be linear.
 
     Args:
-        num_labels: K.
-        feature_dim: F.
-        projected_dim: d.
+        num_labels: K, the number of labels.
+        feature_dim: F, the dimension of the features.
+        projected_dim: d, the dimension of the projection.
 
     Attributes:
         weight, bias: buffers (K, F + BASIS) and (K,).
-        frequencies, phases: buffers (BASIS, d) and (BASIS,), of the cosines; drawn once, from a fixed seed.
-        log_frequency: buffer (K,), of the labels among the training frames.
+        frequencies, phases: buffers (BASIS, d) and (BASIS,), frequencies and phases of the cosines, drawn with a fixed
+            seed.
+        log_frequency: buffer (K,), log frequency of the labels among the training frames.
 
     References:
         Bourlard & Morgan, Connectionist Speech Recognition, 1994 (scaled likelihoods).
@@ -48,7 +49,7 @@ class LogisticLabels(nn.Module):
         return F.linear(projected, self.frequencies, self.phases).cos()
 
     def fit(self, frames: Tensor, projected: Tensor, labels: Tensor, *, penalty: float = PENALTY) -> None:
-        """Learn the weights from frames (n, F), their projection (n, d), and labels (n,) in [0, K), in place."""
+        """Fit the weights to frames (n, F), their projection (n, d), and labels (n,) in [0, K), in place."""
         frames = torch.cat([frames, self.basis(projected)], dim=1)
         offset = frames.mean(0)
         std = frames.std(0, correction=0).clamp(min=1e-6)

@@ -1,4 +1,4 @@
-"""Semi-Markov prior of whole recordings on a grid of phases: which state follows, and how long it lasts."""
+"""Semi-Markov prior of whole recordings on a grid of phases: transitions between states, and their durations."""
 
 from collections.abc import Collection, Sequence
 
@@ -21,23 +21,23 @@ KNOWN = 2.0  # completed actions that the stored durations take the pace to be k
 
 
 class PhaseGrid(nn.Module):
-    """States (segment kind, duration, phase) of a recording and how they move from frame to frame.
+    """States (segment kind, duration, phase) of a recording and their transitions from frame to frame.
 
     The S kinds of segments are K labels and, if the task has background, background after each label and before the
-    first: how long a background lasts, and what follows it, depends on what was done before. Mass at phase ``b / B``
-    moves by ``B / L`` nodes per frame; what moves past node B has ended and begins the next segment, drawn from the
-    order of labels, at a duration that depends on the recording's pace so far. Mass whose recording would have ended
-    is dropped, since a frame has come.
+    first label, because the duration of background and the next label depend on the previous label. Mass at phase
+    ``b / B`` moves by ``B / L`` nodes per frame; mass that moves past node B has ended and begins the next segment,
+    drawn from the order of labels, with a duration that depends on the recording's pace so far. Mass for which the
+    recording has ended is dropped if another frame arrives.
 
     Args:
-        num_labels: K.
-        has_background: whether frames in no action occur.
+        num_labels: K, the number of labels.
+        has_background: True if there are frames outside of actions.
 
     Attributes:
-        transition: buffer (S, S), probability of the next kind; rows sum to 1 less the probability of the end.
+        transition: buffer (S, S), probability of the next kind; rows sum to 1 minus the probability of the end.
         log_frames: buffer (S, V), log durations.
         entry: buffer (paces, S * V), probability of each duration of a new segment of each kind.
-        initial: buffer (S,), kinds that a recording begins with.
+        initial: buffer (S,), probability of the first kind of a recording.
         surprise: buffer (K + 1, K + 1), - log p(label | last action); row K is the start, column K background (0).
     """
 
@@ -64,7 +64,7 @@ class PhaseGrid(nn.Module):
         self.register_load_state_dict_post_hook(lambda module, _: module.derive())
 
     def fit(self, recordings: Sequence[Sequence[tuple[int, int]]], groups: Sequence[str]) -> None:
-        """Learn order and durations, in place.
+        """Fit order and durations, in place.
 
         Args:
             recordings: segments (kind, frames) that cover each training recording; kind K + k is background after
@@ -96,7 +96,7 @@ class PhaseGrid(nn.Module):
         self.derive()
 
     def _background_frequency(self, recordings: Sequence, labels: Sequence) -> Tensor:
-        """Return the probability that background follows each label, and comes before the first, (K + 1,)."""
+        """Return the probability of background after each label, and before the first label, (K + 1,)."""
         k = self.num_labels
         segments, followed = torch.zeros(k + 1).double(), torch.zeros(k + 1).double()
         for recording, actions in zip(recordings, labels, strict=True):
@@ -111,9 +111,10 @@ class PhaseGrid(nn.Module):
 
     def _set_transitions(self, table: Tensor, after: Tensor, background: Tensor, repeated: Collection[int],
                          initial: Tensor | None = None) -> None:
-        """Write kinds' transitions from those of labels, ``after`` (K + 1, K + 1), and how often background follows.
+        """Set transitions of kinds given transitions of labels, ``after`` (K + 1, K + 1), and rates of background.
 
-        A label follows itself without background in between only if it is in ``repeated``: else it is one segment.
+        A label can follow itself without background in between only if it is in ``repeated``; otherwise the two
+        segments would be a single segment.
         """
         k = self.num_labels
         table.zero_()
@@ -131,7 +132,7 @@ class PhaseGrid(nn.Module):
             initial.div_(initial.sum())
 
     def _background_durations(self, recordings: Sequence, groups: Sequence[str]) -> Durations:
-        """Return durations of the K + 1 kinds of background; rare kinds share theirs."""
+        """Return durations of the K + 1 kinds of background; rare kinds share the same durations."""
         k = self.num_labels
         spans = [[Completed(kind - k, length) for kind, length in segments if kind >= k] for segments in recordings]
         counts = torch.bincount(torch.tensor([span.label for some in spans for span in some]), minlength=k + 1)
@@ -142,7 +143,7 @@ class PhaseGrid(nn.Module):
         return durations
 
     def _set_durations(self, durations: Durations, kinds: slice, *, paced: bool) -> None:
-        """Write the grid of log durations of some kinds, and the probabilities of a new segment's."""
+        """Set the grid of log durations of some kinds, and the probability of each duration of a new segment."""
         at = torch.linspace(-4, 4, 161)
         density = durations.log_density(durations.log_means[:, None] + at, torch.zeros(()), torch.zeros(())).exp()
         density = density / density.sum(1, keepdim=True)
@@ -156,7 +157,7 @@ class PhaseGrid(nn.Module):
             entry[index, kinds] = 0.999 * log_density.softmax(-1) + 0.001 / RATES
 
     def derive(self) -> None:
-        """Compute the tables that follow from the fitted ones; call after loading a state_dict."""
+        """Compute the tables derived from the fitted tables; call this after loading a state_dict."""
         nodes, size = PHASES + 1, self.num_kinds * RATES
         moved = (PHASES / self.log_frames.exp().clamp(min=1)).reshape(size, 1)
         whole = moved.floor()
@@ -197,14 +198,14 @@ class PhaseGrid(nn.Module):
         return (1 - (log_pace - self.paces).abs() / PACES_APART).clamp(min=0)
 
     def _entering(self, kinds: Tensor, pace_weights: Tensor) -> Tensor:
-        """Return the mass (N, S V) of new segments from that of each kind, (N, S)."""
+        """Return the mass (N, S V) of new segments given the mass of each kind, (N, S)."""
         durations = pace_weights @ self.entry
         return (kinds.unsqueeze(2) * durations.view(-1, self.num_kinds, RATES)).flatten(1)
 
     def advance(self, mass: Tensor, pace: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Move mass (N, S V, nodes) and pace statistics (N, 2) by one frame; also return the paces' weights.
+        """Advance mass (N, S V, nodes) and pace statistics (N, 2) by a frame; also return the weights of the paces.
 
-        Mass below 1e-20 is dropped: subnormal numbers are slow.
+        Mass below 1e-20 is dropped because subnormal numbers are slow.
         """
         left = (mass * self.leaving).sum(2)  # (N, S V)
         pace = pace + left @ self.ratio

@@ -1,4 +1,4 @@
-"""Causal features of an embedding stream: the frame, its changes, and mean and spread over short windows."""
+"""Causal features of an embedding stream: the frame, its changes, and mean and std over short windows."""
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,11 @@ class RecentFeatures(nn.Module):
     """Causal features of embeddings: standardized frame, changes, recent means (less the frame), and recent std.
 
     Args:
-        embedding_dim: D.
+        embedding_dim: D, the dimension of the embeddings.
 
     Attributes:
-        dim: F, features per frame.
-        short_dim: the first so many are the frame and its changes.
+        dim: F, the number of features per frame.
+        short_dim: number of leading features that describe the frame and its changes.
         offset, projection: buffers (D,) and (D, d): standardization, and reduction to d principal components if D is
             above ``MOST_DIMS``.
     """
@@ -38,7 +38,7 @@ class RecentFeatures(nn.Module):
         self.register_buffer('averages', torch.cat([lags, windows]), persistent=False)  # (lags + windows, REACH + 1)
 
     def fit(self, frames: Tensor) -> None:
-        """Learn offset, scale, and reduction from all training frames (n, D), in place."""
+        """Fit offset, scale, and reduction to all training frames (n, D), in place."""
         frames = frames.double()
         offset = frames.mean(0)
         projection = torch.diag(1 / frames.std(0, correction=0).clamp(min=SMALLEST_STD))
@@ -63,9 +63,9 @@ class RecentFeatures(nn.Module):
         return torch.cat([frame, means, std], dim=-2).flatten(-2)
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Return the features of each frame, (N, T, D) -> (N, T, F); later frames change nothing.
+        """Return the features of each frame, (N, T, D) -> (N, T, F); later frames have no effect.
 
-        Windows that begin before the first frame are filled up with it.
+        Windows that begin before the first frame are padded with the first frame.
         """
         padded = torch.cat([self.start(embeddings[:, 0]), self.reduce(embeddings)], dim=1)  # (N, REACH + T, d)
         windows = padded.unfold(1, REACH + 1, 1).transpose(2, 3)  # (N, T, REACH + 1, d), a view

@@ -13,13 +13,13 @@ SMALLEST_VARIANCE = 1e-4  # of the log of remaining frames
 
 
 class Remaining(nn.Module):
-    """Mean and variance of the remaining frames, from where the filter is and from elapsed frames.
+    """Mean and variance of the remaining frames, given the filter's posterior and the elapsed frames.
 
-    What remains after a kind of segment ends is the time to absorption of a Markov chain, whose end is the end of the
-    transcript: one linear solve for the mean and one for the mean square, at each stored pace.
+    The frames that remain after a kind of segment are the time to absorption of a Markov chain that ends with the
+    transcript: a linear solve for the mean and another for the mean square, at each stored pace.
 
     Args:
-        grid: prior whose states are used.
+        grid: prior that defines the states.
 
     Attributes:
         after: buffer (paces, S, 2), mean and mean square of the frames that follow a kind of segment.
@@ -62,11 +62,11 @@ class Remaining(nn.Module):
         self.longest.fill_(longest)
 
     def moments(self, mass: Tensor, pace_weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what remains, by the chain.
+        """Return the remaining frames according to the chain.
 
         Args:
             mass: (N, S V, nodes), the posterior.
-            pace_weights: (N, paces), of the stored paces.
+            pace_weights: (N, paces), weights of the stored paces.
 
         Returns:
             (N, S, 2), probability of each kind and expected remaining frames of its current segment, times the
@@ -79,7 +79,7 @@ class Remaining(nn.Module):
         return inside[..., :2], total
 
     def count(self, elapsed: Tensor) -> Tensor:
-        """Return the frame counter's remaining frames after ``elapsed`` frames; past the longest recording, 0."""
+        """Return the frame counter's remaining frames after ``elapsed`` frames; 0 past the longest recording."""
         index = (elapsed / self.longest * (COUNTER_SIZE - 1)).round().clamp(max=COUNTER_SIZE - 1).long()
         return self.counter[index]
 
@@ -88,7 +88,7 @@ class Remaining(nn.Module):
 
         Args:
             moments: (..., 2), from :meth:`moments`.
-            elapsed: (...), frames so far, the current one included.
+            elapsed: (...), frames so far, the current frame included.
         """
         mean, square = moments.unbind(-1)
         estimate = torch.lerp(self.count(elapsed), mean, self.blend)

@@ -1,6 +1,6 @@
-"""Boundaries given: exact Bayesian filter over (label, duration), for actions whose start is known.
+"""Exact Bayesian filter over (label, duration), for actions whose start is given.
 
-Progress at frame t of an action of L frames is t / L, so the posterior over label and duration is all there is to know:
+Progress at frame t of an action of L frames is t / L, so the posterior over label and duration determines it:
 
     p(k, L | e_1..t)  ~  p(k | labels before) p(L | k, pace) [L >= t] prod_s p(e_s | k, (s - 1/2) / L)^weight
 """
@@ -17,21 +17,21 @@ from models.heads.filter.cells import CausalFeatures, Cells, phase_weights
 from models.heads.filter.duration_grid import DurationGrid
 from models.heads.order import StepOrder
 
-LAGS = (2, 5)  # frames back that the cells see changes over
-MOST_ENTRIES = 4_000_000  # of (actions, frames, K, G) held at a time
-IMPOSSIBLE = -1e4  # log probability of the labels that an action is known not to have
-SMALLEST_PROGRESS = 1e-6  # at the lower end of an interval
-LEVELS = (0.5, 0.05, 0.95)  # of the estimate and, before calibration, the interval
+LAGS = (2, 5)  # distances in frames of the differences that the cells see
+MOST_ENTRIES = 4_000_000  # largest size of tensors (actions, frames, K, G)
+IMPOSSIBLE = -1e4  # log probability of all other labels if an action's label is given
+SMALLEST_PROGRESS = 1e-6  # of the lower end of an interval
+LEVELS = (0.5, 0.05, 0.95)  # quantiles of the estimate and, before calibration, of the interval
 
 
 class TrainingRecording(NamedTuple):
-    """A recording to learn from.
+    """A training recording.
 
     Attributes:
         embeddings: (T, D).
         labels: label of each action, integers in [0, K).
         starts, ends: first and last frame of each action, inclusive.
-        group: who performs it.
+        group: who performs the recording.
     """
 
     embeddings: Tensor
@@ -51,7 +51,7 @@ class TrainingRecording(NamedTuple):
 
 
 class Start(NamedTuple):
-    """What is known when an action begins: log probability of each label (K,), log pace, and actions it is from."""
+    """What is known at an action's start: log p of each label (K,), log pace, and number of actions it is based on."""
 
     log_label: Tensor
     log_pace: float
@@ -59,11 +59,11 @@ class Start(NamedTuple):
 
 
 class FilterOutput(NamedTuple):
-    """What the filter says; leading shape (n,) for an action's frames, () for one frame.
+    """Output of the filter; the leading shape is (n,) for the frames of an action, () for a single frame.
 
     Attributes:
-        progress: (...), posterior median, and ``low``, ``high``: its interval; all in (0, 1].
-        remaining: (...), frames that remain, posterior median, with its interval; all >= 0.
+        progress: (...), posterior median, with the interval ``low``, ``high``; all in (0, 1].
+        remaining: (...), remaining frames, posterior median, with its interval; all >= 0.
         log_label: (..., K), log posterior of the labels.
     """
 
@@ -77,7 +77,7 @@ class FilterOutput(NamedTuple):
 
 
 class FilterState(NamedTuple):
-    """What :meth:`SegmentedFilter.step` carries from frame to frame; its size does not grow."""
+    """State of :meth:`SegmentedFilter.step` between frames, of constant size."""
 
     recent: Tensor  # (reach, D), the last frames
     log_mass: Tensor  # (K, G), log prior and evidence so far, up to a constant
@@ -85,19 +85,19 @@ class FilterState(NamedTuple):
 
 
 class SegmentedFilter(nn.Module):
-    """Filter of one task, boundaries given.
+    """Filter of a task with given boundaries.
 
     Args:
-        num_labels: K of the task.
-        feature_dim: D of the embeddings.
-        grid_size: G, cells of the durations.
-        bins: B, phase bins of the sensors.
-        dims: of the cells' projection.
+        num_labels: K, the number of labels of the task.
+        feature_dim: D, the dimension of the embeddings.
+        grid_size: G, the number of duration cells.
+        bins: B, the number of phase bins of the sensors.
+        dims: dimension of the cells' projection.
 
     Attributes:
         weights: buffer (2,), of the label cells and the phase cells, each >= 0.
         levels: buffer (3,), posterior quantiles of progress that are reported: estimate, lower, and upper end.
-        margin: buffer (2,), what is subtracted from the lower and added to the upper end of the interval.
+        margin: buffer (2,), subtracted from the lower end and added to the upper end of the interval.
     """
 
     def __init__(self, num_labels: int, feature_dim: int, *, grid_size: int = 128, bins: int = 20,
@@ -113,7 +113,7 @@ class SegmentedFilter(nn.Module):
         self.register_buffer('margin', torch.zeros(2))
 
     def fit(self, recordings: Sequence[TrainingRecording]) -> None:
-        """Learn order, durations, and sensors from training recordings, in place; not the weights."""
+        """Fit order, durations, and sensors, but not the weights, to training recordings, in place."""
         completed = [recording.completed() for recording in recordings]
         self.order.fit([[action.label for action in actions] for actions in completed])
         self.durations.fit(completed, [recording.group for recording in recordings])
@@ -127,11 +127,11 @@ class SegmentedFilter(nn.Module):
         self.cells.fit(torch.cat([self.features(segment) for segment in segments]), labels, phases)
 
     def start(self, completed: Sequence[Completed], label: int | None = None) -> Start:
-        """Describe an action by what is known when it begins.
+        """Return what is known about an action at its start.
 
         Args:
-            completed: the recording's actions before it, in order of time.
-            label: of the action, if known; a label that was never trained on leaves the order to guess.
+            completed: actions of the recording before this action, in order of time.
+            label: label of the action, if known; for an unseen label, the order of labels is used instead.
         """
         if label is None or not 0 <= label < self.num_labels:
             log_label = self.order.log_next_label([action.label for action in completed])
@@ -144,11 +144,11 @@ class SegmentedFilter(nn.Module):
         """Filter actions.
 
         Args:
-            segments: (n_i, D) of each action, from its first frame on.
-            starts: from :meth:`start`, of each action.
+            segments: (n_i, D), embeddings of each action, from its first frame on.
+            starts: from :meth:`start`, for each action.
 
         Returns:
-            The output at each frame of each action; a later frame changes nothing.
+            The output at each frame of each action; later frames have no effect.
         """
         outputs: list[list[FilterOutput]] = [[] for _ in segments]
         for which, elapsed, log_mass in self.log_masses(segments, starts):
@@ -164,8 +164,8 @@ class SegmentedFilter(nn.Module):
 
         Args:
             embedding: (D,).
-            state: from the call before; None at the action's first frame.
-            start: from :meth:`start`; read at the action's first frame only.
+            state: state returned by the previous call; None at the action's first frame.
+            start: from :meth:`start`; only used at the action's first frame.
 
         Returns:
             The output at this frame, equal to that of :meth:`forward_dense`, and the state for the next call.
@@ -181,11 +181,11 @@ class SegmentedFilter(nn.Module):
 
     def log_masses(self, segments: Sequence[Tensor],
                    starts: Sequence[Start]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-        """Go through the actions, some of about equal length at a time, and their frames, a chunk at a time.
+        """Iterate over batches of actions of similar length, and over chunks of their frames.
 
         Yields:
             Indices of the N actions, numbers (C,) of the frames from 1 on, and the log mass (N, C, K, G); rows past an
-            action's end mean nothing. Actions that end before the chunk are left out.
+            action's end are meaningless. Actions that end before the chunk are left out.
         """
         by_length = sorted(range(len(segments)), key=lambda index: len(segments[index]))
         together = max(1, MOST_ENTRIES // (32 * self.num_labels * self.grid.size))
@@ -204,7 +204,7 @@ class SegmentedFilter(nn.Module):
                 log_mass[alive] = total[:, -1] - total[:, -1].amax((-2, -1), keepdim=True)
 
     def log_prior(self, starts: Sequence[Start]) -> Tensor:
-        """Return the log probability of labels and durations when actions begin, (N, K, G)."""
+        """Return the log probability of labels and durations at the start of actions, (N, K, G)."""
         log_label = torch.stack([start.log_label for start in starts])
         log_density = self.durations.log_density(self.grid.centers(),
                                                  log_label.new_tensor([start.log_pace for start in starts]),
@@ -227,17 +227,17 @@ class SegmentedFilter(nn.Module):
         return evidence - evidence.amax((-2, -1), keepdim=True)
 
     def at_durations(self, by_phase: Tensor, elapsed: Tensor) -> Tensor:
-        """Return what evidence for phase bins (..., C, K, B) at frames (C,) says of durations, (..., C, K, G)."""
+        """Convert evidence for phase bins (..., C, K, B) at frames (C,) to evidence for durations, (..., C, K, G)."""
         return by_phase @ phase_weights(elapsed, self.grid.frames, self.cells.bins)
 
     def _read_out(self, log_mass: Tensor, elapsed: Tensor) -> FilterOutput:
-        """Return the output (N, C) from log masses (N, C, K, G) at frames (C,), survival applied here."""
+        """Return the output (N, C) given log masses (N, C, K, G) at frames (C,); survival is applied here."""
         log_elapsed, surviving = elapsed.log().unsqueeze(1), self.grid.surviving(elapsed)  # (C, 1), (C, G)
         joint = log_mass.flatten(2).softmax(2).unflatten(2, log_mass.shape[2:]) * surviving.unsqueeze(1)
         by_duration = joint.sum(2).clamp(min=1e-30)  # (N, C, G)
         log_duration = self.grid.quantiles(by_duration, surviving.expand_as(by_duration), 1 - self.levels)
         middle, low, high = (log_elapsed - log_duration).clamp(max=0).exp().unbind(2)
         low, high = (low - self.margin[0]).clamp(min=SMALLEST_PROGRESS), (high + self.margin[1]).clamp(max=1)
-        # Of the three, a high progress means few remaining frames.
+        # High progress means few remaining frames, so the ends of the interval swap.
         remaining = elapsed / torch.stack([middle, high, low]) - elapsed
         return FilterOutput(middle, low, high, *remaining, joint.sum(3).clamp(min=1e-30).log().log_softmax(2))

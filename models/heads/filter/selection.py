@@ -1,4 +1,4 @@
-"""Weights of the sensors and calibration of the intervals, by leaving groups out of the training recordings."""
+"""Select sensor weights and calibrate intervals by leaving groups out of the training recordings."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ EXTREME_LEVEL = 0.002  # intervals do not reach further into the posterior; beyo
 
 
 class Fold(NamedTuple):
-    """A filter, recordings of its task that it has not seen, and which part of the groups they are."""
+    """A filter, left-out recordings of its task, and the part of the groups that they belong to."""
 
     filter: SegmentedFilter
     left_out: list[TrainingRecording]
@@ -30,12 +30,12 @@ class Fold(NamedTuple):
 
 
 class Rated(NamedTuple):
-    """Left-out frames that weights are rated on, n of them.
+    """n left-out frames on which weights are evaluated.
 
     Attributes:
         log_prior: (n, K, G).
         by_label, by_phase: (n, K, 1), (n, K, G), sums of each sensor's unweighted evidence.
-        elapsed, truth, fraction: (n,), frame of the action, true progress, and weight in the mean error.
+        elapsed, truth, fraction: (n,), frame number within the action, true progress, and weight in the mean error.
     """
 
     log_prior: Tensor
@@ -48,12 +48,12 @@ class Rated(NamedTuple):
 
 def fit_filters(tasks: Mapping[str, Sequence[TrainingRecording]], num_labels: Mapping[str, int], feature_dim: int,
                 ) -> dict[str, SegmentedFilter]:
-    """Fit the filters of all tasks; left-out recordings choose the weights and calibrate the intervals of all.
+    """Fit the filters of all tasks; weights and intervals, common to all tasks, are chosen on left-out recordings.
 
     Args:
         tasks: task -> its training recordings.
-        num_labels: task -> K.
-        feature_dim: D.
+        num_labels: task -> K, its number of labels.
+        feature_dim: D, the dimension of the embeddings.
 
     Returns:
         task -> filter.
@@ -73,14 +73,14 @@ def fit_filters(tasks: Mapping[str, Sequence[TrainingRecording]], num_labels: Ma
 
 
 def fold_indices(groups: Sequence[str], count: int = FOLDS) -> list[list[int]]:
-    """Return the recordings that each fold leaves out: all of a group together.
+    """Return the recordings that each fold leaves out; a group is left out as a whole.
 
     Args:
-        groups: of each recording. With fewer than three of them, recordings next to each other are left out instead.
-        count: folds, if there are so many groups.
+        groups: group of each recording. If there are fewer than three groups, adjacent recordings are left out instead.
+        count: number of folds, if there are at least that many groups.
 
     Returns:
-        Indices of recordings, none if there is only one recording.
+        Indices of recordings for each fold; no folds if there is only one recording.
     """
     names = sorted(set(groups))
     if len(names) < 2:
@@ -92,7 +92,7 @@ def fold_indices(groups: Sequence[str], count: int = FOLDS) -> list[list[int]]:
 
 
 def fit_folds(recordings: Sequence[TrainingRecording], num_labels: int, feature_dim: int) -> list[Fold]:
-    """Return a filter of one task for each fold, fitted on the recordings that it does not leave out."""
+    """Return a filter of a task for each fold, fitted to the recordings that are not left out."""
     folds = []
     for part, left_out in enumerate(fold_indices([recording.group for recording in recordings])):
         training = [recording for index, recording in enumerate(recordings) if index not in left_out]
@@ -105,7 +105,7 @@ def fit_folds(recordings: Sequence[TrainingRecording], num_labels: int, feature_
 
 
 def choose_weights(folds: Sequence[Fold]) -> Tensor:
-    """Return the weights (2,) with the least mean absolute error on left-out recordings; zeros without a fold."""
+    """Return the weights (2,) with the lowest mean absolute error on left-out recordings; zeros if there is no fold."""
     combinations = list(itertools.product(LABEL_WEIGHTS, PHASE_WEIGHTS))
     errors = torch.zeros(len(combinations), dtype=torch.float64)
     for fold in folds:
@@ -115,16 +115,16 @@ def choose_weights(folds: Sequence[Fold]) -> Tensor:
 
 
 def calibrate_intervals(folds: Sequence[Fold], weights: Tensor, coverage: float = COVERAGE) -> tuple[Tensor, Tensor]:
-    """Return quantile levels (3,) and margins (2,) with which intervals cover the truth on left-out frames.
+    """Return quantile levels (3,) and margins (2,) that give the intervals their coverage on left-out frames.
 
-    The levels are those below and above which the truth falls as often as it should. If the posterior is so sure of
-    itself that no level is enough, the margins make up for it. Both are medians over the parts of the groups that are
-    left out, so that a single unusual person does not widen everybody's intervals.
+    The levels are chosen so that the true progress is below and above the interval equally often, as often as
+    ``coverage`` allows. If the posterior is too narrow for any level, the margins widen the interval. Both are medians
+    over the left-out parts of the groups, so that a single unusual person does not widen all intervals.
 
     Args:
         folds: from :func:`fit_folds`.
-        weights: (2,), of the sensors.
-        coverage: fraction of the frames inside the interval, half of the others on each side.
+        weights: (2,), weights of the sensors.
+        coverage: fraction of the frames inside the interval; the other frames are half below and half above.
 
     Reference:
         Romano, Patterson & Candès, "Conformalized quantile regression", NeurIPS 2019.
@@ -139,7 +139,7 @@ def calibrate_intervals(folds: Sequence[Fold], weights: Tensor, coverage: float 
 
 
 def _calibrate_part(folds: Sequence[Fold], weights: Tensor, tail: float) -> tuple[Tensor, Tensor]:
-    """Return the levels (3,) and margins (2,) that leave a fraction ``tail`` of the left-out frames on each side."""
+    """Return levels (3,) and margins (2,) such that a fraction ``tail`` of left-out frames is outside on each side."""
     rated = [(fold.filter, rows) for fold in folds for rows in _rated(fold)]
     masses = [_mass(fold_filter, rows, weights) for fold_filter, rows in rated]
     fraction, truth = (torch.cat([getattr(rows, name) for _, rows in rated]) for name in ('fraction', 'truth'))
@@ -156,7 +156,7 @@ def _calibrate_part(folds: Sequence[Fold], weights: Tensor, tail: float) -> tupl
 
 
 def _rated(fold: Fold) -> Iterator[Rated]:
-    """Go through the frames of a fold's left-out recordings that are rated, about ``ROWS`` at a time."""
+    """Iterate over the evaluated frames of a fold's left-out recordings, about ``ROWS`` at a time."""
     num_actions = sum(len(recording.labels) for recording in fold.left_out)
     every = -(-num_actions * FOLDS // MOST_ACTIONS)
     rows: list[Rated] = []
@@ -170,7 +170,7 @@ def _rated(fold: Fold) -> Iterator[Rated]:
 
 
 def _rated_actions(fold_filter: SegmentedFilter, recording: TrainingRecording, kept: float) -> Iterator[Rated]:
-    """Go through the actions of a recording that stands for 1 / kept recordings."""
+    """Iterate over the actions of a recording that represents ``1 / kept`` recordings."""
     done = recording.completed()
     for position, segment in enumerate(recording.segments()):
         picked = torch.linspace(0, len(segment) - 1, min(len(segment), MOST_FRAMES)).round().long().to(segment.device)
@@ -184,7 +184,7 @@ def _rated_actions(fold_filter: SegmentedFilter, recording: TrainingRecording, k
 
 
 def _mass(fold_filter: SegmentedFilter, rated: Rated, weights: Sequence[float] | Tensor) -> tuple[Tensor, Tensor]:
-    """Return the posterior mass of each duration, (n, G), and what survived of its cell, (n, G)."""
+    """Return the posterior mass of each duration, (n, G), and the surviving fraction of its cell, (n, G)."""
     log_mass = rated.log_prior + weights[0] * rated.by_label + weights[1] * rated.by_phase
     surviving = fold_filter.grid.surviving(rated.elapsed)
     mass = log_mass.flatten(1).softmax(1).unflatten(1, log_mass.shape[1:]).sum(1) * surviving
@@ -192,14 +192,14 @@ def _mass(fold_filter: SegmentedFilter, rated: Rated, weights: Sequence[float] |
 
 
 def _error(fold_filter: SegmentedFilter, rated: Rated, weights: Sequence[float]) -> float:
-    """Return the sum over rated frames of the absolute error times the frame's fraction."""
+    """Return the sum over evaluated frames of the absolute error times the frame's weight."""
     mass, surviving = _mass(fold_filter, rated, weights)
     median = fold_filter.grid.progress_quantiles(mass, rated.elapsed, surviving, mass.new_tensor([0.5])).squeeze(1)
     return ((median - rated.truth).abs() * rated.fraction).sum().item()
 
 
 def _weighted_quantile(values: Tensor, fraction: Tensor, level: float) -> float:
-    """Return the value that a fraction ``level`` of the weighted values do not exceed."""
+    """Return the weighted quantile: the value that a fraction ``level`` of the weighted values does not exceed."""
     order = values.argsort()
     cumulative = fraction[order].double().cumsum(0)
     index = int(torch.searchsorted(cumulative, level * cumulative[-1]))

@@ -1,4 +1,4 @@
-"""The filters of one task, and the sensor that tells tasks apart if the task of a recording is not known."""
+"""The filters of a task, and the sensor that infers the task of a recording if it is unknown."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,15 +18,15 @@ TASK_WEIGHT = 0.1  # of a frame's evidence for a task: frames are strongly corre
 
 
 class TaskFilter(nn.Module):
-    """Both filters of one task: boundaries given, and unknown.
+    """Both filters of a task, for given and for unknown boundaries.
 
     Args:
         labels: the K labels of the task, sorted.
-        embedding_dim: D.
+        embedding_dim: D, the dimension of the embeddings.
 
     Attributes:
-        has_background: buffer (), True if training recordings have frames in no action; decides the sizes of the
-            buffers of ``unsegmented``, which is rebuilt if a state with another value is loaded.
+        has_background: buffer (), True if training recordings have frames outside of actions; it determines the sizes
+            of the buffers of ``unsegmented``, which is rebuilt if a state with a different value is loaded.
     """
 
     def __init__(self, labels: Sequence[str], embedding_dim: int) -> None:
@@ -37,7 +37,7 @@ class TaskFilter(nn.Module):
         self.register_buffer('has_background', torch.tensor(True))
 
     def replace_(self, segmented: SegmentedFilter, unsegmented: UnsegmentedFilter) -> None:
-        """Take over the state of fitted filters, in place."""
+        """Load the state of fitted filters, in place."""
         state = {f'{name}.{key}': value for name, fitted in (('segmented', segmented), ('unsegmented', unsegmented))
                  for key, value in fitted.state_dict().items()}
         self.load_state_dict({'has_background': torch.tensor(unsegmented.has_background), **state})
@@ -50,7 +50,7 @@ class TaskFilter(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *more)
 
     def code(self, recording: EmbeddedRecording) -> TrainingRecording:
-        """Return a recording of the task with integers as labels; -1 is a label that the task does not have."""
+        """Return a recording of the task with integer labels; -1 is a label unknown to the task."""
         actions = [action for action in recording.actions if action.start < len(recording.embeddings)]
         last = len(recording.embeddings) - 1
         return TrainingRecording(recording.embeddings, [self._number(action.name) for action in actions],
@@ -58,7 +58,7 @@ class TaskFilter(nn.Module):
                                  recording.group or recording.handle)
 
     def start(self, completed: Sequence[Action], label: str | None) -> Start:
-        """Describe an action by what is known when it begins: the actions before it, and its label unless None."""
+        """Return what is known about an action at its start: the actions before it, and its label unless None."""
         return self.segmented.start([Completed(self._number(action.name), action.length) for action in completed],
                                     None if label is None else self._number(label))
 
@@ -67,18 +67,18 @@ class TaskFilter(nn.Module):
 
 
 class TaskState(NamedTuple):
-    """What :meth:`TaskSensor.step` carries from frame to frame."""
+    """State of :meth:`TaskSensor.step` between frames."""
 
     recent: Tensor  # (reach, D), the last frames
     log_evidence: Tensor  # (tasks,), weighted, summed over the frames so far
 
 
 class TaskSensor(nn.Module):
-    """Tells which of several tasks the frames so far show; equally probable ones before the first.
+    """Infers the probability of several tasks from the frames so far, with a uniform prior.
 
     Args:
-        num_tasks: tasks.
-        embedding_dim: D.
+        num_tasks: number of tasks.
+        embedding_dim: D, the dimension of the embeddings.
     """
 
     def __init__(self, num_tasks: int, embedding_dim: int) -> None:
@@ -87,7 +87,7 @@ class TaskSensor(nn.Module):
         self.cells = Cells(num_tasks, self.features.dim(embedding_dim), bins=TASK_BINS)
 
     def fit(self, recordings: Sequence[Tensor], tasks: Sequence[int]) -> None:
-        """Learn from the embeddings (T_i, D) of training recordings and the numbers of their tasks, in place."""
+        """Fit to the embeddings (T_i, D) of training recordings and the indices of their tasks, in place."""
         lengths = torch.tensor([len(embeddings) for embeddings in recordings])
         phases = torch.cat([(torch.arange(length) + 0.5) / length for length in lengths.tolist()])
         device = recordings[0].device
@@ -95,7 +95,7 @@ class TaskSensor(nn.Module):
                        torch.tensor(tasks).repeat_interleave(lengths).to(device), phases.to(device))
 
     def probabilities(self, embeddings: Tensor) -> Tensor:
-        """Return the probability of each task, (n, tasks), at frames (n, D) from the frames up to them."""
+        """Return the probability of each task at every frame, (n, tasks), given the frames (n, D) up to it."""
         by_task, _ = self.cells.log_evidence(self.features(embeddings))
         return (TASK_WEIGHT * by_task).cumsum(0).softmax(1)
 

@@ -1,4 +1,4 @@
-"""The filter's step for a stream, traced: the same numbers with a third of the overhead per operation."""
+"""Traced step of the filter for a stream: the same numbers with a third of the overhead per operation."""
 
 import warnings
 from collections.abc import Callable
@@ -13,9 +13,9 @@ TracedStep = Callable[[Tensor, FilterState | None], tuple[FilterOutput, FilterSt
 
 
 def trace_step(model: UnsegmentedFilter, batch: int = 1) -> TracedStep:
-    """Return a function like ``model.filter_step`` for ``batch`` recordings side by side.
+    """Return a traced version of ``model.filter_step`` for ``batch`` recordings in parallel.
 
-    It reads the model's tensors at their present place: trace again after moving the model to another device.
+    It keeps references to the model's tensors: trace again after moving the model to another device.
     Call it in ``torch.inference_mode()`` for the highest speed.
     """
     def flat(embedding: Tensor, recent: Tensor, mass: Tensor, pace: Tensor, elapsed: Tensor, step: Tensor,

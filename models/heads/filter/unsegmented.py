@@ -22,7 +22,7 @@ LEVELS = (0.05, 0.5, 0.95)  # quantiles of progress: low end, estimate, high end
 
 
 class Evidence(NamedTuple):
-    """What the sensors say of frames, weights not applied; K' is K, or K + 1 with background as the last label."""
+    """Unweighted evidence of the sensors at frames; K' is K, or K + 1 with background as the last label."""
 
     logistic: Tensor  # (..., K'), log likelihood of each label up to a constant
     gaussian: Tensor  # (..., K'), the same, from the cells
@@ -32,7 +32,7 @@ class Evidence(NamedTuple):
 
 
 class Posterior(NamedTuple):
-    """What is kept of the filter's posterior at each frame."""
+    """Statistics of the filter's posterior at each frame."""
 
     phases: Tensor  # (..., nodes), mass at each phase, over all labels
     kinds: Tensor  # (..., S, 2), probability of each kind of segment; times expected remaining frames of the segment
@@ -40,7 +40,7 @@ class Posterior(NamedTuple):
 
 
 class FilterState(NamedTuple):
-    """What :meth:`UnsegmentedFilter.filter_step` carries from frame to frame, N recordings side by side."""
+    """State of :meth:`UnsegmentedFilter.filter_step` between frames, for N recordings in parallel."""
 
     recent: Tensor  # (N, reach, d), last frames
     mass: Tensor  # (N, S V, nodes)
@@ -66,18 +66,18 @@ class FilterOutput(NamedTuple):
 class UnsegmentedFilter(nn.Module):
     """Bayesian filter over (kind of segment, duration, phase), at constant cost per frame.
 
-    :func:`models.heads.filter.unsegmented_fit.fit_filter` fits it. Which step is shown is not each frame's most
-    probable one, see :func:`models.heads.filter.decision.decide`. There is no look-ahead.
+    :func:`models.heads.filter.unsegmented_fit.fit_filter` fits it. The shown step is not always the most probable step
+    of a frame, see :func:`models.heads.filter.decision.decide`. There is no look-ahead.
 
     Args:
         labels: names of the K labels.
-        embedding_dim: D.
-        has_background: whether frames in no action occur.
+        embedding_dim: D, the dimension of the embeddings.
+        has_background: True if there are frames outside of actions.
 
     Attributes:
-        weights: buffer (4,), of the logistic and Gaussian label sensors and of both phase sensors, each >= 0.
+        weights: buffer (4,), weights of the logistic and Gaussian label sensors and of both phase sensors, each >= 0.
         rule: buffer (2,), caution and handicap of :func:`decide`.
-        levels: buffer (3,), quantiles that make up ``progress``, set so that 90 % of left-out frames are inside.
+        levels: buffer (3,), quantiles of ``progress``, set so that 90 % of left-out frames are inside the interval.
         unknown_above: buffer (), distance that 1 % of left-out training frames exceed.
     """
 
@@ -110,7 +110,7 @@ class UnsegmentedFilter(nn.Module):
         self.register_load_state_dict_post_hook(lambda module, _: module.derive())
 
     def sense(self, features: Tensor) -> Evidence:
-        """Return what the sensors say of causal features (..., F)."""
+        """Return the evidence of the sensors for causal features (..., F)."""
         k = self.num_labels
         linear = nn.functional.linear(features, self.sensors, self.sensor_bias)  # (..., d + K')
         y = linear[..., :self.cells.dims]
@@ -127,7 +127,7 @@ class UnsegmentedFilter(nn.Module):
                         phase.clamp(min=LOWEST_PHASE), short.clamp(min=LOWEST_PHASE), distance)
 
     def derive(self) -> None:
-        """Compute the tables of the sensors that follow from the fitted ones."""
+        """Compute the tables of the sensors derived from the fitted tables."""
         cells = self.cells
         self.sensors.copy_(torch.cat([cells.projection.T, self.logistic.weight[:, :self.features.dim]]))
         self.sensor_bias.copy_(torch.cat([-cells.offset @ cells.projection, self.logistic.bias]))
@@ -142,14 +142,14 @@ class UnsegmentedFilter(nn.Module):
 
         Args:
             evidence: from :meth:`sense`.
-            weights: (4,), to use instead of the chosen ones.
+            weights: (4,), to use instead of the fitted weights.
         """
         logistic, gaussian, phase, short = (self.weights if weights is None else weights).unbind()
         label = logistic * evidence.logistic + gaussian * evidence.gaussian
         return label, evidence.phase @ (phase * self.between) + evidence.short @ (short * self.between_short)
 
     def update(self, mass: Tensor, pace: Tensor, label: Tensor, phase: Tensor) -> tuple[Tensor, Tensor, Posterior]:
-        """Move the posterior by one frame and condition it on the frame.
+        """Advance the posterior by a frame and condition it on the frame.
 
         Args:
             mass: (N, S V, nodes).
@@ -162,19 +162,19 @@ class UnsegmentedFilter(nn.Module):
         shown = phase + label[:, :k].unsqueeze(2)  # (N, K, nodes)
         if self.has_background:
             shown = torch.cat([shown, label[:, k:].unsqueeze(2).expand(-1, k + 1, PHASES + 1)], dim=1)
-        # Evidence is bounded on both sides, so that its exponential needs no maximum taken off.
+        # Evidence is bounded on both sides, so the exponential is safe without subtracting the maximum.
         mass = (mass.view(len(mass), kinds, -1, PHASES + 1) * shown.exp().unsqueeze(2)).flatten(1, 2)
         mass = mass / mass.sum((1, 2), keepdim=True).clamp(min=1e-30)
         inside, moments = self.rest.moments(mass, pace_weights)
         return mass, pace, Posterior(mass[:, :k * RATES].sum(1), inside, moments)
 
     def label_probability(self, kinds: Tensor) -> Tensor:
-        """Return the probability of each label and background, (..., K + 1), from kinds (..., S, 2)."""
+        """Return the probability of each label and background, (..., K + 1), given kinds (..., S, 2)."""
         return kinds[..., 0] @ self.of_label.T
 
     def read(self, posterior: Posterior, probability: Tensor, step: Tensor, elapsed: Tensor,
              distance: Tensor) -> FilterOutput:
-        """Return the outputs of frames (...) from their posterior, shown step, and elapsed frames."""
+        """Return the outputs at frames (...) given their posterior, shown step, and elapsed frames."""
         mine = posterior.kinds * self.of_label[step].unsqueeze(-1)  # (..., S, 2)
         shown, frames = mine.sum(-2).unbind(-1)
         remaining, _ = self.rest(posterior.moments, elapsed)
@@ -187,11 +187,11 @@ class UnsegmentedFilter(nn.Module):
 
     @torch.no_grad()
     def posteriors(self, evidence: Sequence[Evidence], weights: Sequence[Tensor] | None = None) -> list[Posterior]:
-        """Return the posterior at each frame of recordings, all of which advance together.
+        """Return the posterior at each frame of recordings, which are processed in parallel.
 
         Args:
-            evidence: of each recording, from :meth:`sense`, shapes (T_i, ...).
-            weights: (4,), of the sensors for each recording; None: the chosen ones for all.
+            evidence: evidence for each recording, from :meth:`sense`, shapes (T_i, ...).
+            weights: (4,), weights of the sensors for each recording; if None, the fitted weights for all recordings.
         """
         lengths = [len(item.distance) for item in evidence]
         order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
@@ -209,7 +209,7 @@ class UnsegmentedFilter(nn.Module):
 
     @torch.no_grad()
     def filter(self, embeddings: Sequence[Tensor]) -> list[FilterOutput]:
-        """Return the output at each frame of recordings, (T_i, D) each; a frame's output needs no later frame."""
+        """Return the output at each frame of recordings (T_i, D); later frames have no effect."""
         evidence = [self.sense(self.features(item.unsqueeze(0)).squeeze(0)) for item in embeddings]
         outputs = []
         for item, posterior in zip(evidence, self.posteriors(evidence), strict=True):
@@ -224,7 +224,7 @@ class UnsegmentedFilter(nn.Module):
         """Return the output at the next frame and the state for the next call.
 
         Args:
-            embedding: (N, D), one frame of N recordings.
+            embedding: (N, D), a frame of each of N recordings.
             state: from the previous call; None at the first frame.
         """
         if state is None:
@@ -243,13 +243,13 @@ class UnsegmentedFilter(nn.Module):
 
 
 def _interpolation(bins: int) -> Tensor:
-    """Return the matrix (bins, nodes) that interpolates values at the centers of bins linearly at the grid's nodes."""
+    """Return the matrix (bins, nodes) that linearly interpolates values at bin centers to the nodes of the grid."""
     place = (torch.arange(PHASES + 1) / PHASES * bins - 0.5).clamp(0, bins - 1)
     return (1 - (place - torch.arange(bins).unsqueeze(1)).abs()).clamp(min=0)
 
 
 def phase_quantiles(phases: Tensor, levels: Tensor) -> Tensor:
-    """Return quantiles of progress, (..., Q) in (0, 1], from mass at phases b / B, (..., nodes), with any sum."""
+    """Return quantiles of progress, (..., Q) in (0, 1], given unnormalized mass at phases b / B, (..., nodes)."""
     cumulative = phases.cumsum(-1)
     target = (levels * cumulative[..., -1:]).contiguous()
     index = torch.searchsorted(cumulative, target).clamp(max=phases.shape[-1] - 1)

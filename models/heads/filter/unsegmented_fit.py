@@ -1,4 +1,4 @@
-"""Fitting of the filter with unknown boundaries: closed-form parts, then weights and intervals on left-out groups."""
+"""Fit the filter with unknown boundaries: closed-form parts, then weights and intervals on left-out groups."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ class Recording(NamedTuple):
 
 
 class Rated(NamedTuple):
-    """A left-out recording, the filter that has not seen it, and what its sensors say."""
+    """A left-out recording, a filter fitted without it, and the evidence of the filter's sensors."""
 
     recording: Recording
     model: UnsegmentedFilter
@@ -53,12 +53,12 @@ class Rated(NamedTuple):
 
 def fit_filter(recordings: Sequence[EmbeddedRecording], labels: Sequence[str], *,
                choose: bool = True) -> UnsegmentedFilter:
-    """Fit a filter for one task.
+    """Fit a filter for a task.
 
     Args:
-        recordings: training recordings of the task; one has an action.
-        labels: of the task.
-        choose: choose weights, rule, and intervals by leaving groups out; False keeps the defaults.
+        recordings: training recordings of the task; at least one has an action.
+        labels: labels of the task.
+        choose: select weights, rule, and intervals by leaving groups out; if False, keep the defaults.
     """
     items = [annotate(recording.embeddings, recording.actions, labels, recording.group or recording.handle)
              for recording in recordings]
@@ -143,11 +143,11 @@ def calibrate(model: UnsegmentedFilter, items: Sequence[Recording]) -> None:
 
 
 def choose_weights(model: UnsegmentedFilter, folds: Sequence[Sequence[Rated]]) -> list[Posterior]:
-    """Choose weights and rule, in place; return the posteriors of the left-out recordings with them.
+    """Select weights and rule, in place; return the posteriors of the left-out recordings under them.
 
-    Weights are chosen one after another, the rule last. The best option replaces the present one only if it is better
-    by more than the standard error of the difference between paired recordings: a few recordings favor many options
-    by chance.
+    Weights are selected one after another, then the rule. The best option replaces the current option only if it is
+    better by more than the standard error of the difference over paired recordings, because with few recordings many
+    options are better by chance.
     """
     chosen = dict(DEFAULTS)
     ((posteriors, scores),) = _try_weights(folds, [chosen])
@@ -164,7 +164,7 @@ def choose_weights(model: UnsegmentedFilter, folds: Sequence[Sequence[Rated]]) -
 
 
 def _is_better(scores: Tensor, others: Tensor) -> bool:
-    """Return True if scores (n,), lower is better, beat others on average by more than the standard error."""
+    """Return True if scores (n,), lower is better, beat ``others`` on average by more than the standard error."""
     gain = others - scores
     return bool(gain.mean() > gain.std(correction=0) / math.sqrt(len(gain)))
 
@@ -178,7 +178,7 @@ def _try_weights(folds: Sequence[Sequence[Rated]],
                  trials: Sequence[Mapping[str, float]]) -> list[tuple[list[Posterior], Tensor]]:
     """Return the left-out recordings' posteriors with each choice of weights, and their scores (recordings, rules).
 
-    The recordings of a fold advance together with all weights: steps over frames are what takes the time.
+    The recordings of a fold are processed in parallel with all weights, because the loop over frames takes the time.
     """
     by_trial: list[list[Posterior]] = [[] for _ in trials]
     scores = []
@@ -196,10 +196,10 @@ def _try_weights(folds: Sequence[Sequence[Rated]],
 
 
 def rate(rated: Sequence[Rated], posteriors: Sequence[Posterior]) -> Tensor:
-    """Return what the choice of weights and rule minimizes, (N, rules), for N recordings left out of one filter.
+    """Return the objective for weights and rule, (N, rules), for N recordings left out of the same filter.
 
-    It is the error of progress over 0.25 (that of a constant), plus the errors of the shown steps in three respects:
-    frames of actions, all frames, and edit score, each between 0 and 1. NaN for a recording without an action.
+    It is the error of progress divided by 0.25 (the error of a constant), plus three errors of the shown steps, each
+    between 0 and 1: over frames of actions, over all frames, and in the edit score. NaN if a recording has no action.
     """
     model = rated[0].model
     rules = torch.tensor(RULES, device=posteriors[0].phases.device)
