@@ -27,6 +27,7 @@ DIFFERENT_FRAMES = 1000  # repeated to fill a stream
 BATCH_FRAMES, BATCH_REPEATS = 5000, 5
 WARM_UP = 200  # frames
 TENTHS = 10
+FIRST_FRAMES = 4  # of a fresh stream, not timed: the filter is traced at the first one and optimized at the next ones
 COMPARED_EVERY = 10  # every n-th frame is also pushed into a fresh stream
 LARGEST_RATIO = 1.1  # of the cost of a frame in a long stream to that in a fresh stream
 UNKNOWN = 'recommended, boundaries unknown'  # its stream has no markers
@@ -85,7 +86,8 @@ def frame_seconds(run: TrainedRun, features: np.ndarray, num_frames: int, *,
             fresh = ProgressStream(run, TASK)
             if given:
                 fresh.mark(ActionMarker(label_of(frame)))
-            for ahead in range(run.delay):  # nothing is predicted before these frames have arrived
+            # Nothing is predicted before the first `delay` frames have arrived.
+            for ahead in range(run.delay + FIRST_FRAMES):
                 fresh.push(features[ahead])
         clock, cost = _timed_push(long, features, frame, begins=given and frame % ACTION_LENGTH == 0)
         compared = frame % COMPARED_EVERY == 0
