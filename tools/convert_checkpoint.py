@@ -14,6 +14,7 @@ from torch import nn
 
 from models.build import build_model, check_input_width
 from recordings.from_config import choose_splits, load_dataset
+from recordings.splits import Splits
 from tools.published_checkpoint import PublishedCheckpoint, configuration_of, read_published
 from utils.ckpt_save import BEST_NAMES, EPOCH_NAME, OLD_BEST_NAME, ckpt_save, first_not_finite, to_plain
 from utils.command_line import OneLineParser, run_command
@@ -53,7 +54,7 @@ def convert(arguments: argparse.Namespace) -> None:
     models = [build_converted(config, old, path)
               for old, path in zip(published, arguments.checkpoints, strict=True)]
     splits = _choose_splits(config, arguments.splits)
-    folder = create_run_folder(arguments.run, to_plain(config), splits, overwrite=arguments.overwrite)
+    folder = create_run_folder(arguments.run, to_plain(config), splits.as_json(), overwrite=arguments.overwrite)
     for name, model, old in zip(names, models, published, strict=True):
         ckpt_save(model, torch.optim.Adam(model.parameters()), old.epoch, old.loss, folder.checkpoints / name, config)
     LOGGER.info('wrote %s; evaluate it with: python eval.py -f %s', ', '.join(names), arguments.run)
@@ -104,7 +105,7 @@ def build_converted(config: EasyDict, published: PublishedCheckpoint, path: Path
     return model
 
 
-def _choose_splits(config: EasyDict, path: Path | None) -> dict:
+def _choose_splits(config: EasyDict, path: Path | None) -> Splits:
     """Check the dataset and return the split of the run.
 
     Raises:
