@@ -308,7 +308,7 @@ def test_an_existing_run_is_kept_unless_overwritten(broken, capsys):
 def test_evaluation_refuses_what_it_cannot_evaluate(broken, capsys, tmp_path):
     (tmp_path / 'empty/ckpt').mkdir(parents=True)
     assert 'No checkpoints found' in refused(capsys, eval_command, '-f', tmp_path / 'empty')
-    assert 'holds no ckpt/' in refused(capsys, eval_command, '-f', tmp_path / 'data')
+    assert 'contains no ckpt/' in refused(capsys, eval_command, '-f', tmp_path / 'data')
     assert 'nowhere: no such run folder' in refused(capsys, eval_command, '-f', tmp_path / 'nowhere')
     assert 'invalid choice' in refused(capsys, eval_command, '-f', tmp_path, '--checkpoint_type', 'nonsense')
 

@@ -40,7 +40,7 @@ def test_new_folder_contains_settings_and_an_empty_ckpt(tmp_path):
 def test_run_is_replaced_only_with_overwrite(tmp_path):
     folder = make_run(tmp_path / 'run')
     (folder.checkpoints / 'last.pt').write_text('weights')
-    with pytest.raises(UserError, match='run: this run exists; set overwrite to replace it, or give another VERSION'):
+    with pytest.raises(UserError, match='run: this run exists; set overwrite .--overwrite. to replace it, or give'):
         make_run(folder.path)
     assert (folder.checkpoints / 'last.pt').read_text() == 'weights'
     assert make_run(folder.path, overwrite=True) == RunFolder(folder.path)

@@ -111,7 +111,7 @@ def test_scale_command_prints_what_reading_and_a_step_take(monkeypatch, capsys):
     assert dict(zip(rows[0], rows[2], strict=True))['waiting, 0 workers'].endswith('%')
     assert sorted(rows[-3][1:]) == ['GTCC', 'LAV', 'TCC', 'VAVA'] and all(float(peak) > 100 for peak in rows[-1][1:])
     assert scale_command.main(['--recordings', '1', '--frames', '40', '--width', '6', '--workers', '0']) == 2
-    assert 'a single batch, and nothing to wait for' in capsys.readouterr().err
+    assert 'only one batch, so no waiting to measure' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('benchmark', [losses_command, training_step_command, progress_study, stream_command])

@@ -56,7 +56,7 @@ def test_progress_study_trains_and_evaluates_what_it_names(study, tmp_path, monk
     assert (tmp_path / 'table.md').read_text() == printed
     # The frozen encoder's run comes first, and is not trained again where the study names it, too.
     assert [config.EXPERIMENTNAME for config in trained] == [
-        'V3___tcc_tiny.tcc__no_progress', 'V3___tcc_tiny.tcc__then_frozen', 'V3___GTCC_tiny.raw_features']
+        'V3___tcc_tiny.tcc__no_progress', 'V3___tcc_tiny.tcc__then_frozen', 'V3___progress_tiny.raw_features']
     assert [config.FREEZE_ENCODER for config in trained] == [False, True, False]
     assert [config.INIT_FROM and Path(config.INIT_FROM).name for config in trained] == [
         None, trained[0].EXPERIMENTNAME, None]
@@ -86,9 +86,9 @@ def test_progress_study_tunes_on_folds_of_the_training_recordings(study, monkeyp
 
 
 @pytest.mark.parametrize(('options', 'expected'), [
-    (['--configurations', 'plan', 'joint'], "'joint' is not of the study, expected some of ['plan',"),
-    (['--study', 'alignment', '--configurations', 'plan'], "'plan' is not of the study"),
-    (['--splits', 'mine.json'], '--splits: of no dataset; give --dataset'),
+    (['--configurations', 'plan', 'joint'], "'joint' is not in the study, expected some of ['plan',"),
+    (['--study', 'alignment', '--configurations', 'plan'], "'plan' is not in the study"),
+    (['--splits', 'mine.json'], '--splits: requires a dataset; also give --dataset'),
     (['--folds', '0'], "'0' is not an integer >= 1"),
     (['--dataset', 'tiny', '--splits', 'nowhere.json', '--folds', '2'], '--splits nowhere.json: cannot be read')])
 def test_progress_study_refuses_what_it_would_not_do(study, capsys, options, expected):
@@ -158,10 +158,10 @@ def test_a_study_shows_means_and_spreads_and_a_dash_where_a_measure_is_missing()
     results = [{**dict.fromkeys(progress_study.MEASURES, 0.5), 'MAE': mae, 'skill': skill}
                for mae, skill in ((0.1, 0.2), (0.2, float('nan')), (0.6, 0.4))]
     # Squared deviations from 0.3: 0.04 + 0.01 + 0.09, over two.
-    summary = progress_study.summarise(results)
+    summary = progress_study.summarize(results)
     assert list(summary) == list(progress_study.MEASURES)
     assert (summary['MAE'], summary['skill'], summary['OGPE']) == ('0.300 ± 0.265', '-', '0.500 ± 0.000')
-    alone = progress_study.summarise(results[:1])
+    alone = progress_study.summarize(results[:1])
     assert (alone['MAE'], alone['skill']) == ('0.100', '0.200')
 
 
