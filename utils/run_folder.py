@@ -57,8 +57,8 @@ def check_run_folder(path: Path, *, overwrite: bool) -> None:
     if not path.exists():
         return
     if not overwrite:
-        raise UserError(f'{path}: this run exists; set overwrite (--overwrite) to replace it, or give another VERSION or '
-                        'message')
+        raise UserError(f'{path}: this run exists; set overwrite (--overwrite) to replace it, or give another VERSION '
+                        'or message')
     if not path.is_dir() or (any(path.iterdir()) and not (RunFolder(path).config.exists()
                                                           or is_single_task_folder(path))):
         raise UserError(f'{path}: exists and contains no config.json, so it is not a run; move it elsewhere')
