@@ -76,7 +76,7 @@ def fold_indices(groups: Sequence[str], count: int = FOLDS) -> list[list[int]]:
     """Return the recordings that each fold leaves out; a group is left out as a whole.
 
     Args:
-        groups: group of each recording. If there are fewer than three groups, adjacent recordings are left out instead.
+        groups: group of each recording. If there is only one group, adjacent recordings are left out instead.
         count: number of folds, if there are at least that many groups.
 
     Returns:
