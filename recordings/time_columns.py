@@ -74,7 +74,7 @@ def find_time_column(names: Sequence[str], column: str, unit: str) -> tuple[str 
 
     Returns:
         The column whose name carries the unit, else the first one without a unit, or None; and the columns that
-        would fit but for their unit.
+        would fit if they had that unit.
     """
     units = {name: found for name in names if (found := units_of(name, column)) is not None}
     fitting = [name for name, found in units.items() if unit in found]

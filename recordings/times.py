@@ -47,7 +47,7 @@ def parse_time(cell: object, form: TimeFormat) -> Fraction:
         form: how the table writes times.
 
     Raises:
-        TimeFormatError: the cell is no time of the unit, or its value is ambiguous.
+        TimeFormatError: the cell is not a time in this unit, or its value is ambiguous.
     """
     if isinstance(cell, bool) or not isinstance(cell, str | int | float):
         raise TimeFormatError(_expected(form))

@@ -18,6 +18,7 @@ from configs.generic_config import CONFIG
 from configs.paths import check_new_name
 from configs.validation import check_value
 from recordings.annotations import check_name
+from recordings.background import look_alike_note
 from recordings.groups import Groups, groups_by_regex, groups_in_two_parts, views_in_train_and_test
 from recordings.rates import parse_rate
 from recordings.segment_list import SegmentList
@@ -145,16 +146,24 @@ def read_source(arguments: argparse.Namespace) -> dict[str, SegmentList]:
     """Read the annotations of SOURCE: recording -> segments, with the project's background label.
 
     Raises:
-        UserError: a file or an option of its format is invalid, or --background names an unknown label.
+        UserError: a file or an option of its format is invalid, --background names an unknown label, or there is no
+            action.
     """
     source = arguments.source
     recordings = choose_format(source).read(arguments)
     labels = {label for segments in recordings.values() for label in segments.labels}
+    folded = {label.casefold() for label in labels}
     for label in arguments.background or ():
-        if label not in labels:
+        if label.casefold() not in folded:
             raise UserError(f'--background {label}: no such label in {source}; there are '
                             f'{name_some(sorted(labels), 30)}')
     background = {*CONFIG.BACKGROUND_LABELS, *(arguments.background or OTHER_BACKGROUND)}
+    if not folded - {label.casefold() for label in background}:
+        found = name_some(sorted(labels)) or 'no segment'
+        raise UserError(f'{source}: contains no action ({found}), expected segments with labels other than those of '
+                        f'the background ({", ".join(sorted(background))}); check SOURCE and --background')
+    if note := look_alike_note(labels, background, 'name them with --background'):
+        LOGGER.warning('%s: %s', source, note)
     return {name: mark_background(segments, background, CONFIG.BACKGROUND_LABELS[0])
             for name, segments in recordings.items()}
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from recordings.annotations import TaskAnnotations, load_annotations
 from recordings.assignment import one_list_per_handle
+from recordings.background import look_alike_note, spell_background
 from recordings.feature_files import AXES, FEATURE_NDIM, FRAME_NDIM, check_finite, open_recording
 from recordings.rates import segments_at_rate, task_rates
 from recordings.segment_list import list_files
@@ -114,7 +115,8 @@ def inspect_dataset(annotations: Path, folder: Path, *, frames: bool = False, ta
     except UserError as error:
         found.problems.append(str(error))
         return found
-    tasks = {task: annotated for task, annotated in tasks.items() if task.endswith(task_suffix)}
+    tasks = spell_background({task: annotated for task, annotated in tasks.items() if task.endswith(task_suffix)},
+                             background)
     handles = [handle for annotated in tasks.values() for handle in annotated.handles]
     shapes = _read_shapes(found, handles, folder, FRAME_NDIM if frames else FEATURE_NDIM, values)
     # With a task suffix, files of the other tasks are expected to be in the folder.
@@ -133,6 +135,9 @@ def inspect_dataset(annotations: Path, folder: Path, *, frames: bool = False, ta
         found.notes.append('no task has an action: alignment can be trained, but a progress head cannot')
     for view in found.tasks.values():
         found.notes += _notes_on_task(view)
+        labels = {action.name for action in view.actions}
+        if note := look_alike_note(labels, background, 'add them to BACKGROUND_LABELS (here: --background)'):
+            found.notes.append(f'task {view.task}: {note}')
     return found
 
 

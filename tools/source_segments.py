@@ -16,12 +16,13 @@ def mark_background(segments: SegmentList, background: Collection[str], label: s
 
     Args:
         segments: segments of a recording.
-        background: labels that are background in this source.
+        background: labels that are background in this source, compared without case.
         label: label that replaces them.
     """
+    folded = {name.casefold() for name in background}
     kept: list[tuple[str, Fraction, Fraction]] = []
     for name, start, end in zip(segments.labels, segments.starts, segments.ends, strict=True):
-        name = label if name in background else name
+        name = label if name.casefold() in folded else name
         if kept and name == kept[-1][0] == label and start == kept[-1][2]:
             start = kept.pop()[1]
         kept.append((name, start, end))
