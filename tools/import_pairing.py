@@ -10,7 +10,14 @@ from recordings.feature_files import FEATURE_NDIM, open_recording
 from recordings.segment_list import SegmentList, list_files
 from recordings.splits import PARTS, Splits, make_splits
 from tools.imported_dataset import ImportedRecording
-from tools.source_segments import annotated_frames, common_length, segments_at_feature_rate
+from tools.source_segments import (
+    MAX_MISMATCH,
+    annotated_frames,
+    check_rate,
+    common_length,
+    segments_at_feature_rate,
+    short_annotation_note,
+)
 from utils.errors import UserError, name_some
 from utils.logging import get_logger
 
@@ -115,7 +122,7 @@ def choose_task(handle: str, name: str, pattern: re.Pattern | None) -> str:
 
 def pair_recordings(
     sources: Mapping[str, SegmentList], features: Mapping[str, Path], tasks: Mapping[str, str], *, layout: str,
-    rate: Fraction, max_mismatch: int, sample_rate: int,
+    rate: Fraction, max_mismatch: int | None, sample_rate: int,
 ) -> list[ImportedRecording]:
     """Convert the annotation of each recording to the frames of its features.
 
@@ -125,7 +132,8 @@ def pair_recordings(
         tasks: recording -> its task.
         layout: see :func:`time_is_last`.
         rate: feature frames per annotation frame.
-        max_mismatch: maximum difference in length between annotation and features, in feature frames.
+        max_mismatch: maximum difference in length between annotation and features, in feature frames; None:
+            ``MAX_MISMATCH``, and most recordings must fit within a tenth of their length.
         sample_rate: keep every n-th frame.
 
     Returns:
@@ -138,10 +146,12 @@ def pair_recordings(
     annotated = {path: annotated_frames(sources[name], rate) for name, path in features.items()
                  if sources[name].length is not None}
     time_last = time_is_last(shapes, annotated, layout)
+    pairs = [(sources[name], shapes[path][1 if time_last else 0]) for name, path in features.items()]
     recordings, cut, dropped = [], [], 0
     for name, path in sorted(features.items(), key=lambda item: (tasks[item[0]], item[0])):
         in_file = shapes[path][1 if time_last else 0]
-        shared = common_length(sources[name], in_file, rate=rate, max_mismatch=max_mismatch)
+        shared = common_length(sources[name], in_file, rate=rate,
+                               max_mismatch=MAX_MISMATCH if max_mismatch is None else max_mismatch)
         in_annotation = annotated_frames(sources[name], rate)
         if shared < in_file or in_annotation > in_file:
             cut.append(f'{name} ({in_annotation} annotated, {in_file} in the file)')
@@ -149,6 +159,10 @@ def pair_recordings(
                                                   background=CONFIG.BACKGROUND_LABELS[0])
         dropped += lost
         recordings.append(ImportedRecording(tasks[name], name, path, time_last, shared, segments))
+    if max_mismatch is None:
+        check_rate(pairs, rate)
+    if note := short_annotation_note(pairs, rate):
+        LOGGER.warning('%s', note)
     if cut:
         LOGGER.warning('annotation and features differ in length in %d recordings, which are cut to the shorter '
                        'length: %s', len(cut), name_some(cut))

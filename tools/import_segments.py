@@ -35,7 +35,7 @@ from tools.import_pairing import (
     refuse_or_skip,
 )
 from tools.imported_dataset import ImportedRecording, OutputPaths, write_annotations, write_dataset
-from tools.source_segments import mark_background
+from tools.source_segments import MAX_MISMATCH, mark_background
 from utils.command_line import OneLineParser, option, run_command
 from utils.errors import UserError, name_some
 from utils.logging import get_logger, set_up_logging
@@ -43,7 +43,6 @@ from utils.logging import get_logger, set_up_logging
 LOGGER = get_logger(__name__)
 # Background labels in addition to CONFIG.BACKGROUND_LABELS: 50Salads uses them for the time before and after.
 OTHER_BACKGROUND = ('action_start', 'action_end')
-MAX_MISMATCH = 10  # feature frames; feature extractors lose the length of a window at the end
 # The first format that recognizes SOURCE reads it.
 FORMATS = tuple(map(resolve_name, (
     'tools.frame_labels:FORMAT',
@@ -86,8 +85,9 @@ def _add_rates(parser: argparse.ArgumentParser) -> None:
                        'labels')
     group.add_argument('--labels_per_feature', default='1', metavar='X', help='labels (or frames of the CSV) per '
                        'feature frame, if features have a lower rate')
-    group.add_argument('--max_mismatch', type=int, default=MAX_MISMATCH, metavar='N', help='feature frames by which '
-                       f'labels and features may differ in length; the rest is cut off; default {MAX_MISMATCH}')
+    group.add_argument('--max_mismatch', type=int, metavar='N', help='feature frames by which labels and features may '
+                       f'differ in length; the rest is cut off; default {MAX_MISMATCH}, but at most a tenth of most '
+                       'recordings')
 
 
 def _add_splits(parser: argparse.ArgumentParser) -> None:
@@ -124,7 +124,7 @@ def check_arguments(arguments: argparse.Namespace) -> None:
     check_new_name(arguments.name, 'NAME')
     chosen = choose_format(arguments.source)
     for name, least in (('sample_rate', 1), ('max_mismatch', 0)):
-        if getattr(arguments, name) < least:
+        if getattr(arguments, name) is not None and getattr(arguments, name) < least:
             raise UserError(f'--{name} {getattr(arguments, name)}: expected {least} or more')
     if not 0 <= arguments.val_share < 1:
         raise UserError(f'--val_share {arguments.val_share}: expected 0 or more, and less than 1')

@@ -19,10 +19,12 @@ from recordings.background import look_alike_note, spell_background
 from recordings.feature_files import AXES, FEATURE_NDIM, FRAME_NDIM, check_finite, open_recording
 from recordings.rates import segments_at_rate, task_rates
 from recordings.segment_list import list_files
+from recordings.time_notes import time_notes
 from utils.action import Action
 from utils.errors import UserError, name_some
-from utils.logging import ROOT
+from utils.logging import ROOT, get_logger
 
+LOGGER = get_logger(__name__)
 Shapes = dict[str, tuple[int, ...]]
 MANY_SHORT = 0.25  # fraction of one-frame actions, dropped actions, or unlabeled frames that is worth a note
 
@@ -203,8 +205,10 @@ def _view_task(annotated: TaskAnnotations, shapes: Shapes, time_scale: str | flo
     if paired is None:
         return []
     positions = _positions(annotated.actions, paired.actions) if matching else sound
-    columns = zip(paired.handles, lengths, task_rates(paired, lengths, time_scale), positions, paired.actions,
-                  paired.starts, paired.ends, strict=True)
+    rates = task_rates(paired, lengths, time_scale)
+    for note in time_notes(paired, lengths, rates, time_scale):
+        LOGGER.warning('%s', note)  # collected with the other warnings that training would log
+    columns = zip(paired.handles, lengths, rates, positions, paired.actions, paired.starts, paired.ends, strict=True)
     return [_view_recording(*column, background=background) for column in columns]
 
 

@@ -18,7 +18,7 @@ def test_case_does_not_matter():
 
 
 @pytest.mark.parametrize('label', ['BG', 'bg', 'None', 'no_action', 'No-Action', 'idle', '-100', '-1', '0.0', '00',
-                                   'NaN', '255', 'N/A', 'Unlabeled', '<background>', 'background class', 'silence', '-1.0'])
+                                   'NaN', '255', 'N/A', '<background>', 'background class', 'silence', '-1.0'])
 def test_labels_that_look_like_background(label):
     assert look_alikes([label, 'pour'], BACKGROUND) == [label]
     assert look_alikes([label], [*BACKGROUND, label.swapcase()]) == []
