@@ -14,6 +14,7 @@ from prediction.segments import Segment, check_segments, choose_segments, read_s
 from prediction.trained_run import TrainedRun
 from recordings.feature_files import check_headers, open_recording
 from recordings.feature_info import feature_rate
+from recordings.feature_lookup import instead_of
 from recordings.rates import FRAMES, SECONDS
 from recordings.segment_list import list_files
 from recordings.segment_tables import TableOptions
@@ -149,10 +150,11 @@ def write_predictions(run: TrainedRun, requests: Sequence[Request], task: str | 
 
 def _feature_files(features: Path) -> list[Path]:
     if not features.exists():
-        raise UserError(f'{features}: no such file or folder, expected a .npy file or a folder of them')
+        raise UserError(f'{features}: no such file or folder, expected a .npy file or a folder of them'
+                        f'{instead_of([features.stem], features.parent)}')
     paths = list_files(features, '.npy') if features.is_dir() else [features]
     if not paths:
-        raise UserError(f'{features}: contains no .npy file, expected one for each recording')
+        raise UserError(f'{features}: contains no .npy file, expected one for each recording{instead_of([], features)}')
     return paths
 
 

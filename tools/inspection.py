@@ -17,6 +17,7 @@ from recordings.annotations import TaskAnnotations, load_annotations
 from recordings.assignment import one_list_per_handle
 from recordings.background import look_alike_note, spell_background
 from recordings.feature_files import AXES, FEATURE_NDIM, FRAME_NDIM, check_finite, open_recording
+from recordings.feature_lookup import instead_of
 from recordings.rates import segments_at_rate, task_rates
 from recordings.segment_list import list_files
 from recordings.time_notes import time_notes
@@ -163,7 +164,8 @@ def _read_shapes(found: Inspection, handles: Sequence[str], folder: Path, ndim: 
     missing = [handle for handle in handles if not (folder / f'{handle}.npy').exists()]
     if missing:
         found.problems.append(f'{len(missing)} of {len(handles)} handles have no file in {folder}: '
-                              f'{name_some(missing)}; add the files or remove the handles from the annotations')
+                              f'{name_some(missing)}; add the files or remove the handles from the annotations'
+                              f'{instead_of(missing, folder)}')
     shapes: Shapes = {}
     for handle in (handle for handle in handles if handle not in set(missing)):
         path = folder / f'{handle}.npy'
