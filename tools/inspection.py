@@ -21,6 +21,7 @@ from recordings.feature_lookup import instead_of
 from recordings.rates import segments_at_rate, task_rates
 from recordings.segment_list import list_files
 from recordings.time_notes import time_notes
+from tools.feature_values import ValueSummary, summarize, value_notes
 from utils.action import Action
 from utils.errors import UserError, name_some
 from utils.logging import ROOT, get_logger
@@ -88,12 +89,14 @@ class Inspection:
         frame_shape: shape of one frame; () if no file can be read.
         problems: problems that make training impossible.
         notes: observations that do not prevent training, but should be checked.
+        values: handle -> summary of the values of its file; empty if values are not read.
     """
 
     tasks: dict[str, TaskView] = field(default_factory=dict)
     frame_shape: tuple[int, ...] = ()
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    values: dict[str, ValueSummary] = field(default_factory=dict)
 
 
 def inspect_dataset(annotations: Path, folder: Path, *, frames: bool = False, task_suffix: str = '',
@@ -127,6 +130,7 @@ def inspect_dataset(annotations: Path, folder: Path, *, frames: bool = False, ta
     if spare:
         found.notes.append(f'{len(spare)} files in {folder} do not belong to any annotated recording: '
                            f'{name_some(spare)}')
+    found.notes += value_notes(found.values)
     for task, annotated in tasks.items():
         found.tasks[task] = TaskView(task, len(annotated.handles), len(annotated.actions))
         with _collected_warnings(found.notes):
@@ -173,6 +177,7 @@ def _read_shapes(found: Inspection, handles: Sequence[str], folder: Path, ndim: 
             array = open_recording(path, ndim)
             if values:
                 check_finite(array, path)
+                found.values[handle] = summarize(array)
             shapes[handle] = array.shape
         except UserError as error:
             found.problems.append(str(error))
