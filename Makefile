@@ -25,8 +25,9 @@ demo: $(DEMO)/.evaluated
 	@echo
 	@echo "to train and evaluate on it: export DATASET_PATH=$(DEMO)/data JSON_DPATH=$(DEMO)/dset_jsons OUTPUT_PATH=$(DEMO)/output"
 
+# One thread per process: the tests compute little, and more threads would wait for each other.
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(RUN) -m pytest  # the tests compute little: more threads would wait for each other
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .
