@@ -4,6 +4,7 @@ import json
 import shutil
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
 import multitask_train
@@ -141,3 +142,22 @@ def test_amp_rounds_in_training_alone_and_repeats_its_numbers(tiny):
     one, other = (run['history'][0] for run in (rounded, exact))  # by the second epoch so small a network has diverged
     assert one['train_alignment'] != other['train_alignment']
     assert one['val_total'] == pytest.approx(other['val_total'], rel=0.05)
+
+
+def test_standardized_features_do_not_depend_on_their_scale_and_are_stored_with_the_run(tiny, capsys):
+    options = [*SMALL, '--tcc', '--tstack', '-ep', '1', '--standardize_features']
+    assert multitask_train.main(['5', *options]) == 0
+    trained = json.loads((tiny / 'dset_jsons/tiny.splits.json').read_text())['splits']['make_tea']['train']
+    files = {path.stem: path for path in (tiny / 'data/tiny/features').glob('*.npy')}
+    frames = np.concatenate([np.load(files[handle]) for handle in trained]).astype(float)
+    first = load_checkpoint(f'{RUNS}/V5___tcc_tiny/ckpt/last.pt')
+    stored = first['model_state_dict']
+    np.testing.assert_allclose(stored['standardizer.mean'], frames.mean(axis=0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(stored['standardizer.std'], frames.std(axis=0), rtol=1e-4)
+    for path in files.values():
+        np.save(path, np.load(path) * np.float32(2**20))
+    assert multitask_train.main(['6', *options]) == 0
+    second = load_checkpoint(f'{RUNS}/V6___tcc_tiny/ckpt/last.pt')
+    assert second['history'][0]['val_total'] == pytest.approx(first['history'][0]['val_total'], rel=1e-5)
+    assert multitask_train.main(['7', '--dataset', 'tiny', '--tcc', '--resnet50', '--standardize_features']) == 2
+    assert 'resnet50 reads frames, which are not standardized' in capsys.readouterr().err

@@ -25,6 +25,7 @@ from training.dry_run import dry_run
 from training.interrupt import StopRequest, stop_on_signals
 from training.report import RunReport
 from training.resume import LAST_NAME
+from training.standardize import fit_standardizer
 from training.step import freeze_encoder
 from utils.ckpt_save import load_encoder_weights, to_plain
 from utils.command_line import option, seed_everything
@@ -123,6 +124,8 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
         _warn_without_validation_actions(parts['val'])
     seed_everything(config.SEED)
     model = build_model(config)
+    if not arguments.resume:  # else ckpt/last.pt has it
+        fit_standardizer(model, train_loaders)
     if config.INIT_FROM and not arguments.resume:
         with option('--init_from'):
             LOGGER.info('encoder and heads start from %s', load_encoder_weights(model, config.INIT_FROM))
