@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.errors import UserError
-from utils.files import is_writable, read_json
+from utils.files import first_repeated, is_writable, read_json
 from utils.logging import get_logger
 
 LOGGER = get_logger(__name__)
@@ -156,8 +156,7 @@ def _check_handles(where: str, handles: list) -> None:
         raise UserError(f'{where}: "handles" is empty, expected at least one recording; add handles or remove the task')
     for index, handle in enumerate(handles):
         check_name(f'{where}: handle {index}', handle, 'file')
-    if len(set(handles)) < len(handles):
-        twice = next(handle for handle in handles if handles.count(handle) > 1)
+    if twice := first_repeated(handles):
         raise UserError(f'{where}: handle {twice!r} occurs {handles.count(twice)} times; feature files are named by '
                         'the handle alone, so each handle may occur once: rename or remove the others')
 

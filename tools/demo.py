@@ -18,6 +18,7 @@ from recordings.splits import Splits
 from utils.command_line import OneLineParser, run_command
 from utils.errors import UserError
 from utils.files import atomic_path, write_json
+from utils.standard_streams import say
 
 BACKGROUND = '0'
 TASKS = {
@@ -227,12 +228,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser.parse_args(argv)
         settings = DemoSettings(**{field.name: getattr(arguments, field.name) for field in fields(DemoSettings)})
         paths = write_demo(arguments.out, arguments.name, arguments.seed, settings, overwrite=arguments.overwrite)
-        print(f'Wrote the dataset {arguments.name}: synthetic recordings of {settings.people} people and '
+        say(f'Wrote the dataset {arguments.name}: synthetic recordings of {settings.people} people and '
               f'{len(TASKS)} tasks, test people unseen in training. To use it:\n')
         for variable, path in paths.items():
-            print(f'export {variable}={shlex.quote(str(path.resolve()))}')
+            say(f'export {variable}={shlex.quote(str(path.resolve()))}')
         splits = paths['JSON_DPATH'].resolve() / f'{arguments.name}.splits.json'
-        print(f'\nand give its split to training: --dataset {shlex.quote(arguments.name)} --splits '
+        say(f'\nand give its split to training: --dataset {shlex.quote(arguments.name)} --splits '
               f'{shlex.quote(str(splits))}')
 
     return run_command(command)

@@ -27,7 +27,7 @@ from recordings.video import import_av
 from tools.video_batches import Shard, Video, VideoBatch, choose_shard, find_videos, read_videos
 from utils.command_line import OneLineParser, choose_device, option, run_command
 from utils.errors import UserError
-from utils.files import make_folder
+from utils.folders import make_folder
 from utils.logging import get_logger, set_up_logging
 
 LOGGER = get_logger(__name__)

@@ -137,7 +137,7 @@ def _removed(path: Path) -> Iterator[None]:
 def _write_features(recording: ImportedRecording, path: Path, sample_rate: int) -> None:
     """Write the kept frames of a recording, as float16 if the source is float16, else as float32."""
     array = open_recording(recording.source, FEATURE_NDIM)
-    kept = (array.T if recording.time_last else array)[:recording.num_frames]  # (num_frames, D)
+    kept = (array[:].T if recording.time_last else array)[:recording.num_frames]  # (num_frames, D)
     check_finite(kept, recording.source)
     kept = kept[::sample_rate]
     np.save(path, np.ascontiguousarray(kept, dtype=np.float16 if kept.dtype == np.float16 else np.float32))
