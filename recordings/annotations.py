@@ -70,7 +70,19 @@ def load_annotations(path: Path, report: Callable[[UserError], None] = _stop) ->
         UserError: the file cannot be read, or its content is invalid; the message is one line that names file, task
             and recording.
     """
-    content = read_json(path, 'the annotation file of the dataset: set JSON_DPATH to its folder')
+    return check_annotations(path, read_json(path, 'the annotation file of the dataset: set JSON_DPATH to its folder'),
+                             report)
+
+
+def check_annotations(path: Path, content: object,
+                      report: Callable[[UserError], None] = _stop) -> dict[str, TaskAnnotations]:
+    """Check the content of an annotation file; arguments, return value and errors are those of `load_annotations`.
+
+    Args:
+        path: the file, for messages.
+        content: its content.
+        report: see :func:`load_annotations`.
+    """
     if not isinstance(content, dict) or not content:
         raise UserError(f'{path}: {_found(content)} at the top, expected an object {{task: {FORMAT}}} with at least '
                         'one task')

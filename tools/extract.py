@@ -11,7 +11,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from fractions import Fraction
 from pathlib import Path
 
 import torch
@@ -20,9 +19,11 @@ from tqdm import tqdm
 
 from configs.paths import check_new_name, environment_path
 from models.image_encoders import BATCH_SIZES, DEFAULT_ENCODER, ImageEncoder, build_image_encoder
+from recordings.annotations import short
 from recordings.feature_files import FEATURE_NDIM, FRAME_NDIM, open_recording
 from recordings.feature_info import KINDS, FeatureInfo, check_folder, claim_folder
 from recordings.feature_writer import FeatureWriter, remove_partial_files
+from recordings.rates import exact_number
 from recordings.video import import_av
 from tools.video_batches import Shard, Video, VideoBatch, choose_shard, find_videos, read_videos
 from utils.command_line import OneLineParser, choose_device, option, run_command
@@ -33,6 +34,7 @@ from utils.logging import get_logger, set_up_logging
 LOGGER = get_logger(__name__)
 FEATURES, FRAMES = KINDS
 MAX_FPS = 1000
+MAX_BATCH_SIZE, MAX_WORKERS = 4096, 256  # memory and processes are proportional to them
 LONGEST_WAIT = timedelta(days=30)  # maximum wait for the slowest process under torchrun
 
 
@@ -83,17 +85,14 @@ def check_arguments(arguments: argparse.Namespace) -> None:
         UserError: an option is out of range.
     """
     check_new_name(arguments.name, 'NAME')
-    try:
-        fps = Fraction(arguments.fps)
-    except (ValueError, ZeroDivisionError):
-        fps = Fraction(0)
-    if not 0 < fps <= MAX_FPS:
-        raise UserError(f'--fps {arguments.fps}: expected a number above 0 and at most {MAX_FPS}')
+    fps = exact_number(arguments.fps)
+    if fps is None or not 0 < fps <= MAX_FPS:
+        raise UserError(f'--fps {short(arguments.fps)}: expected a number above 0 and at most {MAX_FPS}')
     arguments.fps = fps
-    for name, least in (('batch_size', 1), ('workers', 0)):
+    for name, least, most in (('batch_size', 1, MAX_BATCH_SIZE), ('workers', 0, MAX_WORKERS)):
         value = getattr(arguments, name)
-        if value is not None and value < least:
-            raise UserError(f'--{name} {value}: expected {least} or more')
+        if value is not None and not least <= value <= most:
+            raise UserError(f'--{name} {value}: expected {least} to {most}')
 
 
 def describe(encoder: ImageEncoder, arguments: argparse.Namespace) -> FeatureInfo:

@@ -17,7 +17,7 @@ from pkgutil import resolve_name
 from configs.generic_config import CONFIG
 from configs.paths import check_new_name
 from configs.validation import check_value
-from recordings.annotations import check_name
+from recordings.annotations import check_name, short
 from recordings.groups import Groups, groups_by_regex, groups_in_two_parts, views_in_train_and_test
 from recordings.rates import parse_rate
 from recordings.segment_list import SegmentList
@@ -225,6 +225,9 @@ def import_dataset(arguments: argparse.Namespace) -> tuple[list[ImportedRecordin
                    unlabeled, arguments.skip_missing)
     files = find_features(sources, features.folder, skip_missing=arguments.skip_missing)
     tasks = choose_tasks(arguments, list(files))
+    for name, task in tasks.items():  # before anything is copied: training would refuse these names
+        check_name(f'{arguments.source}: recording', name, 'file')
+        check_name(f'--task_regex: recording {short(name)}: task', task, 'folder')
     recordings = pair_recordings(sources, files, tasks, layout='TD' if features.info else arguments.layout, rate=rate,
                                  max_mismatch=arguments.max_mismatch, sample_rate=arguments.sample_rate)
     splits = _choose_splits(parts, tasks, arguments.val_share, choose_groups(arguments, list(files)))
