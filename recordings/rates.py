@@ -9,6 +9,7 @@ from recordings.annotations import TaskAnnotations, short
 from utils.action import Action
 from utils.errors import UserError, name_some
 from utils.logging import get_logger
+from utils.text import short_text
 
 LOGGER = get_logger(__name__)
 FRAMES, SECONDS = 'frames', 'seconds'  # units of annotated times
@@ -88,7 +89,7 @@ def parse_rate(text: str) -> Fraction:
     """
     number = exact_number(text)
     if number is None or not 1 / LARGEST_RATE <= number <= LARGEST_RATE:
-        raise UserError(f'{short(text)}: expected a number above 0, from 1e-6 to 1e6')
+        raise UserError(f'{short_text(text)}: expected a number above 0, from 1e-6 to 1e6')
     return number
 
 

@@ -19,7 +19,6 @@ from tqdm import tqdm
 
 from configs.paths import check_new_name, environment_path
 from models.image_encoders import BATCH_SIZES, DEFAULT_ENCODER, ImageEncoder, build_image_encoder
-from recordings.annotations import short
 from recordings.feature_files import FEATURE_NDIM, FRAME_NDIM, open_recording
 from recordings.feature_info import KINDS, FeatureInfo, check_folder, claim_folder
 from recordings.feature_writer import FeatureWriter, remove_partial_files
@@ -30,6 +29,7 @@ from utils.command_line import OneLineParser, choose_device, option, run_command
 from utils.errors import UserError
 from utils.folders import make_folder
 from utils.logging import get_logger, set_up_logging
+from utils.text import short_text
 
 LOGGER = get_logger(__name__)
 FEATURES, FRAMES = KINDS
@@ -87,7 +87,7 @@ def check_arguments(arguments: argparse.Namespace) -> None:
     check_new_name(arguments.name, 'NAME')
     fps = exact_number(arguments.fps)
     if fps is None or not 0 < fps <= MAX_FPS:
-        raise UserError(f'--fps {short(arguments.fps)}: expected a number above 0 and at most {MAX_FPS}')
+        raise UserError(f'--fps {short_text(arguments.fps)}: expected a number above 0 and at most {MAX_FPS}')
     arguments.fps = fps
     for name, least, most in (('batch_size', 1, MAX_BATCH_SIZE), ('workers', 0, MAX_WORKERS)):
         value = getattr(arguments, name)
