@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from configs.setting import BOUNDED, FRACTION, POSITIVE, SIZE, SIZES, Setting, at_least
+from configs.setting import BOUNDED, FRACTION, POSITIVE, SIZE, SIZES, Setting, at_least, between
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ LOSSES = {
             Setting('gamma', 0.95, FRACTION, 'floor of the drop weight falls as gamma^(epoch + 1); 1 drops nothing'),
             Setting('softmax_temp', 0.1, POSITIVE, 'temperature of the soft nearest neighbor'),
             Setting('alignment_variance', 0.0, at_least(0.0), 'weight of log sigma'),
-            Setting('max_gmm_iters', 20, at_least(1), 'iterations of expectation maximization'),
-            Setting('max_comparisons', 20, at_least(1), 'frames sampled per pair'))),
+            Setting('max_gmm_iters', 20, between(1, 10_000), 'iterations of expectation maximization'),
+            Setting('max_comparisons', 20, between(1, 100_000), 'frames sampled per pair'))),
     'tcc': Loss(
         ('--tcc', '--TCC'), 'cycle consistency', 'losses.tcc:TCC_loss', 'TCC_ORIGINAL_PARAMS', (
             Setting('softmax_temp', 0.1, POSITIVE, 'temperature of the soft nearest neighbor'),
@@ -108,7 +108,7 @@ LOSSES = {
             Setting('cr_coefficient', 1.0, at_least(0.0), 'weight of the contrastive term'))),
     'VAVA': Loss(
         ('--vava', '--VAVA'), 'optimal transport that keeps the order', 'losses.vava:VAVA_loss', 'VAVA_PARAMS', (
-            Setting('maxIter', 20, at_least(2), 'largest number of Sinkhorn iterations'),
+            Setting('maxIter', 20, between(2, 10_000), 'largest number of Sinkhorn iterations'),
             Setting('lambda1', 1.0, at_least(0.0), 'weight of the inverse difference moment'),
             Setting('lambda2', 0.1, POSITIVE, 'weight of the divergence from the prior'),
             Setting('gamma', 100.0, at_least(0.0), 'weight of the contrastive terms'),

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from utils.plotter import PICTURE_DPI
 
+PNG_START, PNG_END = b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR', b'IEND\xaeB`\x82'
 SHOWN_DPI = 100  # pixels of the page per inch of a picture: its text is then about as large as the page's
 
 
@@ -47,12 +48,13 @@ def code(text: str) -> str:
 
 
 def picture(path: Path, description: str) -> str:
-    """Return a PNG as a figure whose caption is the description.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    content = path.read_bytes()
+    """Return a PNG as a figure whose caption is the description, or a paragraph that says what is wrong with it."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return paragraph(f'{path.name} cannot be read ({error.strerror}).')
+    if not (content.startswith(PNG_START) and content.endswith(PNG_END)):
+        return paragraph(f'{path.name} is damaged; evaluate the run again, or resume training to draw it again.')
     width, height = (round(side * SHOWN_DPI / PICTURE_DPI) for side in struct.unpack('>II', content[16:24]))
     source = f'data:image/png;base64,{base64.b64encode(content).decode("ascii")}'
     text = escape(description)

@@ -30,7 +30,7 @@ from evaluation.report_tables import (
 )
 from evaluation.results import Evaluation
 from utils.ckpt_save import to_plain
-from utils.files import atomic_path
+from utils.files import write_text
 from utils.plotter import DUAL_LOSS_PICTURE
 from utils.run_folder import RunFolder
 from utils.tables import DIGITS, show_value
@@ -63,8 +63,7 @@ def write_report(run: RunFolder, evaluations: Sequence[Evaluation], command: str
     evaluations = list({evaluation.checkpoint: evaluation for evaluation in evaluations}.values())
     path = evaluations[0].folder.parent / REPORT_NAME
     page = build_report(run, evaluations, command)
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding='utf-8')
+    write_text(path, page)
     return path
 
 

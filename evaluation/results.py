@@ -8,7 +8,8 @@ from easydict import EasyDict
 from evaluation.by_group import BY_GROUP_TABLE, by_group_rows
 from evaluation.columns import described_columns
 from evaluation.intervals import TENTHS_TABLE, with_mean_tenths
-from utils.files import make_folder, remove_leftovers
+from utils.files import remove_leftovers
+from utils.folders import make_folder
 from utils.tables import Row, write_table
 
 

@@ -23,6 +23,7 @@ from recordings.table_options import read_columns, timecode_rate
 from utils.command_line import option
 from utils.errors import UserError
 from utils.logging import get_logger
+from utils.standard_streams import say
 
 LOGGER = get_logger(__name__)
 DEFAULT_OUTPUT = Path('predictions')
@@ -56,10 +57,10 @@ def predict_files(run: TrainedRun, arguments: argparse.Namespace, fps: Fraction 
         task = run.check_task(arguments.task)
     for request, prediction in write_predictions(run, requests, task, out):
         ahead = max(ahead, frames_ahead(run, prediction))
-        print(f'{request.features.stem}: {len(prediction.rows)} frames, actions: {len(prediction.actions)} -> '
+        say(f'{request.features.stem}: {len(prediction.rows)} frames, actions: {len(prediction.actions)} -> '
               f'{", ".join(map(str, request.outputs))}')
         use(prediction)
-    print(f'{run.checkpoint}.pt (epoch {run.epoch}); the encoder sees {ahead} frames ahead')
+    say(f'{run.checkpoint}.pt (epoch {run.epoch}); the encoder sees {ahead} frames ahead')
 
 
 def predict_video(run: TrainedRun, arguments: argparse.Namespace) -> None:
@@ -99,9 +100,15 @@ def rows_to_stdout() -> Iterator[None]:
     sys.stdout.reconfigure(encoding='utf-8', newline='')
     try:
         yield
+        sys.stdout.flush()
     except BrokenPipeError:
         # The reader has closed the pipe; without this, Python would report an error when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.filename is not None:  # of another file
+            raise
+        raise UserError(f'standard output: cannot be written ({error.strerror}); give it a pipe, or a file on a disk '
+                        'with free space') from error
 
 
 def predict_stream(run: TrainedRun, arguments: argparse.Namespace, fps: Fraction | None) -> None:

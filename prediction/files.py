@@ -20,7 +20,8 @@ from recordings.segment_list import list_files
 from recordings.segment_tables import TableOptions
 from recordings.table_rows import ENDINGS
 from utils.errors import UserError
-from utils.files import CSV, make_folder, write_json
+from utils.files import CSV, remove_leftovers, write_json
+from utils.folders import make_folder
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ def write_predictions(run: TrainedRun, requests: Sequence[Request], task: str | 
             written.
     """
     task = run.check_task(task)
+    remove_leftovers(out)
     for request in requests:
         prediction = predict(run, open_recording(request.features, run.ndim), request.segments, task, fps=request.fps,
                              name=str(request.features))

@@ -21,7 +21,7 @@ from prediction.frame_progress import (
 from prediction.prediction import GIVEN, INFERRED, WHOLE_RECORDING, Prediction
 from prediction.segments import Segment, check_segments
 from prediction.trained_run import TrainedRun
-from recordings.feature_files import FRAME_NDIM, check_finite
+from recordings.feature_files import FRAME_NDIM, RecordingFile, check_finite
 from recordings.json_dataset import to_device
 from recordings.kept_frames import follow_frames, kept_frames, select_frames
 from utils.logging import get_logger
@@ -31,7 +31,7 @@ LOGGER = get_logger(__name__)
 
 
 @torch.no_grad()
-def predict(run: TrainedRun, features: np.ndarray | Tensor, segments: Sequence[Sequence] | None = None,
+def predict(run: TrainedRun, features: np.ndarray | Tensor | RecordingFile, segments: Sequence[Sequence] | None = None,
             task: str | None = None, *, fps: Fraction | float | None = None, name: str = 'features') -> Prediction:
     """Predict progress at each frame of a recording.
 
@@ -54,7 +54,10 @@ def predict(run: TrainedRun, features: np.ndarray | Tensor, segments: Sequence[S
         UserError: features, segments, labels or task do not fit the run, or the run predicts NaN or infinity.
     """
     task = run.check_task(task)
-    features = features.detach().float().cpu().numpy() if isinstance(features, Tensor) else np.asarray(features)
+    if isinstance(features, Tensor):
+        features = features.detach().float().cpu().numpy()
+    elif not isinstance(features, RecordingFile):
+        features = np.asarray(features)
     run.check_shape(features.shape, name)
     check_finite(features, name)
     used = kept_frames(len(features), run.skip_rate, run.max_frames)
@@ -84,10 +87,10 @@ def _spacing(used: Sequence[int]) -> float:
     return (used[-1] - used[0]) / max(1, len(used) - 1)
 
 
-def _embed(run: TrainedRun, features: np.ndarray, used: Sequence[int]) -> Tensor:
+def _embed(run: TrainedRun, features: np.ndarray | RecordingFile, used: Sequence[int]) -> Tensor:
     """Return the embeddings (n, E) of the used frames."""
     kept = select_frames(features, used)
-    # Frames stay memory-mapped: the encoder reads them in chunks.
+    # Frames stay in their file: the encoder reads them in chunks.
     video = kept if run.ndim == FRAME_NDIM else torch.from_numpy(np.array(kept, dtype=np.float32))
     return run.model(to_device([video], run.device))['outputs'][0].float()
 

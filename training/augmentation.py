@@ -60,7 +60,7 @@ def warp_time(features: Tensor, times: Mapping, deviation: float) -> tuple[Tenso
 
 
 def augment_batch(videos: Sequence, times: Sequence[Mapping], settings: Mapping) -> tuple[list, list[Mapping]]:
-    """Augment the features (T, D) of a batch; frames (T, C, H, W) stay memory-mapped and unchanged.
+    """Augment the features (T, D) of a batch; frames (T, C, H, W) stay in their files, unchanged.
 
     Args:
         videos: recordings.

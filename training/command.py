@@ -13,6 +13,7 @@ from configs.options import naming_options
 from utils.command_line import run_command
 from utils.errors import StoppedError
 from utils.logging import set_up_logging
+from utils.standard_streams import say
 
 if TYPE_CHECKING:
     from training.distributed import World
@@ -34,7 +35,7 @@ def run_training_command(argv: Sequence[str] | None, program: str, train: TrainF
         config, arguments = parse_training_arguments(argv, program)
         set_up_logging(config.DEBUG)
         if arguments.print_config:
-            print(describe_config(config, arguments))
+            say(describe_config(config, arguments))
             return
         # Slow imports, after help, --print_config, and option errors.
         from models.build import check_model

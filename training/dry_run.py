@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from recordings.json_dataset import Batch, RecordingDataset, collate, to_device
 from training.augmentation import augment_batch
 from training.step import LossModule, build_optimizer, clip_limits, training_step
+from utils.command_line import is_out_of_memory
 from utils.errors import UserError
 from utils.loss_entry import LossTerms
 from utils.memory import process_memory
@@ -94,7 +95,7 @@ def _in_memory(datasets: Mapping[str, RecordingDataset], batch: ChosenBatch) -> 
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # torch raises a RuntimeError, without a subclass on the CPU
-        if isinstance(error, RuntimeError) and 'memory' not in str(error):
+        if not is_out_of_memory(error):
             raise
         task, indices = batch
         handles = ', '.join(datasets[task].recordings[index].handle for index in indices)

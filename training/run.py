@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 from easydict import EasyDict
@@ -32,7 +32,8 @@ from utils.command_line import option, seed_everything
 from utils.errors import UserError
 from utils.logging import get_logger, log_to_file
 from utils.loss_entry import get_loss_function
-from utils.run_folder import RunFolder, check_run_folder, create_run_folder
+from utils.run_folder import RunFolder, check_run_folder, create_run_folder, locked_run
+from utils.standard_streams import say
 
 LOGGER = get_logger(__name__)
 
@@ -53,6 +54,9 @@ def check_start(run_path: Path, arguments: argparse.Namespace) -> None:
     elif not has_begun(run_path):
         raise UserError(f'--resume: {RunFolder(run_path).checkpoints / LAST_NAME} does not exist; start the run '
                         'without --resume')
+    else:
+        with locked_run(run_path):
+            pass
 
 
 def check_init_from(config: EasyDict, run_path: Path, arguments: argparse.Namespace) -> None:
@@ -134,28 +138,37 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     loss_fn = get_loss_function(config, config.NUM_EPOCHS)
     if arguments.dry_run:
         if world.first:
-            print(dry_run(model, loss_fn, train_loaders, val_loaders, config, world.device))
+            say(dry_run(model, loss_fn, train_loaders, val_loaders, config, world.device))
         return
 
-    if world.first:
-        if not arguments.resume:
-            if before_writing:
-                before_writing()
-            create_run_folder(run_path, to_plain(config), splits.as_json(), overwrite=arguments.overwrite)
-            if info := read_feature_info(first.path.parent):  # predict.py --video encodes new videos in the same way
-                write_feature_info(run_path, info)
-        log_to_file(RunFolder(run_path).log)
-    LOGGER.info('%s: %d train, %d val, %d test recordings of %d task%s; %d parameters; on %s%s', config.EXPERIMENTNAME,
-                *count_recordings(parts), len(splits), 's' if len(splits) > 1 else '',
-                sum(weight.numel() for weight in model.parameters()), world, ', in bf16' if config.AMP else '')
-    report = RunReport([recording.handle for members in parts['train'].values() for recording in members],
-                       explain_unused(config, recordings, parts))
-    with (nullcontext(stop) if stop else
-          stop_on_signals(StopRequest(world.largest, announce=world.first))) as stop:
+    with ExitStack() as locks:
+        if world.first:
+            _open_folder(run_path, config, splits, arguments, locks, before_writing)
+        LOGGER.info('%s: %d train, %d val, %d test recordings of %d task%s; %d parameters; on %s%s',
+                    config.EXPERIMENTNAME, *count_recordings(parts), len(splits), 's' if len(splits) > 1 else '',
+                    sum(weight.numel() for weight in model.parameters()), world, ', in bf16' if config.AMP else '')
+        report = RunReport([recording.handle for members in parts['train'].values() for recording in members],
+                           explain_unused(config, recordings, parts))
+        stop = locks.enter_context(nullcontext(stop) if stop else
+                                   stop_on_signals(StopRequest(world.largest, announce=world.first)))
         alignment_training_loop(model, train_loaders, loss_fn, run_path, config, val_loaders,
                                 device=world.device, resume=arguments.resume, stop=stop, report=report,
                                 world=world)
     LOGGER.info('done; evaluate it with: python eval.py -f %s', run_path)
+
+
+def _open_folder(run_path: Path, config: EasyDict, splits: Splits, arguments: argparse.Namespace, locks: ExitStack,
+                 before_writing: Callable[[], object] | None) -> None:
+    """Create the run's folder, or take that of the resumed run, lock it until ``locks`` are closed, and log to it."""
+    if arguments.resume:
+        locks.enter_context(locked_run(run_path))
+    else:
+        if before_writing:
+            before_writing()
+        create_run_folder(run_path, to_plain(config), splits.as_json(), overwrite=arguments.overwrite, locks=locks)
+        if info := read_feature_info(Path(config.DATAFOLDER)):  # predict.py --video encodes new videos in the same way
+            write_feature_info(run_path, info)
+    log_to_file(RunFolder(run_path).log)
 
 
 def _warn_without_validation_actions(recordings: RecordingsByTask) -> None:
