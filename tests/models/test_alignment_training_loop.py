@@ -124,13 +124,16 @@ def test_best_checkpoints_are_selected_by_two_losses(recordings, small_config, t
     assert set(loss.epochs_seen) == {small_config.NUM_EPOCHS - 1}  # validation always gets the final epoch
 
 
-def test_epoch_checkpoints_every_fifth_and_the_last_three(recordings, small_config, tmp_path):
-    small_config.NUM_EPOCHS = 11
-    scripted_run(recordings, small_config, tmp_path / 'run', [1.0] * 11, [0.5] * 11)
+def test_epoch_checkpoints_double_their_distance_and_the_last_three_are_kept(recordings, small_config, tmp_path):
+    small_config.NUM_EPOCHS = 23
+    scripted_run(recordings, small_config, tmp_path / 'run', [1.0] * 23, [0.5] * 23)
     names = {path.name for path in (tmp_path / 'run/ckpt').iterdir()}
-    assert names == {'best_model_combined.pt', 'best_model_alignment.pt', 'last.pt', 'epoch-5.pt', 'epoch-9.pt',
-                     'epoch-10.pt', 'epoch-11.pt'}
-    assert load_checkpoint(tmp_path / 'run/ckpt/epoch-9.pt')['epoch'] == 9
+    assert names == {'best_model_combined.pt', 'best_model_alignment.pt', 'last.pt', 'epoch-5.pt', 'epoch-10.pt',
+                     'epoch-20.pt', 'epoch-21.pt', 'epoch-22.pt', 'epoch-23.pt'}
+    assert load_checkpoint(tmp_path / 'run/ckpt/epoch-10.pt')['epoch'] == 10
+    states = {name: load_checkpoint(tmp_path / 'run/ckpt' / name)['optimizer_state_dict'] for name in names}
+    assert {name for name, state in states.items() if state['state']} == {'last.pt'}  # only it is resumed
+    assert all(state['param_groups'] for state in states.values())
     for picture in ('dual_loss_comparison.png', 'train_loss_epochlevel.png', 'val_loss_epochlevel.png'):
         assert (tmp_path / 'run' / picture).exists()
 
