@@ -85,6 +85,7 @@ class PublishedDataset:
         return f'tasks of {self.part_of[0]} whose names end in {self.part_of[1]}' if self.part_of else ''
 
 
+# The keys are those of LOSS_TYPE in published configurations, hence their mixed case.
 LOSSES = {
     'GTCC': Loss(
         ('--gtcc', '--GTCC'), 'cycle consistency with several modes; frames may be dropped', 'losses.gtcc:GTCC_loss',

@@ -52,7 +52,7 @@ def check_new_name(name: str, source: str) -> None:
 
 def environment_path(variable: str) -> Path:
     """Return the folder set by an environment variable, or its default (``./data``, ``./output``, ``./dset_jsons``)."""
-    return Path(os.environ.get(variable) or DEFAULTS[variable])
+    return Path(os.environ.get(variable) or DEFAULTS[variable])  # an empty variable counts as unset
 
 
 def dataset_paths(dataset: str, kind: str = 'features') -> DatasetPaths:
@@ -74,6 +74,7 @@ def _existing(variable: str, relative: str) -> Path:
     """Return a path relative to the folder of an environment variable, and check that it exists."""
     root = environment_path(variable)
     state = 'set' if os.environ.get(variable) else 'unset: the default is used'
+    # The folder first, so that the message names the outermost path that is missing.
     for path in (root, root / relative):
         if not path.exists():
             raise UserError(f'{variable}={root} ({state}): {path} does not exist; expected {root / relative}; '

@@ -31,6 +31,7 @@ class HeadModel(nn.Module):
     def __init__(self, embedding_dim: int, output_gain: float = 1.0) -> None:
         super().__init__()
         self.fc_layers = nn.Sequential(*linear_stack([embedding_dim, *HEAD_LAYERS, embedding_dim], nn.ReLU))
+        # A gain of 1 keeps the norm that the encoder gives its embeddings, to which the losses' temperature is matched.
         initialize_(self.fc_layers, output_gain)
 
     def forward(self, embeddings: Tensor) -> Tensor:
@@ -97,6 +98,7 @@ class ProgressModel(nn.Module):
     def _with_extras(self, result: dict) -> dict:
         """Add drop vectors (computed from 'outputs') and the progress head to a result."""
         if self.dropping:
+            # From the final embeddings: GTCC takes products of drop vectors with these.
             result['dropouts'] = self.dropout(result['outputs'])
         if self.use_progress_head:
             result['progress_head'] = self.progress_head
@@ -145,6 +147,7 @@ class MultiProngAttDropoutModel(ProgressModel):
         # them. Without the gain, the embeddings of 16 heads would start at a quarter of the norm of a single encoder.
         self.head_models = nn.ModuleList(HeadModel(output_dimensionality, math.sqrt(num_heads))
                                          for _ in range(num_heads))
+        # H outputs of E dimensions in, one weight per head out; the softmax over the last axis makes them sum to 1.
         self.attention_layer = nn.Sequential(
             *linear_stack([num_heads * output_dimensionality, *attn_layers, num_heads], nn.Tanh), nn.Softmax(dim=-1))
 

@@ -33,6 +33,7 @@ def read_items(source: io.BufferedReader, ndim: int, on_bad_line: Callable[[User
         UserError: an array is damaged or truncated, so the start of the next item is unknown.
     """
     number = 0
+    # peek does not consume the byte, and may return more than one. It is empty at the end of the stream.
     while first := source.peek(1)[:1]:
         number += 1
         if first == NPY_FIRST_BYTE:
@@ -57,6 +58,7 @@ def _parse_line(line: bytes, where: str) -> Item:
         frame = np.asarray(content)
     except ValueError as error:
         raise UserError(f'{where}: lists of unequal length, {EXPECTED}') from error
+    # Kinds float, int, and unsigned: lists of booleans or strings are not frames.
     if not isinstance(content, list) or frame.dtype.kind not in 'fiu':
         raise UserError(f'{where}: {str(content)[:60]}, {EXPECTED}')
     return frame.astype(np.float64)
@@ -91,6 +93,7 @@ def _recording_item(content: dict) -> RecordingMarker | EndMarker | None:
 
 def _frame_rate(content: dict) -> FrameRate | None:
     rate = content.get('fps')
+    # bool is a subclass of int, but true is not a frame rate.
     if set(content) != {'fps'} or isinstance(rate, bool) or not isinstance(rate, int | float | str):
         return None
     try:
@@ -103,6 +106,7 @@ def _read_array(source: io.BufferedReader, ndim: int, where: str) -> Iterator[np
     """Yield the frames of an array, each as soon as its bytes have arrived."""
     try:
         version = np.lib.format.read_magic(source)
+        # Version 3.0 is for structured arrays only, which are not frames.
         read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, fortran_order, dtype = read_header[version](source)
     except Exception as error:  # numpy raises many types of exceptions if a header is damaged
@@ -113,6 +117,7 @@ def _read_array(source: io.BufferedReader, ndim: int, where: str) -> Iterator[np
     if dtype.kind != 'f' or not dtype.isnative or fortran_order:
         raise UserError(f'{where}: {dtype}{" in Fortran order" if fortran_order else ""}, expected float16, float32 or '
                         'float64 in C order and the byte order of this machine; convert it')
+    # An array with one axis less is a single frame.
     count, frame_shape = (shape[0], shape[1:]) if len(shape) == ndim else (1, shape)
     if math.prod(frame_shape) * dtype.itemsize > MAX_FRAME_BYTES:
         raise UserError(f'{where}: frames of shape {frame_shape}, expected at most {MAX_FRAME_BYTES} bytes per frame; '

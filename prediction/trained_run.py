@@ -65,6 +65,7 @@ class TrainedRun:
     @property
     def delay(self) -> int:
         """Number of frames after the current frame that its progress depends on."""
+        # The encoder counts used frames, which are skip_rate feature frames apart.
         return self.model.lookahead * self.skip_rate
 
     @property
@@ -87,6 +88,7 @@ class TrainedRun:
             UserError: the number of axes or of channels differs, or there is no frame.
         """
         width = input_width(self.config)
+        # Transposed, unless the shape fits both ways.
         if self.ndim == len(shape) == 2 and shape[0] == width != shape[1]:
             raise UserError(f'{where}: shape {tuple(shape)} looks like (D, T), expected (T, D) with D = {width}, as in '
                             'training; save the transposed array')
@@ -159,6 +161,7 @@ def load_run(folder: Path | str, checkpoint_type: str = 'combined', device: str 
     if not config.PROGRESS_LOSS.enabled:
         raise UserError(f'{folder}: this run has no progress head, expected a run trained with '
                         'PROGRESS_LOSS.enabled; train such a run')
+    # A head that does not distinguish tasks leaves them to the split of the run.
     tasks = model.progress_head.tasks or load_run_splits(run.splits)
     return TrainedRun(run.path.resolve().name, path.stem, checkpoint['epoch'], model, config, chosen, sorted(tasks),
                       read_feature_info(run.path))

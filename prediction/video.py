@@ -48,6 +48,7 @@ class RunEncoder:
             raise UserError(f'the run {run.name} reads {expected}, but its features.json describes {self.info.kind}; '
                             'train the run again')
         self._encoder: ImageEncoder = build_image_encoder(self.info.encoder, run.device)
+        # Other weights give other features: predictions would be wrong without any error.
         if self._encoder.version != self.info.version:
             raise UserError(f'the image encoder {self.info.encoder} has weights {self._encoder.version} here, but the '
                             f'run {run.name} was trained on features of {self.info.version}; install the same weights')
@@ -75,12 +76,14 @@ def extract_video(source: Path, encoder: RunEncoder, folder: Path) -> Path:
     try:
         with VideoReader(source) as reader:
             frames = reader.sample(encoder.info.fps, encoder.info.image_size)
+            # Batches until an empty one; frames is an iterator, so that only one batch is in memory.
             for batch in iter(lambda: list(itertools.islice(frames, encoder.batch_size)), []):
                 writer.append(encoder.encode(batch))
-    except BaseException:
+    except BaseException:  # Ctrl-C, too: leave no partial file
         writer.abandon()
         raise
     writer.finish()
+    # Prediction reads the frame rate from this description.
     write_feature_info(folder, encoder.info)
     return path
 
@@ -102,7 +105,7 @@ def live_rows(run: TrainedRun, encoder: RunEncoder, source: str, task: str | Non
     with VideoReader(source) as reader:
         for frame in reader.sample(encoder.info.fps, encoder.info.image_size):
             arrived = time.perf_counter()
-            rows = stream.push(torch.from_numpy(encoder.encode([frame])[0]))
+            rows = stream.push(torch.from_numpy(encoder.encode([frame])[0]))  # (1, D) -> (D,)
             took = time.perf_counter() - arrived
             seconds, count, longest = seconds + took, count + 1, max(longest, took)
             yield from rows

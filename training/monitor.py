@@ -87,7 +87,7 @@ class Monitor:
         Raises:
             UserError: more steps were skipped than MAX_SKIPPED_STEPS.
         """
-        self._state.steps += result.taken
+        self._state.steps += result.taken  # True counts as 1
         self._report.add(batch, result)
         if not result.taken:
             self._skipped(batch, result, module)
@@ -95,6 +95,7 @@ class Monitor:
         self._norms.add(result.norms)
         if self._bar is not None:
             loss = float(result.terms['total_loss'].detach())
+            # tqdm redraws at its own rate; a refresh at each step would slow down fast steps.
             self._bar.set_postfix(task=batch.task, loss=f'{loss:.4f}', refresh=False)
 
     def epoch(self, row: Mapping[str, float | None], optimizer: torch.optim.Optimizer) -> None:
@@ -124,6 +125,7 @@ class Monitor:
         """Count an optimizer step whose loss or gradient was not finite; raises as :meth:`step` does."""
         self._state.skipped_steps += 1
         values = ', '.join(f'{name} {float(value.detach()):g}' for name, value in result.terms.items())
+        # A collective: either all processes skip a step or no process does.
         parts = self._world.all_gather((name_recordings(batch), values))
         names = ' and '.join(names for names, _ in parts)
         LOGGER.warning('step skipped, loss or gradient not finite on %s', '; '.join(': '.join(part) for part in parts))
