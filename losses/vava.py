@@ -34,8 +34,8 @@ def VAVA_loss(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1
     for its worst match.
 
     With 'mean', ``C(u, v)`` is a mean over the N + M frames, ``C(u)`` a mean over its entries, and the loss a mean over
-    pairs; with 'sum', they are sums (``F`` moves a total mass of 1 in both cases). The transport problem is solved once
-    for both orders of a pair.
+    pairs; with 'sum', they are sums (``F`` moves a total mass of 1 in both cases). The transport problem of a pair is
+    solved in both orders, so neither the order of the recordings nor the direction of time changes loss or gradient.
 
     A published implementation uses the plan's total mass, a constant, as the transport term, multiplies the weights
     again in every pair, and makes the plan uniform by a regularization of N; neither the paper nor this function does.

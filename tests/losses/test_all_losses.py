@@ -56,10 +56,19 @@ def test_shift_does_not_change_the_loss(loss):
     torch.testing.assert_close(loss([sequence + 3.7 for sequence in sequences]), loss(sequences))
 
 
-@pytest.mark.parametrize('loss', [TCC_loss, LAV_loss])
-def test_order_of_the_sequences_does_not_change_the_loss(loss):
-    sequences = random_sequences((6, 9, 4))
-    torch.testing.assert_close(loss(sequences[::-1]), loss(sequences))
+@pytest.mark.parametrize('loss', [TCC_loss, partial(seeded_gtcc, n_components=3, delta=1.0, max_comparisons=40),
+                                  LAV_loss, VAVA_loss, partial(VAVA_loss, maxIter=4, global_step=20_000)],
+                         ids=['TCC', 'GTCC, all frames', 'LAV', 'VAVA', 'VAVA, far from convergence'])
+@pytest.mark.parametrize('change', [lambda sequences: [sequences[index] for index in (2, 0, 1)],
+                                    lambda sequences: [sequence.flip(0) for sequence in sequences]],
+                         ids=['permutation', 'time reversal'])
+def test_order_of_the_sequences_and_direction_of_time_change_nothing(loss, change):
+    sequences = random_sequences((16, 39, 24))
+    value, changed = loss(sequences), loss(change(sequences))
+    torch.testing.assert_close(changed, value)
+    for gradient, expected in zip(*(torch.autograd.grad(result, sequences) for result in (changed, value)),
+                                  strict=True):
+        torch.testing.assert_close(gradient, expected, rtol=1e-6, atol=1e-6 * expected.abs().max().item())
 
 
 @pytest.mark.parametrize('loss', [partial(TCC_loss, alignment_variance=0), LAV_loss, VAVA_loss])
