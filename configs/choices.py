@@ -130,6 +130,10 @@ ENCODERS = {
     'naive': EncoderChoice(
         ('--naive',), 'a perceptron, frame by frame', 'models.encoders.naive:NaiveEncoder', 'NAIVE_ARCH', (
             Setting('layers', [1024, 512, 512, 256], SIZES, 'dimensions of the hidden layers'), FEATURE_DIM)),
+    'recurrent': EncoderChoice(
+        ('--gru',), 'a recurrent unit over the recording so far', 'models.encoders.recurrent:RecurrentEncoder',
+        'RECURRENT_ARCH', (
+            Setting('hidden_dim', 128, SIZE, 'dimension of the state'), FEATURE_DIM)),
     'resnet50': EncoderChoice(
         ('--resnet50', '--rnet50'), 'convolutions over frames (T, C, H, W)', 'models.encoders.resnet:Resnet50Encoder',
         'Resnet50_ARCH', (
