@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from losses import GTCC_loss, LAV_loss, TCC_loss, VAVA_loss
+from models.encoders import NaiveEncoder
+from models.model_multiprong import MultiProngAttDropoutModel
 from tests.losses.naive import (
     DEGENERATE,
     DTYPES,
@@ -18,7 +20,7 @@ from tests.losses.naive import (
 
 
 def seeded_gtcc(sequences, **options):
-    return GTCC_loss(sequences, **{'gamma': 1, 'rng': torch.Generator().manual_seed(0), **options})
+    return GTCC_loss(sequences, **{'gamma': 1, 'delta': 1.0, 'rng': torch.Generator().manual_seed(0), **options})
 
 
 LOSSES = {'TCC': TCC_loss, 'GTCC': seeded_gtcc, 'LAV': LAV_loss, 'VAVA': VAVA_loss}
@@ -48,6 +50,27 @@ def test_single_sequence_gives_an_attached_zero(loss):
     value = loss([sequence])
     value.backward()
     assert value.item() == 0 and sequence.grad.abs().max() == 0
+
+
+def new_embeddings(length, other_length):
+    """Return a new model's embeddings of two recordings; half of their features run alike, half differ."""
+    torch.manual_seed(0)
+    encoder = (NaiveEncoder, {'layers': [64, 64], 'input_dimensions': 16}, 128)
+    model = MultiProngAttDropoutModel(*encoder, 3, attn_layers=[8])
+    features = []
+    for index, frames in enumerate((length, other_length)):
+        angles = torch.linspace(0, 1, frames).unsqueeze(1) * torch.arange(1, 5) * 6  # (T, 4)
+        waves = torch.cat([angles.sin(), angles.cos()], dim=1)  # (T, 8)
+        features.append(torch.cat([waves, (waves.roll(3 * index, 1) + 5 * index).cos()], dim=1) / 0.7)
+    with torch.no_grad():
+        return model(features)['outputs']
+
+
+@EVERY_LOSS
+def test_losses_of_new_embeddings_are_near_one_at_any_frame_rate(loss):
+    values = [loss(new_embeddings(length, length * 5 // 4)).item() for length in (50, 100, 400)]
+    assert all(0.2 < value < 3 for value in values), values
+    assert max(values) < 1.5 * min(values), values
 
 
 @EVERY_LOSS
