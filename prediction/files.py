@@ -12,6 +12,7 @@ from prediction.recording import predict
 from prediction.row_writer import write_rows
 from prediction.segments import Segment, check_segments, choose_segments, read_segment_table, read_segments
 from prediction.trained_run import TrainedRun
+from recordings.annotations import check_name
 from recordings.feature_files import check_headers, open_recording
 from recordings.feature_info import feature_rate
 from recordings.rates import FRAMES, SECONDS
@@ -90,6 +91,7 @@ def plan_requests(run: TrainedRun, features: Path, segments: Path | None, out: P
     draws = segments is not None or run.head.offers_filter
     requests = []
     for path in paths:
+        check_name(str(path), path.stem, 'file')  # of the results, in which it is also written
         run.check_shape(shapes[path], str(path))
         listed = read(path) if read else None
         if listed is not None:

@@ -48,7 +48,7 @@ class BadLines:
 
 
 def serve(streams: RecordingStreams, source: io.BufferedReader, ndim: int, out: TextIO, form: str, *,
-          skip_bad: bool) -> None:
+          skip_bad: bool, width: int | None = None) -> None:
     """Write the rows of a stream, each as soon as it is available.
 
     Args:
@@ -58,6 +58,7 @@ def serve(streams: RecordingStreams, source: io.BufferedReader, ndim: int, out: 
         out: file to write rows to.
         form: format of the rows, 'csv' or 'jsonl'.
         skip_bad: skip invalid lines.
+        width: see ``read_items``.
 
     Raises:
         UserError: an item is invalid; with ``skip_bad``, an array is damaged, or the run predicts NaN or infinity.
@@ -70,7 +71,7 @@ def serve(streams: RecordingStreams, source: io.BufferedReader, ndim: int, out: 
             out.flush()
 
     try:
-        for item in read_items(source, ndim, bad.note):
+        for item in read_items(source, ndim, bad.note, width):
             try:
                 rows = streams.take(item)
             except UserError as error:

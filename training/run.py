@@ -126,7 +126,7 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     if config.PROGRESS_LOSS.enabled:
         _warn_without_validation_actions(parts['val'])
     seed_everything(config.SEED)
-    model = build_model(config)
+    model = build_model(config, copies=4)  # weights, gradients, and Adam's two moments
     if config.INIT_FROM and not arguments.resume:
         with option('--init_from'):
             LOGGER.info('encoder and heads start from %s', load_encoder_weights(model, config.INIT_FROM))
