@@ -101,7 +101,7 @@ TABLE: dict[str, tuple[Setting, ...]] = {
         *section(
             'ARCHITECTURE',
             Setting('MCN', False, BOOL, 'multi-head cross-task network', option('--mcn')),
-            Setting('num_heads', None, SIZE, 'heads of the network; null: one per task'),
+            Setting('num_heads', None, between(1, 4096), 'heads of the network; null: one per task'),
             Setting('attn_layers', [512, 1024, 512, 512], SIZES, 'dimensions of the attention network'),
             Setting('drop_layers', [256, 1024, 512, 256], SIZES, 'dimensions of the drop network')),
         Setting('INIT_FROM', None, RUN_FOLDER, 'run whose best alignment checkpoint is the start, except for the head',

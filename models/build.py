@@ -4,20 +4,23 @@ from collections.abc import Mapping
 from functools import partial
 from pkgutil import resolve_name
 
+import torch
 from torch import nn
 
 from configs.choices import ENCODERS, HEADS
 from configs.generic_config import CONFIG
-from configs.validation import SET
+from configs.validation import SET, flatten
 from models.encoders import Encoder
 from models.heads.base import ActionsByTask, ProgressHeadBase
 from models.model_multiprong import MultiProngAttDropoutModel, SingleEncoderModel
 from models.standardizer import FeatureStandardizer
 from utils.errors import UserError
 from utils.logging import get_logger
+from utils.memory import total_memory
 
 LOGGER = get_logger(__name__)
 LEGACY_LAYOUT = 'legacy_attention_layout'
+USUAL_SIZE = 4096  # with layers up to this size, a network fits into the memory of any machine
 
 
 def encoder_class(config: Mapping) -> type[Encoder]:
@@ -139,15 +142,36 @@ def fill_in_head(config: Mapping, training: ActionsByTask) -> None:
     head_class(config).fill_in(config.PROGRESS_LOSS, training)
 
 
-def build_model(config: Mapping) -> nn.Module:
+def build_model(config: Mapping, copies: int = 1) -> nn.Module:
     """Build the model of a configuration on the CPU; call :func:`fill_in_sizes` first.
 
     Args:
         config: a CONFIG.
+        copies: how often its weights have to fit into memory: 1, or in training 4, with gradients and Adam's moments.
 
     Returns:
         The multi-head cross-task network if ``ARCHITECTURE.MCN`` is set, else the single-encoder model.
+
+    Raises:
+        UserError: it does not fit into the memory of the machine.
     """
+    sizes = flatten({'encoder': config.BASEARCH, 'network': config.ARCHITECTURE, 'head': config.PROGRESS_LOSS,
+                     'embedding': config.OUTPUT_DIMENSIONALITY}).values()
+    sizes = [size for value in sizes for size in (value if isinstance(value, list) else [value])
+             if isinstance(size, int)]
+    if max(sizes) > USUAL_SIZE:
+        with torch.device('meta'):  # weights without memory; the first one takes seconds, hence not always
+            weights = list(_build(config).parameters())
+        needed = copies * sum(weight.numel() * weight.element_size() for weight in weights)
+        if needed > total_memory():
+            raise UserError(f'the network has {sum(weight.numel() for weight in weights):,} parameters, which need '
+                            f'{needed / 2**30:,.0f} GiB, and this machine has {total_memory() / 2**30:,.0f} GiB; give '
+                            f'smaller sizes: the largest is {max(sizes)}')
+    return _build(config)
+
+
+def _build(config: Mapping) -> nn.Module:
+    """Return the model of a configuration on the default device."""
     encoder = encoder_class(config)
     encoder_params = {**config.BASEARCH[ENCODERS[config.BASEARCH.ARCHITECTURE].section],
                       'output_dimensions': config.OUTPUT_DIMENSIONALITY}

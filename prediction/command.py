@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from models.build import input_width
 from prediction import Prediction, TrainedRun
 from prediction.captions import write_subtitles
 from prediction.files import FileOptions, frames_ahead, plan_requests, refuse_existing, write_predictions
@@ -126,4 +127,5 @@ def predict_stream(run: TrainedRun, arguments: argparse.Namespace, fps: Fraction
         task = run.check_task(arguments.task)
     streams = RecordingStreams(run, task, fps=fps, name=NAME)
     with rows_to_stdout():
-        serve(streams, sys.stdin.buffer, run.ndim, sys.stdout, arguments.format, skip_bad=arguments.skip_bad)
+        serve(streams, sys.stdin.buffer, run.ndim, sys.stdout, arguments.format, skip_bad=arguments.skip_bad,
+              width=input_width(run.config))

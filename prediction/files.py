@@ -12,6 +12,7 @@ from prediction.recording import predict
 from prediction.row_writer import write_rows
 from prediction.segments import Segment, check_segments, choose_segments, read_segment_table, read_segments
 from prediction.trained_run import TrainedRun
+from recordings.annotations import check_name
 from recordings.feature_files import check_headers, open_recording
 from recordings.feature_info import feature_rate
 from recordings.feature_lookup import instead_of
@@ -99,6 +100,7 @@ def plan_requests(run: TrainedRun, features: Path, segments: Path | None, out: P
     requests = []
     # All of them first: a mistake in the last file must not cost the time to predict the others.
     for path in paths:
+        check_name(str(path), path.stem, 'file')  # of the results, in which it is also written
         run.check_shape(shapes[path], str(path))
         listed = read(path) if read else None
         if listed is not None:

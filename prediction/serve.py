@@ -49,7 +49,7 @@ class BadLines:
 
 
 def serve(streams: RecordingStreams, source: io.BufferedReader, ndim: int, out: TextIO, form: str, *,
-          skip_bad: bool) -> None:
+          skip_bad: bool, width: int | None = None) -> None:
     """Write the rows of a stream, each as soon as it is available.
 
     Args:
@@ -59,6 +59,7 @@ def serve(streams: RecordingStreams, source: io.BufferedReader, ndim: int, out: 
         out: file to write rows to.
         form: format of the rows, 'csv' or 'jsonl'.
         skip_bad: skip invalid lines.
+        width: see ``read_items``.
 
     Raises:
         UserError: an item is invalid; with ``skip_bad``, an array is damaged, or the run predicts NaN or infinity.
@@ -71,7 +72,7 @@ def serve(streams: RecordingStreams, source: io.BufferedReader, ndim: int, out: 
             out.flush()  # each row at once, not in blocks
 
     try:
-        for item in read_items(source, ndim, bad.note):
+        for item in read_items(source, ndim, bad.note, width):
             try:
                 rows = streams.take(item)
             except UserError as error:

@@ -12,7 +12,7 @@ from torch import nn
 from configs.stored import changed_settings
 from configs.validation import flatten
 from training.distributed import SINGLE_PROCESS, World
-from training.history import History
+from training.history import COLUMNS, History
 from utils.ckpt_save import load_checkpoint, to_plain
 from utils.errors import UserError
 from utils.logging import get_logger
@@ -89,8 +89,21 @@ def resume_run(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, c
     checkpoint = load_checkpoint(path, device)
     # Before anything is loaded: weights must not be left half replaced.
     _check_same_settings(path, to_plain(checkpoint['config']), to_plain(config))
-    model.load_state_dict(checkpoint['model_state_dict'])
-    optimizer.load_state_dict(checkpoint['optimizer_state_dict'])
+    try:
+        state = _read_state(checkpoint)
+        model.load_state_dict(checkpoint['model_state_dict'])
+        _load_optimizer(optimizer, checkpoint['optimizer_state_dict'])
+        _take_random_states(checkpoint, config, world)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
+        raise UserError(f'{path}: does not hold the state of a run ({type(error).__name__}: '
+                        f'{" ".join(str(error).split())[:200]}); expected the file that training writes under this '
+                        'name, best checkpoints lack part of it: restore it, or start again with --overwrite, and '
+                        '--init_from for the weights') from error
+    return state
+
+
+def _take_random_states(checkpoint: Mapping, config: Mapping, world: World) -> None:
+    """Restore the random generators of this process of the run."""
     states = [checkpoint, *checkpoint['other_processes']]  # by rank
     if len(states) != world.count:
         LOGGER.warning('trained by %d processes so far, by %d processes from now on: steps get different batches',
@@ -100,8 +113,41 @@ def resume_run(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, c
         set_random_states(states[world.rank])
     else:
         world.seed(config.SEED + checkpoint['epoch'])
-    return RunState(checkpoint['epoch'], checkpoint['best'], History(checkpoint['history']),
-                    checkpoint['skipped_steps'], checkpoint['steps'], checkpoint['best_epochs'])
+
+
+def _read_state(checkpoint: Mapping) -> RunState:
+    """Return the state of a run in a checkpoint.
+
+    Raises:
+        LookupError, TypeError, ValueError: an entry is missing or is not what training stores.
+    """
+    state = RunState(checkpoint['epoch'], checkpoint['best'], History(checkpoint['history']),
+                     checkpoint['skipped_steps'], checkpoint['steps'], checkpoint['best_epochs'])
+    counts = [state.epochs_done, state.skipped_steps, state.steps, *state.best_epochs.values()]
+    if any(type(count) is not int or count < 0 for count in counts):
+        raise TypeError(f'numbers of epochs and steps are {counts}')
+    if set(state.best) != set(RunState().best) or not all(isinstance(loss, float) for loss in state.best.values()):
+        raise TypeError(f'best losses are {state.best}')
+    for row in state.history.rows:
+        if not all(isinstance(row[column], int | float | None) for column in COLUMNS) or not isinstance(
+                row.get('chosen', {}), dict):
+            raise TypeError(f'a row of the losses is {row}')
+    if len(state.history.rows) != state.epochs_done:
+        raise ValueError(f'{len(state.history.rows)} rows of losses after {state.epochs_done} epochs')
+    return state
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, stored: dict) -> None:
+    """Load the state of an optimizer, in place.
+
+    Raises:
+        LookupError, TypeError, ValueError: it belongs to another network.
+    """
+    optimizer.load_state_dict(stored)
+    for parameter, state in optimizer.state.items():  # torch checks the number of parameters only
+        shapes = {tuple(value.shape) for value in state.values() if torch.is_tensor(value) and value.ndim}
+        if shapes - {tuple(parameter.shape)}:
+            raise ValueError(f'the optimizer has a state of shape {shapes} for a weight of {tuple(parameter.shape)}')
 
 
 def _check_same_settings(path: Path, stored: Mapping, given: Mapping) -> None:

@@ -129,7 +129,7 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
         _warn_without_validation_actions(parts['val'])
     # Right before the model is built, so that its first weights depend on the seed alone, not on how data were read.
     seed_everything(config.SEED)
-    model = build_model(config)
+    model = build_model(config, copies=4)  # weights, gradients, and Adam's two moments
     if not arguments.resume:  # else ckpt/last.pt has it
         fit_standardizer(model, train_loaders)
     if config.INIT_FROM and not arguments.resume:

@@ -63,7 +63,7 @@ def log_to_file(path: Path) -> logging.Handler:
         UserError: the file cannot be written.
     """
     try:
-        handler = _LogFile(path, encoding='utf-8')
+        handler = _LogFile(path, encoding='utf-8', errors='backslashreplace')
     except OSError as error:
         raise UserError(f'{path}: cannot be written ({error.strerror}); make the run folder writable') from error
     handler.setFormatter(_OneLineFormatter('%(asctime)s %(levelname)s %(message)s'))
