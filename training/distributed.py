@@ -70,7 +70,7 @@ class World:
         """Return the largest number over all processes; all processes must call this."""
         if self.count == 1:
             return number
-        shared = torch.tensor(number, device=self.device)
+        shared = torch.tensor(number, device=self.device)  # NCCL reduces tensors on the GPU only
         dist.all_reduce(shared, dist.ReduceOp.MAX)
         return int(shared)
 
@@ -116,13 +116,14 @@ class World:
             batches; and True if the loss of every process is finite.
         """
         total, alignment = terms['total_loss'], terms['alignment_loss']
-        # Backward averages gradients over the P processes: the mean over p of w_p g_p, with w_p = P n_p / N, is sum_p
-        # n_p g_p / N, the gradient of the mean over all N elements.
         own = [terms.counts.get(name, 0) for name in ('alignment_loss', 'progress_loss')]
+        # A single collective for counts and finiteness, so that all processes take or skip the step together.
         *sums, broken = self.sums([*own, int(not torch.isfinite(total))])
+        # Backward averages gradients over the P processes: with w_p = P n_p / N, the mean over p of w_p g_p is the
+        # sum of n_p g_p / N: the gradient of the mean over all N elements. If N is 0, the term is a zero everywhere.
         weights = [self.count * here / everywhere if everywhere else 1.0
                    for here, everywhere in zip(own, sums, strict=True)]
-        # total - alignment is lambda * progress
+        # total - alignment is lambda * progress.
         return weights[0] * alignment + weights[1] * (total - alignment), not broken
 
 

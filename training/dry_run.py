@@ -74,6 +74,7 @@ def dry_run(model: nn.Module, loss_fn: Callable[..., LossTerms], train: Loaders,
     few, many = count_frames(datasets, smallest), count_frames(datasets, largest)
     # A step costs a constant, such as launching kernels, plus a time per frame.
     start, slope = fit_seconds((few, many), (small.seconds, large.seconds))
+    # Training by the fitted line; validation in proportion to frames, from the measured batch.
     epoch = (sum(start + slope * frames for frames in frames_of_batches(train))
              + sum(frames_of_batches(val)) * validation.seconds / many)
     return '\n'.join([

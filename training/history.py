@@ -44,6 +44,7 @@ class ComponentMeans:
         Args:
             all_gather: returns the values of all processes as a list.
         """
+        # Sums and counts instead of means, because processes may have different numbers of batches with a term.
         parts = all_gather((dict(self._sums), dict(self._counts), self._names))
         self._sums, self._counts, self._names = defaultdict(float), defaultdict(int), {}
         for sums, counts, names in parts:

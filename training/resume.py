@@ -47,6 +47,7 @@ class RunState:
         Args:
             states: states of the random generators of every process of the run; if empty, the states of this process.
         """
+        # The first process's states are entries of the checkpoint itself, as in a run of a single process.
         first, *others = states or [random_states()]
         return {'best': dict(self.best), 'history': self.history.rows, 'skipped_steps': self.skipped_steps,
                 'steps': self.steps, 'best_epochs': dict(self.best_epochs), **first, 'other_processes': others}

@@ -119,9 +119,10 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     parts = split_recordings(recordings, splits)
     reading = reading_options(config, recordings, frames=reads_frames(config))
     train_loaders = make_train_loaders(parts['train'], config.BATCH_SIZE, seed=config.SEED, **reading)
+    # Training recordings fill up validation batches, because a single recording cannot be aligned.
     val_loaders = make_validation_loaders(parts['val'], parts['train'], config.BATCH_SIZE, **reading)
 
-    first = next(iter(parts['train'].values()))[0]
+    first = next(iter(parts['train'].values()))[0]  # all files have the same dimensions
     config.DATAFOLDER = str(first.path.parent)
     fill_in_sizes(config, first.width, len(splits))
     fill_in_head(config, list_all_actions(parts['train']))

@@ -40,6 +40,7 @@ class LossModule(nn.Module):
             return LossTerms({'alignment_loss': zero, 'total_loss': zero}, [])
         if not (self.amp and self.training):
             return self.loss_fn(self.model(videos), epoch, times=times)
+        # A model may have no weights, with the identity encoder and a head that is fitted in closed form.
         with torch.autocast(next(self.model.parameters(), videos[0]).device.type, torch.bfloat16):
             outputs = self.model(videos)
         return self.loss_fn(_in_float32(outputs), epoch, times=times)
