@@ -15,7 +15,7 @@ from utils.locks import holding, try_lock
 
 # Names of partial files, see atomic_path; the number is the process ID. Earlier versions had no token after it.
 PARTIAL_NAME = re.compile(r'\.(.*)\.(\d+)(?:-[0-9a-f]+)?\.partial(\..*)?', re.DOTALL)
-MAX_JSON_BYTES = 2**28  # a larger file is not one of ours, perhaps a device that never ends
+MAX_TEXT_BYTES = 2**28
 CSV, JSON_LINES = 'csv', 'jsonl'
 ROW_FORMATS = (CSV, JSON_LINES)  # of what predict.py writes and prints
 
@@ -102,6 +102,21 @@ def is_another_process(number: int) -> bool:
     return True
 
 
+def read_bounded(path: Path) -> str:
+    """Read a UTF-8 text file, with or without a byte order mark, of at most ``MAX_TEXT_BYTES``.
+
+    Raises:
+        OSError: the file cannot be read.
+        UserError: the file is larger, perhaps a device that never ends.
+        UnicodeDecodeError: the file is not UTF-8.
+    """
+    with path.open('rb') as file:
+        content = file.read(MAX_TEXT_BYTES + 1)
+    if len(content) > MAX_TEXT_BYTES:
+        raise UserError(f'{path}: more than {MAX_TEXT_BYTES // 2**20} MiB, expected a smaller text file')
+    return content.decode('utf-8-sig')
+
+
 def read_json(path: Path, expected: str, fix: str = 'write it again as UTF-8 text') -> object:
     """Read a JSON file, with or without a byte order mark.
 
@@ -114,11 +129,7 @@ def read_json(path: Path, expected: str, fix: str = 'write it again as UTF-8 tex
         UserError: the file cannot be read, is not valid JSON in UTF-8, or repeats a key within an object.
     """
     try:
-        with path.open('rb') as file:
-            content = file.read(MAX_JSON_BYTES + 1)
-        if len(content) > MAX_JSON_BYTES:
-            raise UserError(f'{path}: more than {MAX_JSON_BYTES // 2**20} MiB; expected {expected}')
-        return json.loads(content.decode('utf-8-sig'), object_pairs_hook=unique_keys(str(path)))
+        return json.loads(read_bounded(path), object_pairs_hook=unique_keys(str(path)))
     except OSError as error:
         raise UserError(f'{path}: cannot be read ({error.strerror}); expected {expected}') from error
     except json.JSONDecodeError as error:
