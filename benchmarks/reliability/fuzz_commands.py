@@ -57,7 +57,8 @@ MUTATED_FILES = ('config.json', 'splits.json', 'set.json', 'table.csv', 'segment
 PATHS = ('{d}', '{d}/features', '{d}/config.json', '{d}/nowhere/x', '/dev/null', '/proc/self/mem', '/proc/1/root/x',
          '{o}', '{d}/' + 'x' * 300, '{d}/gr\udcf6sse.npy', '{d}/link', '{d}/closed')
 VALUES = ('', '1e999999999', '1e5000', '9' * 5000, '-1', '0', '1/0', '1/1' * 200, '00:00:01', 'inf', '1_000',
-          '\u0661', 'A=1', 'PROGRESS_LOSS=1', 'A.b.c={"x": NaN}', 'SEED=' + '9' * 5000, 'BATCH_SIZE=[[1]]', 'GROUP_REGEX=(a+)+$', '(')
+          '\u0661', 'A=1', 'PROGRESS_LOSS=1', 'A.b.c={"x": NaN}', 'SEED=' + '9' * 5000, 'BATCH_SIZE=[[1]]',
+          'GROUP_REGEX=(a+)+$', '(')
 OPTIONS = ('--help', '--overwrite', '--resume', '--dry_run', '--set', '--config', '--progress', '--report', '--frames',
            '--unit', '--fps', '--task', '-o', '--no_such', '--mcn', '--ego', '--tcc', '--skip_bad', '--video')
 
