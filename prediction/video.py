@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.image_encoders import BATCH_SIZES, ImageEncoder, build_image_encoder
+from models.image_encoders import ImageEncoder, build_image_encoder
 from prediction.frame_progress import FrameProgress
 from prediction.live import ProgressStream
 from prediction.trained_run import TrainedRun
 from recordings.feature_files import FEATURE_NDIM
-from recordings.feature_info import KINDS, FeatureInfo, write_feature_info
+from recordings.feature_info import IMAGE_BATCH_SIZES, KINDS, FeatureInfo, write_feature_info
 from recordings.feature_writer import FeatureWriter
 from recordings.video import SampledFrame, VideoReader
 from utils.errors import UserError
@@ -51,7 +51,7 @@ class RunEncoder:
         if self._encoder.version != self.info.version:
             raise UserError(f'the image encoder {self.info.encoder} has weights {self._encoder.version} here, but the '
                             f'run {run.name} was trained on features of {self.info.version}; install the same weights')
-        self.batch_size = BATCH_SIZES['cpu' if run.device.type == 'cpu' else 'cuda']
+        self.batch_size = IMAGE_BATCH_SIZES['cpu' if run.device.type == 'cpu' else 'cuda']
 
     def encode(self, frames: Iterable[SampledFrame]) -> np.ndarray:
         """Return the features (B, D) or maps (B, C, H, W) of frames, in the precision of the run's features."""

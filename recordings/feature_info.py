@@ -13,6 +13,10 @@ from utils.files import read_json
 
 FILE_NAME = 'features.json'
 KINDS = ('features', 'frames')
+# What computes them is in models/image_encoders.py; it is named here so that --help need not import torch.
+DEFAULT_IMAGE_ENCODER = 'efficientnet_lite0'
+# Images per batch. On a CPU, batches that stay in its cache are twice as fast as large ones (EfficientNet-Lite0).
+IMAGE_BATCH_SIZES = {'cpu': 4, 'cuda': 64}
 
 
 @dataclass(frozen=True)

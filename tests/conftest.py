@@ -1,9 +1,11 @@
 import copy
 from pathlib import Path
 
+import numpy as np
 import pytest
 from easydict import EasyDict
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 
 from configs.generic_config import CONFIG
 
@@ -23,3 +25,14 @@ def figures(monkeypatch):
     monkeypatch.setattr(Figure, 'savefig', lambda figure, *rest, **more: saved.append(figure)
                         or original(figure, *rest, **more))
     return saved
+
+
+@pytest.fixture(scope='module')
+def blank_pictures():
+    """Save one white pixel for each picture: drawing takes most of the time of a short run.
+
+    For modules that test which files a run has, and their numbers; other modules test what is drawn.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, 'savefig', lambda figure, path, **options: imsave(path, np.ones((1, 1, 3))))
+        yield

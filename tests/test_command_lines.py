@@ -108,11 +108,17 @@ def test_both_checkpoints_are_evaluated_side_by_side(demo, progress_run):
         assert list((folder / 'EVAL' / name).glob('progress_*.png'))
 
 
+@pytest.fixture
+def in_process(demo, monkeypatch, blank_pictures):
+    """Let commands that run in this process find the dataset: starting a process takes longer than most of them."""
+    for variable, value in environment(demo).items():
+        monkeypatch.setenv(variable, value)
+
+
 @pytest.mark.parametrize('kind', ['combined', 'alignment'])
-def test_each_checkpoint_type_evaluates_itself_alone(demo, progress_run, tmp_path, kind):
+def test_each_checkpoint_type_evaluates_itself_alone(in_process, progress_run, tmp_path, kind):
     folder = shutil.copytree(progress_run[0], tmp_path / 'run', ignore=shutil.ignore_patterns('EVAL'))
-    result = run(demo, 'eval.py', '-f', folder, '--checkpoint_type', kind)
-    assert result.returncode == 0, result.stderr
+    assert eval_command.main(['-f', str(folder), '--checkpoint_type', kind]) == 0
     assert [path.name for path in (folder / 'EVAL').iterdir()] == [f'best_model_{kind}']
 
 
@@ -167,13 +173,11 @@ def test_the_head_learns_from_the_training_recordings_alone(demo, recommended_ru
     (['--gtcc', '--naive', '--progress'], 'GTCC'),
     (['--gtcc', '--resnet', '--progress', '--progress_sampling', 'prefix'], 'GTCC')],
     ids=['tcc-tstack', 'lav-tstack', 'vava-naive', 'gtcc-naive', 'gtcc-resnet50'])
-def test_other_losses_and_encoders_train_and_evaluate(demo, options, name):
+def test_other_losses_and_encoders_train_and_evaluate(demo, in_process, capsys, options, name):
     message = options[1].strip('-')
-    trained = run(demo, *TRAIN, *options, '-ep', '1', '-m', message)
-    assert trained.returncode == 0, trained.stderr
+    assert multitask_train.main([*TRAIN[1:], *options, '-ep', '1', '-m', message]) == 0
     folder = demo / f'output/multi-task-setting/V1___{name}_egoprocel.{message}'
-    evaluated = run(demo, 'eval.py', '-f', folder)
-    assert evaluated.returncode == 0, evaluated.stderr
+    assert eval_command.main(['-f', str(folder)]) == 0
     has_head = '--progress' in options
     assert (folder / 'EVAL/best_model_combined/action_progress.csv').exists() == has_head
     stored = torch.load(folder / 'ckpt/last.pt', weights_only=True)
@@ -182,7 +186,7 @@ def test_other_losses_and_encoders_train_and_evaluate(demo, options, name):
     assert (row['train_progress'] != '') == has_head
     if not has_head:
         assert row['train_total'] == row['train_alignment']
-        assert 'no progress head' in evaluated.stdout
+        assert 'no progress head' in capsys.readouterr().out
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ SMALL = ['--dataset', 'tiny', '-od', '4', '-lr', '1e-3', '--splits', 'dset_jsons
                        'BASEARCH.TEMPORAL_STACKING_ARCH.conv_num_channels=4') for option in ('--set', key))]
 FROZEN = ['--tcc', '--tstack', '--mcn', '--progress', '--freeze_encoder', '--init_from', f'{RUNS}/V1___tcc_tiny',
           '-ep', '3']
+pytestmark = pytest.mark.usefixtures('blank_pictures')
 
 
 @pytest.fixture(scope='module')

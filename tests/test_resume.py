@@ -18,6 +18,7 @@ from utils.ckpt_save import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = Path('output/multi-task-setting/V1___GTCC_tiny')
+pytestmark = pytest.mark.usefixtures('blank_pictures')
 SMALL = ['1', '--dataset', 'tiny', '--gtcc', '--tstack', '--mcn', '--progress', '-od', '4', '-lr', '1e-3', '-ep', '4',
          '--no_tensorboard',  # whose files are named by the second
          *(option for key in ('ARCHITECTURE.attn_layers=[4]', 'ARCHITECTURE.drop_layers=[4]',

@@ -15,6 +15,7 @@ from tools.demo import DemoSettings, write_demo
 from utils.ckpt_save import load_checkpoint
 
 COMMAND = ['1', '--tcc', '--naive', '--ego', '--progress', '--progress_sampling', 'dense', '-ep', '2', '-lr', '1e-3']
+pytestmark = pytest.mark.usefixtures('blank_pictures')
 
 
 @pytest.fixture(scope='module')

@@ -26,7 +26,7 @@ TYPES = {'config': dict, 'epoch': int, 'loss': float, 'model_state_dict': dict, 
 
 
 def ckpt_save(model_t: nn.Module, optimizer_t: torch.optim.Optimizer, epoch_t: int, loss_t: float,
-              filename: Path | str, config: Mapping, **more: object) -> None:
+              filename: Path | str, config: Mapping, *, resumable: bool = True, **more: object) -> None:
     """Save a checkpoint of plain dicts, lists, numbers, strings and tensors atomically.
 
     Args:
@@ -36,6 +36,7 @@ def ckpt_save(model_t: nn.Module, optimizer_t: torch.optim.Optimizer, epoch_t: i
         loss_t: loss by which the checkpoint was selected.
         filename: path of the checkpoint.
         config: configuration of the run.
+        resumable: False: leave out the optimizer's state of each parameter, which is twice as large as the weights.
         **more: additional entries.
 
     Raises:
@@ -46,10 +47,13 @@ def ckpt_save(model_t: nn.Module, optimizer_t: torch.optim.Optimizer, epoch_t: i
     if name := first_not_finite(state):
         raise UserError(f'{filename}: not saved, {name} contains NaN or infinity after epoch {epoch_t}; lower '
                         'LEARNING_RATE, or set DEBUG to locate them; earlier checkpoints are intact')
+    optimizer = optimizer_t.state_dict()
+    if not resumable:
+        optimizer['state'] = {}
     # Save to memory first: on a full disk torch.save raises a RuntimeError, but write_bytes an OSError.
     buffer = io.BytesIO()
     torch.save({'config': to_plain(config), 'epoch': int(epoch_t), 'loss': float(loss_t),
-                'model_state_dict': dict(state), 'optimizer_state_dict': optimizer_t.state_dict(), **more}, buffer)
+                'model_state_dict': dict(state), 'optimizer_state_dict': optimizer, **more}, buffer)
     with atomic_path(filename) as temporary:
         temporary.write_bytes(buffer.getbuffer())
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.image_encoders import DEFAULT_ENCODER, build_image_encoder, weights_version
+from models.image_encoders import build_image_encoder, weights_version
+from recordings.feature_info import DEFAULT_IMAGE_ENCODER
 from utils.errors import UserError
 
 needs_weights = pytest.mark.skipif(not find_spec('efficientnet_lite_pytorch'), reason='needs requirements-video.txt')
@@ -29,7 +30,7 @@ def check_frames_are_encoded_one_by_one(encoder, maps=False):
 
 @pytest.fixture(scope='module')
 def efficientnet_lite0():
-    return build_image_encoder(DEFAULT_ENCODER)
+    return build_image_encoder(DEFAULT_IMAGE_ENCODER)
 
 
 @needs_weights
