@@ -5,7 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from recordings.rates import FRAMES, SECONDS, parse_rate
+from recordings.rates import parse_rate
+from recordings.table_options import TABLE_OPTIONS, check_frame_options
+from recordings.times import UNITS
 from utils.command_line import OneLineParser, choose_device, option, run_command
 from utils.files import CSV, ROW_FORMATS
 from utils.logging import set_up_logging
@@ -24,12 +26,15 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
                         'predictions below its picture')
     parser.add_argument('--srt', type=Path, metavar='OUT', help='with --video: write subtitles')
     parser.add_argument('--segments', type=Path, metavar='PATH',
-                        help='.csv or .json of start, end[, label] of each action, or a folder of such files; default: '
-                        'the head infers the actions, or, if it cannot, each recording is a single action')
+                        help='table (.csv, .tsv, .json, .txt) of start, end[, label] of each action, or a folder of '
+                        'tables; default: the head infers the actions, or, if it cannot, each recording is a single '
+                        'action')
     parser.add_argument('--fps', metavar='F', help='feature frames per second, for times in seconds; default: from '
                         'features.json next to the features')
-    parser.add_argument('--unit', choices=[FRAMES, SECONDS],
+    parser.add_argument('--unit', choices=UNITS,
                         help='unit of the times of --segments; default: seconds if the frame rate is known')
+    for name, keywords in TABLE_OPTIONS.items():
+        parser.add_argument(f'--{name}', **{**keywords, 'help': f'with --segments: {keywords["help"]}'})
     parser.add_argument('--task', metavar='NAME', help='task of the recordings, one of the tasks of the run')
     parser.add_argument('-o', '--output', type=Path, metavar='FOLDER', help='folder for results; default: predictions')
     parser.add_argument('--overwrite', action='store_true', help='replace existing results')
@@ -40,8 +45,10 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
                         help='lowest total loss (default) or lowest alignment loss')
     parser.add_argument('--device', default='auto', help="'auto', 'cpu', 'cuda', 'cuda:1', ...")
     arguments = parser.parse_args(argv)
-    if arguments.unit and not arguments.segments:
-        parser.error('--unit: applies to the times of --segments, which are missing; leave it out')
+    for name in ('unit', *TABLE_OPTIONS):
+        if getattr(arguments, name) and not arguments.segments:
+            parser.error(f'--{name}: applies to the times of --segments, which are missing; leave it out')
+    check_frame_options(arguments)
     if arguments.skip_bad and not arguments.stream:
         parser.error('--skip_bad: applies to the lines of --stream; leave it out')
     if arguments.stream and (arguments.segments or arguments.output or arguments.overwrite):

@@ -84,6 +84,8 @@ TABLE: dict[str, tuple[Setting, ...]] = {
         Setting('SKIP_RATE', 1, at_least(1), 'keeps every n-th feature frame; times follow'),
         Setting('MAX_FRAMES', None, at_least(2), 'most frames used of a recording, evenly spaced; null (default): all',
                 option('--max_frames', metavar='N')),
+        Setting('STANDARDIZE_FEATURES', False, BOOL, "features are standardized with the training recordings' mean and "
+                'std, which are stored with the run', option('--standardize_features')),
         Setting('LAZY_LOAD', True, BOOL, 'false keeps features in memory once read; frames always stay in their files',
                 changes_numbers=False),
         Setting('CHECK_VALUES_GB', 4.0, at_least(0.0), 'smaller datasets are checked at the start, others when read'),

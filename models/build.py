@@ -13,6 +13,7 @@ from configs.validation import SET, flatten
 from models.encoders import Encoder
 from models.heads.base import ActionsByTask, ProgressHeadBase
 from models.model_multiprong import MultiProngAttDropoutModel, SingleEncoderModel
+from models.standardizer import FeatureStandardizer
 from utils.errors import UserError
 from utils.logging import get_logger
 from utils.memory import total_memory
@@ -96,6 +97,9 @@ def check_model(config: Mapping) -> None:
     if encoder_class(config).keeps_features and not (config.ARCHITECTURE.MCN or config.PROGRESS_LOSS.enabled):
         raise UserError(f'BASEARCH.ARCHITECTURE is {config.BASEARCH.ARCHITECTURE}: nothing is left to train'
                         f'{SET}ARCHITECTURE.MCN or PROGRESS_LOSS.enabled')
+    if config.STANDARDIZE_FEATURES and reads_frames(config):
+        raise UserError(f'STANDARDIZE_FEATURES is True, but {config.BASEARCH.ARCHITECTURE} reads frames, which are not '
+                        f'standardized{SET}STANDARDIZE_FEATURES to false')
     _check_head(config.PROGRESS_LOSS, head_class(config))
     trained = (encoder_class(config).keeps_features or config.ALIGNMENT_WEIGHT or config.FREEZE_ENCODER
                or config.INIT_FROM or not head_class(config).fits_embeddings)
@@ -177,8 +181,17 @@ def _build(config: Mapping) -> nn.Module:
         'drop_layers': config.ARCHITECTURE.drop_layers,
         'make_progress_head': partial(head, **head_options) if progress.enabled else None,
     }
-    if not config.ARCHITECTURE.MCN:
-        return SingleEncoderModel(encoder, encoder_params, config.OUTPUT_DIMENSIONALITY, **shared)
+    if config.ARCHITECTURE.MCN:
+        model = _build_multi_head(encoder, encoder_params, config, shared)
+    else:
+        model = SingleEncoderModel(encoder, encoder_params, config.OUTPUT_DIMENSIONALITY, **shared)
+    if config.STANDARDIZE_FEATURES:
+        model.standardizer = FeatureStandardizer(input_width(config))
+    return model
+
+
+def _build_multi_head(encoder: type[Encoder], encoder_params: dict, config: Mapping, shared: Mapping) -> nn.Module:
+    """Return the multi-head network; ``shared`` are the arguments of both models."""
     # Only tools.convert_checkpoint writes the layout key. It is not a setting, so new models cannot use the layout.
     return MultiProngAttDropoutModel(encoder, encoder_params, config.OUTPUT_DIMENSIONALITY,
                                      config.ARCHITECTURE.num_heads, attn_layers=config.ARCHITECTURE.attn_layers,

@@ -10,6 +10,7 @@ from models.encoders.base import DROP_LAYERS, Encoder
 from models.encoders.layers import DropNetwork, initialize_, linear_stack, require_positive, split_like
 from models.heads.base import ProgressHeadBase
 from models.heads.recurrent import ProgressHead
+from models.standardizer import FeatureStandardizer
 
 __all__ = ['HeadModel', 'MultiProngAttDropoutModel', 'ProgressHead', 'SingleEncoderModel']
 
@@ -72,6 +73,15 @@ class ProgressModel(nn.Module):
         self.use_progress_head = make_progress_head is not None
         if make_progress_head is not None:
             self.progress_head = make_progress_head(output_dimensionality)
+        self.standardizer: FeatureStandardizer | None = None  # set by build_model
+
+    def standardize(self, video: Tensor) -> Tensor:
+        """Return a recording (T, D) as the encoder reads it: standardized if the model has a standardizer."""
+        return video if self.standardizer is None else self.standardizer(video)
+
+    def encode(self, videos: Sequence) -> list[Tensor]:
+        """Return the encoder's outputs (T_i, E) of recordings."""
+        return self.base_model([self.standardize(video) for video in videos])['outputs']
 
     @property
     def lookahead(self) -> int:
@@ -96,7 +106,7 @@ class SingleEncoderModel(ProgressModel):
 
     def forward(self, videos: Sequence) -> dict:
         """Embed videos: 'outputs' [(T_i, E)], 'dropouts' [(E + 1,)] if dropping, 'progress_head' if there is one."""
-        return self._with_extras({'outputs': self.base_model(videos)['outputs']})
+        return self._with_extras({'outputs': self.encode(videos)})
 
 
 class MultiProngAttDropoutModel(ProgressModel):
@@ -143,7 +153,7 @@ class MultiProngAttDropoutModel(ProgressModel):
             'outputs' [(T_i, E)], 'attentions' [(T_i, H)], 'dropouts' [(E + 1,)] if dropping, 'progress_head' if there
             is one.
         """
-        embeddings = self.base_model(videos)['outputs']  # [(T_i, E)]
+        embeddings = self.encode(videos)  # [(T_i, E)]
         # Frames of all recordings in a row, (sum of T_i, E): one call per layer instead of one per recording.
         mixed, attention = self._mix(torch.cat(embeddings), [len(embedding) for embedding in embeddings])
         return self._with_extras({'outputs': split_like(mixed, embeddings),

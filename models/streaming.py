@@ -33,7 +33,7 @@ class EmbeddingStream:
     def push(self, frame: np.ndarray | Tensor) -> list[Tensor]:
         """Return the embedding (E,) that the next frame, (D,) or (C, H, W), completes: a list of at most one."""
         frames = torch.as_tensor(frame).to(self._device, self._dtype).unsqueeze(0)  # (1, D) or (1, C, H, W)
-        return self._refine(self._encoder.push(frames))
+        return self._refine(self._encoder.push(self._model.standardize(frames)))
 
     def finish(self) -> list[Tensor]:
         """Return the embeddings (E,) that were waiting for frames after the end of the recording."""

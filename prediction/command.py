@@ -19,6 +19,8 @@ from prediction.row_writer import RowWriter
 from prediction.serve import serve
 from prediction.standard_input import NAME
 from prediction.video import RunEncoder, extract_video, live_rows
+from recordings.segment_tables import TableOptions
+from recordings.table_options import read_columns, timecode_rate
 from utils.command_line import option
 from utils.errors import UserError
 from utils.logging import get_logger
@@ -26,6 +28,8 @@ from utils.standard_streams import say
 
 LOGGER = get_logger(__name__)
 DEFAULT_OUTPUT = Path('predictions')
+TABLE_ADVICE = {'column': ', or name it with --columns {}=NAME',
+                'overlap': ', or give --trim_overlaps to end each segment where the next segment starts'}
 
 
 def predict_files(run: TrainedRun, arguments: argparse.Namespace, fps: Fraction | None, features: Path,
@@ -40,8 +44,11 @@ def predict_files(run: TrainedRun, arguments: argparse.Namespace, fps: Fraction 
         use: called with each prediction after it is written.
     """
     out = arguments.output or DEFAULT_OUTPUT
+    tables = TableOptions(timecode_rate=timecode_rate(arguments), first_frame=arguments.first_frame,
+                          inclusive_ends=arguments.inclusive_ends, trim_overlaps=arguments.trim_overlaps,
+                          columns=read_columns(arguments), advice=TABLE_ADVICE)
     requests = plan_requests(run, features, arguments.segments, out,
-                             FileOptions(fps, arguments.unit, arguments.format, arguments.overwrite))
+                             FileOptions(fps, arguments.unit, arguments.format, arguments.overwrite, tables))
     if arguments.segments is None and not run.head.offers_filter:
         LOGGER.warning('no --segments: each recording counts as one action, from its first frame to its last. This '
                        'fits recordings of a single action; for longer recordings the result means little, because '

@@ -1,7 +1,7 @@
 """Predict feature files: write rows as CSV or JSON lines, a summary as JSON, and a picture."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,8 +15,10 @@ from prediction.trained_run import TrainedRun
 from recordings.annotations import check_name
 from recordings.feature_files import check_headers, open_recording
 from recordings.feature_info import feature_rate
+from recordings.feature_lookup import instead_of
 from recordings.rates import FRAMES, SECONDS
 from recordings.segment_list import list_files
+from recordings.segment_tables import TableOptions
 from recordings.table_rows import ENDINGS
 from utils.errors import UserError
 from utils.files import CSV, remove_leftovers, write_json
@@ -55,16 +57,18 @@ class FileOptions:
 
     Attributes:
         fps: feature frames per second; if None, read from ``features.json`` next to the features if it exists.
-        unit: unit of the segments' times, 'frames' of the features or 'seconds'; None means seconds if the frame rate
-            is known, otherwise frames.
+        unit: unit of the segments' times, 'frames' of the features, 'seconds' or 'milliseconds'; None means seconds if
+            the frame rate is known, otherwise frames.
         format: format of the rows, 'csv' or 'jsonl'.
         overwrite: replace existing results.
+        tables: how tables of segments are read; its rate and unit are set from the other options.
     """
 
     fps: Fraction | None = None
     unit: str | None = None
     format: str = CSV
     overwrite: bool = False
+    tables: TableOptions = field(default_factory=TableOptions)
 
 
 def plan_requests(run: TrainedRun, features: Path, segments: Path | None, out: Path,
@@ -87,7 +91,9 @@ def plan_requests(run: TrainedRun, features: Path, segments: Path | None, out: P
     kept = {path.resolve() for path in (*paths, *_segment_files(segments))}
     shapes = check_headers(paths, run.ndim)
     fps = options.fps or feature_rate(features if features.is_dir() else features.parent)
-    read = _segment_reader(features, segments, _rate_of_segments(fps, options.unit))
+    rate = _rate_of_segments(fps, options.unit)
+    unit = options.unit or (FRAMES if rate is None else SECONDS)
+    read = _segment_reader(features, segments, rate, replace(options.tables, unit=unit))
     draws = segments is not None or run.head.offers_filter
     requests = []
     for path in paths:
@@ -148,17 +154,18 @@ def write_predictions(run: TrainedRun, requests: Sequence[Request], task: str | 
 
 def _feature_files(features: Path) -> list[Path]:
     if not features.exists():
-        raise UserError(f'{features}: no such file or folder, expected a .npy file or a folder of them')
+        raise UserError(f'{features}: no such file or folder, expected a .npy file or a folder of them'
+                        f'{instead_of([features.stem], features.parent)}')
     paths = list_files(features, '.npy') if features.is_dir() else [features]
     if not paths:
-        raise UserError(f'{features}: contains no .npy file, expected one for each recording')
+        raise UserError(f'{features}: contains no .npy file, expected one for each recording{instead_of([], features)}')
     return paths
 
 
 def _rate_of_segments(fps: Fraction | None, unit: str | None) -> Fraction | None:
-    """Return the feature frames per second if the segments' times are in seconds, otherwise None."""
-    if unit == SECONDS and fps is None:
-        raise UserError('unit seconds: the frame rate of the features is not known, expected features.json next to '
+    """Return the feature frames per second if the segments' times are not in frames, otherwise None."""
+    if unit not in (None, FRAMES) and fps is None:
+        raise UserError(f'unit {unit}: the frame rate of the features is not known, expected features.json next to '
                         'them or the frames per second (fps); give it')
     return None if unit == FRAMES else fps
 
@@ -169,7 +176,7 @@ def _segment_files(segments: Path | None) -> list[Path]:
     return [path for ending in ENDINGS for path in list_files(segments, ending)] if segments.is_dir() else [segments]
 
 
-def _segment_reader(features: Path, segments: Path | None, fps: Fraction | None,
+def _segment_reader(features: Path, segments: Path | None, fps: Fraction | None, options: TableOptions,
                     ) -> Callable[[Path], list[Segment]] | None:
     """Return a function that reads the segments of a file under ``features``; None if there are no segments."""
     if segments is None:
@@ -177,8 +184,8 @@ def _segment_reader(features: Path, segments: Path | None, fps: Fraction | None,
     if segments.is_dir():
         if not features.is_dir():
             raise UserError(f'{segments}: a folder of segments, but {features} is a file; expected a file, too')
-        return lambda path: read_segments(_segment_file(path, segments), path.stem, fps=fps)
-    tables = read_segment_table(segments, fps)
+        return lambda path: read_segments(_segment_file(path, segments), path.stem, fps=fps, options=options)
+    tables = read_segment_table(segments, fps, options)
     if features.is_dir() and None in tables:
         raise UserError(f'{segments}: a file without a column of recordings, but {features} is a folder; add the '
                         'column, or give a folder of segments, too')
@@ -191,7 +198,7 @@ def _segment_file(path: Path, segments: Path) -> Path:
     found = [candidate for candidate in candidates if candidate.is_file()]
     if len(found) != 1:
         raise UserError(f'{segments}: {len(found)} files for {path.name}, expected one of '
-                        f'{" and ".join(candidate.name for candidate in candidates)}')
+                        f'{", ".join(candidate.name for candidate in candidates)}')
     return found[0]
 
 

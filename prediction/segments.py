@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -28,13 +29,15 @@ class Segment(NamedTuple):
     label: str | None = None
 
 
-def read_segments(path: Path | str, recording: str | None = None, *, fps: Fraction | None = None) -> list[Segment]:
+def read_segments(path: Path | str, recording: str | None = None, *, fps: Fraction | None = None,
+                  options: TableOptions | None = None) -> list[Segment]:
     """Read the segments of a recording from a table in any format of ``tools.import_segments``; labels may be missing.
 
     Args:
         path: a ``.csv`` or ``.json`` file, see ``recordings.segment_tables``.
         recording: name of the recording; required if the table has a column with several recordings.
         fps: feature frames per second if times are in seconds; None if times are feature frames.
+        options: other options of the table; ``fps`` and ``needs_labels`` are replaced.
 
     Returns:
         The segments in order of time; :func:`check_segments` compares them with the recording's length.
@@ -44,15 +47,17 @@ def read_segments(path: Path | str, recording: str | None = None, *, fps: Fracti
             the recording.
     """
     path = Path(path)
-    tables = read_segment_table(path, fps)
+    tables = read_segment_table(path, fps, options)
     return choose_segments(tables, next(iter(tables)) if recording is None and len(tables) == 1 else recording, path)
 
 
-def read_segment_table(path: Path, fps: Fraction | None = None) -> dict[str | None, list[Segment]]:
+def read_segment_table(path: Path, fps: Fraction | None = None,
+                       options: TableOptions | None = None) -> dict[str | None, list[Segment]]:
     """Read a table: recording -> its segments, None if the table has no column of recordings."""
-    if path.suffix not in ENDINGS:
+    if path.suffix.lower() not in ENDINGS:
         raise UserError(f'{path}: expected a file that ends in {" or ".join(ENDINGS)}')
-    tables = read_table(path, TableOptions(fps, needs_labels=False, advice={'fraction': IN_FRAMES}))
+    options = replace(options or TableOptions(), fps=fps, needs_labels=False)
+    tables = read_table(path, replace(options, advice={'fraction': IN_FRAMES, **options.advice}))
     return {name: _in_frames(segments) for name, segments in tables.items()} or {None: []}
 
 

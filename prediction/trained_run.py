@@ -73,8 +73,8 @@ class TrainedRun:
         return len(self.model.base_model.input_axes)
 
     def is_background(self, label: str | None) -> bool:
-        """Return True if segments with this label are background, not actions."""
-        return label in self.config.BACKGROUND_LABELS
+        """Return True if segments with this label are background, not actions; compared without case."""
+        return label is not None and label.casefold() in {name.casefold() for name in self.config.BACKGROUND_LABELS}
 
     def check_shape(self, shape: Sequence[int], where: str) -> None:
         """Check that features have the shape that the run was trained on.

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from recordings.annotations import TaskAnnotations, short
 from recordings.rates import scale_number, segments_at_rate, task_rates
+from recordings.time_notes import time_notes
 from recordings.view_matching import match_lists_to_handles, opening_key
 from utils.action import Action
 from utils.errors import UserError
@@ -45,6 +46,8 @@ def annotate_recordings(
         if paired is None:
             continue
         rates = task_rates(paired, lengths, time_scale)
+        for note in time_notes(paired, lengths, rates, time_scale):
+            LOGGER.warning('%s', note)
         columns = zip(paired.actions, paired.starts, paired.ends, lengths, rates, strict=True)
         segments = [segments_at_rate(labels, starts, ends, num_frames=frames, rate=rate)
                     for labels, starts, ends, frames, rate in columns]

@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from recordings.feature_lookup import instead_of, refuse_other_content
 from utils.errors import UserError
 
 FEATURE_NDIM, FRAME_NDIM = 2, 4
@@ -109,14 +110,14 @@ def open_recording(path: Path, ndim: int) -> RecordingFile:
         array = np.load(path, mmap_mode='r', allow_pickle=False)
     except FileNotFoundError as error:
         raise UserError(f'{path}: no such file, but the annotations name this recording; extract its features or '
-                        'remove its handle from the annotations') from error
+                        f'remove its handle from the annotations{instead_of([path.stem], path.parent)}') from error
     except Exception as error:  # NumPy evaluates the header as a literal, which may raise errors of any type
-        reason = ' '.join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f'{path}: cannot be read as a .npy array ({reason}); it may be truncated: write it again'
-                        ) from error
-    if not isinstance(array, np.ndarray) or array.ndim != ndim:
-        found = f'shape {array.shape}' if isinstance(array, np.ndarray) else 'a .npz archive'
-        raise UserError(f'{path}: {found}, expected {AXES[ndim]}; save it with that shape')
+        raise refuse_other_content(path, error) from error
+    if not isinstance(array, np.ndarray):  # the archive of a .npz file, or of a file of torch
+        array.close()
+        raise refuse_other_content(path, ValueError('an archive of arrays'))
+    if array.ndim != ndim:
+        raise UserError(f'{path}: shape {array.shape}, expected {AXES[ndim]}; save it with that shape')
     if array.dtype.kind != 'f' or array.dtype.itemsize not in (2, 4, 8) or not array.dtype.isnative:
         raise UserError(f'{path}: values of type {array.dtype}, expected float16, float32 or float64 in the byte order '
                         'of this machine; convert them')

@@ -15,6 +15,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 
 from recordings.annotations import load_annotations
 from recordings.assignment import annotate_recordings
+from recordings.background import spell_background
 from recordings.feature_files import (
     FEATURE_NDIM,
     FRAME_NDIM,
@@ -111,8 +112,8 @@ def load_recordings(
     Raises:
         UserError: the annotations or a file are invalid.
     """
-    tasks = {task: annotated for task, annotated in load_annotations(annotations).items()
-             if task.endswith(task_suffix)}
+    tasks = spell_background({task: annotated for task, annotated in load_annotations(annotations).items()
+                              if task.endswith(task_suffix)}, background_labels)
     if not tasks:
         raise UserError(f'{annotations}: no task ends with {task_suffix!r}; expected at least one')
     paths = {handle: folder / f'{handle}.npy' for annotated in tasks.values() for handle in annotated.handles}

@@ -6,20 +6,16 @@ from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
 from recordings.annotations import MAX_TIME
+from recordings.rates import FRAMES, SECONDS
 from recordings.segment_list import SegmentList, list_files
-from recordings.table_rows import ENDINGS, Table, TableRow, read_rows
+from recordings.table_header import UNNAMED, TableColumns, choose_columns, name_columns
+from recordings.table_rows import ENDINGS, TableRow, read_rows
+from recordings.times import TimeFormat, TimeFormatError, parse_time, shows_decimal_comma
 from utils.errors import UserError
 from utils.files import is_writable
+from utils.logging import get_logger
 
-# Accepted column names, first the name used here.
-COLUMNS = {
-    'start': ('start', 'start_time', 'start_frame', 'start_sec', 'begin', 'onset', 'from'),
-    'end': ('end', 'end_time', 'end_frame', 'end_sec', 'stop', 'offset', 'to'),
-    'label': ('label', 'action', 'step', 'class', 'name', 'annotation'),
-    'recording': ('recording', 'video', 'video_id', 'video_name', 'handle', 'file', 'filename'),
-}
-UNNAMED = ('start', 'end', 'label')  # columns of a table without column names, in this order
-IN_SECONDS = ('start_sec', 'end_sec')
+LOGGER = get_logger(__name__)
 FILE_ENDINGS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.npy', '.csv', '.txt')
 
 
@@ -28,21 +24,39 @@ class TableOptions:
     """Options for reading a table.
 
     Attributes:
-        fps: frames per second, if times are seconds (or minutes:seconds); None if times are frames.
+        fps: feature frames per second, if times are not frames.
+        unit: one of ``recordings.times.UNITS``; None: seconds if there is ``fps``, else frames.
+        timecode_rate: frames per second of hours:minutes:seconds:frames; None: such times are refused.
+        first_frame: number of the first frame if times are frames: 0, or 1 if frames are counted from 1.
         inclusive_ends: True if an end is the last frame of its segment, False if it is the frame after that.
         trim_overlaps: True to end each segment at the start of the next segment, False to refuse overlaps.
         needs_labels: True to refuse segments without a label.
-        columns: 'start', 'end', 'label', 'recording' -> the column's name in the file, if not listed in ``COLUMNS``.
+        columns: 'start', 'end', 'label', 'recording' -> the column's name in the file if it is not recognized, or its
+            number, counted from 1, if the file has no header.
         advice: 'overlap', 'column' or 'fraction' -> what the user can do about an overlap, an unknown column, or a
             fraction of a frame; added to the message.
     """
 
     fps: Fraction | None = None
+    unit: str | None = None
+    timecode_rate: Fraction | None = None
+    first_frame: int = 0
     inclusive_ends: bool = False
     trim_overlaps: bool = False
     needs_labels: bool = True
     columns: Mapping[str, str] = field(default_factory=dict)
     advice: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def unit_of_times(self) -> str:
+        """Unit of the times."""
+        return self.unit or (FRAMES if self.fps is None else SECONDS)
+
+    @property
+    def wanted(self) -> TableColumns:
+        """What the table's columns are expected to be."""
+        return TableColumns(self.unit_of_times, self.columns, self.needs_labels, self.advice.get('column', ''),
+                            self.advice.get('fraction', ''))
 
 
 @dataclass(frozen=True)
@@ -67,13 +81,18 @@ def read_tables(source: Path, options: TableOptions) -> dict[str, SegmentList]:
         UserError: see :func:`read_table`; or a recording is in two files.
     """
     recordings: dict[str, SegmentList] = {}
+    layouts: dict[str, list[Path]] = {}
     for path in table_files(source):
-        for name, segments in read_table(path, options).items():
+        tables, layout = _read(path, options)
+        layouts.setdefault(layout, []).append(path)
+        for name, segments in tables.items():
             name = path.stem if name is None else name
             if name in recordings:
                 raise UserError(f'{path}: recording {name!r} is also in {recordings[name].source}; expected all its '
                                 'segments in one file')
             recordings[name] = segments
+    for layout, paths in layouts.items():
+        LOGGER.info('%s%s: %s', paths[0], f' and {len(paths) - 1} more' if len(paths) > 1 else '', layout)
     return recordings
 
 
@@ -85,7 +104,7 @@ def table_files(source: Path) -> list[Path]:
 
 
 def read_table(path: Path, options: TableOptions) -> dict[str | None, SegmentList]:
-    """Read one table.
+    """Read one table, and log how its columns are read.
 
     Args:
         path: CSV or JSON file.
@@ -95,53 +114,29 @@ def read_table(path: Path, options: TableOptions) -> dict[str | None, SegmentLis
         Recording -> its segments, in order of time; the recording is None if the table has no column of recordings.
 
     Raises:
-        UserError: the file cannot be read, a column is missing, a time is invalid, an end is before its start, or two
-            segments overlap.
+        UserError: the file cannot be read, a column is missing or its name contradicts the unit, a header is missing, a
+            time is invalid, an end is before its start, or two segments overlap.
     """
-    # Without column names, two columns are enough if segments do not need labels.
-    least = len(UNNAMED) if options.needs_labels else len(UNNAMED) - 1
-    table = read_rows(path, UNNAMED, lambda cells: not options.columns and len(cells) >= least
-                      and all(parse_time(cell) is not None for cell in cells[:2]))
-    columns = _find_columns(path, table, options)
+    recordings, layout = _read(path, options)
+    LOGGER.info('%s: %s', path, layout)
+    return recordings
+
+
+def _read(path: Path, options: TableOptions) -> tuple[dict[str | None, SegmentList], str]:
+    """Return the segments of each recording, and a description of how the table was read."""
+    table = read_rows(path, UNNAMED, lambda lines: name_columns(path, lines, options.wanted))
+    columns = choose_columns(path, table.names, options.wanted)
+    cells = (row.cells.get(columns[column]) for row in table.rows for column in ('start', 'end') if column in columns)
+    times = TimeFormat(options.unit_of_times, any(map(shows_decimal_comma, cells)), options.timecode_rate)
     recordings: dict[str | None, list[_Segment]] = {}
     for row in table.rows:
         name = _recording_name(f'{path}: {row.place}', row, columns['recording']) if 'recording' in columns else None
-        recordings.setdefault(name, []).append(_read_segment(path, row, columns, options))
-    return {name: _in_order(path, name, segments, options) for name, segments in recordings.items()}
-
-
-def _find_columns(path: Path, table: Table, options: TableOptions) -> dict[str, str]:
-    """Return the name of each column that the table has."""
-    columns: dict[str, str] = {}
-    for column, names in COLUMNS.items():
-        wanted = (options.columns[column].lower(),) if column in options.columns else names
-        # 'name' may be the column of labels or an additional column: the first spelling found counts.
-        found = next((name for name in wanted if name in table.names and name not in columns.values()), None)
-        # The column of labels may be missing, but a column whose name could be a misspelling of it is not ignored.
-        optional = column == 'recording' or (column == 'label' and not options.needs_labels and set(
-            table.names) <= {*columns.values(), *COLUMNS['recording']})
-        if found:
-            columns[column] = found
-        elif column in options.columns or (not optional and table.names):
-            raise UserError(f'{path}: found the columns {", ".join(table.names)}; expected one for the {column} '
-                            f'({", ".join(wanted)}); rename it' + options.advice.get('column', '').format(column))
-    if options.fps is None and not options.columns and (seconds := [name for name in columns.values()
-                                                                    if name in IN_SECONDS]):
-        raise UserError(f'{path}: {seconds[0]} is in seconds, expected frames{options.advice.get("fraction", "")}')
-    return columns
-
-
-def parse_time(cell: object) -> Fraction | None:
-    """Parse a number, also with a decimal comma, or hours:minutes:seconds; return None for anything else."""
-    if isinstance(cell, bool) or not isinstance(cell, str | int | float):
-        return None
-    total = Fraction(0)
-    try:
-        for part in str(cell).replace(',', '.').split(':'):
-            total = total * 60 + Fraction(part)
-    except (ValueError, ZeroDivisionError):
-        return None
-    return total
+        recordings.setdefault(name, []).append(_read_segment(path, row, columns, options, times))
+    used = ', '.join(f'{column} = {name}' for column, name in columns.items())
+    unused = [name for name in table.names if name not in columns.values()]
+    layout = f'{used}; times in {options.unit_of_times}; {table.layout}' + (
+        f'; not used: {", ".join(unused)}' if unused else '')
+    return {name: _in_order(path, name, segments, options) for name, segments in recordings.items()}, layout
 
 
 def _recording_name(where: str, row: TableRow, column: str) -> str:
@@ -154,15 +149,16 @@ def _recording_name(where: str, row: TableRow, column: str) -> str:
     return name
 
 
-def _read_segment(path: Path, row: TableRow, columns: Mapping[str, str], options: TableOptions) -> _Segment:
+def _read_segment(path: Path, row: TableRow, columns: Mapping[str, str], options: TableOptions,
+                  times: TimeFormat) -> _Segment:
     """Check one segment and convert it to frames."""
     where = f'{path}: {row.place}'
-    start, end = (_read_time(where, column, row.cells.get(columns[column], ''), options)
+    start, end = (_read_time(where, column, row.cells.get(columns[column], ''), options, times) - options.first_frame
                   for column in ('start', 'end'))
     end += int(options.inclusive_ends)
     if start < 0 or end < start:
         raise UserError(f'{where}: from {row.cells[columns["start"]]} to {row.cells[columns["end"]]}, expected a start '
-                        'of at least 0 and an end that is not before it')
+                        f'of at least {options.first_frame} and an end that is not before it')
     label = row.cells.get(columns.get('label', ''))
     if not isinstance(label, str | None):
         raise UserError(f'{where}: label is {str(label)[:60]!r}, expected text; put it in quotes')
@@ -176,16 +172,16 @@ def _read_segment(path: Path, row: TableRow, columns: Mapping[str, str], options
     return _Segment(row.place, label or None, start * scale, end * scale)
 
 
-def _read_time(where: str, column: str, cell: object, options: TableOptions) -> Fraction:
-    """Return a time in the unit of the table."""
-    time = parse_time(cell)
-    if options.fps is not None and time is None:
-        raise UserError(f'{where}: {column} is {str(cell)[:60]!r}, expected a number of seconds')
-    if options.fps is None and (time is None or time.denominator != 1 or ':' in str(cell)):
-        raise UserError(f'{where}: {column} is {str(cell)[:60]!r}, expected a whole number of frames'
-                        + options.advice.get('fraction', ''))
+def _read_time(where: str, column: str, cell: object, options: TableOptions, times: TimeFormat) -> Fraction:
+    """Return a time in seconds, or in frames if that is the unit."""
+    found = f'{where}: {column} is {str(cell)[:60]!r}'
+    try:
+        time = parse_time(cell, times)
+    except TimeFormatError as error:
+        is_fraction = 'whole number' in str(error)
+        raise UserError(f'{found}, {error}' + (options.advice.get('fraction', '') if is_fraction else '')) from error
     if time > MAX_TIME:
-        raise UserError(f'{where}: {column} is {str(cell)[:60]!r}, expected at most 2^53')
+        raise UserError(f'{found}, expected at most 2^53')
     return time
 
 
@@ -210,3 +206,9 @@ def ends_look_inclusive(recordings: Mapping[str, SegmentList]) -> bool:
     gaps = [start - end for segments in recordings.values()
             for end, start in zip(segments.ends, segments.starts[1:], strict=False)]
     return len(gaps) > 1 and 0 not in gaps and 2 * gaps.count(1) > len(gaps)
+
+
+def starts_look_one_based(recordings: Mapping[str, SegmentList]) -> bool:
+    """Return True if the first segment of every recording starts at frame 1."""
+    firsts = [segments.starts[0] for segments in recordings.values() if segments.starts]
+    return bool(firsts) and all(first == 1 for first in firsts)

@@ -1,4 +1,4 @@
-"""Read the rows of a CSV or JSON table, with the names of their columns."""
+"""Read the rows of a CSV or JSON table; names of columns are interpreted by ``recordings.segment_tables``."""
 
 import csv
 import io
@@ -11,8 +11,10 @@ from recordings.segment_list import read_text
 from utils.errors import UserError
 from utils.files import read_json
 
-DELIMITERS = ',;\t'
-ENDINGS = ('.csv', '.json')
+# Delimiter -> its name in messages. A table without any of the others is separated by blanks.
+DELIMITERS = {'\t': 'tabs', ';': 'semicolons', ',': 'commas', '|': 'vertical bars', ' ': 'blanks'}
+COMMENTS = ('#', '%', '//')
+ENDINGS = ('.csv', '.tsv', '.json', '.txt')
 
 
 @dataclass(frozen=True)
@@ -30,58 +32,87 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows and the names of their columns, in lower case and in the file's order."""
+    """Rows and the names of their columns, in lower case and in the file's order.
+
+    Attributes:
+        names: names of the columns.
+        rows: rows of data.
+        layout: how the file was read, for the log: 'separated by commas, without a header'.
+    """
 
     names: list[str]
     rows: list[TableRow]
+    layout: str
 
 
-def read_rows(path: Path, default: Sequence[str], is_row: Callable[[Sequence[str]], bool]) -> Table:
+# Cells of all lines -> names of the columns if the first line is data, None if it is a header.
+NameColumns = Callable[[Sequence[Sequence[str]]], Sequence[str] | None]
+
+
+def read_rows(path: Path, default: Sequence[str], name_columns: NameColumns) -> Table:
     """Read a table.
 
     Args:
-        path: a ``.json`` file is a list of lists or of objects; any other file is CSV with any of ``DELIMITERS``.
-        default: column names, if the file does not give them.
-        is_row: returns True if the cells of the first line of a CSV file are a row, False if they are column names.
+        path: a ``.json`` file is a list of lists or of objects; any other file is text with any of ``DELIMITERS``.
+        default: column names of JSON lists.
+        name_columns: decides whether the first line of a text file is a header; may raise UserError.
 
     Raises:
         UserError: the file cannot be read, is empty, or a row has more cells than there are columns.
     """
     if path.suffix.lower() == '.json':
         return _read_json_rows(path, default)
-    return _read_csv_rows(path, default, is_row)
+    return _read_text_rows(path, name_columns)
 
 
-def _read_csv_rows(path: Path, default: Sequence[str], is_row: Callable[[Sequence[str]], bool]) -> Table:
+def _read_text_rows(path: Path, name_columns: NameColumns) -> Table:
     text = read_text(path)
-    header = next((line for line in text.splitlines() if line.strip()), '')
-    delimiter = max(DELIMITERS, key=header.count)
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+    first = next((line for line in text.splitlines() if line.strip() and not line.lstrip().startswith(COMMENTS)), '')
+    # If two delimiters are equally frequent, the first counts: the comma may be a decimal comma or part of a label.
+    delimiter = max(DELIMITERS, key=lambda sign: first.count(sign) if sign != ' ' else 0)
+    delimiter = delimiter if delimiter in first else ' '
+    lines, comments = _split_lines(path, text, delimiter)
+    if not lines:
+        raise UserError(f'{path}: is empty, expected rows of start, end and label')
+    found = name_columns([cells for _, cells in lines])
+    names = list(found) if found is not None else [cell.lower() for cell in lines[0][1]]
+    rows = []
+    for number, cells in lines if found is not None else lines[1:]:
+        if any(cells[len(names):]):
+            raise UserError(f'{path}: line {number}: {len(cells)} cells, expected {", ".join(names)}; put a label that '
+                            f'contains {delimiter!r} in quotes, or name all columns in the first line')
+        rows.append(TableRow(f'line {number}', dict(zip(names, cells, strict=False))))
+    layout = f'separated by {DELIMITERS[delimiter]}, {"with" if found is None else "without"} a header'
+    left_out = f', {comments} comment line{"s" if comments > 1 else ""} left out' if comments else ''
+    return Table(names, rows, layout + left_out)
+
+
+def _split_lines(path: Path, text: str, delimiter: str) -> tuple[list[tuple[int, list[str]]], int]:
+    """Return the number and the cells of each line that is neither empty nor a comment, and the number of comments."""
+    comments, head = 0, io.StringIO(text)
+    kept, in_head = [], True
+    for line in head:  # comments before the table may contain quotes that never close
+        is_comment = in_head and line.lstrip().startswith(COMMENTS)
+        in_head = in_head and (is_comment or not line.strip())
+        comments += is_comment
+        kept.append('\n' if is_comment else line)
+    reader = csv.reader(iter(kept), delimiter=delimiter, strict=True, skipinitialspace=True)
     try:
         lines = [(reader.line_num, [one_line(cell) for cell in row]) for row in reader if any(map(str.strip, row))]
     except csv.Error as error:
         raise UserError(f'{path}: line {reader.line_num}: not valid CSV ({error}); close each quote, and double a '
                         'quote within a quoted label') from error
-    if not lines:
-        raise UserError(f'{path}: is empty, expected rows of start, end and label')
-    if is_row(lines[0][1]):
-        names = list(default)[:max(len(cells) for _, cells in lines)]
-    else:
-        names = [cell.lower() for cell in lines[0][1]]
-        lines = lines[1:]
-    rows = []
-    for number, cells in lines:
-        if any(cells[len(names):]):
-            raise UserError(f'{path}: line {number}: {len(cells)} cells, expected {", ".join(names)}; put a label that '
-                            f'contains {delimiter!r} in quotes, or name all columns in the first line')
-        rows.append(TableRow(f'line {number}', dict(zip(names, cells, strict=False))))
-    return Table(names, rows)
+    rows = [(number, cells) for number, cells in lines if not cells[0].startswith(COMMENTS)]
+    return rows, comments + len(lines) - len(rows)
 
 
 def _read_json_rows(path: Path, default: Sequence[str]) -> Table:
     content = read_json(path, f'a list of {list(default)}')
     if not isinstance(content, list):
-        raise UserError(f'{path}: {type(content).__name__} at the top, expected a list with an entry per segment')
+        raise UserError(f'{path}: {"a JSON object" if isinstance(content, dict) else type(content).__name__} at the '
+                        f'top, expected a JSON list with an entry per segment, [{", ".join(default)}] or an object '
+                        'with these keys; the JSON files of other tools and datasets are not read: convert them to '
+                        'such a list or to CSV')
     names, rows = {}, []
     for position, entry in enumerate(content):
         cells = dict(zip(default, entry, strict=False)) if isinstance(entry, list) else entry
@@ -90,7 +121,7 @@ def _read_json_rows(path: Path, default: Sequence[str]) -> Table:
         cells = {name.lower(): one_line(cell) if isinstance(cell, str) else cell for name, cell in cells.items()}
         names.update(dict.fromkeys(cells))
         rows.append(TableRow(f'segment {position}', cells))
-    return Table(list(names), rows)
+    return Table(list(names), rows, 'a JSON list')
 
 
 def one_line(cell: str) -> str:

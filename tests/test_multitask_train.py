@@ -4,11 +4,14 @@ import json
 import shutil
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
 import multitask_train
+from configs.generic_config import apply_settings
 from recordings.feature_info import FeatureInfo, read_feature_info, write_feature_info
 from tools.demo import DemoSettings, write_demo
+from training.resume import depends_on_epochs
 from utils.ckpt_save import find_checkpoint, load_checkpoint
 
 RUNS = 'output/multi-task-setting'
@@ -141,3 +144,49 @@ def test_amp_rounds_in_training_alone_and_repeats_its_numbers(tiny):
     one, other = (run['history'][0] for run in (rounded, exact))  # by the second epoch so small a network has diverged
     assert one['train_alignment'] != other['train_alignment']
     assert one['val_total'] == pytest.approx(other['val_total'], rel=0.05)
+
+
+def test_standardized_features_do_not_depend_on_their_scale_and_are_stored_with_the_run(tiny, capsys):
+    options = [*SMALL, '--tcc', '--tstack', '-ep', '1', '--standardize_features']
+    assert multitask_train.main(['5', *options]) == 0
+    trained = json.loads((tiny / 'dset_jsons/tiny.splits.json').read_text())['splits']['make_tea']['train']
+    files = {path.stem: path for path in (tiny / 'data/tiny/features').glob('*.npy')}
+    frames = np.concatenate([np.load(files[handle]) for handle in trained]).astype(float)
+    first = load_checkpoint(f'{RUNS}/V5___tcc_tiny/ckpt/last.pt')
+    stored = first['model_state_dict']
+    np.testing.assert_allclose(stored['standardizer.mean'], frames.mean(axis=0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(stored['standardizer.std'], frames.std(axis=0), rtol=1e-4)
+    for path in files.values():
+        np.save(path, np.load(path) * np.float32(2**20))
+    assert multitask_train.main(['6', *options]) == 0
+    second = load_checkpoint(f'{RUNS}/V6___tcc_tiny/ckpt/last.pt')
+    assert second['history'][0]['val_total'] == pytest.approx(first['history'][0]['val_total'], rel=1e-5)
+    assert multitask_train.main(['7', '--dataset', 'tiny', '--tcc', '--resnet50', '--standardize_features']) == 2
+    assert 'resnet50 reads frames, which are not standardized' in capsys.readouterr().err
+
+
+def test_a_finished_run_goes_on_for_more_epochs_as_if_it_had_never_ended(tiny, capsys):
+    options = [*SMALL, '--tcc', '--tstack', '--set', 'TENSORBOARD=false']
+    assert multitask_train.main(['8', *options, '-ep', '3']) == 0
+    whole = load_checkpoint(f'{RUNS}/V8___tcc_tiny/ckpt/last.pt')
+    assert multitask_train.main(['9', *options, '-ep', '1']) == 0
+    assert multitask_train.main(['9', *options, '-ep', '3', '--resume']) == 0
+    extended = load_checkpoint(f'{RUNS}/V9___tcc_tiny/ckpt/last.pt')
+    assert without_seconds(extended) == without_seconds(whole)
+    assert same(extended, whole) == set(whole['model_state_dict'])
+    assert json.loads((tiny / RUNS / 'V9___tcc_tiny/config.json').read_text())['NUM_EPOCHS'] == 3
+    capsys.readouterr()
+    assert multitask_train.main(['9', *options, '-ep', '2', '--resume']) == 2
+    assert 'NUM_EPOCHS is 2, but' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('changes', 'reason'), [
+    ({'LOSS_TYPE.tcc': True}, None), ({'LOSS_TYPE.LAV': True}, None),
+    ({'LOSS_TYPE.GTCC': True, 'GTCC_PARAMS.gamma': 1.0}, None), ({'LOSS_TYPE.GTCC': True}, 'GTCC_PARAMS.gamma'),
+    ({'LOSS_TYPE.VAVA': True}, 'VAVA'), ({'LEARNING_RATE_SCHEDULE': 'cosine'}, 'LEARNING_RATE_SCHEDULE'),
+    ({'PROGRESS_LOSS.enabled': True, 'PROGRESS_LOSS.lambda_curriculum.enabled': True}, 'lambda_curriculum'),
+    ({'PROGRESS_LOSS.lambda_curriculum.enabled': True}, None)])
+def test_what_depends_on_the_number_of_epochs(config, changes, reason):
+    apply_settings(config, changes)
+    found = depends_on_epochs(config)
+    assert found is None if reason is None else reason in found

@@ -15,6 +15,7 @@ from recordings.feature_files import AXES, FEATURE_NDIM, FRAME_NDIM
 from recordings.groups import groups_in_two_parts, views_in_train_and_test
 from recordings.rates import recording_rate
 from recordings.splits import PARTS, Splits, load_splits
+from tools.feature_values import copies, copies_in_two_parts
 from tools.inspection import Inspection, RecordingView, TaskView, inspect_dataset, quartiles
 from utils.command_line import OneLineParser, run_command
 from utils.errors import UserError
@@ -46,8 +47,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
                         "'auto' (default), 'median', or annotation frames per feature frame")
     parser.add_argument('--background', nargs='+', default=CONFIG.BACKGROUND_LABELS, metavar='LABEL',
                         help=f'BACKGROUND_LABELS of the training, default {" ".join(CONFIG.BACKGROUND_LABELS)}')
-    parser.add_argument('--skip_values', action='store_true', help='do not check for NaN and infinity, which reads '
-                                                                   'every file completely')
+    parser.add_argument('--skip_values', action='store_true', help='do not check values (NaN, scales, copies), which '
+                                                                   'reads every file completely')
     arguments = parser.parse_args(argv)
     if arguments.time_scale not in ('auto', 'median'):
         arguments.time_scale = _read_time_scale(arguments.time_scale)
@@ -82,8 +83,11 @@ def look_at_splits(found: Inspection, path: Path) -> Splits:
         found.problems.append(str(error))
         return Splits()
     shared = groups_in_two_parts(splits, splits.groups)
-    found.notes += [*([shared] if shared else []), *views_in_train_and_test(splits, splits.groups)]
-    if not any(parts['val'] for parts in splits.values()):
+    actions = {recording.handle: recording.actions for view in found.tasks.values() for recording in view.recordings}
+    found.notes += [*([shared] if shared else []), *views_in_train_and_test(splits, splits.groups, actions)]
+    in_parts = {part: [handle for parts in splits.values() for handle in parts[part]] for part in PARTS}
+    found.notes += copies_in_two_parts(copies(found.values), in_parts)
+    if not in_parts['val']:
         found.notes.append('there are no validation recordings: the training losses select the best checkpoints')
     for task, parts in splits.items():
         names = {recording.handle: {action.name for action in recording.actions}

@@ -14,6 +14,7 @@ from pathlib import Path
 from recordings.segment_list import SegmentList, list_files, read_text
 from recordings.splits import PARTS
 from tools.import_format import ImportFormat
+from tools.label_columns import one_column
 from utils.errors import UserError, name_some
 
 LABEL_FOLDER, MAPPING_FILE = 'groundTruth', 'mapping.txt'
@@ -37,8 +38,8 @@ def read_label_folder(folder: Path, mapping: Mapping[str, str] | None) -> dict[s
         Recording -> its segments, in annotation frames; each run of equal labels is one segment.
 
     Raises:
-        UserError: there is no label file, or a file is empty, or contains an empty line or a label that is missing in
-            the mapping.
+        UserError: there is no label file, or a file is empty, contains an empty line, ranges or scores, or a label that
+            is missing in the mapping.
     """
     paths = list_files(folder, '.txt')
     if not paths:
@@ -56,6 +57,8 @@ def read_label_file(path: Path, mapping: Mapping[str, str] | None = None) -> Seg
     if '' in labels:
         raise UserError(f'{path}: line {labels.index("") + 1} is empty, expected one label per frame; write the label '
                         'of the background there')
+    names = set(mapping.values()) if mapping is not None else None
+    labels = one_column(path, labels, names)
     if mapping is not None:
         labels = _known_labels(path, labels, mapping)
     runs = [(label, len(list(run))) for label, run in groupby(labels)]

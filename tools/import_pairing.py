@@ -7,10 +7,18 @@ from pathlib import Path
 
 from configs.generic_config import CONFIG
 from recordings.feature_files import FEATURE_NDIM, open_recording
+from recordings.feature_lookup import instead_of
 from recordings.segment_list import SegmentList, list_files
 from recordings.splits import PARTS, Splits, make_splits
 from tools.imported_dataset import ImportedRecording
-from tools.source_segments import annotated_frames, common_length, segments_at_feature_rate
+from tools.source_segments import (
+    MAX_MISMATCH,
+    annotated_frames,
+    check_rate,
+    common_length,
+    segments_at_feature_rate,
+    short_annotation_note,
+)
 from utils.errors import UserError, name_some
 from utils.logging import get_logger
 
@@ -37,37 +45,46 @@ def find_features(names: Collection[str], folder: Path, *, skip_missing: bool) -
                         '--features')
     paths = {name: folder / f'{name}.npy' for name in names}
     missing = [name for name, path in paths.items() if not path.exists()]
-    refuse_or_skip(f'{folder}: no feature file for {name_some(missing)}', missing, skip_missing)
+    refuse_or_skip(f'{folder}: no feature file for {name_some(missing)}', missing, skip_missing,
+                   instead_of(missing, folder))
     found = {name: path for name, path in paths.items() if path.exists()}
     if not found:
         raise UserError(f'{folder}: contains no file for any of the {len(names)} annotated recordings, expected e.g. '
-                        f'{next(iter(names))}.npy; name the folder with --features')
+                        f'{next(iter(names))}.npy; name the folder with --features{instead_of([*names], folder)}')
     if more := sorted({path.stem for path in list_files(folder, '.npy')} - set(names)):
         LOGGER.warning('%s: %d files are not annotated and left out: %s', folder, len(more), name_some(more))
     return found
 
 
-def refuse_or_skip(message: str, missing: Sequence[str], skip_missing: bool) -> None:
+def refuse_or_skip(message: str, missing: Sequence[str], skip_missing: bool, instead: str = '') -> None:
     """Raise an error if something is missing; warn instead if the user gave ``--skip_missing``.
+
+    Args:
+        message: what is missing.
+        missing: names of what is missing.
+        skip_missing: True to warn.
+        instead: what there is instead, as the rest of a sentence.
 
     Raises:
         UserError: something is missing and ``skip_missing`` is False.
     """
     if missing and not skip_missing:
         raise UserError(f'{message} ({len(missing)} in all); add what is missing, or give --skip_missing to leave out '
-                        'these recordings')
+                        f'these recordings{instead}')
     if missing:
-        LOGGER.warning('%s: left out (%d in all)', message, len(missing))
+        LOGGER.warning('%s: left out (%d in all)%s', message, len(missing), instead)
 
 
-def time_is_last(shapes: Mapping[Path, tuple[int, int]], annotated: Mapping[Path, int], layout: str) -> bool:
+def time_is_last(shapes: Mapping[Path, tuple[int, int]], annotated: Mapping[Path, int], layout: str,
+                 last_ends: Mapping[Path, int] | None = None) -> bool:
     """Return True if feature files are (D, T), False if they are (T, D).
 
     Args:
         shapes: file -> shape.
         annotated: file -> annotated length in feature frames, if the source gives it.
         layout: 'DT', 'TD', or 'auto'. With 'auto', D is the axis that has the same size in all files; if both axes do,
-            T is the axis whose sizes are closer to the annotated lengths.
+            T is the axis whose sizes are closer to the annotated lengths, or the only one that holds the last ends.
+        last_ends: file -> last annotated end in feature frames, if the source does not give the length.
 
     Raises:
         UserError: D differs between files, or 'auto' cannot decide.
@@ -79,6 +96,10 @@ def time_is_last(shapes: Mapping[Path, tuple[int, int]], annotated: Mapping[Path
         time_axis = 1 if same[0] else 0
     elif time_axis is None and same[0] and misfits[0] != misfits[1]:
         time_axis = 1 if misfits[1] < misfits[0] else 0
+    elif time_axis is None and same[0] and last_ends:
+        # Only one axis may be long enough for the annotated times.
+        fits = [all(shapes[path][axis] >= end - MAX_MISMATCH for path, end in last_ends.items()) for axis in (0, 1)]
+        time_axis = fits.index(True) if fits.count(True) == 1 else None
     if time_axis is None and same[0]:
         path, shape = next(iter(shapes.items()))
         raise UserError(f'{path}: shape {shape}, either axis may be time; give --layout TD if the first axis is time, '
@@ -115,7 +136,7 @@ def choose_task(handle: str, name: str, pattern: re.Pattern | None) -> str:
 
 def pair_recordings(
     sources: Mapping[str, SegmentList], features: Mapping[str, Path], tasks: Mapping[str, str], *, layout: str,
-    rate: Fraction, max_mismatch: int, sample_rate: int,
+    rate: Fraction, max_mismatch: int | None, sample_rate: int,
 ) -> list[ImportedRecording]:
     """Convert the annotation of each recording to the frames of its features.
 
@@ -125,7 +146,8 @@ def pair_recordings(
         tasks: recording -> its task.
         layout: see :func:`time_is_last`.
         rate: feature frames per annotation frame.
-        max_mismatch: maximum difference in length between annotation and features, in feature frames.
+        max_mismatch: maximum difference in length between annotation and features, in feature frames; None:
+            ``MAX_MISMATCH``, and most recordings must fit within a tenth of their length.
         sample_rate: keep every n-th frame.
 
     Returns:
@@ -137,11 +159,15 @@ def pair_recordings(
     shapes = {path: open_recording(path, FEATURE_NDIM).shape for path in features.values()}
     annotated = {path: annotated_frames(sources[name], rate) for name, path in features.items()
                  if sources[name].length is not None}
-    time_last = time_is_last(shapes, annotated, layout)
+    last_ends = {path: annotated_frames(sources[name], rate) for name, path in features.items()
+                 if sources[name].length is None}
+    time_last = time_is_last(shapes, annotated, layout, last_ends)
+    pairs = [(sources[name], shapes[path][1 if time_last else 0]) for name, path in features.items()]
     recordings, cut, dropped = [], [], 0
     for name, path in sorted(features.items(), key=lambda item: (tasks[item[0]], item[0])):
         in_file = shapes[path][1 if time_last else 0]
-        shared = common_length(sources[name], in_file, rate=rate, max_mismatch=max_mismatch)
+        shared = common_length(sources[name], in_file, rate=rate,
+                               max_mismatch=MAX_MISMATCH if max_mismatch is None else max_mismatch)
         in_annotation = annotated_frames(sources[name], rate)
         if shared < in_file or in_annotation > in_file:
             cut.append(f'{name} ({in_annotation} annotated, {in_file} in the file)')
@@ -149,6 +175,10 @@ def pair_recordings(
                                                   background=CONFIG.BACKGROUND_LABELS[0])
         dropped += lost
         recordings.append(ImportedRecording(tasks[name], name, path, time_last, shared, segments))
+    if max_mismatch is None:
+        check_rate(pairs, rate)
+    if note := short_annotation_note(pairs, rate):
+        LOGGER.warning('%s', note)
     if cut:
         LOGGER.warning('annotation and features differ in length in %d recordings, which are cut to the shorter '
                        'length: %s', len(cut), name_some(cut))

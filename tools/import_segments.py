@@ -18,6 +18,7 @@ from configs.generic_config import CONFIG
 from configs.paths import check_new_name
 from configs.validation import check_value
 from recordings.annotations import check_name, short
+from recordings.background import look_alike_note
 from recordings.groups import Groups, groups_by_regex, groups_in_two_parts, views_in_train_and_test
 from recordings.rates import parse_rate
 from recordings.segment_list import SegmentList
@@ -34,7 +35,7 @@ from tools.import_pairing import (
     refuse_or_skip,
 )
 from tools.imported_dataset import ImportedRecording, OutputPaths, write_annotations, write_dataset
-from tools.source_segments import mark_background
+from tools.source_segments import MAX_MISMATCH, mark_background
 from utils.command_line import OneLineParser, option, run_command
 from utils.errors import UserError, name_some
 from utils.logging import get_logger, set_up_logging
@@ -43,7 +44,6 @@ from utils.standard_streams import say
 LOGGER = get_logger(__name__)
 # Background labels in addition to CONFIG.BACKGROUND_LABELS: 50Salads uses them for the time before and after.
 OTHER_BACKGROUND = ('action_start', 'action_end')
-MAX_MISMATCH = 10  # feature frames; feature extractors lose the length of a window at the end
 # The first format that recognizes SOURCE reads it.
 FORMATS = tuple(map(resolve_name, (
     'tools.frame_labels:FORMAT',
@@ -86,8 +86,9 @@ def _add_rates(parser: argparse.ArgumentParser) -> None:
                        'labels')
     group.add_argument('--labels_per_feature', default='1', metavar='X', help='labels (or frames of the CSV) per '
                        'feature frame, if features have a lower rate')
-    group.add_argument('--max_mismatch', type=int, default=MAX_MISMATCH, metavar='N', help='feature frames by which '
-                       f'labels and features may differ in length; the rest is cut off; default {MAX_MISMATCH}')
+    group.add_argument('--max_mismatch', type=int, metavar='N', help='feature frames by which labels and features may '
+                       f'differ in length; the rest is cut off; default {MAX_MISMATCH}, but at most a tenth of most '
+                       'recordings')
 
 
 def _add_splits(parser: argparse.ArgumentParser) -> None:
@@ -124,7 +125,7 @@ def check_arguments(arguments: argparse.Namespace) -> None:
     check_new_name(arguments.name, 'NAME')
     chosen = choose_format(arguments.source)
     for name, least in (('sample_rate', 1), ('max_mismatch', 0)):
-        if getattr(arguments, name) < least:
+        if getattr(arguments, name) is not None and getattr(arguments, name) < least:
             raise UserError(f'--{name} {getattr(arguments, name)}: expected {least} or more')
     if not 0 <= arguments.val_share < 1:
         raise UserError(f'--val_share {arguments.val_share}: expected 0 or more, and less than 1')
@@ -146,16 +147,24 @@ def read_source(arguments: argparse.Namespace) -> dict[str, SegmentList]:
     """Read the annotations of SOURCE: recording -> segments, with the project's background label.
 
     Raises:
-        UserError: a file or an option of its format is invalid, or --background names an unknown label.
+        UserError: a file or an option of its format is invalid, --background names an unknown label, or there is no
+            action.
     """
     source = arguments.source
     recordings = choose_format(source).read(arguments)
     labels = {label for segments in recordings.values() for label in segments.labels}
+    folded = {label.casefold() for label in labels}
     for label in arguments.background or ():
-        if label not in labels:
+        if label.casefold() not in folded:
             raise UserError(f'--background {label}: no such label in {source}; there are '
                             f'{name_some(sorted(labels), 30)}')
     background = {*CONFIG.BACKGROUND_LABELS, *(arguments.background or OTHER_BACKGROUND)}
+    if not folded - {label.casefold() for label in background}:
+        found = name_some(sorted(labels)) or 'no segment'
+        raise UserError(f'{source}: contains no action ({found}), expected segments with labels other than those of '
+                        f'the background ({", ".join(sorted(background))}); check SOURCE and --background')
+    if note := look_alike_note(labels, background, 'name them with --background'):
+        LOGGER.warning('%s: %s', source, note)
     return {name: mark_background(segments, background, CONFIG.BACKGROUND_LABELS[0])
             for name, segments in recordings.items()}
 
@@ -231,7 +240,10 @@ def import_dataset(arguments: argparse.Namespace) -> tuple[list[ImportedRecordin
     recordings = pair_recordings(sources, files, tasks, layout='TD' if features.info else arguments.layout, rate=rate,
                                  max_mismatch=arguments.max_mismatch, sample_rate=arguments.sample_rate)
     splits = _choose_splits(parts, tasks, arguments.val_share, choose_groups(arguments, list(files)))
-    for warning in (groups_in_two_parts(splits, splits.groups), *views_in_train_and_test(splits, splits.groups)):
+    actions = {recording.handle: [segment for segment in zip(*recording.segments.values(), strict=True)
+                                  if segment[0] not in CONFIG.BACKGROUND_LABELS] for recording in recordings}
+    for warning in (groups_in_two_parts(splits, splits.groups),
+                    *views_in_train_and_test(splits, splits.groups, actions)):
         if warning:
             LOGGER.warning('%s', warning)
     if features.in_place:

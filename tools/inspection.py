@@ -15,13 +15,18 @@ from pathlib import Path
 
 from recordings.annotations import TaskAnnotations, load_annotations
 from recordings.assignment import one_list_per_handle
+from recordings.background import look_alike_note, spell_background
 from recordings.feature_files import AXES, FEATURE_NDIM, FRAME_NDIM, check_finite, open_recording
+from recordings.feature_lookup import instead_of
 from recordings.rates import segments_at_rate, task_rates
 from recordings.segment_list import list_files
+from recordings.time_notes import time_notes
+from tools.feature_values import ValueSummary, summarize, value_notes
 from utils.action import Action
 from utils.errors import UserError, name_some
-from utils.logging import ROOT
+from utils.logging import ROOT, get_logger
 
+LOGGER = get_logger(__name__)
 Shapes = dict[str, tuple[int, ...]]
 MANY_SHORT = 0.25  # fraction of one-frame actions, dropped actions, or unlabeled frames that is worth a note
 
@@ -84,12 +89,14 @@ class Inspection:
         frame_shape: shape of one frame; () if no file can be read.
         problems: problems that make training impossible.
         notes: observations that do not prevent training, but should be checked.
+        values: handle -> summary of the values of its file; empty if values are not read.
     """
 
     tasks: dict[str, TaskView] = field(default_factory=dict)
     frame_shape: tuple[int, ...] = ()
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    values: dict[str, ValueSummary] = field(default_factory=dict)
 
 
 def inspect_dataset(annotations: Path, folder: Path, *, frames: bool = False, task_suffix: str = '',
@@ -114,7 +121,8 @@ def inspect_dataset(annotations: Path, folder: Path, *, frames: bool = False, ta
     except UserError as error:
         found.problems.append(str(error))
         return found
-    tasks = {task: annotated for task, annotated in tasks.items() if task.endswith(task_suffix)}
+    tasks = spell_background({task: annotated for task, annotated in tasks.items() if task.endswith(task_suffix)},
+                             background)
     handles = [handle for annotated in tasks.values() for handle in annotated.handles]
     shapes = _read_shapes(found, handles, folder, FRAME_NDIM if frames else FEATURE_NDIM, values)
     # With a task suffix, files of the other tasks are expected to be in the folder.
@@ -122,6 +130,7 @@ def inspect_dataset(annotations: Path, folder: Path, *, frames: bool = False, ta
     if spare:
         found.notes.append(f'{len(spare)} files in {folder} do not belong to any annotated recording: '
                            f'{name_some(spare)}')
+    found.notes += value_notes(found.values)
     for task, annotated in tasks.items():
         found.tasks[task] = TaskView(task, len(annotated.handles), len(annotated.actions))
         with _collected_warnings(found.notes):
@@ -133,6 +142,9 @@ def inspect_dataset(annotations: Path, folder: Path, *, frames: bool = False, ta
         found.notes.append('no task has an action: alignment can be trained, but a progress head cannot')
     for view in found.tasks.values():
         found.notes += _notes_on_task(view)
+        labels = {action.name for action in view.actions}
+        if note := look_alike_note(labels, background, 'add them to BACKGROUND_LABELS (here: --background)'):
+            found.notes.append(f'task {view.task}: {note}')
     return found
 
 
@@ -156,7 +168,8 @@ def _read_shapes(found: Inspection, handles: Sequence[str], folder: Path, ndim: 
     missing = [handle for handle in handles if not (folder / f'{handle}.npy').exists()]
     if missing:
         found.problems.append(f'{len(missing)} of {len(handles)} handles have no file in {folder}: '
-                              f'{name_some(missing)}; add the files or remove the handles from the annotations')
+                              f'{name_some(missing)}; add the files or remove the handles from the annotations'
+                              f'{instead_of(missing, folder)}')
     shapes: Shapes = {}
     for handle in (handle for handle in handles if handle not in set(missing)):
         path = folder / f'{handle}.npy'
@@ -164,6 +177,7 @@ def _read_shapes(found: Inspection, handles: Sequence[str], folder: Path, ndim: 
             array = open_recording(path, ndim)
             if values:
                 check_finite(array, path)
+                found.values[handle] = summarize(array)
             shapes[handle] = array.shape
         except UserError as error:
             found.problems.append(str(error))
@@ -198,8 +212,10 @@ def _view_task(annotated: TaskAnnotations, shapes: Shapes, time_scale: str | flo
     if paired is None:
         return []
     positions = _positions(annotated.actions, paired.actions) if matching else sound
-    columns = zip(paired.handles, lengths, task_rates(paired, lengths, time_scale), positions, paired.actions,
-                  paired.starts, paired.ends, strict=True)
+    rates = task_rates(paired, lengths, time_scale)
+    for note in time_notes(paired, lengths, rates, time_scale):
+        LOGGER.warning('%s', note)  # collected with the other warnings that training would log
+    columns = zip(paired.handles, lengths, rates, positions, paired.actions, paired.starts, paired.ends, strict=True)
     return [_view_recording(*column, background=background) for column in columns]
 
 

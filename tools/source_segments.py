@@ -1,7 +1,8 @@
 """Convert the segments of an imported recording to the frames of its features."""
 
 import math
-from collections.abc import Collection
+import statistics
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -10,18 +11,25 @@ from recordings.rates import segments_at_rate
 from recordings.segment_list import SegmentList
 from utils.errors import UserError
 
+MAX_MISMATCH = 10  # feature frames; feature extractors lose the length of a window at the end
+MAX_RELATIVE = Fraction(10, 100)  # most recordings must fit within this fraction of their length
+FEW_FRAMES = 2  # a difference that means nothing, however short the recordings are
+SAME_FRACTION = Fraction(105, 100)  # recordings whose annotations end at the same fraction of their length
+OTHER_RATE = Fraction(3, 2)  # at this ratio of the lengths the rates differ, however small the difference
+
 
 def mark_background(segments: SegmentList, background: Collection[str], label: str) -> SegmentList:
     """Give all background segments the same label, and merge background segments that touch.
 
     Args:
         segments: segments of a recording.
-        background: labels that are background in this source.
+        background: labels that are background in this source, compared without case.
         label: label that replaces them.
     """
+    folded = {name.casefold() for name in background}
     kept: list[tuple[str, Fraction, Fraction]] = []
     for name, start, end in zip(segments.labels, segments.starts, segments.ends, strict=True):
-        name = label if name in background else name
+        name = label if name.casefold() in folded else name
         if kept and name == kept[-1][0] == label and start == kept[-1][2]:
             start = kept.pop()[1]
         kept.append((name, start, end))
@@ -71,10 +79,56 @@ def _advice(segments: SegmentList, num_frames: int) -> str:
     if segments.length is None:
         return 'check --unit, --fps and --labels_per_feature'
     ratio = segments.length / num_frames
-    if ratio > 1.5 and abs(ratio - round(ratio)) < 0.1:
+    if ratio > 1.4 and abs(ratio - round(ratio)) < 0.2 * ratio:
         return (f'there are about {round(ratio)} labels per feature frame: if the features are sampled more coarsely, '
                 f'give --labels_per_feature {round(ratio)}')
-    return 'check that annotation and features belong to the same recording and have the same rate'
+    return ('check that annotation and features belong to the same recording and have the same rate '
+            '(--labels_per_feature)')
+
+
+def check_rate(pairs: Sequence[tuple[SegmentList, int]], rate: Fraction) -> None:
+    """Check that annotations and features have the same length in most recordings, relative to their length.
+
+    Args:
+        pairs: segments of a recording, and its T.
+        rate: feature frames per annotation frame.
+
+    Raises:
+        UserError: the median ratio or the median difference of the lengths shows another rate.
+    """
+    lengths = [(annotated_frames(segments, rate), num_frames) for segments, num_frames in pairs]
+    ratio = statistics.median(Fraction(annotated, num_frames) for annotated, num_frames in lengths)
+    difference = statistics.median(abs(annotated - num_frames) for annotated, num_frames in lengths)
+    wrong = ratio >= OTHER_RATE or (abs(ratio - 1) > MAX_RELATIVE and difference > FEW_FRAMES)
+    segments, num_frames = pairs[0]
+    has_length = segments.length is not None
+    if ratio < 1:  # a table may end earlier than the recording
+        wrong = has_length and (wrong or ratio <= 1 / OTHER_RATE)
+    if wrong:
+        raise UserError(f'{segments.source}: {lengths[0][0]} feature frames are annotated, but there are {num_frames}, '
+                        f'and in the median of {len(pairs)} recordings the annotation is {float(ratio):.3g} times as '
+                        f'long as the features; expected the same length: {_advice(segments, num_frames)}; or give '
+                        f'--max_mismatch {MAX_MISMATCH} to cut the longer one')
+
+
+def short_annotation_note(pairs: Sequence[tuple[SegmentList, int]], rate: Fraction) -> str | None:
+    """Return a sentence if tables end long before their recordings do, as with times in another unit; else None.
+
+    Args:
+        pairs: segments of a recording, and its T.
+        rate: feature frames per annotation frame.
+    """
+    ends = [Fraction(annotated_frames(segments, rate), num_frames) for segments, num_frames in pairs
+            if segments.length is None]
+    if not ends:
+        return None
+    median = statistics.median(ends)
+    alike = len(ends) > 2 and max(ends) < SAME_FRACTION * min(ends)
+    if median >= Fraction(1, 2) and not (alike and median < 1 - MAX_RELATIVE):
+        return None
+    where = 'all annotations end at about' if alike else 'the annotations end, in the median, at'
+    return (f'{where} {float(median):.0%} of the recording; the rest becomes background. If they should cover more, '
+            'check --unit, --fps and --labels_per_feature')
 
 
 def segments_at_feature_rate(segments: SegmentList, num_frames: int, *, rate: Fraction, sample_rate: int,

@@ -1,11 +1,19 @@
 """Import format of ``tools.import_segments`` for tables of start, end and label."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping
 
-from recordings.rates import parse_rate
+from recordings.rates import FRAMES, parse_rate
 from recordings.segment_list import SegmentList
-from recordings.segment_tables import COLUMNS, TableOptions, ends_look_inclusive, read_tables, table_files
+from recordings.segment_tables import (
+    TableOptions,
+    ends_look_inclusive,
+    read_tables,
+    starts_look_one_based,
+    table_files,
+)
+from recordings.table_options import TABLE_OPTIONS, check_frame_options, read_columns, timecode_rate
+from recordings.times import UNITS
 from tools.import_format import ImportFormat
 from utils.command_line import option
 from utils.errors import UserError
@@ -23,43 +31,40 @@ def read_source(arguments: argparse.Namespace) -> dict[str, SegmentList]:
         UserError: options contradict each other, or a file is invalid.
     """
     if arguments.unit is None:
-        raise UserError('--unit: is required for tables, expected seconds or frames')
-    in_seconds = arguments.unit == 'seconds'
-    if in_seconds and (arguments.fps is None or arguments.inclusive_ends):
-        raise UserError('--unit seconds: requires --fps, the feature frames per second, and does not allow '
-                        '--inclusive_ends')
-    if not in_seconds and arguments.fps is not None:
-        raise UserError('--fps: only applies to --unit seconds; if features have a lower rate than the frames of the '
+        raise UserError(f'--unit: is required for tables, expected {", ".join(UNITS)}')
+    in_frames = arguments.unit == FRAMES
+    check_frame_options(arguments)
+    if not in_frames and arguments.fps is None:
+        raise UserError(f'--unit {arguments.unit}: requires --fps, the feature frames per second')
+    if in_frames and arguments.fps is not None:
+        raise UserError('--fps: only applies to times in seconds; if features have a lower rate than the frames of the '
                         'table, give --labels_per_feature')
-    if in_seconds and parse_rate(arguments.labels_per_feature) != 1:
-        raise UserError('--labels_per_feature: not allowed with --unit seconds, where --fps gives the rate; leave it '
-                        'out')
+    if not in_frames and parse_rate(arguments.labels_per_feature) != 1:
+        raise UserError(f'--labels_per_feature: not allowed with --unit {arguments.unit}, where --fps gives the rate; '
+                        'leave it out')
     with option('--fps'):
-        fps = parse_rate(arguments.fps) if in_seconds else None
+        fps = None if in_frames else parse_rate(arguments.fps)
     recordings = read_tables(arguments.source, TableOptions(
-        fps, arguments.inclusive_ends, arguments.trim_overlaps, columns=_read_columns(arguments.columns or ()),
-        advice=ADVICE))
-    if not in_seconds and not arguments.inclusive_ends and ends_look_inclusive(recordings):
-        LOGGER.warning('%s: most segments end one frame before the next segment starts; if an end is the last frame of '
-                       'its segment, give --inclusive_ends', arguments.source)
+        fps, arguments.unit, timecode_rate(arguments), arguments.first_frame, arguments.inclusive_ends,
+        arguments.trim_overlaps, columns=read_columns(arguments), advice=ADVICE))
+    if in_frames:
+        _warn_of_frames(recordings, arguments)
     return recordings
 
 
-def _read_columns(assignments: Sequence[str]) -> dict[str, str]:
-    columns = {}
-    for assignment in assignments:
-        column, _, name = assignment.partition('=')
-        if column not in COLUMNS or not name:
-            raise UserError(f'--columns {assignment}: expected COLUMN=NAME with a COLUMN of {", ".join(COLUMNS)}')
-        columns[column] = name
-    return columns
+def _warn_of_frames(recordings: Mapping[str, SegmentList], arguments: argparse.Namespace) -> None:
+    """Warn if frame numbers look as if they count from 1, or as if ends are the last frames of their segments."""
+    if not arguments.inclusive_ends and ends_look_inclusive(recordings):
+        LOGGER.warning('%s: most segments end one frame before the next segment starts; if an end is the last frame of '
+                       'its segment, give --inclusive_ends', arguments.source)
+    if not arguments.first_frame and starts_look_one_based(recordings):
+        LOGGER.warning('%s: the first segment of every recording starts at frame 1; if frames are counted from 1, give '
+                       '--first_frame 1', arguments.source)
 
 
 FORMAT = ImportFormat(
     'tables', 'a CSV or JSON file of segments with a column of recordings, or a folder with one file per recording',
     lambda source: bool(table_files(source)), read_source, {
-        'unit': {'choices': ['seconds', 'frames'], 'help': 'unit of the times (required)'},
-        'fps': {'metavar': 'F', 'help': 'feature frames per second, for --unit seconds'},
-        'inclusive_ends': {'action': 'store_true', 'help': 'an end is the last frame of its segment'},
-        'trim_overlaps': {'action': 'store_true', 'help': 'end each segment where the next segment starts'},
-        'columns': {'nargs': '+', 'metavar': 'COLUMN=NAME', 'help': f'names of the columns {", ".join(COLUMNS)}'}})
+        'unit': {'choices': UNITS, 'help': 'unit of the times (required)'},
+        'fps': {'metavar': 'F', 'help': 'feature frames per second, for --unit seconds or milliseconds'},
+        **TABLE_OPTIONS})

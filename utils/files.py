@@ -143,14 +143,17 @@ def write_json(path: Path | str, content: object) -> None:
     """Write ``content`` as indented JSON, atomically.
 
     Raises:
-        UserError: the file cannot be written.
-        ValueError: a number is NaN or infinity, which JSON does not have.
+        UserError: the file cannot be written, or a number is NaN or infinity, which JSON does not have.
     """
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + '\n'
+    except ValueError as error:
+        raise UserError(f'{path}: not written, it would contain NaN or infinity, expected finite numbers; correct the '
+                        'setting or the file that they come from') from error
     if not is_writable(text):  # the path of a folder whose name is not UTF-8
-        text = json.dumps(content, indent=2, allow_nan=False)
+        text = json.dumps(content, indent=2) + '\n'
     with atomic_path(path) as temporary:
-        temporary.write_text(text + '\n', encoding='utf-8')
+        temporary.write_text(text, encoding='utf-8')
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -176,6 +179,23 @@ def write_csv(path: Path | str, columns: Iterable[str], rows: Iterable[Sequence]
         writer = csv.writer(file, lineterminator=line_end)
         writer.writerow(columns)
         writer.writerows(rows)
+
+
+def expand_home(path: Path, source: str) -> Path:
+    """Return a path with ``~`` or ``~name`` at its beginning replaced by the home folder.
+
+    Args:
+        path: path as given.
+        source: option or variable that it comes from, for the message.
+
+    Raises:
+        UserError: there is no such user, or no home folder.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise UserError(f'{source}{path}: there is no home folder for {path.parts[0]}, expected ~ or ~USER of a user '
+                        'of this machine; give the whole path') from error
 
 
 def is_writable(text: str) -> bool:

@@ -199,7 +199,7 @@ MISTAKES = {
     'backwards': (lambda: Path('segments/a.csv').write_text('5,4\n'), ['--segments', 'segments'],
                   'segments/a.csv: line 1: from 5 to 4, expected'),
     'no segments of one': (lambda: Path('segments/b.json').unlink(), ['--segments', 'segments'],
-                           'segments: 0 files for b.npy, expected one of b.csv and b.json'),
+                           'segments: 0 files for b.npy, expected one of b.csv, b.tsv, b.json, b.txt'),
     'two of one': (lambda: Path('segments/b.csv').write_text('0,1'), ['--segments', 'segments'], '2 files for b.npy'),
     'a file for a folder': (None, ['--segments', 'segments/a.csv'], 'a.csv: a file without a column of recordings'),
     'output': (lambda: Path('out').write_text(''), ['-o', 'out/a'], 'out/a: cannot be made'),

@@ -54,14 +54,14 @@ def test_one_table_of_several_recordings(tmp_path):
 
 
 @pytest.mark.parametrize(('name', 'content', 'expected'), [
-    ('a.txt', '', 'ends in .csv or .json'), ('a.json', '{"start": 1}', 'dict at the top'),
+    ('a.npy', '', 'ends in .csv or .tsv or .json or .txt'), ('a.json', '{"start": 1}', 'JSON object at the'),
     ('a.json', '[[1, 2]', 'not valid JSON'), ('a.json', '[[1]]', 'expected one for the end'),
     ('a.json', '[{"start": 1, "end": 2, "lable": "x"}]', 'columns start, end, lable; expected one for the label'),
     ('a.csv', 'start,end,lable\n1,2,x', 'expected one for the label'), ('a.json', '[[1, 2, 3]]', "label is '3'"),
     ('a.json', '[[1, 2, "boil\\ud800"]]', 'contains an unpaired surrogate'), ('a.json', '[7]', "segment 0 is '7'"),
     ('a.csv', '0,4\n1.5,4\n', "line 2: start is '1.5', expected a whole number of frames of the features"),
     ('a.csv', '0,-4', 'line 1: from 0 to -4'), ('a.json', '[[true, 2]]', "start is 'True'"),
-    ('a.csv', '0,4,a,b', '4 cells, expected start, end, label'), ('a.csv', '7', 'expected one for the start'),
+    ('a.csv', '0,4,a,b', '4 cells, expected start, end, label'), ('a.csv', '7', 'has no header'),
     ('a.csv', '0,4\n3,6', 'line 1 (no label) ends after the start of line 2'), ('a.csv', '', 'is empty'),
     ('a.csv', '0,4,"a\n4,9,b', 'not valid CSV (unexpected end of data)')])
 def test_files_that_hold_something_else_are_refused(tmp_path, name, content, expected):

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 
-from recordings.segment_tables import TableOptions, ends_look_inclusive, read_tables
+from recordings.segment_tables import TableOptions, ends_look_inclusive, read_tables, starts_look_one_based
 from utils.errors import UserError
 
 SECONDS, FRAMES = TableOptions(fps=Fraction(1)), TableOptions()
@@ -14,7 +14,10 @@ SPELLINGS = {
     'decimal-comma': '\ufeffStart;End;Label\r\n0;1,5;boil water\r\n1,5;4;pour\r\n',
     'tabs-and-minutes': 'label\tonset\toffset\nboil water\t0:00\t0:01.5\npour\t0:01.5\t00:00:04',
     'unsorted': 'start,end,label\n1.5,4,pour\n\n0,1.5,"boil water"\n,,\n',
-    'other-names': 'name,start_time,end_time\nboil water,0,1.5\npour,1.5,4'}
+    'other-names': 'name,start_time,end_time\nboil water,0,1.5\npour,1.5,4',
+    'blanks': 'start  end label\n 0 1.5   "boil water"\n1.5  4  pour \n',
+    'no-header-semicolons': '0;1,5;boil water\n1,5;4;pour',
+    'comments': '# it\'s 5" wide, "open\n\nStart | End | Label\n0|1.5|boil water\n# the end\n1.5|4|pour'}
 
 
 def read(tmp_path, text, options=SECONDS, name='a.csv'):
@@ -63,6 +66,31 @@ def test_columns_with_custom_names(tmp_path):
     assert read(tmp_path, 'Who,What,from,till,label\nz,go,1,2,no\n', options) == {'z': [('go', 1, 2)]}
 
 
+def test_the_column_in_the_unit_is_read(tmp_path):
+    text = 'start_frame,stop_frame,start_timestamp,stop_timestamp,label\n0,45,0:00,0:01.5,boil water\n'
+    assert read(tmp_path, text, SECONDS) == {'a': [('boil water', 0, Fraction(3, 2))]}
+    assert read(tmp_path, text, FRAMES) == {'a': [('boil water', 0, 45)]}
+
+
+def test_columns_by_number_and_a_log_of_the_layout(tmp_path, caplog):
+    options = TableOptions(columns={'recording': '1', 'label': '2', 'start': '3', 'end': '4'})
+    with caplog.at_level('INFO', 'progress'):
+        assert read(tmp_path, '# clips\nz\t3\t0\t5\tyes\nz\t4\t5\t9\tno', options) == {'z': [('3', 0, 5), ('4', 5, 9)]}
+    assert caplog.messages == [f'{tmp_path / "a.csv"}: recording = 1, start = 3, end = 4, label = 2; times in frames; '
+                               'separated by tabs, without a header, 1 comment line left out; not used: 5']
+
+
+def test_frames_counted_from_one(tmp_path):
+    text = 'start,end,label\n1,30,a\n31,50,b\n'
+    read(tmp_path, text, FRAMES)
+    assert starts_look_one_based(read_tables(tmp_path / 'a.csv', FRAMES))
+    counted = TableOptions(first_frame=1, inclusive_ends=True)
+    assert read(tmp_path, text, counted) == {'a': [('a', 0, 30), ('b', 30, 50)]}
+    assert not starts_look_one_based(read_tables(tmp_path / 'a.csv', counted))
+    with pytest.raises(UserError, match='from 0 to 5, expected a start of at least 1'):
+        read(tmp_path, 'start,end,label\n0,5,a', counted)
+
+
 def test_inclusive_ends_and_trimmed_overlaps(tmp_path):
     text = 'start,end,label\n0,4,a\n5,9,b\n10,19,c'
     assert read(tmp_path, text, FRAMES) == {'a': [('a', 0, 4), ('b', 5, 9), ('c', 10, 19)]}
@@ -90,6 +118,19 @@ def test_inclusive_ends_and_trimmed_overlaps(tmp_path):
     ('start,end,label\n0,1,"' + 10**5 * 'pour\n', SECONDS, 'not valid CSV (field larger'),
     ('start,end,label\n0,2', SECONDS, 'line 2: the label is empty'),
     ('0,1,pour, slowly', SECONDS, "line 1: 4 cells, expected start, end, label; put a label that contains ','"),
+    ('1,4.5,6.2\n2,6.4,8.9', SECONDS, 'has no header, and the order of its columns is not certain'),
+    ('v1\t0:01\t0:02\tpour', SECONDS, 'its first line (v1, 0:01, 0:02, pour) contains times'),
+    ('pour,0,1', FRAMES, 'expected a header such as recording,start,end,label: add it'),
+    ('a b 0 1 2', FRAMES, 'has no header'), ('0 5 pour water', FRAMES, 'line 1: 4 cells, expected start, end, label'),
+    ('start,end,label\n0,1,a\n1,2,b,c,d', FRAMES, 'line 3: 5 cells, expected start, end, label'),
+    ('start,end,label,label\n0,1,a,b', FRAMES, 'the column label occurs 2 times'),
+    ('start_frame,end_frame,label\n0,2,a', SECONDS, 'start_frame is in frames, expected seconds; give the unit'),
+    ('start_ms,end_ms,label\n0,2,a', SECONDS, 'start_ms is in milliseconds, expected seconds'),
+    ('start_timestamp,stop_timestamp,label\n0,2,a', FRAMES, 'start_timestamp is in milliseconds or seconds'),
+    ('a,start_frame,end,label\n0,2,3,a', TableOptions(fps=Fraction(1), columns={'start': 'start_frame'}),
+     'start_frame is in frames, expected seconds'),
+    ('start,end,label\n"1,000","2,000",a', FRAMES, "line 2: start is '1,000', which may have a thousands separator"),
+    ('start,end,label\n0:00,0:75,a', SECONDS, "end is '0:75', expected fields after a colon below 60"),
     ('start,end,label\n0:00,0:02,a', FRAMES, "start is '0:00', expected a whole number of frames"),
     ('start_sec,end_sec,label\n0,2,a', FRAMES, 'start_sec is in seconds, expected frames'),
     ('start,end,label\n0,5,a\n4,6,b', SECONDS, 'line 2 (a) ends after the start of line 3 (b)'),

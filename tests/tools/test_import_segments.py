@@ -293,7 +293,7 @@ def test_names_and_sources_that_are_refused(source, capsys):
 def test_csv_options_that_are_refused(source, capsys):
     Path('all.csv').write_text('video,start,end,label\nx,0,1,a\n')
     for options, message in (([], '--unit: is required'), (['--unit', 'seconds'], 'requires --fps'),
-                             (['--unit', 'frames', '--fps', '3'], '--fps: only applies to --unit seconds'),
+                             (['--unit', 'frames', '--fps', '3'], '--fps: only applies to times in seconds'),
                              (['--unit', 'seconds', '--fps', '0'], '--fps 0: expected a number above 0'),
                              (['--unit', 'frames', '--columns', 'x'], '--columns x: expected COLUMN=NAME'),
                              (['--unit', 'seconds', '--fps', '3', '--labels_per_feature', '2'], 'not allowed with'),

@@ -1,0 +1,73 @@
+"""Background labels: compared without case, and labels that look like background although they count as actions."""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from recordings.annotations import TaskAnnotations
+from utils.errors import name_some
+
+# Without case, blanks, hyphens and underscores.
+LOOK_ALIKES = {'bg', 'bkg', 'back', 'background', 'backgroundclass', 'none', 'null', 'nan', 'na', 'n/a', 'nothing',
+               'idle', 'noaction', 'noactivity', 'nolabel', 'nostep', 'nophase', 'noclass', 'unlabeled', 'unlabelled',
+               'unannotated', 'unknown', 'undefined', 'ignore', 'ignored', 'other', 'others', 'misc', 'void', 'empty',
+               'blank', 'sil', 'silence', 'pause', 'noop', 'transition', '?', ''}
+NUMBERS = {-100, -99, -1, 0, 255, 999}  # indices that loaders of frame-wise labels use for frames without a label
+
+
+def background_names(labels: Iterable[str], background: Sequence[str]) -> dict[str, str]:
+    """Return label -> background label, for the labels that equal a background label except for case.
+
+    Args:
+        labels: labels of a dataset.
+        background: background labels; the first spelling counts.
+    """
+    folded = {name.casefold(): name for name in reversed(background)}
+    return {label: folded[label.casefold()] for label in labels
+            if label not in background and label.casefold() in folded}
+
+
+def spell_background(tasks: Mapping[str, TaskAnnotations], background: Sequence[str]) -> dict[str, TaskAnnotations]:
+    """Return annotations in which every background label is spelled as in ``background``.
+
+    Args:
+        tasks: task -> annotations.
+        background: background labels.
+    """
+    labels = {label for annotated in tasks.values() for actions in annotated.actions for label in actions}
+    names = background_names(labels, background)
+    if not names:
+        return dict(tasks)
+    return {task: replace(annotated, actions=[[names.get(label, label) for label in actions]
+                                              for actions in annotated.actions])
+            for task, annotated in tasks.items()}
+
+
+def look_alikes(labels: Iterable[str], background: Collection[str]) -> list[str]:
+    """Return the labels that look like background but are not in ``background``, compared without case."""
+    folded = {name.casefold() for name in background}
+    return sorted(label for label in set(labels) if label.casefold() not in folded and _looks_like_background(label))
+
+
+def _looks_like_background(label: str) -> bool:
+    if re.sub(r'[\s_-]+', '', label.casefold()).strip('()[]<>*.') in LOOK_ALIKES:
+        return True
+    try:
+        return float(label) in NUMBERS
+    except ValueError:
+        return False
+
+
+def look_alike_note(labels: Iterable[str], background: Collection[str], advice: str) -> str | None:
+    """Return a sentence on the labels that look like background; None if there are no such labels.
+
+    Args:
+        labels: labels that count as actions.
+        background: background labels.
+        advice: option that makes a label background.
+    """
+    found = look_alikes(labels, background)
+    if not found:
+        return None
+    return (f'{name_some([repr(label) for label in found])} may mean background, but count'
+            f'{"s" if len(found) == 1 else ""} as an action; if so, {advice}')

@@ -1,0 +1,35 @@
+"""Background labels in other spellings, and labels that look like background."""
+
+import pytest
+
+from recordings.annotations import TaskAnnotations
+from recordings.background import background_names, look_alike_note, look_alikes, spell_background
+
+BACKGROUND = ['0', 'SIL', 'background']
+
+
+def test_case_does_not_matter():
+    assert background_names(['Background', 'sil', 'SIL', 'pour', '0', 'BACKGROUNDS'], BACKGROUND) == {
+        'Background': 'background', 'sil': 'SIL'}
+    annotated = TaskAnnotations('t', ['a', 'b'], [['Sil', 'pour'], ['BACKGROUND']], [[0, 2], [0]], [[2, 5], [3]])
+    spelled = spell_background({'t': annotated}, BACKGROUND)
+    assert spelled['t'].actions == [['SIL', 'pour'], ['background']] and spelled['t'].ends is annotated.ends
+    assert spell_background({'t': annotated}, ['0'])['t'] is annotated
+
+
+@pytest.mark.parametrize('label', ['BG', 'bg', 'None', 'no_action', 'No-Action', 'idle', '-100', '-1', '0.0', '00',
+                                   'NaN', '255', 'N/A', '<background>', 'background class', 'silence', '-1.0'])
+def test_labels_that_look_like_background(label):
+    assert look_alikes([label, 'pour'], BACKGROUND) == [label]
+    assert look_alikes([label], [*BACKGROUND, label.swapcase()]) == []
+
+
+@pytest.mark.parametrize('label', ['pour', '1', '100', '-2', 'SIL', 'Background', 'take background away', 'inf', '0x'])
+def test_labels_that_do_not(label):
+    assert look_alikes([label], BACKGROUND) == []
+
+
+def test_the_note_names_the_labels_and_the_option():
+    assert look_alike_note(['pour', 'BG', 'idle'], BACKGROUND, 'name them') == (
+        "'BG', 'idle' may mean background, but count as an action; if so, name them")
+    assert look_alike_note(['pour'], BACKGROUND, '') is None
