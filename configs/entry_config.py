@@ -15,7 +15,7 @@ from configs.options import Layer, given_options, naming_options, training_parse
 from configs.setting import SAFE_NAME
 from configs.validation import check_consistency, check_key, check_value, check_values, flatten
 from utils.errors import UserError
-from utils.files import unique_keys
+from utils.files import read_bounded, unique_keys
 
 DEFAULT = 'default'
 NO_LOSS = 'progress'  # stands for the loss in the name of a run without alignment
@@ -97,9 +97,8 @@ def _read_config_file(path: Path) -> dict[str, Any]:
     """Read a JSON config file, check it, and return settings by their dotted names."""
     source = f'--config {path}'
     try:
-        # utf-8-sig skips the mark that some editors write at the start; unique_keys refuses a repeated key, of which
-        # json would silently take the last value.
-        content = json.loads(path.read_text(encoding='utf-8-sig'), object_pairs_hook=unique_keys(source))
+        # unique_keys refuses a repeated key, of which json would silently take the last value.
+        content = json.loads(read_bounded(path), object_pairs_hook=unique_keys(source))
     except OSError as error:
         raise UserError(f'{source}: cannot be read ({error.strerror}); expected a JSON file') from error
     except (ValueError, RecursionError) as error:

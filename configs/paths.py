@@ -7,6 +7,7 @@ from pathlib import Path
 from configs.choices import DATASETS
 from configs.setting import SAFE_NAME
 from utils.errors import UserError, name_some
+from utils.files import expand_home
 
 DEFAULTS = {'DATASET_PATH': './data', 'OUTPUT_PATH': './output', 'JSON_DPATH': './dset_jsons'}
 # Datasets that are part of another dataset: name -> (dataset that contains it, suffix of its tasks).
@@ -51,8 +52,11 @@ def check_new_name(name: str, source: str) -> None:
 
 
 def environment_path(variable: str) -> Path:
-    """Return the folder set by an environment variable, or its default (``./data``, ``./output``, ``./dset_jsons``)."""
-    return Path(os.environ.get(variable) or DEFAULTS[variable])  # an empty variable counts as unset
+    """Return the folder set by an environment variable, or its default (``./data``, ``./output``, ``./dset_jsons``).
+
+    No shell expands ``~`` in a variable that a scheduler or an .env file sets, so it is expanded here.
+    """
+    return expand_home(Path(os.environ.get(variable) or DEFAULTS[variable]), f'{variable}=')
 
 
 def dataset_paths(dataset: str, kind: str = 'features') -> DatasetPaths:

@@ -21,7 +21,7 @@ from training.report import RunReport
 from training.resume import LAST_NAME, RunState, random_states
 from training.trainer import Trainer
 from utils.ckpt_save import BEST_NAMES, ckpt_save, to_plain
-from utils.files import remove_leftovers
+from utils.files import read_json, remove_leftovers, write_json
 from utils.logging import get_logger
 from utils.loss_entry import LossTerms, get_progress_lambda
 from utils.plotter import plot_dual_losses, plot_epoch_losses
@@ -95,7 +95,15 @@ def _prepare_folder(trainer: Trainer) -> None:
         # A killed run may have saved last.pt without writing the tables that go with it.
         remove_leftovers(folder.checkpoints)
         remove_leftovers(folder.path)
+        _store_epochs(folder, trainer.config.NUM_EPOCHS)
         _write_history(state, folder, last=state.epochs_done == trainer.config.NUM_EPOCHS)
+
+
+def _store_epochs(folder: RunFolder, epochs: int) -> None:
+    """Write the number of epochs to the stored configuration, because --resume may raise it."""
+    stored = read_json(folder.config, 'the configuration that training stores') if folder.config.exists() else None
+    if stored and stored.get('NUM_EPOCHS') != epochs:
+        write_json(folder.config, {**stored, 'NUM_EPOCHS': epochs})
 
 
 def _record(trainer: Trainer, epoch: int, train: Mapping[str, Tensor], val: Mapping[str, Tensor],

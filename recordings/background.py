@@ -44,7 +44,7 @@ def spell_background(tasks: Mapping[str, TaskAnnotations], background: Sequence[
 
 
 def look_alikes(labels: Iterable[str], background: Collection[str]) -> list[str]:
-    """Return the labels that look like background but are none of ``background``, compared without case."""
+    """Return the labels that look like background but are not in ``background``, compared without case."""
     folded = {name.casefold() for name in background}
     return sorted(label for label in set(labels) if label.casefold() not in folded and _looks_like_background(label))
 

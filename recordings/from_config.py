@@ -6,7 +6,7 @@ from pathlib import Path
 
 from configs.paths import DatasetPaths, dataset_paths
 from recordings.feature_files import small_enough_to_check
-from recordings.groups import groups_by_regex, groups_in_two_parts
+from recordings.groups import groups_by_regex, groups_in_two_parts, views_in_train_and_test
 from recordings.json_dataset import Recording, RecordingsByTask, load_recordings
 from recordings.splits import PARTS, Splits, load_splits, make_splits
 from utils.command_line import option
@@ -64,11 +64,21 @@ def choose_splits(config: Mapping, recordings: RecordingsByTask, path: Path | No
         splits = Splits(splits, groups).take(splits) if groups else splits
         if warning := groups_in_two_parts(splits, splits.groups):
             LOGGER.warning('%s: %s', path, warning)
+        _warn_of_views(splits, recordings)
         return splits
     written = _paths_of(config, frames=frames).splits
     LOGGER.info('no split file given: a split is drawn by TRAIN_SPLIT and SEED%s',
                 f'; the split that was written with the dataset is {written}' if written.exists() else '')
-    return make_splits(handles, config.TRAIN_SPLIT, config.SEED, groups)
+    splits = make_splits(handles, config.TRAIN_SPLIT, config.SEED, groups)
+    _warn_of_views(splits, recordings)
+    return splits
+
+
+def _warn_of_views(splits: Splits, recordings: RecordingsByTask) -> None:
+    """Warn of training and test recordings that may show one performance."""
+    actions = {recording.handle: recording.actions for members in recordings.values() for recording in members}
+    for warning in views_in_train_and_test(splits, splits.groups, actions):
+        LOGGER.warning('%s', warning)
 
 
 def split_recordings(recordings: RecordingsByTask, splits: Splits) -> dict[str, RecordingsByTask]:

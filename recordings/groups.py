@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from utils.errors import UserError, name_some
 
 Groups = dict[str, str]  # handle -> group
-# A camera or view in a handle: a word with a number that may follow it, or a letter with one.
+# A camera, view, or modality in a handle: a word with a number that may follow it, or a letter with one.
 VIEW = re.compile(r'(?<![a-z0-9])(?:(?:web)?cam(?:era)?|view|angle|kinect|stereo|gopro|front|side|top|left|right|rear'
-                  r'|head|ego|exo)[ _.-]?\d*(?![a-z0-9])|(?<![a-z0-9])[cv]\d+(?![a-z0-9])', re.IGNORECASE)
+                  r'|back|center|centre|head|ego|exo|hmc|fpv|rgb|depth|ir|infrared|thermal|flow|mono|take|clip|part|crop'
+                  r'|flip|copy|aug)[ _.-]?\d*(?![a-z0-9])|(?<![a-z0-9])[cv]\d+(?![a-z0-9])', re.IGNORECASE)
+FEW_ACTIONS = 3  # fewer actions may have the same times by chance
 
 
 def groups_by_regex(handles: Iterable[str], pattern: str) -> Groups:
@@ -53,30 +55,42 @@ def groups_in_two_parts(splits: Mapping[str, Mapping[str, Sequence[str]]], group
             f'so the results are not those for unseen ones: {name_some(apart)}')
 
 
-def views_in_train_and_test(splits: Mapping[str, Mapping[str, Sequence[str]]],
-                            groups: Mapping[str, str]) -> list[str]:
-    """Name recordings of train and test whose handles differ in a camera or view only.
+def views_in_train_and_test(splits: Mapping[str, Mapping[str, Sequence[str]]], groups: Mapping[str, str],
+                            actions: Mapping[str, Sequence] | None = None) -> list[str]:
+    """Name recordings of train and test that may show one performance.
 
     Args:
         splits: task -> part -> handles.
         groups: handle -> group; recordings of one group are found by :func:`groups_in_two_parts`.
+        actions: handle -> its actions with their times; recordings with the same actions at the same times are named,
+            too. None: only names are compared.
 
     Returns:
-        A sentence per task that has such recordings.
+        A sentence per task and reason.
     """
-    found = []
+    timed = {handle: tuple(map(tuple, found)) for handle, found in (actions or {}).items() if len(found) >= FEW_ACTIONS}
+    reasons = {'whose name differs in the camera or view only': _without_view,
+               'with the same actions at the same times': timed.get}
+    found, named = [], set()
     for task, parts in splits.items():
-        trained: dict[str, str] = {_without_view(handle): handle for handle in reversed(parts['train'])}
-        pairs = [f'{trained[key]} and {handle}' for handle in parts['test']
-                 if (key := _without_view(handle)) in trained and trained[key] != handle
-                 and (handle not in groups or groups[handle] != groups.get(trained[key]))]
-        if pairs:
-            found.append(f'task {task}: {len(pairs)} test recordings have a training recording whose name differs in '
-                         f'the camera or view only: {name_some(pairs, 3)}; if they show one performance, the results '
-                         'are too good: keep views together with --group_regex or "groups" in the split file')
+        for reason, key_of in reasons.items():
+            trained = {key_of(handle): handle for handle in reversed(parts['train']) if key_of(handle) is not None}
+            pairs = [(trained[key], handle) for handle in parts['test']
+                     if (key := key_of(handle)) in trained and trained[key] != handle
+                     and (handle not in groups or groups[handle] != groups.get(trained[key])) and handle not in named]
+            named.update(handle for _, handle in pairs)
+            if pairs:
+                text = name_some([f'{one} and {other}' for one, other in pairs], 3)
+                found.append(f'task {task}: {len(pairs)} test recordings have a training recording {reason}: {text}; '
+                             'if they show one performance, the results are too good: keep them together with '
+                             '--group_regex or "groups" in the split file')
     return found
 
 
-def _without_view(handle: str) -> str:
-    """Return a handle with what names its camera or view replaced."""
-    return VIEW.sub('*', handle)
+def _without_view(handle: str) -> str | None:
+    """Return a handle with what names its camera or view replaced; None if nothing else is left of it."""
+    tokens = list(VIEW.finditer(handle))
+    if re.search('[a-zA-Z0-9]', VIEW.sub('', handle)):
+        return VIEW.sub('*', handle)
+    # Of 'take3.view1', the first is the performance; 'v1' alone is any recording.
+    return f'{handle[:tokens[-1].start()]}*' if len(tokens) > 1 else None

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import multitask_train
+from configs.generic_config import apply_settings
 from recordings.feature_info import FeatureInfo, read_feature_info, write_feature_info
 from tools.demo import DemoSettings, write_demo
+from training.resume import depends_on_epochs
 from utils.ckpt_save import find_checkpoint, load_checkpoint
 
 RUNS = 'output/multi-task-setting'
@@ -161,3 +163,30 @@ def test_standardized_features_do_not_depend_on_their_scale_and_are_stored_with_
     assert second['history'][0]['val_total'] == pytest.approx(first['history'][0]['val_total'], rel=1e-5)
     assert multitask_train.main(['7', '--dataset', 'tiny', '--tcc', '--resnet50', '--standardize_features']) == 2
     assert 'resnet50 reads frames, which are not standardized' in capsys.readouterr().err
+
+
+def test_a_finished_run_goes_on_for_more_epochs_as_if_it_had_never_ended(tiny, capsys):
+    options = [*SMALL, '--tcc', '--tstack', '--set', 'TENSORBOARD=false']
+    assert multitask_train.main(['8', *options, '-ep', '3']) == 0
+    whole = load_checkpoint(f'{RUNS}/V8___tcc_tiny/ckpt/last.pt')
+    assert multitask_train.main(['9', *options, '-ep', '1']) == 0
+    assert multitask_train.main(['9', *options, '-ep', '3', '--resume']) == 0
+    extended = load_checkpoint(f'{RUNS}/V9___tcc_tiny/ckpt/last.pt')
+    assert without_seconds(extended) == without_seconds(whole)
+    assert same(extended, whole) == set(whole['model_state_dict'])
+    assert json.loads((tiny / RUNS / 'V9___tcc_tiny/config.json').read_text())['NUM_EPOCHS'] == 3
+    capsys.readouterr()
+    assert multitask_train.main(['9', *options, '-ep', '2', '--resume']) == 2
+    assert 'NUM_EPOCHS is 2, but' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('changes', 'reason'), [
+    ({'LOSS_TYPE.tcc': True}, None), ({'LOSS_TYPE.LAV': True}, None),
+    ({'LOSS_TYPE.GTCC': True, 'GTCC_PARAMS.gamma': 1.0}, None), ({'LOSS_TYPE.GTCC': True}, 'GTCC_PARAMS.gamma'),
+    ({'LOSS_TYPE.VAVA': True}, 'VAVA'), ({'LEARNING_RATE_SCHEDULE': 'cosine'}, 'LEARNING_RATE_SCHEDULE'),
+    ({'PROGRESS_LOSS.enabled': True, 'PROGRESS_LOSS.lambda_curriculum.enabled': True}, 'lambda_curriculum'),
+    ({'PROGRESS_LOSS.lambda_curriculum.enabled': True}, None)])
+def test_what_depends_on_the_number_of_epochs(config, changes, reason):
+    apply_settings(config, changes)
+    found = depends_on_epochs(config)
+    assert found is None if reason is None else reason in found

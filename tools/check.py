@@ -83,7 +83,8 @@ def look_at_splits(found: Inspection, path: Path) -> Splits:
         found.problems.append(str(error))
         return Splits()
     shared = groups_in_two_parts(splits, splits.groups)
-    found.notes += [*([shared] if shared else []), *views_in_train_and_test(splits, splits.groups)]
+    actions = {recording.handle: recording.actions for view in found.tasks.values() for recording in view.recordings}
+    found.notes += [*([shared] if shared else []), *views_in_train_and_test(splits, splits.groups, actions)]
     in_parts = {part: [handle for parts in splits.values() for handle in parts[part]] for part in PARTS}
     found.notes += copies_in_two_parts(copies(found.values), in_parts)
     if not in_parts['val']:

@@ -32,6 +32,7 @@ TURN = 1.5 * np.pi  # angle from an action's first to its last frame; after a fu
 PHASE_PLANES = 3
 FRAME_SHAPE = (8, 3, 3)  # C, H, W of the frames
 TYPICAL_FRAMES = 150  # of a recording
+MAX_RECORDINGS = 100_000
 # Minimum and maximum of each setting: amplitudes that fit into float16 frames, durations that give small files.
 LIMITS = {'people': (4, 1000), 'repetitions': (1, 1000), 'width': (2 * PHASE_PLANES, 4096), 'noise': (0, 10),
           'phase': (0, 10), 'style': (0, 10), 'pace': (0, 1), 'variation': (0, 1)}
@@ -181,6 +182,9 @@ def _check_room(out: Path, settings: DemoSettings) -> None:
     """
     existing = next((folder for folder in (out.resolve(), *out.resolve().parents) if folder.exists()), Path('/'))
     recordings = len(TASKS) * settings.people * settings.repetitions
+    if recordings > MAX_RECORDINGS:
+        raise UserError(f'--people {settings.people} --repetitions {settings.repetitions}: {recordings:,} recordings, '
+                        f'which take hours; expected at most {MAX_RECORDINGS:,}')
     frame_bytes = 4 * settings.width + 2 * int(np.prod(FRAME_SHAPE))  # float32 features, float16 frames
     needed, free = recordings * TYPICAL_FRAMES * frame_bytes, shutil.disk_usage(existing).free
     if needed > free:

@@ -240,7 +240,10 @@ def import_dataset(arguments: argparse.Namespace) -> tuple[list[ImportedRecordin
     recordings = pair_recordings(sources, files, tasks, layout='TD' if features.info else arguments.layout, rate=rate,
                                  max_mismatch=arguments.max_mismatch, sample_rate=arguments.sample_rate)
     splits = _choose_splits(parts, tasks, arguments.val_share, choose_groups(arguments, list(files)))
-    for warning in (groups_in_two_parts(splits, splits.groups), *views_in_train_and_test(splits, splits.groups)):
+    actions = {recording.handle: [segment for segment in zip(*recording.segments.values(), strict=True)
+                                  if segment[0] not in CONFIG.BACKGROUND_LABELS] for recording in recordings}
+    for warning in (groups_in_two_parts(splits, splits.groups),
+                    *views_in_train_and_test(splits, splits.groups, actions)):
         if warning:
             LOGGER.warning('%s', warning)
     if features.in_place:

@@ -64,7 +64,7 @@ def _refuse_ranges(path: Path, lines: Sequence[str]) -> None:
 
 
 def _without_frame_numbers(path: Path, lines: list[str]) -> list[str]:
-    """Return the labels of lines with a frame number in front or behind; the lines themselves if there are none."""
+    """Return the labels of lines with a frame number in front or behind; the lines as they are if they have none."""
     if len(lines) < 2:
         return lines
     for place in (0, -1):

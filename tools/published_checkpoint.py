@@ -12,18 +12,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from easydict import EasyDict
 from torch import Tensor
 
 from configs.generic_config import CONFIG
 from configs.validation import check_key, check_value, flatten
 from models.build import LEGACY_LAYOUT
+from utils.ckpt_save import without_wrappers
 from utils.errors import UserError
 from utils.logging import get_logger
 from utils.pickled_file import load_pickled
 
 LOGGER = get_logger(__name__)
-PARALLEL_PREFIX = 'module.'  # in the names of a model that was trained on several GPUs
+# What the pickle of a NumPy number or array names: types and constructors of plain values, under both module names.
+NUMPY_GLOBALS = [
+    *((value, f'numpy.{core}.multiarray.{name}') for core in ('core', '_core')
+      for name, value in (('scalar', np._core.multiarray.scalar), ('_reconstruct', np._core.multiarray._reconstruct))),
+    np.ndarray, np.dtype, *{type(np.dtype(code)) for code in '?bBhHiIlLqQefdg'}]
 BARE_ENCODER = ('convolutional_layers.', 'fc_layers.')  # single-encoder models have no base_model prefix
 # Settings that describe the old training or how its data is read; the network's settings come from its weights.
 KEPT_SECTIONS = ('LOSS_TYPE', 'TCC_ORIGINAL_PARAMS', 'GTCC_PARAMS', 'LAV_PARAMS', 'VAVA_PARAMS', 'DATASET_NAME',
@@ -57,7 +63,7 @@ def read_published(path: Path | str) -> PublishedCheckpoint:
     """
     # Load the EasyDict as an OrderedDict, so that the file cannot call any code.
     content = load_pickled(path, 'cpu', 'tensors, plain values and an EasyDict: use a checkpoint that the published '
-                           'GTCC code wrote', [(OrderedDict, 'easydict.EasyDict')])
+                           'GTCC code wrote', [(OrderedDict, 'easydict.EasyDict'), *NUMPY_GLOBALS])
     missing = [key for key in ('config', 'model_state_dict')
                if not isinstance(content, dict) or not isinstance(content.get(key), dict)]
     if missing:
@@ -74,14 +80,16 @@ def read_published(path: Path | str) -> PublishedCheckpoint:
 def _number(value: object) -> float:
     """Return a stored number as float; NaN if the value is not a number."""
     try:
-        return float(value) if isinstance(value, int | float | Tensor) else math.nan
-    except (ValueError, RuntimeError, OverflowError):  # several numbers, a complex number, or one that is too large
+        value = value.item() if isinstance(value, np.ndarray) else value
+        is_number = isinstance(value, int | float | Tensor | np.generic)
+        return float(value) if is_number else math.nan
+    except (ValueError, RuntimeError, OverflowError, TypeError):  # several numbers, a complex one, or a too large one
         return math.nan
 
 
 def _own_name(name: str) -> str:
     """Return this project's name of a published weight."""
-    name = str(name).removeprefix(PARALLEL_PREFIX)
+    name = without_wrappers(str(name))
     return f'base_model.{name}' if name.startswith(BARE_ENCODER) else name
 
 

@@ -151,8 +151,30 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, stored: dict) -> None:
             raise ValueError(f'the optimizer has a state of shape {shapes} for a weight of {tuple(parameter.shape)}')
 
 
+def depends_on_epochs(config: Mapping) -> str | None:
+    """Return what in a run depends on the number of epochs; None if more epochs continue the run unchanged."""
+    if config['LEARNING_RATE_SCHEDULE'] != 'constant':
+        return f'LEARNING_RATE_SCHEDULE {config["LEARNING_RATE_SCHEDULE"]!r} depends on it'
+    if config['PROGRESS_LOSS']['enabled'] and config['PROGRESS_LOSS']['lambda_curriculum']['enabled']:
+        return 'PROGRESS_LOSS.lambda_curriculum depends on it'
+    # Validation uses the final epoch's weights of these terms, so best losses before and after would not compare.
+    if config['ALIGNMENT_WEIGHT'] and config['LOSS_TYPE']['GTCC'] and config['GTCC_PARAMS']['gamma'] < 1:
+        return "GTCC's validation loss depends on it (GTCC_PARAMS.gamma below 1)"
+    if config['ALIGNMENT_WEIGHT'] and config['LOSS_TYPE']['VAVA']:
+        return "VAVA's validation loss depends on it"
+    return None
+
+
 def _check_same_settings(path: Path, stored: Mapping, given: Mapping) -> None:
     """Raise if settings differ that would change the results."""
-    for key in changed_settings(stored, given)[:1]:
+    changed = changed_settings(stored, given)
+    if changed == ['NUM_EPOCHS'] and given['NUM_EPOCHS'] > stored['NUM_EPOCHS']:
+        if not (reason := depends_on_epochs(given)):
+            LOGGER.info('the run goes on from %d to %d epochs', stored['NUM_EPOCHS'], given['NUM_EPOCHS'])
+            return
+        raise UserError(f'NUM_EPOCHS is {given["NUM_EPOCHS"]}, but {path} was written with {stored["NUM_EPOCHS"]}, and '
+                        f'{reason}; resume with that number, or start a new run from its weights with --init_from '
+                        f'{path.parent.parent}')
+    for key in changed[:1]:
         raise UserError(f'{key} is {flatten(given).get(key)!r}, but {path} was written with '
                         f'{flatten(stored).get(key)!r}; resume with the settings of the first call')

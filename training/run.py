@@ -26,10 +26,12 @@ from training.interrupt import StopRequest, stop_on_signals
 from training.report import RunReport
 from training.resume import LAST_NAME
 from training.standardize import fit_standardizer
+from training.start_checks import warn_of_start
 from training.step import freeze_encoder
 from utils.ckpt_save import load_encoder_weights, to_plain
 from utils.command_line import option, seed_everything
 from utils.errors import UserError
+from utils.files import expand_home
 from utils.logging import get_logger, log_to_file
 from utils.loss_entry import get_loss_function
 from utils.run_folder import RunFolder, check_run_folder, create_run_folder, locked_run
@@ -65,7 +67,8 @@ def check_init_from(config: EasyDict, run_path: Path, arguments: argparse.Namesp
     Raises:
         UserError: INIT_FROM is in the folder that --overwrite replaces.
     """
-    source, replaced = Path(config.INIT_FROM or '').resolve(), run_path.resolve()
+    source = expand_home(Path(config.INIT_FROM or ''), '--init_from ').resolve()
+    replaced = run_path.resolve()
     if arguments.overwrite and config.INIT_FROM and replaced in (source, *source.parents):
         raise UserError(f'--init_from {config.INIT_FROM}: is in {run_path}, which --overwrite replaces; give another '
                         'VERSION or --message')
@@ -139,6 +142,8 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     if config.FREEZE_ENCODER:
         freeze_encoder(model)
     loss_fn = get_loss_function(config, config.NUM_EPOCHS)
+    if world.first and not arguments.resume:
+        warn_of_start(model, loss_fn, train_loaders, val_loaders, config, world.device)
     # After all checks of settings and data, before anything is written.
     if arguments.dry_run:
         if world.first:

@@ -13,7 +13,7 @@ from configs.stored import complete_config
 from models.build import LEGACY_LAYOUT, build_model
 from models.model_multiprong import HEAD_PREFIX
 from utils.errors import UserError
-from utils.files import atomic_path
+from utils.files import atomic_path, expand_home
 from utils.logging import get_logger
 from utils.pickled_file import load_pickled
 from utils.run_folder import RunFolder
@@ -22,6 +22,7 @@ LOGGER = get_logger(__name__)
 BEST_NAMES = {'combined': 'best_model_combined.pt', 'alignment': 'best_model_alignment.pt'}
 OLD_BEST_NAME = 'best_model.pt'
 EPOCH_NAME = re.compile(r'epoch-(\d+)\.pt')
+WRAPPERS = ('module', '_orig_mod')  # DistributedDataParallel and DataParallel; torch.compile
 TYPES = {'config': dict, 'epoch': int, 'loss': float, 'model_state_dict': dict, 'optimizer_state_dict': dict}
 
 
@@ -90,7 +91,14 @@ def load_checkpoint(path: Path | str, device: torch.device | str = 'cpu') -> dic
             raise UserError(f'{path}: not a checkpoint of a run, {key} is a {type(content[key]).__name__}, expected a '
                             f'{kind.__name__}')
     content['config'] = complete_config(content['config'], f'{path}: its configuration')
+    content['model_state_dict'] = {without_wrappers(str(name)): value
+                                   for name, value in content['model_state_dict'].items()}
     return content
+
+
+def without_wrappers(name: str) -> str:
+    """Return a weight's name without what wrappers of a model or of its parts insert, such as 'module.'."""
+    return '.'.join(part for part in name.split('.') if part not in WRAPPERS)
 
 
 def find_checkpoint(ckpt_folder: Path | str, checkpoint_type: str = 'combined') -> Path:
@@ -106,7 +114,7 @@ def find_checkpoint(ckpt_folder: Path | str, checkpoint_type: str = 'combined') 
     """
     if checkpoint_type not in BEST_NAMES:
         raise ValueError(f'checkpoint_type is {checkpoint_type!r}, expected one of {", ".join(BEST_NAMES)}')
-    folder = Path(ckpt_folder)
+    folder = expand_home(Path(ckpt_folder), '')
     inside = RunFolder(folder).checkpoints
     folder = inside if inside.is_dir() else folder
     wanted = folder / BEST_NAMES[checkpoint_type]

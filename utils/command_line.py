@@ -4,11 +4,13 @@ import argparse
 import os
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from utils.errors import StoppedError, UserError, first_line
+from utils.files import expand_home
 from utils.standard_streams import (
     NO_READER_STATUS,
     USER_ERROR_STATUS,
@@ -34,6 +36,22 @@ class OneLineParser(argparse.ArgumentParser):
             UserError: always.
         """
         raise UserError(f'{message}; {self.prog} --help lists the options')
+
+    def parse_known_args(self, args: Sequence[str] | None = None,
+                         namespace: argparse.Namespace | None = None) -> tuple[argparse.Namespace, list[str]]:
+        """Parse arguments; a shell does not expand ``~`` in --option=~/path, so it is expanded in every path.
+
+        Raises:
+            UserError: an argument is invalid, or there is no home folder for a path.
+        """
+        arguments, rest = super().parse_known_args(args, namespace)
+        for name, value in vars(arguments).items():
+            if isinstance(value, Path):
+                setattr(arguments, name, expand_home(value, f'{name} '))
+            elif isinstance(value, list):
+                setattr(arguments, name, [expand_home(entry, f'{name} ') if isinstance(entry, Path) else entry
+                                          for entry in value])
+        return arguments, rest
 
 
 def run_command(command: Callable[[], None]) -> int:

@@ -15,7 +15,7 @@ from utils.locks import holding, try_lock
 
 # Names of partial files, see atomic_path; the number is the process ID. Earlier versions had no token after it.
 PARTIAL_NAME = re.compile(r'\.(.*)\.(\d+)(?:-[0-9a-f]+)?\.partial(\..*)?', re.DOTALL)
-MAX_JSON_BYTES = 2**28  # a larger file is not one of ours, perhaps a device that never ends
+MAX_TEXT_BYTES = 2**28
 CSV, JSON_LINES = 'csv', 'jsonl'
 ROW_FORMATS = (CSV, JSON_LINES)  # of what predict.py writes and prints
 
@@ -102,6 +102,21 @@ def is_another_process(number: int) -> bool:
     return True
 
 
+def read_bounded(path: Path) -> str:
+    """Read a UTF-8 text file, with or without a byte order mark, of at most ``MAX_TEXT_BYTES``.
+
+    Raises:
+        OSError: the file cannot be read.
+        UserError: the file is larger, perhaps a device that never ends.
+        UnicodeDecodeError: the file is not UTF-8.
+    """
+    with path.open('rb') as file:
+        content = file.read(MAX_TEXT_BYTES + 1)
+    if len(content) > MAX_TEXT_BYTES:
+        raise UserError(f'{path}: more than {MAX_TEXT_BYTES // 2**20} MiB, expected a smaller text file')
+    return content.decode('utf-8-sig')
+
+
 def read_json(path: Path, expected: str, fix: str = 'write it again as UTF-8 text') -> object:
     """Read a JSON file, with or without a byte order mark.
 
@@ -114,11 +129,7 @@ def read_json(path: Path, expected: str, fix: str = 'write it again as UTF-8 tex
         UserError: the file cannot be read, is not valid JSON in UTF-8, or repeats a key within an object.
     """
     try:
-        with path.open('rb') as file:
-            content = file.read(MAX_JSON_BYTES + 1)
-        if len(content) > MAX_JSON_BYTES:
-            raise UserError(f'{path}: more than {MAX_JSON_BYTES // 2**20} MiB; expected {expected}')
-        return json.loads(content.decode('utf-8-sig'), object_pairs_hook=unique_keys(str(path)))
+        return json.loads(read_bounded(path), object_pairs_hook=unique_keys(str(path)))
     except OSError as error:
         raise UserError(f'{path}: cannot be read ({error.strerror}); expected {expected}') from error
     except json.JSONDecodeError as error:
@@ -132,14 +143,17 @@ def write_json(path: Path | str, content: object) -> None:
     """Write ``content`` as indented JSON, atomically.
 
     Raises:
-        UserError: the file cannot be written.
-        ValueError: a number is NaN or infinity, which JSON does not have.
+        UserError: the file cannot be written, or a number is NaN or infinity, which JSON does not have.
     """
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + '\n'
+    except ValueError as error:
+        raise UserError(f'{path}: not written, it would contain NaN or infinity, expected finite numbers; correct the '
+                        'setting or the file that they come from') from error
     if not is_writable(text):  # the path of a folder whose name is not UTF-8
-        text = json.dumps(content, indent=2, allow_nan=False)
+        text = json.dumps(content, indent=2) + '\n'
     with atomic_path(path) as temporary:
-        temporary.write_text(text + '\n', encoding='utf-8')
+        temporary.write_text(text, encoding='utf-8')
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -165,6 +179,23 @@ def write_csv(path: Path | str, columns: Iterable[str], rows: Iterable[Sequence]
         writer = csv.writer(file, lineterminator=line_end)
         writer.writerow(columns)
         writer.writerows(rows)
+
+
+def expand_home(path: Path, source: str) -> Path:
+    """Return a path with ``~`` or ``~name`` at its beginning replaced by the home folder.
+
+    Args:
+        path: path as given.
+        source: option or variable that it comes from, for the message.
+
+    Raises:
+        UserError: there is no such user, or no home folder.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise UserError(f'{source}{path}: there is no home folder for {path.parts[0]}, expected ~ or ~USER of a user '
+                        'of this machine; give the whole path') from error
 
 
 def is_writable(text: str) -> bool:

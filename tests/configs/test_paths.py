@@ -29,6 +29,16 @@ def test_variables_are_read_on_each_call(monkeypatch, variable, default, value):
     assert environment_path(variable) == Path(value or default)
 
 
+def test_home_folder_in_a_variable(monkeypatch, tmp_path):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    for value, expected in (('~/runs', tmp_path / 'runs'), ('~', tmp_path), ('a/~', Path('a/~'))):
+        monkeypatch.setenv('OUTPUT_PATH', value)
+        assert environment_path('OUTPUT_PATH') == expected
+    monkeypatch.setenv('OUTPUT_PATH', '~nobody_of_this_name/runs')
+    with pytest.raises(UserError, match='OUTPUT_PATH=~nobody_of_this_name/runs: there is no home folder'):
+        environment_path('OUTPUT_PATH')
+
+
 @pytest.mark.parametrize(('dataset', 'suffix'), [('egoprocel', ''), ('cmu', '.cmu'), ('egtea', '.egtea')])
 @pytest.mark.parametrize('kind', ['features', 'frames'])
 def test_parts_use_the_files_of_the_containing_dataset(data, dataset, suffix, kind):

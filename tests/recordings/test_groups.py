@@ -70,6 +70,8 @@ def test_groups_of_two_parts_are_named_across_tasks():
 
 @pytest.mark.parametrize(('first', 'second', 'alike'), [
     ('P03_cam01_P03_tea', 'P03_webcam02_P03_tea', True), ('s1_front_2', 's1_left_2', True),
+    ('P1_tea_rgb', 'P1_tea_depth', True), ('P1_tea_take1', 'P1_tea_take2', True), ('x_ego', 'x_exo3', True),
+    ('v1', 'v2', False), ('cam1', 'cam2', False),
     ('s1-Cam-1', 's1-Cam-2', True), ('take3.view1', 'take3.view2', True), ('a_c1', 'a_c2', True),
     ('P03_cam01_P03_tea', 'P04_cam01_P04_tea', False), ('s1_t0', 's1_t1', False),
     ('cook_opti_left_s0_t0', 'cook_opti_left_s0_t1', False), ('s1_camping_1', 's1_camping_2', False)])
@@ -88,3 +90,13 @@ def test_a_split_of_some_tasks_keeps_their_groups():
     assert list(taken) == ['pie'] and set(taken.groups) == set(handles(2)['pie'])
     assert taken.as_json() == {'splits': dict(taken), 'groups': taken.groups}
     assert 'groups' not in Splits(taken).as_json()
+
+
+def test_recordings_with_the_same_actions_at_the_same_times_are_noticed():
+    one = [('a', 0, 4), ('b', 5, 9), ('c', 10, 14)]
+    actions = {'x7150991': one, 'x8421914': list(one), 'y': [*one[:2], ('c', 10, 15)], 'z': one[:2], 'w': one[:2]}
+    splits = {'tea': {'train': ['x7150991', 'z'], 'val': [], 'test': ['x8421914', 'y', 'w']}}
+    (found,) = views_in_train_and_test(splits, {}, actions)
+    assert '1 test recordings have a training recording with the same actions' in found
+    assert 'x7150991 and x8421914;' in found
+    assert views_in_train_and_test(splits, dict.fromkeys(actions, 'g'), actions) == []

@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from easydict import EasyDict
@@ -170,6 +171,14 @@ def test_weights_of_parallel_training_have_their_own_names(tmp_path):
     old = save(NETWORKS['stacking, heads'](), tmp_path / 'old.pt')
     save(nn.DataParallel(old), tmp_path / 'parallel.pt')
     assert set(read_published(tmp_path / 'parallel.pt').weights) == set(old.state_dict())
+
+
+@pytest.mark.parametrize(('loss', 'epoch'), [
+    (np.float64(0.25), np.int64(7)), (np.float32(0.25), np.int32(7)), (np.array(0.25), np.array([7]))])
+def test_numbers_of_numpy_are_read(tmp_path, loss, epoch):
+    save(NETWORKS['naive'](), tmp_path / 'old.pt', loss=loss, epoch=epoch)
+    published = read_published(tmp_path / 'old.pt')
+    assert (published.loss, published.epoch) == (0.25, 7)
 
 
 def test_new_networks_never_have_the_layout(place, tmp_path):

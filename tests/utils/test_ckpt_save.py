@@ -19,7 +19,9 @@ from utils.ckpt_save import (
     get_ckpt_MCN,
     load_checkpoint,
     load_encoder_weights,
+    load_model,
     to_plain,
+    without_wrappers,
 )
 from utils.errors import UserError
 
@@ -363,3 +365,22 @@ def test_load_encoder_weights_without_checkpoint_raises(small_config, tmp_path, 
     with pytest.raises(UserError, match=message) as caught:
         load_encoder_weights(build_model(small_config), tmp_path / run)
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(('name', 'expected'), [
+    ('module.base_model.fc_layers.0.weight', 'base_model.fc_layers.0.weight'), ('_orig_mod.a.b', 'a.b'),
+    ('module._orig_mod.a.module.b', 'a.b'), ('base_model._orig_mod.fc.0.bias', 'base_model.fc.0.bias'),
+    ('a.modules.b', 'a.modules.b')])
+def test_names_of_wrapped_models(name, expected):
+    assert without_wrappers(name) == expected
+
+
+def test_checkpoint_of_a_wrapped_model_is_loaded(small_config, tmp_path):
+    path = tmp_path / 'last.pt'
+    save(small_config, path)
+    content = torch.load(path, weights_only=True)
+    weights = content['model_state_dict']
+    wrapped = {name.replace('base_model.', 'module.base_model._orig_mod.'): value for name, value in weights.items()}
+    torch.save({**content, 'model_state_dict': wrapped}, path)
+    model, *_ = load_model(path)
+    assert all(value.equal(weights[name]) for name, value in model.state_dict().items())

@@ -1,11 +1,12 @@
 """Exit status, one-line errors, devices and seeds of command lines."""
 
 import random
+from pathlib import Path
 
 import pytest
 import torch
 
-from utils.command_line import choose_device, option, run_command, seed_everything
+from utils.command_line import OneLineParser, choose_device, option, run_command, seed_everything
 from utils.errors import UserError
 
 
@@ -52,3 +53,15 @@ def test_seed_everything_seeds_both_generators():
         return random.random(), torch.rand(1).item()
 
     assert draws() == draws()
+
+
+def test_home_folder_in_options(monkeypatch, tmp_path):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    parser = OneLineParser()
+    parser.add_argument('files', nargs='+', type=Path)
+    parser.add_argument('--splits', type=Path)
+    parser.add_argument('--name')
+    arguments = parser.parse_args(['~/a', 'b~', '--splits=~/c', '--name', '~/d'])
+    assert vars(arguments) == {'files': [tmp_path / 'a', Path('b~')], 'splits': tmp_path / 'c', 'name': '~/d'}
+    with pytest.raises(UserError, match='splits ~nobody_of_this_name/c: there is no home folder'):
+        parser.parse_args(['a', '--splits', '~nobody_of_this_name/c'])

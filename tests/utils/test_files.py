@@ -117,3 +117,11 @@ def test_csv_and_json_round_trip(tmp_path):
     assert (tmp_path / 'a.csv').read_bytes() == b'task,mae\r\n"tea, hot",0.1\r\npie,\r\n'
     (tmp_path / 'a.json').write_text('{"a": [1]}', encoding='utf-8-sig')
     assert read_json(tmp_path / 'a.json', 'anything') == {'a': [1]}
+
+
+@pytest.mark.parametrize('value', [float('nan'), [1, {'a': float('inf')}], {'a': -float('inf')}])
+def test_json_never_contains_what_json_does_not_have(tmp_path, value):
+    write_json(tmp_path / 'a.json', {'a': 1})
+    with pytest.raises(UserError, match='a.json: not written, it would contain NaN or infinity'):
+        write_json(tmp_path / 'a.json', value)
+    assert read_json(tmp_path / 'a.json', '') == {'a': 1} and [path.name for path in tmp_path.iterdir()] == ['a.json']
