@@ -16,6 +16,7 @@ SPELLINGS = {
     'unsorted': 'start,end,label\n1.5,4,pour\n\n0,1.5,"boil water"\n,,\n',
     'other-names': 'name,start_time,end_time\nboil water,0,1.5\npour,1.5,4',
     'blanks': 'start  end label\n 0 1.5   "boil water"\n1.5  4  pour \n',
+    'excel': 'sep=;\r\nlabel;start;end\r\n"boil water";0;1,5\r\npour;1,5;4\r\n',
     'no-header-semicolons': '0;1,5;boil water\n1,5;4;pour',
     'comments': '# it\'s 5" wide, "open\n\nStart | End | Label\n0|1.5|boil water\n# the end\n1.5|4|pour'}
 
