@@ -203,7 +203,7 @@ def rate(rated: Sequence[Rated], posteriors: Sequence[Posterior]) -> Tensor:
     """
     model = rated[0].model
     rules = torch.tensor(RULES, device=posteriors[0].phases.device)
-    probability = pad_sequence([model.label_probability(posterior.kinds) for posterior in posteriors],
+    probability = pad_sequence([posterior.steps[..., 0] for posterior in posteriors],
                                batch_first=True)  # (N, T, K + 1)
     shown = decide_all(probability, model.grid.surprise, rules)  # (N, rules, T)
     scores = []
@@ -256,8 +256,8 @@ def calibrate_remaining(rest: Remaining, rated: Sequence[Rated], posteriors: Seq
         total = []
         for item, posterior in zip(rated, posteriors, strict=True):
             item.model.rest.blend.fill_(blend)
-            elapsed = torch.arange(1, len(posterior.moments) + 1, device=posterior.moments.device)
-            overall = elapsed / (elapsed + item.model.rest(posterior.moments, elapsed)[0][..., 1])
+            elapsed = _elapsed(posterior)
+            overall = elapsed / (elapsed + item.model.rest(posterior.moments, elapsed)[0][:, 1:2])
             total.append((overall - elapsed / len(elapsed)).abs().mean().item())
         return float(np.mean(total))
 
@@ -266,14 +266,19 @@ def calibrate_remaining(rest: Remaining, rated: Sequence[Rated], posteriors: Seq
     residuals = []
     for item, posterior in zip(rated, posteriors, strict=True):
         item.model.rest.blend.fill_(blend)
-        elapsed = torch.arange(1, len(posterior.moments) + 1, device=posterior.moments.device)
+        elapsed = _elapsed(posterior)
         remaining, std = item.model.rest(posterior.moments, elapsed)
         true = (len(elapsed) - elapsed + 1.0).log()
-        residuals.append((true - (remaining[..., 1] + 1).log()) / std)
+        residuals.append(((true - (remaining[:, 1:2] + 1).log()) / std).squeeze(1))
     residual, weight = _by_recording(residuals)
     tail = (1 - COVERAGE) / 2
     rest.spread.copy_(torch.tensor([min(quantile(residual, weight, tail), 0.0), 0.0,
                                     max(quantile(residual, weight, 1 - tail), 0.0)]))
+
+
+def _elapsed(posterior: Posterior) -> Tensor:
+    """Return the number of frames so far at each frame of a recording, (T, 1), float."""
+    return torch.arange(1.0, len(posterior.moments) + 1, device=posterior.moments.device).unsqueeze(1)
 
 
 def _by_recording(values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
