@@ -13,7 +13,7 @@ from models.heads.filter.phase_grid import PHASES, RATES, STAYING, PhaseGrid
 from models.heads.filter.recent import REACH, RecentFeatures
 from models.heads.filter.traced_step import EAGER_STEPS
 from models.heads.filter.unsegmented import FilterOutput, UnsegmentedFilter, phase_quantiles
-from models.heads.filter.unsegmented_fit import annotate, fit_filter, leave_out, quantile
+from models.heads.filter.unsegmented_fit import annotate, fit_filter
 from utils.tensorops import Action
 
 DIM = 6
@@ -231,20 +231,8 @@ def test_recent_features_match_a_loop():
         torch.testing.assert_close(described[0, t, 12:15] + x[0, t], window.mean(0), atol=1e-5, rtol=1e-4)
 
 
-def test_leave_out_keeps_groups_together():
-    items = [annotate(*make_recording(seed)[2:4], LABELS, f'p{seed // 2}') for seed in range(8)]
-    for kept, left in leave_out(items):
-        assert not {items[i].group for i in kept} & {items[i].group for i in left}
-    assert sorted(i for _, left in leave_out(items) for i in left) == list(range(8))
-
-
 def test_annotate():
     item = annotate(torch.zeros(10, 2), [Action('b', 2, 4), Action('a', 5, 7)], ['a', 'b'], 'p')
     assert item.label.tolist() == [2, 2, 1, 1, 1, 0, 0, 0, 2, 2]
     assert item.segments == [(4, 2), (1, 3), (0, 3), (2, 2)]
     assert item.progress[2:5].tolist() == pytest.approx([1 / 3, 2 / 3, 1])
-
-
-def test_weighted_quantile():
-    values, weights = torch.tensor([3.0, 1.0, 2.0]), torch.tensor([1.0, 1.0, 8.0])
-    assert quantile(values, weights, 0.05) == 1 and quantile(values, weights, 0.5) == 2
