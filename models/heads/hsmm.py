@@ -11,7 +11,6 @@ from models.heads.base import ActionsByTask, EmbeddedRecording, Penalty, Progres
 from models.heads.estimates import BACKGROUND, END, FrameEstimates
 from models.heads.filter.selection import fit_filters
 from models.heads.filter.task_filter import TaskFilter, TaskSensor, TaskState
-from models.heads.filter.traced_step import TracedStep, trace_step
 from models.heads.filter.unsegmented import FilterOutput
 from models.heads.filter.unsegmented_fit import fit_filter
 from models.heads.padding import blank_padding, pad_segments
@@ -46,7 +45,6 @@ class HeadState(NamedTuple):
 
     filters: tuple  # states of the filters that run
     task: TaskState | None  # state of the task sensor, if several filters run
-    steps: tuple[TracedStep, ...] = ()  # steps of the filters that run, if boundaries are unknown
 
 
 class HSMMHead(ProgressHeadBase):
@@ -192,17 +190,17 @@ class HSMMHead(ProgressHeadBase):
         """Predict progress at every frame, see :meth:`ProgressHeadBase.forward_dense`."""
         if isinstance(segments, Tensor):
             return self.forward_dense([segments], contexts)[0]
-        return [quantiles[:, 1] for quantiles in self._quantiles(segments, contexts)]  # (n, 3) -> (n,)
+        return [quantiles[:, 0] for quantiles in self._quantiles(segments, contexts)]  # (n, 3) -> (n,)
 
     def forward_intervals(self, segments: Sequence[Tensor],
                           contexts: Sequence[ActionContext] | None = None) -> list[Tensor]:
         """Predict the ends of 90 % intervals of progress, see :meth:`ProgressHeadBase.forward_intervals`."""
         # (n, 3) -> (n, 2), without the estimate
-        return [quantiles[:, ::2] for quantiles in self._quantiles(segments, contexts)]
+        return [quantiles[:, 1:] for quantiles in self._quantiles(segments, contexts)]
 
     @torch.no_grad()
     def _quantiles(self, segments: Sequence[Tensor], contexts: Sequence[ActionContext] | None) -> list[Tensor]:
-        """Return low end, estimate, and high end of progress, (n_i, 3), at every frame of each segment (n_i, D)."""
+        """Return estimate, low end, and high end of progress, (n_i, 3), at every frame of each segment (n_i, D)."""
         pad_segments(segments, self.input_dim)  # checks shapes
         contexts = [ActionContext()] * len(segments) if contexts is None else list(contexts)
         if len(contexts) != len(segments):
@@ -215,8 +213,8 @@ class HSMMHead(ProgressHeadBase):
             which = [index for index, numbers in enumerate(running) if number in numbers]  # segments of this filter
             starts = [known.start(contexts[index].completed, contexts[index].label) for index in which]
             outputs = known.segmented.forward_dense([segments[index] for index in which], starts)
-            for index, output in zip(which, outputs, strict=True):
-                answers[index].append(torch.stack([output.low, output.progress, output.high], dim=1))
+            for index, quantiles in zip(which, outputs, strict=True):
+                answers[index].append(quantiles)
         # Task unknown: p(progress) is a mixture over tasks; as a simple approximation, average the quantiles.
         return [theirs[0] if len(theirs) == 1 else
                 _mean(theirs, self.task_sensor.probabilities(segment))
@@ -246,8 +244,8 @@ class HSMMHead(ProgressHeadBase):
             known = self.filters[number]
             # The prior of the action, needed only at its first frame; later the state contains it.
             start = known.start(context.completed, context.label) if state is None else None
-            output, after = known.segmented.step(embedding, state and state.filters[position], start)
-            answers.append(torch.stack([output.progress, output.low, output.high]))  # (3,)
+            progress, after = known.segmented.step(embedding, state and state.filters[position], start)
+            answers.append(progress)  # (3,)
             states.append(after)
         if len(answers) == 1:
             return answers[0], HeadState(tuple(states), None)
@@ -280,16 +278,16 @@ class HSMMHead(ProgressHeadBase):
         self._check_frame(embedding)
         embedding, running = embedding.float(), self._running(task)
         if state is None:
-            state = HeadState((None,) * len(running), None,
-                              tuple(trace_step(self.filters[number].unsegmented) for number in running))
+            state = HeadState((None,) * len(running), None)
         # (1, D): one frame of a recording
-        stepped = [step(embedding[None], before) for step, before in zip(state.steps, state.filters, strict=True)]
+        stepped = [self.filters[number].unsegmented.filter_step(embedding[None], before)
+                   for number, before in zip(running, state.filters, strict=True)]
         outputs, states = zip(*stepped, strict=True)
         if len(running) == 1:
-            return self._estimates(running, outputs, None), state._replace(filters=states)
+            return self._estimates(running, outputs, None), HeadState(states, None)
         probability, task_state = self.task_sensor.step(embedding, state.task)
         # (tasks,) -> (1, tasks)
-        return self._estimates(running, outputs, probability[None]), state._replace(filters=states, task=task_state)
+        return self._estimates(running, outputs, probability[None]), HeadState(states, task_state)
 
     def _estimates(self, running: Sequence[int], outputs: Sequence[FilterOutput],
                    probability: Tensor | None) -> FrameEstimates:
