@@ -219,6 +219,14 @@ class UnsegmentedFilter(nn.Module):
             outputs.append(self.read(posterior, probability, step, elapsed, item.distance))
         return outputs
 
+    def start(self, embedding: Tensor) -> FilterState:
+        """Return the state before the first frame, given the first embedding (N, D) of each of N recordings."""
+        batch = len(embedding)
+        zero = torch.zeros(batch, dtype=torch.long, device=embedding.device)
+        shown = Shown(zero - 1, zero + self.num_labels)
+        elapsed = torch.zeros(batch, device=embedding.device)
+        return FilterState(self.features.start(embedding), *self.grid.start(batch), elapsed, shown)
+
     @torch.no_grad()
     def filter_step(self, embedding: Tensor, state: FilterState | None = None) -> tuple[FilterOutput, FilterState]:
         """Return the output at the next frame and the state for the next call.
@@ -227,12 +235,7 @@ class UnsegmentedFilter(nn.Module):
             embedding: (N, D), a frame of each of N recordings.
             state: from the previous call; None at the first frame.
         """
-        if state is None:
-            batch = len(embedding)
-            zero = torch.zeros(batch, dtype=torch.long, device=embedding.device)
-            shown = Shown(zero - 1, zero + self.num_labels)
-            elapsed = torch.zeros(batch, device=embedding.device)
-            state = FilterState(self.features.start(embedding), *self.grid.start(batch), elapsed, shown)
+        state = self.start(embedding) if state is None else state
         features, recent = self.features.step(embedding, state.recent)
         evidence = self.sense(features)
         mass, pace, posterior = self.update(state.mass, state.pace, *self.combine(evidence))
@@ -255,4 +258,4 @@ def phase_quantiles(phases: Tensor, levels: Tensor) -> Tensor:
     index = torch.searchsorted(cumulative, target).clamp(max=phases.shape[-1] - 1)
     mass = phases.gather(-1, index)
     part = ((target - cumulative.gather(-1, index) + mass) / mass.clamp(min=1e-30)).clamp(0, 1)
-    return ((index + part - 0.5) / PHASES).clamp(0.1 / PHASES, 1)
+    return ((index + part - 0.5) / PHASES).clamp(0.1 / PHASES, 1.0)
