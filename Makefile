@@ -6,6 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 VIDEO := $(VENV)/.video
+EXPORT := $(VENV)/.export
 SOURCES := $(filter-out tests/% docs/%,$(wildcard *.py */*.py */*/*.py))
 
 DEMO := demo
@@ -16,7 +17,7 @@ DEMO_AGAIN := --splits $(DEMO_SPLITS) --overwrite
 # One thread: the demo computes little, and on a busy machine more would wait for each other.
 DEMO_PATHS := OMP_NUM_THREADS=1 DATASET_PATH=$(DEMO)/data JSON_DPATH=$(DEMO)/dset_jsons OUTPUT_PATH=$(DEMO)/output
 
-.PHONY: demo test lint video docs docs-check bench bench-training study
+.PHONY: demo test lint video export-packages docs docs-check bench bench-training study
 demo: $(DEMO)/.evaluated
 	@cat $(DEMO)/.evaluated
 	@echo
@@ -37,7 +38,7 @@ lint: $(INSTALLED)
 docs: $(INSTALLED)  # the page that is written from the defaults
 	$(RUN) -m configs.describe -o docs/configuration.md
 
-docs-check: $(INSTALLED)  # runs every command of the documents
+docs-check: $(EXPORT)  # runs every command of the documents
 	OMP_NUM_THREADS=1 $(RUN) docs/check_commands.py
 
 bench: $(INSTALLED)
@@ -64,6 +65,12 @@ video: $(VIDEO)  # packages that read videos; everything else runs without them
 
 $(VIDEO): $(INSTALLED) requirements-video.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-video.txt
+	touch $@
+
+export-packages: $(EXPORT)  # packages that tools.export needs; everything else runs without them
+
+$(EXPORT): $(INSTALLED) requirements-export.txt
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-export.txt
 	touch $@
 
 $(DEMO)/.written: $(INSTALLED) tools/demo.py
