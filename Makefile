@@ -6,6 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 VIDEO := $(VENV)/.video
+EXPORT := $(VENV)/.export
 SOURCES := $(filter-out tests/% docs/%,$(wildcard *.py */*.py */*/*.py))
 
 DEMO := demo
@@ -22,7 +23,7 @@ VIDEO_PATHS := OMP_NUM_THREADS=1 DATASET_PATH=$(VIDEO_DEMO)/data JSON_DPATH=$(VI
 VIDEO_RUN := $(VIDEO_DEMO)/output/multi-task-setting/V1___progress_toy_car
 VIDEO_UNSEEN := p09_1
 
-.PHONY: demo demo-video test lint video docs docs-check bench bench-training study
+.PHONY: demo demo-video test lint video export-packages docs docs-check bench bench-training study
 demo: $(DEMO)/.evaluated
 	@cat $(DEMO)/.evaluated
 	@echo
@@ -52,7 +53,7 @@ lint: $(INSTALLED)
 docs: $(INSTALLED)  # the page that is written from the defaults
 	$(RUN) -m configs.describe -o docs/configuration.md
 
-docs-check: $(INSTALLED)  # runs every command of the documents
+docs-check: $(EXPORT)  # runs every command of the documents
 	OMP_NUM_THREADS=1 $(RUN) docs/check_commands.py
 
 bench: $(INSTALLED)
@@ -79,6 +80,12 @@ video: $(VIDEO)  # packages that read videos; everything else runs without them
 
 $(VIDEO): $(INSTALLED) requirements-video.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-video.txt
+	touch $@
+
+export-packages: $(EXPORT)  # packages that tools.export needs; everything else runs without them
+
+$(EXPORT): $(INSTALLED) requirements-export.txt
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-export.txt
 	touch $@
 
 $(DEMO)/.written: $(INSTALLED) tools/demo.py

@@ -281,6 +281,17 @@ class ProgressHeadBase(nn.Module):
         """
         raise self._no_filter()
 
+    def recording_step(self, task: str | None = None) -> nn.Module | None:
+        """Return :meth:`filter_step` as a module of tensors alone, for export; None if the head does not offer it.
+
+        The module is a function of an embedding (D,) and states that returns outputs and states. It has the attributes
+        and methods of :class:`models.heads.filter.recording_step.RecordingStep`. The base class returns None.
+
+        Args:
+            task: task of the recordings; None to infer it.
+        """
+        return None
+
     def _no_filter(self) -> UserError:
         return UserError(f'the progress head of this run ({type(self).__name__}) does not infer where actions start '
                          'and end; give the boundaries of the actions')

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from models.heads.base import ActionsByTask, EmbeddedRecording, Penalty, ProgressHeadBase
 from models.heads.estimates import BACKGROUND, END, FrameEstimates
+from models.heads.filter.recording_step import RecordingStep
 from models.heads.filter.selection import fit_filters
 from models.heads.filter.task_filter import TaskFilter, TaskSensor, TaskState
 from models.heads.filter.unsegmented import FilterOutput
@@ -288,6 +289,12 @@ class HSMMHead(ProgressHeadBase):
         probability, task_state = self.task_sensor.step(embedding, state.task)
         # (tasks,) -> (1, tasks)
         return self._estimates(running, outputs, probability[None]), HeadState(states, task_state)
+
+    def recording_step(self, task: str | None = None) -> RecordingStep:
+        """Return the filter's step as a module of tensors, see :meth:`ProgressHeadBase.recording_step`."""
+        running = self._running(task)
+        return RecordingStep([self.filters[number] for number in running],
+                             self.task_sensor if len(running) > 1 else None)
 
     def _estimates(self, running: Sequence[int], outputs: Sequence[FilterOutput],
                    probability: Tensor | None) -> FrameEstimates:

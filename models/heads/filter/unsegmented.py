@@ -218,6 +218,13 @@ class UnsegmentedFilter(TracedModule):
             outputs.append(self.read(posterior, step, elapsed.unsqueeze(1), item.distance))
         return outputs
 
+    def start(self, embedding: Tensor) -> FilterState:
+        """Return the state before the first frame, given the first embedding (N, D) of each of N recordings."""
+        batch = len(embedding)
+        return FilterState(self.features.start(embedding), *self.grid.start(batch), embedding.new_zeros(batch, 1),
+                           before_first(rule_tables(self.grid.surprise, self.rule), batch))
+
+    @torch.no_grad()
     def filter_step(self, embedding: Tensor, state: FilterState | None = None) -> tuple[FilterOutput, FilterState]:
         """Return the output at the next frame and the state for the next call.
 
@@ -225,10 +232,7 @@ class UnsegmentedFilter(TracedModule):
             embedding: (N, D), a frame of each of N recordings.
             state: from the previous call; None at the first frame.
         """
-        if state is None:
-            batch = len(embedding)
-            state = FilterState(self.features.start(embedding), *self.grid.start(batch), embedding.new_zeros(batch, 1),
-                                before_first(rule_tables(self.grid.surprise, self.rule), batch))
+        state = self.start(embedding) if state is None else state
         results = self.run_step(self._step, embedding, *state)
         outputs = len(FilterOutput._fields)
         return FilterOutput(*results[:outputs]), FilterState(*results[outputs:])
