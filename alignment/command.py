@@ -19,7 +19,7 @@ from recordings.rates import FRAMES, SECONDS
 from utils.action import Action
 from utils.command_line import option
 from utils.errors import UserError
-from utils.files import make_folder
+from utils.folders import make_folder
 
 DEFAULT_TASK = 'recordings'
 ANNOTATIONS = 'annotations.json'

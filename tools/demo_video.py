@@ -19,7 +19,8 @@ from tools.demo import mirrored
 from tools.demo_scene import HEIGHT, STEPS, WIDTH, Scene, draw_style
 from utils.command_line import OneLineParser, run_command
 from utils.errors import UserError
-from utils.files import make_folder, replace_folder, staged_folder, write_csv, write_json
+from utils.files import write_csv, write_json
+from utils.folders import make_folder, replace_folder, staged_folder
 
 RATE = 12  # pictures per second
 TEST_PEOPLE = 2

@@ -16,7 +16,8 @@ from recordings.feature_info import FeatureInfo, read_feature_info
 from tools.onnx_graph import INPUT, EncoderStep, StatefulStep, write_graph
 from utils.ckpt_save import find_checkpoint, load_model, to_plain
 from utils.errors import UserError
-from utils.files import replace_folder, staged_folder, write_json
+from utils.files import write_json
+from utils.folders import replace_folder, staged_folder
 from utils.logging import get_logger
 from utils.run_folder import open_run_folder
 
