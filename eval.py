@@ -12,6 +12,7 @@ from utils.command_line import OneLineParser, choose_device, option, run_command
 from utils.errors import UserError
 from utils.logging import set_up_logging
 from utils.run_folder import RunFolder, is_single_task_folder, open_run_folder
+from utils.standard_streams import say
 from utils.tables import MEAN, Row, format_table
 
 if TYPE_CHECKING:
@@ -39,10 +40,10 @@ def print_evaluation(evaluation: 'Evaluation') -> None:
     from evaluation.head_tables import HEAD_TABLES
     from evaluation.progress_metrics import PROGRESS_TABLE
 
-    print(f'\n{evaluation.checkpoint}.pt (epoch {evaluation.epoch}); the encoder sees {evaluation.lookahead} frames '
+    say(f'\n{evaluation.checkpoint}.pt (epoch {evaluation.epoch}); the encoder sees {evaluation.lookahead} frames '
           'ahead')
     embeddings = [rows for name, rows in evaluation.tables.items() if name not in (PROGRESS_TABLE, *HEAD_TABLES)]
-    print('\n' + format_table([{column: value for row in rows for column, value in row.items()}
+    say('\n' + format_table([{column: value for row in rows for column, value in row.items()}
                                for rows in zip(*embeddings, strict=True)], 'the embeddings'))
     if PROGRESS_TABLE in evaluation.tables:
         print_action_progress(evaluation.tables[PROGRESS_TABLE])
@@ -50,11 +51,11 @@ def print_evaluation(evaluation: 'Evaluation') -> None:
             print_head_table(name, evaluation)
         print_chosen(evaluation.chosen)
     elif evaluation.config.PROGRESS_LOSS.enabled:
-        print('\nno task has actions in its training and test recordings: action progress is not evaluated')
+        say('\nno task has actions in its training and test recordings: action progress is not evaluated')
     else:
-        print('\nno progress head in this run: action progress is not evaluated')
+        say('\nno progress head in this run: action progress is not evaluated')
     print_groups(evaluation)
-    print(f'\ntables and pictures: {evaluation.folder}')
+    say(f'\ntables and pictures: {evaluation.folder}')
 
 
 def print_head_table(name: str, evaluation: 'Evaluation') -> None:
@@ -65,18 +66,18 @@ def print_head_table(name: str, evaluation: 'Evaluation') -> None:
         columns = list(rows[0])[1:]
         for start in range(0, len(columns), TABLE_COLUMNS):
             part = columns[start:start + TABLE_COLUMNS]
-            print('\n' + format_table([_pick(row, ['task', *part]) for row in rows], name))
+            say('\n' + format_table([_pick(row, ['task', *part]) for row in rows], name))
         if missing := evaluation.missing_columns(name):
-            print(f'without {", ".join(missing)}: the progress head of this run does not offer '
+            say(f'without {", ".join(missing)}: the progress head of this run does not offer '
                   f'{"them" if len(missing) > 1 else "it"}')
     elif reason := evaluation.missing.get(name):
-        print(f'\nno {name}.csv: the progress head of this run {reason}')
+        say(f'\nno {name}.csv: the progress head of this run {reason}')
 
 
 def print_chosen(chosen: Mapping[str, float]) -> None:
     """Print the weights that the progress head chose in training."""
     if chosen:
-        print('\n' + format_table([{'weight': name, 'value': value} for name, value in chosen.items()],
+        say('\n' + format_table([{'weight': name, 'value': value} for name, value in chosen.items()],
                                   'weights that the progress head chose on held-out recordings'))
 
 
@@ -88,7 +89,7 @@ def print_groups(evaluation: 'Evaluation') -> None:
 
     rows = [{'metric': f'{row["table"]}.{row["column"]}', **_pick(row, ['num_groups', 'mean', 'std'])}
             for row in main_rows(by_group_rows(evaluation.groups))]
-    print('\n' + format_table(rows, f'by group of test recordings ({MEAN} over tasks; std between groups; all metrics '
+    say('\n' + format_table(rows, f'by group of test recordings ({MEAN} over tasks; std between groups; all metrics '
                                     f'in {BY_GROUP_TABLE}.csv)'))
 
 
@@ -100,9 +101,9 @@ def print_action_progress(rows: Sequence[Row]) -> None:
     rows = with_summed_counts(rows)
     baselines = [column for column in rows[0] if column.startswith('baseline_')]
     own = [column for column in rows[0] if column not in (*baselines, 'task', 'skill')]
-    print('\n' + format_table([_pick(row, ['task', *own]) for row in rows], f'{PROGRESS_TABLE}: the progress head'))
+    say('\n' + format_table([_pick(row, ['task', *own]) for row in rows], f'{PROGRESS_TABLE}: the progress head'))
     errors = [_pick(row, ['task', 'mae', *baselines, 'skill']) for row in rows]
-    print('\n' + format_table([{column.removeprefix('baseline_'): value for column, value in row.items()}
+    say('\n' + format_table([{column.removeprefix('baseline_'): value for column, value in row.items()}
                                for row in errors], f'{PROGRESS_TABLE}: MAE of the head and of the baselines'))
 
 
@@ -116,7 +117,7 @@ def print_side_by_side(evaluations: Sequence['Evaluation']) -> None:
             values = {evaluation.checkpoint: evaluation.tables[name][-1].get(column, math.nan)
                       for evaluation in evaluations}
             rows.append({'metric': f'{name}.{column}', **values})
-    print('\n' + format_table(rows, f'side by side ({MEAN} over tasks)'))
+    say('\n' + format_table(rows, f'side by side ({MEAN} over tasks)'))
 
 
 def _pick(row: dict, columns: Sequence[str]) -> dict:
@@ -152,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print_side_by_side(evaluations)
         if arguments.report:
             command_line = shlex.join(['python', Path(__file__).name, *(sys.argv[1:] if argv is None else argv)])
-            print(f'\nreport: {write_report(run, evaluations, command_line)}')
+            say(f'\nreport: {write_report(run, evaluations, command_line)}')
 
     return run_command(command)
 

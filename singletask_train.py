@@ -4,6 +4,7 @@ import argparse
 import copy
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from recordings.splits import Splits, load_run_splits
 from training.command import run_training_command
 from utils.errors import UserError
 from utils.logging import get_logger
-from utils.run_folder import SINGLE_TASK, RunFolder, check_run_folder, create_single_task_folder
+from utils.run_folder import SINGLE_TASK, RunFolder, check_run_folder, create_single_task_folder, locked_run
 
 if TYPE_CHECKING:
     from recordings.json_dataset import RecordingsByTask
@@ -60,10 +61,13 @@ def train(config: EasyDict, arguments: argparse.Namespace, world: 'World | None'
                                partial(_trainable, config, recordings))
     split_recordings(recordings, splits)  # raises if a recording is missing
 
-    def begin() -> None:
-        create_single_task_folder(folder.path, splits.as_json(), overwrite=arguments.overwrite)
+    with stop_on_signals(StopRequest(world.largest, announce=world.first)) as stop, ExitStack() as locks:
+        if arguments.resume and world.first:
+            locks.enter_context(locked_run(folder.path))
 
-    with stop_on_signals(StopRequest(world.largest, announce=world.first)) as stop:
+        def begin() -> None:
+            create_single_task_folder(folder.path, splits.as_json(), overwrite=arguments.overwrite, locks=locks)
+
         for number, task in enumerate(splits, 1):
             stop.check()
             LOGGER.info('task %d of %d: %s', number, len(splits), task)

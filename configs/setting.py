@@ -109,8 +109,17 @@ def at_least(bound: float) -> Kind:
     return Kind(f'{words} of at least {bound:g}', (type(bound),), lambda value: value >= bound)
 
 
+def between(least: float, most: float) -> Kind:
+    """Return a kind that accepts numbers in [least, most], whole ones if these are.
+
+    It is for settings that time, memory, or processes are proportional to.
+    """
+    words = 'a whole number' if isinstance(least, int) else 'a number'
+    return Kind(f'{words} from {least} to {most}', (type(least),), lambda value: least <= value <= most)
+
+
 def _is_size(value: object) -> bool:
-    return type(value) is int and 1 <= value <= LARGEST_SIZE
+    return type(value) is int and 1 <= value <= LARGEST_SIZE  # type(), because True is an int
 
 
 def _is_split(fractions: Sequence) -> bool:

@@ -26,6 +26,7 @@ from configs.setting import (
     Option,
     Setting,
     at_least,
+    between,
     one_of,
     option,
     section,
@@ -43,6 +44,7 @@ def _encoder_options() -> tuple[Option, ...]:
 def _loss_switches() -> Iterator[Setting]:
     """Yield the settings LOSS_TYPE.*; the option of each loss disables the other losses."""
     for name, loss in LOSSES.items():
+        # A config file may have chosen another loss, which the option must replace.
         others = {f'LOSS_TYPE.{other}': False for other in LOSSES if other != name}
         yield Setting(f'LOSS_TYPE.{name}', False, BOOL, loss.help,
                       option(*loss.flags, one_of='alignment loss', also=others))
@@ -85,10 +87,10 @@ TABLE: dict[str, tuple[Setting, ...]] = {
                 option('--max_frames', metavar='N')),
         Setting('STANDARDIZE_FEATURES', False, BOOL, "features are standardized with the training recordings' mean and "
                 'std, which are stored with the run', option('--standardize_features')),
-        Setting('LAZY_LOAD', True, BOOL, 'false keeps features in memory once read; frames always stay memory-mapped',
+        Setting('LAZY_LOAD', True, BOOL, 'false keeps features in memory once read; frames always stay in their files',
                 changes_numbers=False),
         Setting('CHECK_VALUES_GB', 4.0, at_least(0.0), 'smaller datasets are checked at the start, others when read'),
-        Setting('WORKERS', 0, at_least(0), 'loader processes that read ahead; 0 reads one batch ahead in a thread',
+        Setting('WORKERS', 0, between(0, 256), 'loader processes that read ahead; 0 reads one batch ahead in a thread',
                 option('--workers'), changes_numbers=False)),
     'Network': (
         Setting('OUTPUT_DIMENSIONALITY', 128, SIZE, 'E, dimension of an embedding',
@@ -99,7 +101,7 @@ TABLE: dict[str, tuple[Setting, ...]] = {
         *section(
             'ARCHITECTURE',
             Setting('MCN', False, BOOL, 'multi-head cross-task network', option('--mcn')),
-            Setting('num_heads', None, SIZE, 'heads of the network; null: one per task'),
+            Setting('num_heads', None, between(1, 4096), 'heads of the network; null: one per task'),
             Setting('attn_layers', [512, 1024, 512, 512], SIZES, 'dimensions of the attention network'),
             Setting('drop_layers', [256, 1024, 512, 256], SIZES, 'dimensions of the drop network')),
         Setting('INIT_FROM', None, RUN_FOLDER, 'run whose best alignment checkpoint is the start, except for the head',
@@ -124,7 +126,7 @@ TABLE: dict[str, tuple[Setting, ...]] = {
                 option('--progress_curriculum', metavar=('START', 'END'), one_of=WEIGHT, takes=(START, END))),
         Setting('lambda_curriculum.start', 0.01, at_least(0.0), 'lambda in the first epoch'),
         Setting('lambda_curriculum.end', 0.5, at_least(0.0), 'lambda in the last epoch'),
-        Setting('samples_per_video', 8, at_least(1), 'segments drawn per recording and optimizer step'),
+        Setting('samples_per_video', 8, between(1, 10_000), 'segments drawn per recording and optimizer step'),
         Setting('sampling', 'segment', one_of('segment', 'prefix', 'dense'),
                 'what the head is trained on: part of an action, its beginning, or every frame of it',
                 option('--progress_sampling')),

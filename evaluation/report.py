@@ -30,7 +30,7 @@ from evaluation.report_tables import (
 )
 from evaluation.results import Evaluation
 from utils.ckpt_save import to_plain
-from utils.files import atomic_path
+from utils.files import write_text
 from utils.plotter import DUAL_LOSS_PICTURE
 from utils.run_folder import RunFolder
 from utils.tables import DIGITS, show_value
@@ -63,8 +63,7 @@ def write_report(run: RunFolder, evaluations: Sequence[Evaluation], command: str
     evaluations = list({evaluation.checkpoint: evaluation for evaluation in evaluations}.values())
     path = evaluations[0].folder.parent / REPORT_NAME
     page = build_report(run, evaluations, command)
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding='utf-8')
+    write_text(path, page)
     return path
 
 
@@ -81,6 +80,7 @@ def build_report(run: RunFolder, evaluations: Sequence[Evaluation], command: str
         'tasks': _tasks(evaluations),
         'settings': _settings(evaluations[0], command),
     }
+    # A section without content is left out, together with its link.
     links = [f'<a href="#{name}">{escape(SECTIONS[name])}</a>' for name, content in parts.items() if content]
     sections = [section(name, SECTIONS[name], *content) for name, content in parts.items() if content]
     return Template(TEMPLATE.read_text(encoding='utf-8')).substitute(
@@ -109,6 +109,7 @@ def _overview(evaluations: Sequence[Evaluation]) -> list[str]:
         means = [evaluation.tables[name][-1] for evaluation in evaluations]
         for column in own_columns(means[0]):
             meaning, values = column_of(name, column), [mean[column] for mean in means]
+            # Compare values as shown, so that of two that look equal neither is marked as better.
             best = best_places([round(value, DIGITS) for value in values], meaning.better)
             cells = [Cell(show_value(value), 'best' if place in best else '') for place, value in enumerate(values)]
             groups.append((title(name, column), [[*cells, Cell(meaning.text, 'text wide')]]))
@@ -234,4 +235,5 @@ def _setting(value: object) -> str:
 
 
 def _tasks_of(evaluations: Sequence[Evaluation]) -> list[str]:
+    # Every run has this table: ogpe needs no progress head.
     return [row['task'] for row in evaluations[0].tables['ogpe'][:-1]]

@@ -8,7 +8,8 @@ from easydict import EasyDict
 from evaluation.by_group import BY_GROUP_TABLE, by_group_rows
 from evaluation.columns import described_columns
 from evaluation.intervals import TENTHS_TABLE, with_mean_tenths
-from utils.files import make_folder, remove_leftovers
+from utils.files import remove_leftovers
+from utils.folders import make_folder
 from utils.tables import Row, write_table
 
 
@@ -66,6 +67,7 @@ def results_folder(root: Path, config: EasyDict, checkpoint: str) -> Path:
 
 def write_tables(evaluation: Evaluation) -> None:
     """Write the tables into the evaluation's folder, and remove other tables of an earlier evaluation."""
+    # Otherwise a table of an earlier evaluation, of another version of the run, would look current.
     for name in evaluation.missing:
         (evaluation.folder / f'{name}.csv').unlink(missing_ok=True)
     for name, rows in evaluation.tables.items():

@@ -4,24 +4,28 @@ from collections.abc import Mapping
 from functools import partial
 from pkgutil import resolve_name
 
+import torch
 from torch import nn
 
 from configs.choices import ENCODERS, HEADS
 from configs.generic_config import CONFIG
-from configs.validation import SET
+from configs.validation import SET, flatten
 from models.encoders import Encoder
 from models.heads.base import ActionsByTask, ProgressHeadBase
 from models.model_multiprong import MultiProngAttDropoutModel, SingleEncoderModel
 from models.standardizer import FeatureStandardizer
 from utils.errors import UserError
 from utils.logging import get_logger
+from utils.memory import total_memory
 
 LOGGER = get_logger(__name__)
 LEGACY_LAYOUT = 'legacy_attention_layout'
+USUAL_SIZE = 4096  # with layers up to this size, a network fits into the memory of any machine
 
 
 def encoder_class(config: Mapping) -> type[Encoder]:
     """Return the encoder class that a configuration names."""
+    # Choices hold the addresses of classes, because configs imports neither models nor torch.
     return resolve_name(ENCODERS[config.BASEARCH.ARCHITECTURE].cls)
 
 
@@ -48,7 +52,7 @@ def fill_in_sizes(config: Mapping, feature_dim: int, num_tasks: int) -> None:
     """
     entry = ENCODERS[config.BASEARCH.ARCHITECTURE]
     settings = config.BASEARCH[entry.section]
-    if settings[entry.input_key] not in (None, feature_dim):
+    if settings[entry.input_key] not in (None, feature_dim):  # None: not set by the user
         raise UserError(f'{entry.input_setting} is {settings[entry.input_key]}, but the files have {feature_dim} '
                         'feature dimensions; leave it out, or extract the features again')
     settings[entry.input_key] = feature_dim
@@ -98,6 +102,8 @@ def check_model(config: Mapping) -> None:
         raise UserError(f'STANDARDIZE_FEATURES is True, but {config.BASEARCH.ARCHITECTURE} reads frames, which are not '
                         f'standardized{SET}STANDARDIZE_FEATURES to false')
     _check_head(config.PROGRESS_LOSS, head_class(config))
+    # An encoder needs no training here if it has no weights, or keeps those of INIT_FROM or FREEZE_ENCODER. Otherwise
+    # alignment trains it, or the gradient of a head that is not fitted in closed form.
     trained = (encoder_class(config).keeps_features or config.ALIGNMENT_WEIGHT or config.FREEZE_ENCODER
                or config.INIT_FROM or not head_class(config).fits_embeddings)
     if not trained:
@@ -112,6 +118,7 @@ def _check_head(settings: Mapping, head: type[ProgressHeadBase]) -> None:
         raise UserError(f'PROGRESS_LOSS.sampling is {settings.sampling!r}, expected {" or ".join(head.SAMPLINGS)} with '
                         f'PROGRESS_LOSS.head {settings.head!r}{SET}PROGRESS_LOSS.sampling or PROGRESS_LOSS.head')
     heads = {name: resolve_name(choice.cls) for name, choice in HEADS.items()}
+    # An option may belong to several heads, hence the difference of sets.
     options = {option for known in heads.values() for option in known.OPTIONS}
     for option in sorted(options - set(head.OPTIONS)):
         # A default value may have been left there; any other value was set and would have no effect.
@@ -135,15 +142,36 @@ def fill_in_head(config: Mapping, training: ActionsByTask) -> None:
     head_class(config).fill_in(config.PROGRESS_LOSS, training)
 
 
-def build_model(config: Mapping) -> nn.Module:
+def build_model(config: Mapping, copies: int = 1) -> nn.Module:
     """Build the model of a configuration on the CPU; call :func:`fill_in_sizes` first.
 
     Args:
         config: a CONFIG.
+        copies: how often its weights have to fit into memory: 1, or in training 4, with gradients and Adam's moments.
 
     Returns:
         The multi-head cross-task network if ``ARCHITECTURE.MCN`` is set, else the single-encoder model.
+
+    Raises:
+        UserError: it does not fit into the memory of the machine.
     """
+    sizes = flatten({'encoder': config.BASEARCH, 'network': config.ARCHITECTURE, 'head': config.PROGRESS_LOSS,
+                     'embedding': config.OUTPUT_DIMENSIONALITY}).values()
+    sizes = [size for value in sizes for size in (value if isinstance(value, list) else [value])
+             if isinstance(size, int)]
+    if max(sizes) > USUAL_SIZE:
+        with torch.device('meta'):  # weights without memory; the first one takes seconds, hence not always
+            weights = list(_build(config).parameters())
+        needed = copies * sum(weight.numel() * weight.element_size() for weight in weights)
+        if needed > total_memory():
+            raise UserError(f'the network has {sum(weight.numel() for weight in weights):,} parameters, which need '
+                            f'{needed / 2**30:,.0f} GiB, and this machine has {total_memory() / 2**30:,.0f} GiB; give '
+                            f'smaller sizes: the largest is {max(sizes)}')
+    return _build(config)
+
+
+def _build(config: Mapping) -> nn.Module:
+    """Return the model of a configuration on the default device."""
     encoder = encoder_class(config)
     encoder_params = {**config.BASEARCH[ENCODERS[config.BASEARCH.ARCHITECTURE].section],
                       'output_dimensions': config.OUTPUT_DIMENSIONALITY}

@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from models.build import input_width
 from prediction import Prediction, TrainedRun
 from prediction.captions import write_subtitles
 from prediction.files import FileOptions, frames_ahead, plan_requests, refuse_existing, write_predictions
@@ -23,6 +24,7 @@ from recordings.table_options import read_columns, timecode_rate
 from utils.command_line import option
 from utils.errors import UserError
 from utils.logging import get_logger
+from utils.standard_streams import say
 
 LOGGER = get_logger(__name__)
 DEFAULT_OUTPUT = Path('predictions')
@@ -56,15 +58,16 @@ def predict_files(run: TrainedRun, arguments: argparse.Namespace, fps: Fraction 
         task = run.check_task(arguments.task)
     for request, prediction in write_predictions(run, requests, task, out):
         ahead = max(ahead, frames_ahead(run, prediction))
-        print(f'{request.features.stem}: {len(prediction.rows)} frames, actions: {len(prediction.actions)} -> '
+        say(f'{request.features.stem}: {len(prediction.rows)} frames, actions: {len(prediction.actions)} -> '
               f'{", ".join(map(str, request.outputs))}')
         use(prediction)
-    print(f'{run.checkpoint}.pt (epoch {run.epoch}); the encoder sees {ahead} frames ahead')
+    say(f'{run.checkpoint}.pt (epoch {run.epoch}); the encoder sees {ahead} frames ahead')
 
 
 def predict_video(run: TrainedRun, arguments: argparse.Namespace) -> None:
     """Write the predictions for a video, or print the rows of a live source."""
     encoder, source = RunEncoder(run), Path(arguments.video)
+    # A camera, a pipe, or an address: its rows are printed while it runs.
     if not source.is_file():
         with option('--task'):
             task = run.check_task(arguments.task)
@@ -72,13 +75,14 @@ def predict_video(run: TrainedRun, arguments: argparse.Namespace) -> None:
             writer = RowWriter(sys.stdout, arguments.format)
             for row in live_rows(run, encoder, arguments.video, task):
                 writer.write(row)
-                sys.stdout.flush()
+                sys.stdout.flush()  # otherwise a pipe gets rows in blocks
         return
     results = [arguments.overlay, arguments.srt]
     if not arguments.overwrite:  # before the video is read, which takes time
         out = arguments.output or DEFAULT_OUTPUT
         refuse_existing([*filter(None, results), *(out / f'{source.stem}.{ending}' for ending in
                                                    (arguments.format, 'json', 'png'))])
+    # Compare resolved paths: two spellings of a path may name the same file.
     if source.resolve() in [path.resolve() for path in results if path]:
         raise UserError(f'{source}: would be replaced by its own overlay or subtitles; choose another name')
 
@@ -88,6 +92,7 @@ def predict_video(run: TrainedRun, arguments: argparse.Namespace) -> None:
         if arguments.overlay:
             write_overlay(source, arguments.overlay, prediction.rows, encoder.info.fps)
 
+    # The features are needed only until they are predicted.
     with TemporaryDirectory() as folder:
         predict_files(run, arguments, None, extract_video(source, encoder, Path(folder)), use)
 
@@ -99,9 +104,15 @@ def rows_to_stdout() -> Iterator[None]:
     sys.stdout.reconfigure(encoding='utf-8', newline='')
     try:
         yield
+        sys.stdout.flush()
     except BrokenPipeError:
         # The reader has closed the pipe; without this, Python would report an error when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.filename is not None:  # of another file
+            raise
+        raise UserError(f'standard output: cannot be written ({error.strerror}); give it a pipe, or a file on a disk '
+                        'with free space') from error
 
 
 def predict_stream(run: TrainedRun, arguments: argparse.Namespace, fps: Fraction | None) -> None:
@@ -116,4 +127,5 @@ def predict_stream(run: TrainedRun, arguments: argparse.Namespace, fps: Fraction
         task = run.check_task(arguments.task)
     streams = RecordingStreams(run, task, fps=fps, name=NAME)
     with rows_to_stdout():
-        serve(streams, sys.stdin.buffer, run.ndim, sys.stdout, arguments.format, skip_bad=arguments.skip_bad)
+        serve(streams, sys.stdin.buffer, run.ndim, sys.stdout, arguments.format, skip_bad=arguments.skip_bad,
+              width=input_width(run.config))

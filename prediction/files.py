@@ -12,6 +12,7 @@ from prediction.recording import predict
 from prediction.row_writer import write_rows
 from prediction.segments import Segment, check_segments, choose_segments, read_segment_table, read_segments
 from prediction.trained_run import TrainedRun
+from recordings.annotations import check_name
 from recordings.feature_files import check_headers, open_recording
 from recordings.feature_info import feature_rate
 from recordings.feature_lookup import instead_of
@@ -20,7 +21,8 @@ from recordings.segment_list import list_files
 from recordings.segment_tables import TableOptions
 from recordings.table_rows import ENDINGS
 from utils.errors import UserError
-from utils.files import CSV, make_folder, write_json
+from utils.files import CSV, remove_leftovers, write_json
+from utils.folders import make_folder
 
 
 @dataclass(frozen=True)
@@ -86,15 +88,19 @@ def plan_requests(run: TrainedRun, features: Path, segments: Path | None, out: P
             in seconds but the frame rate is unknown, or a result exists already.
     """
     paths = _feature_files(features)
+    # Inputs, which no result may replace.
     kept = {path.resolve() for path in (*paths, *_segment_files(segments))}
     shapes = check_headers(paths, run.ndim)
     fps = options.fps or feature_rate(features if features.is_dir() else features.parent)
     rate = _rate_of_segments(fps, options.unit)
     unit = options.unit or (FRAMES if rate is None else SECONDS)
     read = _segment_reader(features, segments, rate, replace(options.tables, unit=unit))
+    # A recording that counts as one action has no steps to draw.
     draws = segments is not None or run.head.offers_filter
     requests = []
+    # All of them first: a mistake in the last file must not cost the time to predict the others.
     for path in paths:
+        check_name(str(path), path.stem, 'file')  # of the results, in which it is also written
         run.check_shape(shapes[path], str(path))
         listed = read(path) if read else None
         if listed is not None:
@@ -137,9 +143,11 @@ def write_predictions(run: TrainedRun, requests: Sequence[Request], task: str | 
             written.
     """
     task = run.check_task(task)
+    remove_leftovers(out)
     for request in requests:
         prediction = predict(run, open_recording(request.features, run.ndim), request.segments, task, fps=request.fps,
                              name=str(request.features))
+        # After the first prediction: a run that fails on it leaves no empty folder.
         make_folder(out, 'choose an output folder that can be written')
         write_rows(request.rows, prediction.rows)
         write_json(request.summary, _summary(run, request, task, prediction))
@@ -192,7 +200,7 @@ def _segment_file(path: Path, segments: Path) -> Path:
     """Return the file of a recording's segments in a folder of segment files."""
     candidates = [segments / f'{path.stem}{ending}' for ending in ENDINGS]
     found = [candidate for candidate in candidates if candidate.is_file()]
-    if len(found) != 1:
+    if len(found) != 1:  # two would be ambiguous
         raise UserError(f'{segments}: {len(found)} files for {path.name}, expected one of '
                         f'{", ".join(candidate.name for candidate in candidates)}')
     return found[0]
@@ -203,6 +211,7 @@ def frames_ahead(run: TrainedRun, prediction: Prediction) -> int:
     lookahead, frames = run.model.lookahead, prediction.frame
     if not run.max_frames or len(frames) <= lookahead:
         return run.delay
+    # In feature frames: the spacing of used frames varies if MAX_FRAMES selects them.
     return int((frames[lookahead:] - frames[:len(frames) - lookahead]).max())
 
 

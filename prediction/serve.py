@@ -33,6 +33,7 @@ class BadLines:
         Raises:
             UserError: the given error, unless invalid items are skipped.
         """
+        # A filter that has become NaN stays so: skipping its frame would not help.
         if not self._skip or isinstance(error, NotFiniteError):
             raise error
         self.count += 1
@@ -48,7 +49,7 @@ class BadLines:
 
 
 def serve(streams: RecordingStreams, source: io.BufferedReader, ndim: int, out: TextIO, form: str, *,
-          skip_bad: bool) -> None:
+          skip_bad: bool, width: int | None = None) -> None:
     """Write the rows of a stream, each as soon as it is available.
 
     Args:
@@ -58,6 +59,7 @@ def serve(streams: RecordingStreams, source: io.BufferedReader, ndim: int, out: 
         out: file to write rows to.
         form: format of the rows, 'csv' or 'jsonl'.
         skip_bad: skip invalid lines.
+        width: see ``read_items``.
 
     Raises:
         UserError: an item is invalid; with ``skip_bad``, an array is damaged, or the run predicts NaN or infinity.
@@ -67,14 +69,15 @@ def serve(streams: RecordingStreams, source: io.BufferedReader, ndim: int, out: 
     def write(rows: list[NamedRow]) -> None:
         for recording, row in rows:
             writer.write(row, recording)
-            out.flush()
+            out.flush()  # each row at once, not in blocks
 
     try:
-        for item in read_items(source, ndim, bad.note):
+        for item in read_items(source, ndim, bad.note, width):
             try:
                 rows = streams.take(item)
             except UserError as error:
                 bad.note(error)
+            # In else: a failure to write is not the fault of the item.
             else:
                 write(rows)
         write(streams.finish())

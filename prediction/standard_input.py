@@ -15,12 +15,16 @@ from utils.files import is_writable
 
 NPY_FIRST_BYTE = b'\x93'  # not a valid first byte of UTF-8 text
 MAX_FRAME_BYTES = 2**30  # a damaged header may ask for more memory than is available
+MAX_LINE_BYTES = 2**20  # of a line that is not a frame, and of the frames of a run with few features
+MAX_NUMBER_BYTES = 64  # of a number in a line; 25 are enough for float64
+MAX_HEADER_BYTES = 10_000  # as in NumPy, which checks after it has read the header
 NAME = 'standard input'
 EXPECTED = ('expected a frame as a list of numbers, or one of {"action": true | false | "label", "ended": "label"}, '
             '{"recording": "name", "task": "task"}, {"end": "name"}, {"fps": number}')
 
 
-def read_items(source: io.BufferedReader, ndim: int, on_bad_line: Callable[[UserError], None]) -> Iterator[Item]:
+def read_items(source: io.BufferedReader, ndim: int, on_bad_line: Callable[[UserError], None],
+               width: int | None = None) -> Iterator[Item]:
     """Yield each item as soon as it has arrived.
 
     Args:
@@ -28,22 +32,41 @@ def read_items(source: io.BufferedReader, ndim: int, on_bad_line: Callable[[User
             arrays as written by ``numpy.save`` (a single frame, or the frames of a recording).
         ndim: number of axes of a recording; a frame has ``ndim - 1`` axes.
         on_bad_line: called with the error if a line is not a valid item; reading continues if it returns.
+        width: D of the features that the run reads, or C of its frames; it bounds the memory for an item.
 
     Raises:
         UserError: an array is damaged or truncated, so the start of the next item is unknown.
     """
-    number = 0
+    number, largest = 0, _largest_line(ndim, width)
+    # peek does not consume the byte, and may return more than one. It is empty at the end of the stream.
     while first := source.peek(1)[:1]:
         number += 1
         if first == NPY_FIRST_BYTE:
-            yield from _read_array(source, ndim, f'{NAME}: item {number}')
-        elif (line := source.readline().strip()):
+            yield from _read_array(source, ndim, f'{NAME}: item {number}', width)
+        elif (line := source.readline(largest + 1).strip(b'\r\n\t ')):
             try:
+                if len(line) > largest:
+                    _skip_line(source)
+                    raise UserError(f'{NAME}: line {number}: more than {largest} bytes, {EXPECTED}; write one item per '
+                                    'line')
                 item = _parse_line(line, f'{NAME}: line {number}')
             except UserError as error:
                 on_bad_line(error)
             else:
                 yield item
+
+
+def _largest_line(ndim: int, width: int | None) -> int:
+    """Return the largest number of bytes of a line."""
+    if width is None or ndim > 2:  # the height and width of maps are not known
+        return MAX_FRAME_BYTES // 4
+    return max(MAX_LINE_BYTES, width * MAX_NUMBER_BYTES)
+
+
+def _skip_line(source: io.BufferedReader) -> None:
+    """Read to the end of a line in parts, unless its end has been read."""
+    while (part := source.readline(MAX_LINE_BYTES)) and not part.endswith(b'\n'):
+        pass
 
 
 def _parse_line(line: bytes, where: str) -> Item:
@@ -57,6 +80,7 @@ def _parse_line(line: bytes, where: str) -> Item:
         frame = np.asarray(content)
     except ValueError as error:
         raise UserError(f'{where}: lists of unequal length, {EXPECTED}') from error
+    # Kinds float, int, and unsigned: lists of booleans or strings are not frames.
     if not isinstance(content, list) or frame.dtype.kind not in 'fiu':
         raise UserError(f'{where}: {str(content)[:60]}, {EXPECTED}')
     return frame.astype(np.float64)
@@ -91,6 +115,7 @@ def _recording_item(content: dict) -> RecordingMarker | EndMarker | None:
 
 def _frame_rate(content: dict) -> FrameRate | None:
     rate = content.get('fps')
+    # bool is a subclass of int, but true is not a frame rate.
     if set(content) != {'fps'} or isinstance(rate, bool) or not isinstance(rate, int | float | str):
         return None
     try:
@@ -99,23 +124,40 @@ def _frame_rate(content: dict) -> FrameRate | None:
         return None
 
 
-def _read_array(source: io.BufferedReader, ndim: int, where: str) -> Iterator[np.ndarray]:
+def _read_header(source: io.BufferedReader) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Read the header of an array: shape, Fortran order, and dtype.
+
+    Raises:
+        Exception: the header is damaged.
+    """
+    version = np.lib.format.read_magic(source)
+    size = 2 if version == (1, 0) else 4
+    length = source.read(size)
+    count = int.from_bytes(length, 'little')
+    if count > MAX_HEADER_BYTES:
+        raise ValueError(f'{count} bytes long')
+    header = io.BytesIO(length + source.read(count))
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    return read_header[version](header)
+
+
+def _read_array(source: io.BufferedReader, ndim: int, where: str, width: int | None) -> Iterator[np.ndarray]:
     """Yield the frames of an array, each as soon as its bytes have arrived."""
     try:
-        version = np.lib.format.read_magic(source)
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        shape, fortran_order, dtype = read_header[version](source)
+        shape, fortran_order, dtype = _read_header(source)
     except Exception as error:  # numpy raises many types of exceptions if a header is damaged
         raise UserError(f'{where}: its header cannot be read as .npy ({first_line(error)}); write it with numpy.save'
                         ) from error
     if any(size < 0 for size in shape):
         raise UserError(f'{where}: its header says {shape}, expected sizes of at least 0; write it with numpy.save')
-    if dtype.kind != 'f' or not dtype.isnative or fortran_order:
+    if dtype.kind != 'f' or dtype.itemsize not in (2, 4, 8) or not dtype.isnative or fortran_order:
         raise UserError(f'{where}: {dtype}{" in Fortran order" if fortran_order else ""}, expected float16, float32 or '
                         'float64 in C order and the byte order of this machine; convert it')
+    # An array with one axis less is a single frame.
     count, frame_shape = (shape[0], shape[1:]) if len(shape) == ndim else (1, shape)
-    if math.prod(frame_shape) * dtype.itemsize > MAX_FRAME_BYTES:
-        raise UserError(f'{where}: frames of shape {frame_shape}, expected at most {MAX_FRAME_BYTES} bytes per frame; '
+    largest = MAX_FRAME_BYTES if width is None or ndim > 2 else _largest_line(ndim, width)
+    if math.prod(frame_shape) * dtype.itemsize > largest:
+        raise UserError(f'{where}: frames of shape {frame_shape}, expected at most {largest} bytes per frame; '
                         'write it with numpy.save')
     for index in range(count):
         content = source.read(wanted := math.prod(frame_shape) * dtype.itemsize)

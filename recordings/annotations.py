@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.errors import UserError
-from utils.files import is_writable, read_json
+from utils.files import first_repeated, is_writable, read_json
 from utils.logging import get_logger
 
 LOGGER = get_logger(__name__)
@@ -70,7 +70,19 @@ def load_annotations(path: Path, report: Callable[[UserError], None] = _stop) ->
         UserError: the file cannot be read, or its content is invalid; the message is one line that names file, task
             and recording.
     """
-    content = read_json(path, 'the annotation file of the dataset: set JSON_DPATH to its folder')
+    return check_annotations(path, read_json(path, 'the annotation file of the dataset: set JSON_DPATH to its folder'),
+                             report)
+
+
+def check_annotations(path: Path, content: object,
+                      report: Callable[[UserError], None] = _stop) -> dict[str, TaskAnnotations]:
+    """Check the content of an annotation file; arguments, return value and errors are those of `load_annotations`.
+
+    Args:
+        path: the file, for messages.
+        content: its content.
+        report: see :func:`load_annotations`.
+    """
     if not isinstance(content, dict) or not content:
         raise UserError(f'{path}: {_found(content)} at the top, expected an object {{task: {FORMAT}}} with at least '
                         'one task')
@@ -156,8 +168,7 @@ def _check_handles(where: str, handles: list) -> None:
         raise UserError(f'{where}: "handles" is empty, expected at least one recording; add handles or remove the task')
     for index, handle in enumerate(handles):
         check_name(f'{where}: handle {index}', handle, 'file')
-    if len(set(handles)) < len(handles):
-        twice = next(handle for handle in handles if handles.count(handle) > 1)
+    if twice := first_repeated(handles):
         raise UserError(f'{where}: handle {twice!r} occurs {handles.count(twice)} times; feature files are named by '
                         'the handle alone, so each handle may occur once: rename or remove the others')
 

@@ -1,7 +1,10 @@
-"""Recordings as .npy files: check headers without reading values, memory-map values, check values on request."""
+"""Recordings as .npy files: check headers without reading values, read values on access, check values on request."""
 
+import math
+import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -13,8 +16,86 @@ AXES = {FEATURE_NDIM: '(T, D)', FRAME_NDIM: '(T, C, H, W)'}
 CHUNK_BYTES = 64 * 2**20  # values that are checked at once
 
 
-def open_recording(path: Path, ndim: int) -> np.memmap:
-    """Memory-map a recording and check its header.
+class RecordingFile:
+    """Array (T, ...) in a ``.npy`` file; only the frames that are asked for are read.
+
+    It is read instead of memory-mapped: if a program rewrites or truncates a mapped file, the system ends every process
+    that reads it, without a message.
+
+    Args:
+        path: the file.
+        array: the same file, memory-mapped; only its header is used.
+
+    Attributes:
+        path: the file.
+        shape: shape of the array.
+        ndim: number of its axes.
+        dtype: type of its values.
+        stamp: identity, size and time of the last change of the file when it was opened.
+    """
+
+    def __init__(self, path: Path, array: np.memmap) -> None:
+        self.path, self.shape, self.ndim, self.dtype = path, array.shape, array.ndim, array.dtype
+        self._offset, self._in_order = array.offset, array.flags.c_contiguous
+        self.stamp = _stamp(os.stat(path))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: int | slice | np.ndarray) -> np.ndarray:
+        """Return the frames at an index, a slice, or an array of indices of the first axis; a copy.
+
+        Raises:
+            UserError: the file has changed since it was opened.
+        """
+        rows = np.arange(len(self))[index]
+        frames = self._read(np.atleast_1d(rows)) if self._in_order else self._read_all()[np.atleast_1d(rows)]
+        return frames if rows.ndim else frames[0]
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        return self[:] if dtype is None else self[:].astype(dtype, copy=False)
+
+    def _read(self, rows: np.ndarray) -> np.ndarray:
+        """Return the frames at increasing rows, with one read for each run of consecutive rows."""
+        size = math.prod(self.shape[1:])
+        frames = np.empty((len(rows), size), self.dtype)
+        begins = np.flatnonzero(np.diff(rows, prepend=-2) != 1)  # positions in `rows` at which a run begins
+        with self._opened() as file:
+            for begin, end in zip(begins, [*begins[1:], len(rows)], strict=True):
+                file.seek(self._offset + int(rows[begin]) * size * self.dtype.itemsize)
+                part = frames[begin:end]
+                if file.readinto(part.view(np.uint8).data) < part.nbytes:
+                    raise self._changed()
+        return frames.reshape(len(rows), *self.shape[1:])
+
+    def _read_all(self) -> np.ndarray:
+        """Return the array of a file in Fortran order, in which a frame is not in one piece."""
+        with self._opened() as file:
+            file.seek(self._offset)
+            flat = np.fromfile(file, self.dtype, math.prod(self.shape))
+        if flat.size < math.prod(self.shape):
+            raise self._changed()
+        return flat.reshape(self.shape, order='F')
+
+    def _opened(self) -> BinaryIO:
+        # It is opened for each access: a large dataset has more files than a process may have open.
+        file = self.path.open('rb')
+        if _stamp(os.fstat(file.fileno())) != self.stamp:
+            file.close()
+            raise self._changed()
+        return file
+
+    def _changed(self) -> UserError:
+        return UserError(f'{self.path}: has changed while it was read, expected the same file until the end; write new '
+                         'features to another folder, and start again')
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def open_recording(path: Path, ndim: int) -> RecordingFile:
+    """Open a recording and check its header.
 
     Args:
         path: ``.npy`` file of float16, float32 or float64.
@@ -42,20 +123,21 @@ def open_recording(path: Path, ndim: int) -> np.memmap:
                         'of this machine; convert them')
     if 0 in array.shape:
         raise UserError(f'{path}: shape {array.shape} is empty, expected {AXES[ndim]} with at least one frame')
-    return array
+    return RecordingFile(path, array)
 
 
-def check_finite(array: np.ndarray, path: Path) -> None:
+def check_finite(array: np.ndarray | RecordingFile, path: Path) -> None:
     """Check in bounded chunks that all values of a recording are finite as float32.
 
     Raises:
         UserError: a value is NaN, infinite, or too large for float32; the message names the first such frame.
     """
-    rows = max(1, CHUNK_BYTES // max(1, array[0].nbytes))
+    size = math.prod(array.shape[1:])
+    rows = max(1, CHUNK_BYTES // (size * array.dtype.itemsize))
     for start in range(0, len(array), rows):
         with np.errstate(over='ignore'):
             finite = np.isfinite(array[start:start + rows].astype(np.float32, copy=False))
-        finite = finite.reshape(-1, array[0].size).all(axis=1)  # (rows, ...) -> (rows,)
+        finite = finite.reshape(-1, size).all(axis=1)  # (rows, ...) -> (rows,)
         if not finite.all():
             frame = start + int(np.argmin(finite))
             raise UserError(f'{path}: frame {frame} holds NaN or infinity (as float32), expected finite values; '

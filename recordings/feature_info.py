@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from secrets import token_hex
 
+from recordings.rates import exact_number
 from utils.errors import UserError
 from utils.files import read_json
 
@@ -72,7 +73,7 @@ def read_feature_info(folder: Path) -> FeatureInfo | None:
         return None
     content = read_json(path, 'the description that tools.extract writes', 'extract the features again')
     try:
-        info = FeatureInfo(**{**content, 'fps': Fraction(content['fps']), 'shape': tuple(content['shape'])})
+        info = FeatureInfo(**{**content, 'fps': _fps(content['fps']), 'shape': tuple(content['shape'])})
         if info.fps <= 0 or info.kind not in KINDS:
             raise ValueError(f'fps {info.fps} and kind {info.kind!r:.40}')
     except (ValueError, TypeError, KeyError, ZeroDivisionError) as error:
@@ -80,6 +81,18 @@ def read_feature_info(folder: Path) -> FeatureInfo | None:
         raise UserError(f'{path}: is not a description of features ({type(error).__name__}: {reason}); expected the '
                         'file that tools.extract writes: extract the features again') from error
     return info
+
+
+def _fps(value: object) -> Fraction:
+    """Return the stored frame rate, exactly.
+
+    Raises:
+        ValueError: it is not a number above 0, or one with so many digits that it cannot be a frame rate.
+    """
+    number = exact_number(str(value))
+    if isinstance(value, bool) or number is None:
+        raise ValueError(f'fps {str(value)[:40]!r}')
+    return number
 
 
 def feature_rate(folder: Path) -> Fraction | None:

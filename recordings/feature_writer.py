@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from utils.errors import UserError
-from utils.files import PARTIAL_NAME, atomic_path, is_another_process
+from utils.files import PARTIAL_NAME, atomic_path, is_leftover
 
 
 class _AbandonedError(Exception):
@@ -96,6 +96,5 @@ def remove_partial_files(folder: Path, names: Collection[str]) -> None:
     """
     for leftover in list(folder.glob('.*.partial.npy')):
         match = PARTIAL_NAME.fullmatch(leftover.name)
-        name = match and leftover.name.removesuffix(f'.{match[1]}.partial.npy')[1:]
-        if name in names and not is_another_process(int(match[1])):
+        if match and match[1] in names and is_leftover(leftover):
             leftover.unlink(missing_ok=True)

@@ -42,6 +42,7 @@ class Recording:
         segments: all annotated segments in order of time, including background, in used frames.
         actions: the segments that are not background.
         group: who performs it; None: not known.
+        stamp: :attr:`RecordingFile.stamp` of the file whose values were checked; None: not checked yet.
     """
 
     task: str
@@ -52,6 +53,7 @@ class Recording:
     segments: tuple[Action, ...]
     actions: tuple[Action, ...]
     group: str | None = None
+    stamp: tuple[int, int, int] | None = None
 
     @property
     def times(self) -> dict:
@@ -73,7 +75,7 @@ class RecordingsByTask(dict[str, list[Recording]]):
 
 
 class Batch(NamedTuple):
-    """Recordings of one task: features (T_i, D) or memory-mapped frames (T_i, C, H, W), and ``times``."""
+    """Recordings of one task: features (T_i, D) or frames (T_i, C, H, W) in files, and ``times``."""
 
     videos: list
     times: list[dict]
@@ -81,7 +83,7 @@ class Batch(NamedTuple):
 
 
 def to_device(videos: list, device: torch.device | str) -> list:
-    """Move features to a device; memory-mapped frames are not moved, because the encoder reads them in chunks."""
+    """Move features to a device; frames in files are not moved, because the encoder reads them in chunks."""
     return [video.to(device, non_blocking=True) if isinstance(video, Tensor) else video for video in videos]
 
 
@@ -132,10 +134,17 @@ def load_recordings(
                   for task, members in annotated.items()}
     used = [recording.path for members in recordings.values() for recording in members]
     if small_enough_to_check(used, values_limit_gb):
-        for path in used:
-            check_finite(open_recording(path, ndim), path)
+        recordings = {task: [_with_finite_values(recording, ndim) for recording in members]
+                      for task, members in recordings.items()}
     return RecordingsByTask(recordings, [handle for task, annotated in tasks.items() if task not in recordings
                                          for handle in annotated.handles])
+
+
+def _with_finite_values(recording: Recording, ndim: int) -> Recording:
+    """Check the values of a recording, and return it with the stamp of its file."""
+    array = open_recording(recording.path, ndim)
+    check_finite(array, recording.path)
+    return replace(recording, stamp=array.stamp)
 
 
 class RecordingDataset(Dataset):
@@ -143,7 +152,7 @@ class RecordingDataset(Dataset):
 
     Args:
         recordings: recordings of the dataset.
-        frames: True for ``(T, C, H, W)`` files, which stay memory-mapped; False for ``(T, D)`` files.
+        frames: True for ``(T, C, H, W)`` files, which stay in their files; False for ``(T, D)`` files.
         skip_rate: keep every n-th frame.
         max_frames: maximum number of used frames per recording, evenly spaced; None: no limit.
         lazy: True to read a recording on every access; False to keep it in memory after the first access.
@@ -155,26 +164,33 @@ class RecordingDataset(Dataset):
         self.recordings = list(recordings)
         self._frames, self._skip_rate, self._max_frames, self._lazy = frames, skip_rate, max_frames, lazy
         self._unchecked = set() if values_checked else {recording.path for recording in self.recordings}
-        self._kept: dict[Path, Tensor | np.ndarray | SelectedFrames] = {}
+        self._stamps = {recording.path: recording.stamp for recording in self.recordings}
+        self._kept: dict[Path, Tensor | SelectedFrames] = {}
 
     def __len__(self) -> int:
         return len(self.recordings)
 
-    def __getitem__(self, index: int) -> tuple[Tensor | np.ndarray | SelectedFrames, dict, str]:
+    def __getitem__(self, index: int) -> tuple[Tensor | SelectedFrames, dict, str]:
         recording = self.recordings[index]
-        features = self._kept[recording.path] if recording.path in self._kept else self._read(recording.path)
+        features = self._kept[recording.path] if recording.path in self._kept else self._read(recording)
         if not self._lazy:
             self._kept[recording.path] = features
         return features, recording.times, recording.task
 
-    def _read(self, path: Path) -> Tensor | np.ndarray | SelectedFrames:
-        array = open_recording(path, FRAME_NDIM if self._frames else FEATURE_NDIM)
-        # A dataset too large to be checked up front is checked file by file, once each.
-        if path in self._unchecked:
-            check_finite(array, path)
-            self._unchecked.discard(path)
-        kept = select_frames(array, kept_frames(len(array), self._skip_rate, self._max_frames))
-        return kept if self._frames else torch.from_numpy(np.array(kept, dtype=np.float32))
+    def _read(self, recording: Recording) -> Tensor | SelectedFrames:
+        array = open_recording(recording.path, FRAME_NDIM if self._frames else FEATURE_NDIM)
+        used = kept_frames(len(array), self._skip_rate, self._max_frames)
+        if (len(used), array.shape[1]) != (recording.num_frames, recording.width):
+            raise UserError(f'{recording.path}: {len(used)} used frames of {array.shape[1]} dimensions now, but '
+                            f'{recording.num_frames} of {recording.width} when the dataset was read; its annotations '
+                            'belong to other frames: write new features to another folder, and start again')
+        # A dataset too large to be checked up front is checked file by file; a changed file is checked again.
+        if recording.path in self._unchecked or self._stamps[recording.path] not in (None, array.stamp):
+            check_finite(array, recording.path)
+            self._unchecked.discard(recording.path)
+        self._stamps[recording.path] = array.stamp
+        kept = select_frames(array, used)
+        return kept if self._frames else torch.from_numpy(np.asarray(kept, dtype=np.float32))
 
 
 def collate(samples: Sequence[tuple]) -> Batch:

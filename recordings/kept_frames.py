@@ -1,11 +1,11 @@
-"""Choose the used frames of a recording; convert annotations and memory-mapped frames accordingly."""
+"""Choose the used frames of a recording; convert annotations and frames accordingly."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 import numpy as np
 
-from recordings.feature_files import FRAME_NDIM
+from recordings.feature_files import FRAME_NDIM, RecordingFile
 from utils.action import Action
 
 
@@ -37,14 +37,14 @@ def follow_frames(segments: Sequence[Action], frames: Sequence[int]) -> list[Act
 
 
 class SelectedFrames:
-    """View of some frames of a memory-mapped recording; frames are read only on access.
+    """View of some frames of a recording in a file; frames are read only on access.
 
     Args:
         array: recording (T, C, H, W).
         frames: indices of the frames.
     """
 
-    def __init__(self, array: np.ndarray, frames: Sequence[int]) -> None:
+    def __init__(self, array: np.ndarray | RecordingFile, frames: Sequence[int]) -> None:
         self._array, self._frames = array, np.asarray(frames)
         self.shape, self.ndim, self.dtype = (len(frames), *array.shape[1:]), array.ndim, array.dtype
 
@@ -55,14 +55,13 @@ class SelectedFrames:
         return self._array[self._frames[index]]
 
 
-def select_frames(array: np.ndarray, frames: Sequence[int]) -> np.ndarray | SelectedFrames:
-    """Return the used frames of a recording; memory-mapped frames (T, C, H, W) are not read.
+def select_frames(array: np.ndarray | RecordingFile, frames: Sequence[int]) -> np.ndarray | SelectedFrames:
+    """Return the used frames of a recording; features (T, D) are read, frames (T, C, H, W) are not.
 
     Args:
         array: recording (T, D) or (T, C, H, W).
         frames: indices of the used frames, from :func:`kept_frames`.
     """
-    # A slice is a view; an index list copies, which features are small enough for.
-    if isinstance(frames, range):
-        return array[frames.start:frames.stop:frames.step]
-    return SelectedFrames(array, frames) if array.ndim == FRAME_NDIM else array[frames]
+    if array.ndim == FRAME_NDIM:
+        return SelectedFrames(array, frames)
+    return array[frames.start:frames.stop:frames.step] if isinstance(frames, range) else array[np.asarray(frames)]

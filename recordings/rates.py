@@ -9,11 +9,14 @@ from recordings.annotations import TaskAnnotations, short
 from utils.action import Action
 from utils.errors import UserError, name_some
 from utils.logging import get_logger
+from utils.text import short_text
 
 LOGGER = get_logger(__name__)
 FRAMES, SECONDS = 'frames', 'seconds'  # units of annotated times
 AS_IT_IS = Fraction(2, 100)  # a rate this close to 1 is taken as 1
 MAX_OFF_MEDIAN = Fraction(25, 100)  # relative distance from the median at which a recording is reported
+MAX_DIGITS = 400  # of a number that is read exactly
+LARGEST_RATE = Fraction(10**6)
 MAX_DENOMINATOR = 10**6  # a rate given as float is taken as a fraction of frame counts below this
 
 
@@ -82,15 +85,26 @@ def parse_rate(text: str) -> Fraction:
     """Parse a number above 0 exactly, also a fraction such as '30000/1001'.
 
     Raises:
-        UserError: the text is not a number above 0.
+        UserError: the text is not a number from 1e-6 to 1e6.
     """
-    try:
-        number = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        number = Fraction(0)  # refused below, together with numbers that are not above 0
-    if number <= 0:
-        raise UserError(f'{text}: expected a number above 0')
+    number = exact_number(text)
+    if number is None or not 1 / LARGEST_RATE <= number <= LARGEST_RATE:
+        raise UserError(f'{short_text(text)}: expected a number above 0, from 1e-6 to 1e6')
     return number
+
+
+def exact_number(text: str) -> Fraction | None:
+    """Return the exact value of a number or fraction in a text, None if it is neither.
+
+    A text that is long, or whose exponent is, is refused: the exact value of 1e999999999 has a billion digits.
+    """
+    _, _, exponent = text.lower().partition('e')
+    if len(text) > MAX_DIGITS or len(exponent.strip().lstrip('+-0')) > 3:
+        return None
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        return None
 
 
 def task_rates(annotated: TaskAnnotations, num_frames: Sequence[int], time_scale: str | float) -> list[Fraction]:

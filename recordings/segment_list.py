@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from utils.errors import UserError
+from utils.files import read_bounded
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def read_text(path: Path) -> str:
         UserError: the file cannot be read or is not UTF-8 text.
     """
     try:
-        return path.read_text(encoding='utf-8-sig')
+        return read_bounded(path).replace('\r\n', '\n').replace('\r', '\n')
     except OSError as error:
         raise UserError(f'{path}: cannot be read ({error.strerror}); expected a text file') from error
     except UnicodeDecodeError as error:

@@ -196,10 +196,10 @@ def _check_task(path: Path, task: str, parts: object, handles: Sequence[str]) ->
     """Check the split of one task against its recordings."""
     where = f'{path}: task {task}'
     _check_parts(where, parts)
-    seen: set[str] = set()
+    known, seen = set(handles), set()
     for part in PARTS:
         for handle in parts[part]:
-            if handle not in handles:
+            if handle not in known:
                 raise UserError(f'{where}: {part} names {handle!r:.60}, which is missing in the annotations; remove it')
             if handle in seen:
                 raise UserError(f'{where}: {handle!r} is in the split twice; keep one of them')

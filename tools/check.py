@@ -19,7 +19,9 @@ from tools.feature_values import copies, copies_in_two_parts
 from tools.inspection import Inspection, RecordingView, TaskView, inspect_dataset, quartiles
 from utils.command_line import OneLineParser, run_command
 from utils.errors import UserError
+from utils.standard_streams import say
 from utils.tables import Row, format_table
+from utils.text import one_line
 
 PROBLEMS_STATUS = 1
 LINE_WIDTH = 120
@@ -88,8 +90,9 @@ def look_at_splits(found: Inspection, path: Path) -> Splits:
     if not in_parts['val']:
         found.notes.append('there are no validation recordings: the training losses select the best checkpoints')
     for task, parts in splits.items():
-        seen = {part: {action.name for recording in found.tasks[task].recordings if recording.handle in parts[part]
-                       for action in recording.actions} for part in PARTS}
+        names = {recording.handle: {action.name for action in recording.actions}
+                 for recording in found.tasks[task].recordings}
+        seen = {part: set().union(*(names[handle] for handle in parts[part])) for part in PARTS}
         if unseen := sorted(seen['test'] - seen['train']):
             found.notes.append(f'task {task}: labels of test recordings that are missing in the training recordings: '
                                f'{", ".join(unseen)}')
@@ -118,7 +121,7 @@ def print_tasks(found: Inspection, splits: Splits) -> None:
                 'one frame': sum(action.length == 1 for action in actions),
                 'dropped': sum(recording.dropped for recording in view.recordings)}
         rows.append(row)
-    print('\n' + format_table(rows, 'tasks (length: shortest, median and longest recording in feature frames; '
+    say('\n' + format_table(rows, 'tasks (length: shortest, median and longest recording in feature frames; '
                                     'time_scale: annotation frames per feature frame)'))
 
 
@@ -153,14 +156,14 @@ def print_labels(view: TaskView) -> None:
                      'lower quartile': f'{lower:g}', 'median': f'{median:g}', 'upper quartile': f'{upper:g}',
                      'longest': max(lengths)})
     if rows:
-        print('\n' + format_table(rows, f'{view.task}: durations of actions, feature frames'))
+        say('\n' + format_table(rows, f'{view.task}: durations of actions, feature frames'))
 
 
 def print_matching(view: TaskView) -> None:
     """Print which annotation list each recording gets, if there are more lists than handles."""
     if view.lists > view.handles and view.recordings:
         pairs = ', '.join(f'{recording.handle} {recording.annotation_list}' for recording in view.recordings)
-        print('\n' + textwrap.fill(f'{view.task}: recordings and the annotation list, counted from 0, that each gets: '
+        say('\n' + textwrap.fill(f'{view.task}: recordings and the annotation list, counted from 0, that each gets: '
                                    f'{pairs}', LINE_WIDTH, subsequent_indent='  ', break_on_hyphens=False))
 
 
@@ -171,7 +174,7 @@ def print_inspection(name: str, found: Inspection, ndim: int, splits: Splits) ->
     frames = sum(recording.num_frames for view in views for recording in view.recordings)
     sizes = ' x '.join(map(str, found.frame_shape)) or 'unknown'
     tasks = '1 task' if len(views) == 1 else f'{len(views)} tasks'
-    print(f'{name}: {tasks}, {recordings} recordings, {frames} frames of '
+    say(f'{name}: {tasks}, {recordings} recordings, {frames} frames of '
           f'{AXES[ndim][4:-1]} = {sizes}, {sum(len(view.actions) for view in views)} actions')
     if views:
         print_tasks(found, splits)
@@ -180,12 +183,12 @@ def print_inspection(name: str, found: Inspection, ndim: int, splits: Splits) ->
         print_labels(view)
     for title, messages in (('worth a look', found.notes), ('wrong', found.problems)):
         if messages:
-            print(f'\n{title}:')
+            say(f'\n{title}:')
             for message in messages[:MAX_MESSAGES]:
-                print(f'- {message}')
+                say(f'- {one_line(message)}')
             if len(messages) > MAX_MESSAGES:
-                print(f'- and {len(messages) - MAX_MESSAGES} more')
-    print('\nThis dataset cannot be trained on as it is.' if found.problems else '\nThis dataset can be trained on.')
+                say(f'- and {len(messages) - MAX_MESSAGES} more')
+    say('\nThis dataset cannot be trained on as it is.' if found.problems else '\nThis dataset can be trained on.')
 
 
 def check_dataset(arguments: argparse.Namespace) -> Inspection:
@@ -205,7 +208,7 @@ def check_dataset(arguments: argparse.Namespace) -> Inspection:
         from tools.duration_picture import draw_durations  # slow to import, and no picture may be asked for
 
         draw_durations(arguments.name, durations, arguments.output)
-        print(f'durations of actions: {arguments.output}')
+        say(f'durations of actions: {arguments.output}')
     return found
 
 

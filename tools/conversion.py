@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -36,9 +37,12 @@ def convert(arguments: argparse.Namespace) -> None:
     models = [build_converted(config, old, path)
               for old, path in zip(published, arguments.checkpoints, strict=True)]
     splits = _choose_splits(config, arguments.splits)
-    folder = create_run_folder(arguments.run, to_plain(config), splits.as_json(), overwrite=arguments.overwrite)
-    for name, model, old in zip(names, models, published, strict=True):
-        ckpt_save(model, torch.optim.Adam(model.parameters()), old.epoch, old.loss, folder.checkpoints / name, config)
+    with ExitStack() as locks:
+        folder = create_run_folder(arguments.run, to_plain(config), splits.as_json(), overwrite=arguments.overwrite,
+                                   locks=locks)
+        for name, model, old in zip(names, models, published, strict=True):
+            ckpt_save(model, torch.optim.Adam(model.parameters()), old.epoch, old.loss, folder.checkpoints / name,
+                      config)
     LOGGER.info('wrote %s; evaluate it with: python eval.py -f %s', ', '.join(names), arguments.run)
 
 

@@ -6,8 +6,9 @@ for all labels, from a start angle that differs between labels.
 """
 
 import shlex
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -15,9 +16,10 @@ import numpy as np
 
 from configs.paths import check_new_name
 from recordings.splits import Splits
+from tools.dataset_output import staged_dataset
 from utils.command_line import OneLineParser, run_command
 from utils.errors import UserError
-from utils.files import atomic_path, write_json
+from utils.standard_streams import say
 
 BACKGROUND = '0'
 TASKS = {
@@ -29,6 +31,8 @@ PARTS_OF_PEOPLE = {'train': 0.7, 'val': 0.1, 'test': 0.2}
 TURN = 1.5 * np.pi  # angle from an action's first to its last frame; after a full circle both would look the same
 PHASE_PLANES = 3
 FRAME_SHAPE = (8, 3, 3)  # C, H, W of the frames
+TYPICAL_FRAMES = 150  # of a recording
+MAX_RECORDINGS = 100_000
 # Minimum and maximum of each setting: amplitudes that fit into float16 frames, durations that give small files.
 LIMITS = {'people': (4, 1000), 'repetitions': (1, 1000), 'width': (2 * PHASE_PLANES, 4096), 'noise': (0, 10),
           'phase': (0, 10), 'style': (0, 10), 'pace': (0, 1), 'variation': (0, 1)}
@@ -73,7 +77,7 @@ class _World:
         # Spread evenly on a log scale, so that every task has short and long actions.
         self.durations = {step: base for task in TASKS.values()
                           for step, base in zip(task, rng.permutation(np.geomspace(7, 45, len(task))), strict=True)}
-        self.paces = np.exp(_mirrored(settings.people, rng) * settings.pace)
+        self.paces = np.exp(mirrored(settings.people, rng) * settings.pace)
         self.offsets = rng.normal(size=(settings.people, settings.width)) * settings.style
         self.gains = 1 + rng.normal(size=(settings.people, settings.width)) * settings.style / 2
         self.to_frames = rng.normal(size=(settings.width, int(np.prod(FRAME_SHAPE)))) / np.sqrt(settings.width)
@@ -94,7 +98,7 @@ class _World:
         return look + self.settings.phase * np.einsum('fpc,pcd->fd', circle, self.planes)
 
 
-def _mirrored(count: int, rng: np.random.Generator) -> np.ndarray:
+def mirrored(count: int, rng: np.random.Generator) -> np.ndarray:
     """Draw numbers with std 1 in pairs (x, -x), so that the two test people are not both fast."""
     half = rng.uniform(0.5, 1.5, size=(count + 1) // 2)
     return np.stack([half, -half], axis=1).ravel()[:count] / np.sqrt(np.mean(half**2))
@@ -145,15 +149,17 @@ def write_demo(out: Path, name: str = 'demo', seed: int = 0, settings: DemoSetti
     annotation_path = paths['JSON_DPATH'] / f'{name}.json'
     if annotation_path.exists() and not overwrite:
         raise UserError(f'{annotation_path}: this dataset exists; --overwrite replaces it, or choose another --name')
-    _make_folders(out, annotation_path, [paths['DATASET_PATH'] / name / kind for kind in ('features', 'frames')])
+    _check_room(out, settings)
     world = _World(settings, np.random.default_rng([seed, 0]))
     annotations, splits = {}, {}
-    for number, task in enumerate(TASKS):
-        annotations[task], splits[task] = _write_task(world, task, paths['DATASET_PATH'] / name,
-                                                      np.random.default_rng([seed, 1 + number]))
-    people = {handle: handle.partition('_')[0] for task in annotations.values() for handle in task['handles']}
-    write_json(paths['JSON_DPATH'] / f'{name}.splits.json', Splits(splits, people).as_json())
-    write_json(annotation_path, annotations)
+    folders = [paths['DATASET_PATH'] / name / kind for kind in ('features', 'frames')]
+    with staged_dataset(folders, annotation_path, f'OUT = {out}: choose another folder') as staged:
+        for number, task in enumerate(TASKS):
+            annotations[task], splits[task] = _write_task(world, task, staged.folders,
+                                                          np.random.default_rng([seed, 1 + number]))
+        people = {handle: handle.partition('_')[0] for task in annotations.values() for handle in task['handles']}
+        staged.commit(annotation_path, annotations, paths['JSON_DPATH'] / f'{name}.splits.json',
+                      Splits(splits, people).as_json())
     return paths
 
 
@@ -168,20 +174,27 @@ def _check(name: str, seed: int, settings: DemoSettings) -> None:
             raise UserError(f'--{field.name} {value}: expected {least} to {most}')
 
 
-def _make_folders(out: Path, annotation_path: Path, folders: Sequence[Path]) -> None:
-    """Create the folders, and remove the annotations of an earlier dataset of the same name."""
-    try:
-        # Remove the annotations first and write them last: without them, a partial dataset cannot be loaded.
-        annotation_path.unlink(missing_ok=True)
-        for folder in (*folders, annotation_path.parent):
-            folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f'{error.filename}: cannot be written ({error.strerror}); expected a folder in place of '
-                        f'OUT = {out}: choose another folder') from error
+def _check_room(out: Path, settings: DemoSettings) -> None:
+    """Check that the dataset, whose size follows from the settings, fits on the disk before hours of writing.
+
+    Raises:
+        UserError: it does not fit.
+    """
+    existing = next((folder for folder in (out.resolve(), *out.resolve().parents) if folder.exists()), Path('/'))
+    recordings = len(TASKS) * settings.people * settings.repetitions
+    if recordings > MAX_RECORDINGS:
+        raise UserError(f'--people {settings.people} --repetitions {settings.repetitions}: {recordings:,} recordings, '
+                        f'which take hours; expected at most {MAX_RECORDINGS:,}')
+    frame_bytes = 4 * settings.width + 2 * int(np.prod(FRAME_SHAPE))  # float32 features, float16 frames
+    needed, free = recordings * TYPICAL_FRAMES * frame_bytes, shutil.disk_usage(existing).free
+    if needed > free:
+        raise UserError(f'{recordings:,} recordings need about {needed / 2**30:,.1f} GiB, and {existing} has '
+                        f'{free / 2**30:,.1f} GiB left; give fewer --people or --repetitions, or a smaller --width')
 
 
-def _write_task(world: _World, task: str, folder: Path, rng: np.random.Generator) -> tuple[dict, dict]:
-    """Write the recordings of a task and return its annotations and its split."""
+def _write_task(world: _World, task: str, folders: Mapping[Path, Path],
+                rng: np.random.Generator) -> tuple[dict, dict]:
+    """Write the recordings of a task to the folders of features and of frames; return annotations and split."""
     keys = ('handles', 'hdl_actions', 'hdl_start_times', 'hdl_end_times')
     annotations: dict[str, list] = {key: [] for key in keys}
     split: dict[str, list[str]] = {part: [] for part in PARTS_OF_PEOPLE}
@@ -191,9 +204,8 @@ def _write_task(world: _World, task: str, folder: Path, rng: np.random.Generator
             segments = _draw_segments(world, task, person, rng)
             features = world.features(segments, person, rng)
             frames = (features @ world.to_frames).reshape(-1, *FRAME_SHAPE).astype(np.float16)
-            for kind, array in (('features', features), ('frames', frames)):
-                with atomic_path(folder / kind / f'{handle}.npy') as temporary:
-                    np.save(temporary, array)
+            for folder, array in zip(folders.values(), (features, frames), strict=True):
+                np.save(folder / f'{handle}.npy', array)
             # As in real annotations, the last end is T in some recordings and T - 1 in others.
             ends = [end for _, _, end in segments[:-1]] + [len(features) - (repetition % 2)]
             for key, value in zip(keys, (handle, [label for label, _, _ in segments],
@@ -227,12 +239,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser.parse_args(argv)
         settings = DemoSettings(**{field.name: getattr(arguments, field.name) for field in fields(DemoSettings)})
         paths = write_demo(arguments.out, arguments.name, arguments.seed, settings, overwrite=arguments.overwrite)
-        print(f'Wrote the dataset {arguments.name}: synthetic recordings of {settings.people} people and '
+        say(f'Wrote the dataset {arguments.name}: synthetic recordings of {settings.people} people and '
               f'{len(TASKS)} tasks, test people unseen in training. To use it:\n')
         for variable, path in paths.items():
-            print(f'export {variable}={shlex.quote(str(path.resolve()))}')
+            say(f'export {variable}={shlex.quote(str(path.resolve()))}')
         splits = paths['JSON_DPATH'].resolve() / f'{arguments.name}.splits.json'
-        print(f'\nand give its split to training: --dataset {shlex.quote(arguments.name)} --splits '
+        say(f'\nand give its split to training: --dataset {shlex.quote(arguments.name)} --splits '
               f'{shlex.quote(str(splits))}')
 
     return run_command(command)

@@ -9,21 +9,23 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs.paths import check_new_name
 from recordings.feature_info import DEFAULT_IMAGE_ENCODER, IMAGE_BATCH_SIZES
+from recordings.rates import exact_number
 from utils.command_line import OneLineParser, run_command
 from utils.errors import UserError
 from utils.logging import set_up_logging
+from utils.text import short_text
 
 if TYPE_CHECKING:
     from recordings.feature_info import FeatureInfo
     from tools.extraction import Extraction
 
 MAX_FPS = 1000
+MAX_BATCH_SIZE, MAX_WORKERS = 4096, 256  # memory and processes are proportional to them
 
 
 def build_parser() -> OneLineParser:
@@ -57,17 +59,14 @@ def check_arguments(arguments: argparse.Namespace) -> None:
         UserError: an option is out of range.
     """
     check_new_name(arguments.name, 'NAME')
-    try:
-        fps = Fraction(arguments.fps)
-    except (ValueError, ZeroDivisionError):
-        fps = Fraction(0)
-    if not 0 < fps <= MAX_FPS:
-        raise UserError(f'--fps {arguments.fps}: expected a number above 0 and at most {MAX_FPS}')
+    fps = exact_number(arguments.fps)
+    if fps is None or not 0 < fps <= MAX_FPS:
+        raise UserError(f'--fps {short_text(arguments.fps)}: expected a number above 0 and at most {MAX_FPS}')
     arguments.fps = fps
-    for name, least in (('batch_size', 1), ('workers', 0)):
+    for name, least, most in (('batch_size', 1, MAX_BATCH_SIZE), ('workers', 0, MAX_WORKERS)):
         value = getattr(arguments, name)
-        if value is not None and value < least:
-            raise UserError(f'--{name} {value}: expected {least} or more')
+        if value is not None and not least <= value <= most:
+            raise UserError(f'--{name} {value}: expected {least} to {most}')
 
 def print_summary(name: str, done: 'Extraction', info: 'FeatureInfo') -> None:
     """Print what was written and the next command."""

@@ -20,7 +20,7 @@ from recordings.video import import_av
 from tools.video_batches import Shard, Video, VideoBatch, find_videos, read_videos
 from utils.command_line import choose_device, option
 from utils.errors import UserError
-from utils.files import make_folder
+from utils.folders import make_folder
 from utils.logging import get_logger
 
 LOGGER = get_logger(__name__)

@@ -17,7 +17,7 @@ from pkgutil import resolve_name
 from configs.generic_config import CONFIG
 from configs.paths import check_new_name
 from configs.validation import check_value
-from recordings.annotations import check_name
+from recordings.annotations import check_name, short
 from recordings.background import look_alike_note
 from recordings.groups import Groups, groups_by_regex, groups_in_two_parts, views_in_train_and_test
 from recordings.rates import parse_rate
@@ -39,6 +39,7 @@ from tools.source_segments import MAX_MISMATCH, mark_background
 from utils.command_line import OneLineParser, option, run_command
 from utils.errors import UserError, name_some
 from utils.logging import get_logger, set_up_logging
+from utils.standard_streams import say
 
 LOGGER = get_logger(__name__)
 # Background labels in addition to CONFIG.BACKGROUND_LABELS: 50Salads uses them for the time before and after.
@@ -233,6 +234,9 @@ def import_dataset(arguments: argparse.Namespace) -> tuple[list[ImportedRecordin
                    unlabeled, arguments.skip_missing)
     files = find_features(sources, features.folder, skip_missing=arguments.skip_missing)
     tasks = choose_tasks(arguments, list(files))
+    for name, task in tasks.items():  # before anything is copied: training would refuse these names
+        check_name(f'{arguments.source}: recording', name, 'file')
+        check_name(f'--task_regex: recording {short(name)}: task', task, 'folder')
     recordings = pair_recordings(sources, files, tasks, layout='TD' if features.info else arguments.layout, rate=rate,
                                  max_mismatch=arguments.max_mismatch, sample_rate=arguments.sample_rate)
     splits = _choose_splits(parts, tasks, arguments.val_share, choose_groups(arguments, list(files)))
@@ -289,14 +293,14 @@ def print_summary(name: str, recordings: Sequence[ImportedRecording], splits: Sp
         labels = [label for recording in recordings if recording.task == task for label in recording.segments['labels']]
         actions = [label for label in labels if label not in CONFIG.BACKGROUND_LABELS]
         parts = ', '.join(f'{len(handles)} {part}' for part, handles in splits.get(task, {}).items()) or 'not in split'
-        print(f'{task}: {count} recordings ({parts}), {len(actions)} actions of {len(set(actions))} labels, '
+        say(f'{task}: {count} recordings ({parts}), {len(actions)} actions of {len(set(actions))} labels, '
               f'{len(labels) - len(actions)} background segments')
     if not any(parts['val'] for parts in splits.values()):
-        print('There are no validation recordings, so the training losses select the best checkpoints'
+        say('There are no validation recordings, so the training losses select the best checkpoints'
               + ('; --val_share 0.2 --overwrite uses some training recordings for validation.' if bundled else '.'))
     if not told_tasks:
-        print('All recordings have the same task; --task_regex finds the task in the names of the recordings.')
-    print(f'Wrote {paths.features}, {paths.annotations} and {paths.splits}. Check the dataset, and train on it:\n\n'
+        say('All recordings have the same task; --task_regex finds the task in the names of the recordings.')
+    say(f'Wrote {paths.features}, {paths.annotations} and {paths.splits}. Check the dataset, and train on it:\n\n'
           f'python -m tools.check {name} --splits {shlex.quote(str(paths.splits))} -o {name}.png\n'
           f'python multitask_train.py 1 --dataset {name} --splits {shlex.quote(str(paths.splits))} '
           '--config configs/progress_recommended.json')

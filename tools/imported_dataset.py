@@ -1,7 +1,6 @@
 """Write an imported dataset: features (T, D), annotations, and split; all of them or nothing."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,8 +11,10 @@ from configs.paths import environment_path
 from recordings.feature_files import FEATURE_NDIM, check_finite, open_recording
 from recordings.feature_info import FeatureInfo, write_feature_info
 from recordings.splits import Splits
+from tools.dataset_output import staged_dataset
 from utils.errors import UserError
-from utils.files import make_folder, replace_folder, staged_folder, write_json
+
+ADVICE = 'set DATASET_PATH and JSON_DPATH to folders with enough room that you may write to'
 
 
 @dataclass(frozen=True)
@@ -86,23 +87,13 @@ def write_dataset(paths: OutputPaths, recordings: Sequence[ImportedRecording], s
     Raises:
         UserError: a feature file contains NaN or infinity, or a file cannot be written.
     """
-    try:
-        with staged_folder(paths.features) as folder:
-            for recording in tqdm(recordings, desc='features', unit='file', leave=False, disable=None):
-                _write_features(recording, folder / f'{recording.handle}.npy', sample_rate)
-            if info:
-                write_feature_info(folder, replace(info, fps=info.fps / sample_rate))
-            paths.annotations.parent.mkdir(parents=True, exist_ok=True)
-            # Remove the annotations first and write them last: without them, a partial dataset cannot be loaded.
-            with _removed(paths.annotations):
-                replace_folder(folder, paths.features)
-        write_annotations(paths, recordings, splits)
-    except OSError as error:
-        raise UserError(f'{error.filename or paths.features}: cannot be written ({error.strerror}); set DATASET_PATH '
-                        'and JSON_DPATH to folders with enough room that you may write to') from error
-    finally:
-        with suppress(OSError):
-            paths.features.parent.rmdir()  # succeeds only if it is empty, because writing failed
+    with staged_dataset([paths.features], paths.annotations, ADVICE) as staged:
+        folder = staged.folders[paths.features]
+        for recording in tqdm(recordings, desc='features', unit='file', leave=False, disable=None):
+            _write_features(recording, folder / f'{recording.handle}.npy', sample_rate)
+        if info:
+            write_feature_info(folder, replace(info, fps=info.fps / sample_rate))
+        staged.commit(paths.annotations, _annotations(recordings), paths.splits, splits.as_json())
 
 
 def write_annotations(paths: OutputPaths, recordings: Sequence[ImportedRecording], splits: Splits) -> None:
@@ -116,28 +107,14 @@ def write_annotations(paths: OutputPaths, recordings: Sequence[ImportedRecording
     Raises:
         UserError: a file cannot be written.
     """
-    make_folder(paths.annotations.parent, 'set JSON_DPATH to a folder that you may write to')
-    write_json(paths.splits, splits.as_json())
-    write_json(paths.annotations, _annotations(recordings))
-
-
-@contextmanager
-def _removed(path: Path) -> Iterator[None]:
-    """Remove a file if it exists; restore it if the block raises."""
-    content = path.read_bytes() if path.exists() else None
-    path.unlink(missing_ok=True)
-    try:
-        yield
-    except BaseException:
-        if content is not None:
-            path.write_bytes(content)
-        raise
+    with staged_dataset([], paths.annotations, ADVICE) as staged:
+        staged.commit(paths.annotations, _annotations(recordings), paths.splits, splits.as_json())
 
 
 def _write_features(recording: ImportedRecording, path: Path, sample_rate: int) -> None:
     """Write the kept frames of a recording, as float16 if the source is float16, else as float32."""
     array = open_recording(recording.source, FEATURE_NDIM)
-    kept = (array.T if recording.time_last else array)[:recording.num_frames]  # (num_frames, D)
+    kept = (array[:].T if recording.time_last else array)[:recording.num_frames]  # (num_frames, D)
     check_finite(kept, recording.source)
     kept = kept[::sample_rate]
     np.save(path, np.ascontiguousarray(kept, dtype=np.float16 if kept.dtype == np.float16 else np.float32))

@@ -6,7 +6,6 @@ specifies sizes differently.
 
 import copy
 import math
-import pickle
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -14,16 +13,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from easydict import EasyDict
 from torch import Tensor
 
 from configs.generic_config import CONFIG
 from configs.validation import check_key, check_value, flatten
 from models.build import LEGACY_LAYOUT
-from utils.ckpt_save import DAMAGE, what_is_refused, without_wrappers
-from utils.errors import UserError, first_line
+from utils.ckpt_save import without_wrappers
+from utils.errors import UserError
 from utils.logging import get_logger
+from utils.pickled_file import load_pickled
 
 LOGGER = get_logger(__name__)
 # What the pickle of a NumPy number or array names: types and constructors of plain values, under both module names.
@@ -62,16 +61,9 @@ def read_published(path: Path | str) -> PublishedCheckpoint:
     Raises:
         UserError: the file cannot be read, would run code, or has other content.
     """
-    try:
-        # Load the EasyDict as an OrderedDict, so that the file cannot call any code.
-        with torch.serialization.safe_globals([(OrderedDict, 'easydict.EasyDict'), *NUMPY_GLOBALS]):
-            content = torch.load(path, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(f'{path}: refused, it {what_is_refused(error)}; expected tensors, plain values and an '
-                        'EasyDict: use a checkpoint that the published GTCC code wrote') from error
-    except DAMAGE as error:
-        raise UserError(f'{path}: cannot be read as a checkpoint ({first_line(error)}); it may be truncated: choose '
-                        'another checkpoint of the run') from error
+    # Load the EasyDict as an OrderedDict, so that the file cannot call any code.
+    content = load_pickled(path, 'cpu', 'tensors, plain values and an EasyDict: use a checkpoint that the published '
+                           'GTCC code wrote', [(OrderedDict, 'easydict.EasyDict'), *NUMPY_GLOBALS])
     missing = [key for key in ('config', 'model_state_dict')
                if not isinstance(content, dict) or not isinstance(content.get(key), dict)]
     if missing:

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from recordings.json_dataset import Batch, RecordingDataset, collate, to_device
 from training.augmentation import augment_batch
 from training.step import LossModule, build_optimizer, clip_limits, training_step
+from utils.command_line import is_out_of_memory
 from utils.errors import UserError
 from utils.loss_entry import LossTerms
 from utils.memory import process_memory
@@ -59,8 +60,10 @@ def dry_run(model: nn.Module, loss_fn: Callable[..., LossTerms], train: Loaders,
         UserError: the largest batch does not fit into memory.
     """
     datasets = {task: loader.dataset for task, loader in train.items()}
+    # The largest batch that could ever be drawn: it bounds the memory of the whole run.
     smallest, largest = extreme_batches(datasets, config.BATCH_SIZE)
     module = LossModule(model.to(device), loss_fn, amp=config.AMP)
+    # A real optimizer and real steps, because the moments of Adam take memory, too.
     optimizer = build_optimizer(model, config.LEARNING_RATE, config.PROGRESS_LOSS.head_learning_rate,
                                 config.WEIGHT_DECAY)
     with _in_memory(datasets, largest):
@@ -69,7 +72,9 @@ def dry_run(model: nn.Module, loss_fn: Callable[..., LossTerms], train: Loaders,
                             key=lambda step: step.seconds) for batch in (smallest, largest))
         validation = _validation_step(module, _read(datasets, largest), config, device)
     few, many = count_frames(datasets, smallest), count_frames(datasets, largest)
+    # A step costs a constant, such as launching kernels, plus a time per frame.
     start, slope = fit_seconds((few, many), (small.seconds, large.seconds))
+    # Training by the fitted line; validation in proportion to frames, from the measured batch.
     epoch = (sum(start + slope * frames for frames in frames_of_batches(train))
              + sum(frames_of_batches(val)) * validation.seconds / many)
     return '\n'.join([
@@ -94,7 +99,7 @@ def _in_memory(datasets: Mapping[str, RecordingDataset], batch: ChosenBatch) -> 
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # torch raises a RuntimeError, without a subclass on the CPU
-        if isinstance(error, RuntimeError) and 'memory' not in str(error):
+        if not is_out_of_memory(error):
             raise
         task, indices = batch
         handles = ', '.join(datasets[task].recordings[index].handle for index in indices)
@@ -128,8 +133,10 @@ def fit_seconds(frames: Sequence[int], seconds: Sequence[float]) -> tuple[float,
     """Return a, b >= 0 of ``seconds = a + b * frames``, fitted to two batches, the smaller batch first."""
     (few, many), (fast, slow) = frames, seconds
     if many == few or slow <= fast:
+        # No growth can be measured, so the larger time counts for every batch.
         return max(seconds), 0.0
     slope = (slow - fast) / (many - few)
+    # A negative constant is a measurement error: then time is proportional to frames.
     return (fast - slope * few, slope) if slope * few <= fast else (0.0, slow / many)
 
 
@@ -157,12 +164,13 @@ def _validation_step(module: LossModule, batch: Batch, config: Mapping, device: 
     module.eval()
     started = time.perf_counter()
     output = module.model(to_device(batch.videos, device))
-    module.loss_fn(output, config.NUM_EPOCHS - 1, times=batch.times)
+    module.loss_fn(output, config.NUM_EPOCHS - 1, times=batch.times)  # losses as in validation: final epoch
     _wait_for(device)
     return Forward(output, time.perf_counter() - started)
 
 
 def _wait_for(device: torch.device) -> None:
+    # Kernels run asynchronously: without waiting, only their launch would be timed.
     if device.type == 'cuda':
         torch.cuda.synchronize(device)
 

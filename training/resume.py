@@ -12,7 +12,7 @@ from torch import nn
 from configs.stored import changed_settings
 from configs.validation import flatten
 from training.distributed import SINGLE_PROCESS, World
-from training.history import History
+from training.history import COLUMNS, History
 from utils.ckpt_save import load_checkpoint, to_plain
 from utils.errors import UserError
 from utils.logging import get_logger
@@ -47,6 +47,7 @@ class RunState:
         Args:
             states: states of the random generators of every process of the run; if empty, the states of this process.
         """
+        # The first process's states are entries of the checkpoint itself, as in a run of a single process.
         first, *others = states or [random_states()]
         return {'best': dict(self.best), 'history': self.history.rows, 'skipped_steps': self.skipped_steps,
                 'steps': self.steps, 'best_epochs': dict(self.best_epochs), **first, 'other_processes': others}
@@ -54,6 +55,7 @@ class RunState:
 
 def random_states() -> dict:
     """Return the states of the random generators as plain values."""
+    # A list of integers instead of a tuple: checkpoints contain plain types only, to be loaded with weights_only.
     version, words, gauss = random.getstate()
     return {'random_state': [version, list(words), gauss], 'torch_random_state': torch.get_rng_state(),
             'cuda_random_states': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
@@ -63,7 +65,7 @@ def set_random_states(states: Mapping) -> None:
     """Restore the random generators from the entries of :func:`random_states`, for example in a checkpoint."""
     version, words, gauss = states['random_state']
     random.setstate((version, tuple(words), gauss))
-    torch.set_rng_state(states['torch_random_state'].cpu())
+    torch.set_rng_state(states['torch_random_state'].cpu())  # loading moved it to the model's device
     # A run may be resumed on a machine with fewer GPUs than before.
     for device, state in zip(range(torch.cuda.device_count()), states['cuda_random_states'], strict=False):
         torch.cuda.set_rng_state(state.cpu(), device)
@@ -86,19 +88,67 @@ def resume_run(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, c
         UserError: the file cannot be read, or was written under other settings.
     """
     checkpoint = load_checkpoint(path, device)
+    # Before anything is loaded: weights must not be left half replaced.
     _check_same_settings(path, to_plain(checkpoint['config']), to_plain(config))
-    model.load_state_dict(checkpoint['model_state_dict'])
-    optimizer.load_state_dict(checkpoint['optimizer_state_dict'])
-    states = [checkpoint, *checkpoint['other_processes']]
+    try:
+        state = _read_state(checkpoint)
+        model.load_state_dict(checkpoint['model_state_dict'])
+        _load_optimizer(optimizer, checkpoint['optimizer_state_dict'])
+        _take_random_states(checkpoint, config, world)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
+        raise UserError(f'{path}: does not hold the state of a run ({type(error).__name__}: '
+                        f'{" ".join(str(error).split())[:200]}); expected the file that training writes under this '
+                        'name, best checkpoints lack part of it: restore it, or start again with --overwrite, and '
+                        '--init_from for the weights') from error
+    return state
+
+
+def _take_random_states(checkpoint: Mapping, config: Mapping, world: World) -> None:
+    """Restore the random generators of this process of the run."""
+    states = [checkpoint, *checkpoint['other_processes']]  # by rank
     if len(states) != world.count:
         LOGGER.warning('trained by %d processes so far, by %d processes from now on: steps get different batches',
                        len(states), world.count)
+    # The generators of processes that did not exist before start at a seed that depends on the epoch.
     if world.rank < len(states):
         set_random_states(states[world.rank])
     else:
         world.seed(config.SEED + checkpoint['epoch'])
-    return RunState(checkpoint['epoch'], checkpoint['best'], History(checkpoint['history']),
-                    checkpoint['skipped_steps'], checkpoint['steps'], checkpoint['best_epochs'])
+
+
+def _read_state(checkpoint: Mapping) -> RunState:
+    """Return the state of a run in a checkpoint.
+
+    Raises:
+        LookupError, TypeError, ValueError: an entry is missing or is not what training stores.
+    """
+    state = RunState(checkpoint['epoch'], checkpoint['best'], History(checkpoint['history']),
+                     checkpoint['skipped_steps'], checkpoint['steps'], checkpoint['best_epochs'])
+    counts = [state.epochs_done, state.skipped_steps, state.steps, *state.best_epochs.values()]
+    if any(type(count) is not int or count < 0 for count in counts):
+        raise TypeError(f'numbers of epochs and steps are {counts}')
+    if set(state.best) != set(RunState().best) or not all(isinstance(loss, float) for loss in state.best.values()):
+        raise TypeError(f'best losses are {state.best}')
+    for row in state.history.rows:
+        if not all(isinstance(row[column], int | float | None) for column in COLUMNS) or not isinstance(
+                row.get('chosen', {}), dict):
+            raise TypeError(f'a row of the losses is {row}')
+    if len(state.history.rows) != state.epochs_done:
+        raise ValueError(f'{len(state.history.rows)} rows of losses after {state.epochs_done} epochs')
+    return state
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, stored: dict) -> None:
+    """Load the state of an optimizer, in place.
+
+    Raises:
+        LookupError, TypeError, ValueError: it belongs to another network.
+    """
+    optimizer.load_state_dict(stored)
+    for parameter, state in optimizer.state.items():  # torch checks the number of parameters only
+        shapes = {tuple(value.shape) for value in state.values() if torch.is_tensor(value) and value.ndim}
+        if shapes - {tuple(parameter.shape)}:
+            raise ValueError(f'the optimizer has a state of shape {shapes} for a weight of {tuple(parameter.shape)}')
 
 
 def depends_on_epochs(config: Mapping) -> str | None:

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 from easydict import EasyDict
@@ -34,7 +34,8 @@ from utils.errors import UserError
 from utils.files import expand_home
 from utils.logging import get_logger, log_to_file
 from utils.loss_entry import get_loss_function
-from utils.run_folder import RunFolder, check_run_folder, create_run_folder
+from utils.run_folder import RunFolder, check_run_folder, create_run_folder, locked_run
+from utils.standard_streams import say
 
 LOGGER = get_logger(__name__)
 
@@ -55,6 +56,9 @@ def check_start(run_path: Path, arguments: argparse.Namespace) -> None:
     elif not has_begun(run_path):
         raise UserError(f'--resume: {RunFolder(run_path).checkpoints / LAST_NAME} does not exist; start the run '
                         'without --resume')
+    else:
+        with locked_run(run_path):
+            pass
 
 
 def check_init_from(config: EasyDict, run_path: Path, arguments: argparse.Namespace) -> None:
@@ -87,6 +91,7 @@ def choose_run_splits(config: EasyDict, recordings: RecordingsByTask, arguments:
     if not arguments.resume:
         with option('--splits') if arguments.splits else nullcontext():
             return trainable(choose_splits(config, recordings, arguments.splits, frames=reads_frames(config)))
+    # --splits may be repeated next to --resume, but must not change the split.
     kept = load_run_splits(stored)
     if arguments.splits and trainable(choose_splits(config, recordings, arguments.splits,
                                                     frames=reads_frames(config))).as_json() != kept.as_json():
@@ -117,16 +122,18 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     parts = split_recordings(recordings, splits)
     reading = reading_options(config, recordings, frames=reads_frames(config))
     train_loaders = make_train_loaders(parts['train'], config.BATCH_SIZE, seed=config.SEED, **reading)
+    # Training recordings fill up validation batches, because a single recording cannot be aligned.
     val_loaders = make_validation_loaders(parts['val'], parts['train'], config.BATCH_SIZE, **reading)
 
-    first = next(iter(parts['train'].values()))[0]
+    first = next(iter(parts['train'].values()))[0]  # all files have the same dimensions
     config.DATAFOLDER = str(first.path.parent)
     fill_in_sizes(config, first.width, len(splits))
     fill_in_head(config, list_all_actions(parts['train']))
     if config.PROGRESS_LOSS.enabled:
         _warn_without_validation_actions(parts['val'])
+    # Right before the model is built, so that its first weights depend on the seed alone, not on how data were read.
     seed_everything(config.SEED)
-    model = build_model(config)
+    model = build_model(config, copies=4)  # weights, gradients, and Adam's two moments
     if not arguments.resume:  # else ckpt/last.pt has it
         fit_standardizer(model, train_loaders)
     if config.INIT_FROM and not arguments.resume:
@@ -137,30 +144,42 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     loss_fn = get_loss_function(config, config.NUM_EPOCHS)
     if world.first and not arguments.resume:
         warn_of_start(model, loss_fn, train_loaders, val_loaders, config, world.device)
+    # After all checks of settings and data, before anything is written.
     if arguments.dry_run:
         if world.first:
-            print(dry_run(model, loss_fn, train_loaders, val_loaders, config, world.device))
+            say(dry_run(model, loss_fn, train_loaders, val_loaders, config, world.device))
         return
 
-    if world.first:
-        if not arguments.resume:
-            if before_writing:
-                before_writing()
-            create_run_folder(run_path, to_plain(config), splits.as_json(), overwrite=arguments.overwrite)
-            if info := read_feature_info(first.path.parent):  # predict.py --video encodes new videos in the same way
-                write_feature_info(run_path, info)
-        log_to_file(RunFolder(run_path).log)
-    LOGGER.info('%s: %d train, %d val, %d test recordings of %d task%s; %d parameters; on %s%s', config.EXPERIMENTNAME,
-                *count_recordings(parts), len(splits), 's' if len(splits) > 1 else '',
-                sum(weight.numel() for weight in model.parameters()), world, ', in bf16' if config.AMP else '')
-    report = RunReport([recording.handle for members in parts['train'].values() for recording in members],
-                       explain_unused(config, recordings, parts))
-    with (nullcontext(stop) if stop else
-          stop_on_signals(StopRequest(world.largest, announce=world.first))) as stop:
+    # Everything that can be refused has been refused: from here on files are written.
+    with ExitStack() as locks:
+        if world.first:
+            _open_folder(run_path, config, splits, arguments, locks, before_writing)
+        LOGGER.info('%s: %d train, %d val, %d test recordings of %d task%s; %d parameters; on %s%s',
+                    config.EXPERIMENTNAME, *count_recordings(parts), len(splits), 's' if len(splits) > 1 else '',
+                    sum(weight.numel() for weight in model.parameters()), world, ', in bf16' if config.AMP else '')
+        report = RunReport([recording.handle for members in parts['train'].values() for recording in members],
+                           explain_unused(config, recordings, parts))
+        # singletask_train.py passes its own request, which ends all of its runs.
+        stop = locks.enter_context(nullcontext(stop) if stop else
+                                   stop_on_signals(StopRequest(world.largest, announce=world.first)))
         alignment_training_loop(model, train_loaders, loss_fn, run_path, config, val_loaders,
                                 device=world.device, resume=arguments.resume, stop=stop, report=report,
                                 world=world)
     LOGGER.info('done; evaluate it with: python eval.py -f %s', run_path)
+
+
+def _open_folder(run_path: Path, config: EasyDict, splits: Splits, arguments: argparse.Namespace, locks: ExitStack,
+                 before_writing: Callable[[], object] | None) -> None:
+    """Create the run's folder, or take that of the resumed run, lock it until ``locks`` are closed, and log to it."""
+    if arguments.resume:
+        locks.enter_context(locked_run(run_path))
+    else:
+        if before_writing:
+            before_writing()
+        create_run_folder(run_path, to_plain(config), splits.as_json(), overwrite=arguments.overwrite, locks=locks)
+        if info := read_feature_info(Path(config.DATAFOLDER)):  # predict.py --video encodes new videos in the same way
+            write_feature_info(run_path, info)
+    log_to_file(RunFolder(run_path).log)
 
 
 def _warn_without_validation_actions(recordings: RecordingsByTask) -> None:

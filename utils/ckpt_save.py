@@ -1,9 +1,7 @@
 """Checkpoints: saved atomically, loaded without running code, and found by type."""
 
 import io
-import pickle
 import re
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,14 +15,13 @@ from models.model_multiprong import HEAD_PREFIX
 from utils.errors import UserError
 from utils.files import atomic_path, expand_home
 from utils.logging import get_logger
+from utils.pickled_file import load_pickled
 from utils.run_folder import RunFolder
 
 LOGGER = get_logger(__name__)
 BEST_NAMES = {'combined': 'best_model_combined.pt', 'alignment': 'best_model_alignment.pt'}
 OLD_BEST_NAME = 'best_model.pt'
 EPOCH_NAME = re.compile(r'epoch-(\d+)\.pt')
-# Errors that loading a file that is not a checkpoint can raise, besides UnpicklingError.
-DAMAGE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, struct.error)
 WRAPPERS = ('module', '_orig_mod')  # DistributedDataParallel and DataParallel; torch.compile
 TYPES = {'config': dict, 'epoch': int, 'loss': float, 'model_state_dict': dict, 'optimizer_state_dict': dict}
 
@@ -64,7 +61,8 @@ def ckpt_save(model_t: nn.Module, optimizer_t: torch.optim.Optimizer, epoch_t: i
 
 def first_not_finite(weights: Mapping[str, Tensor]) -> str | None:
     """Return the name of the first tensor that contains NaN or infinity, or None if all values are finite."""
-    return next((name for name, value in weights.items() if not torch.isfinite(value).all()), None)
+    return next((name for name, value in weights.items()
+                 if isinstance(value, Tensor) and not torch.isfinite(value).all()), None)
 
 
 def to_plain(config: object) -> object:
@@ -83,16 +81,8 @@ def load_checkpoint(path: Path | str, device: torch.device | str = 'cpu') -> dic
         UserError: the file cannot be read or would run code, a key is missing or its value has the wrong type, or a
             stored setting is out of range.
     """
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(f'{path}: refused, it {what_is_refused(error)}; expected tensors and plain values: use '
-                        'a checkpoint that this project wrote, or convert one of the published GTCC code: python -m '
-                        'tools.convert_checkpoint') from error
-    except DAMAGE as error:
-        reason = str(error).splitlines()[:1] or [type(error).__name__]
-        raise UserError(f'{path}: cannot be read as a checkpoint ({reason[0]}); it may be truncated: choose another '
-                        'checkpoint of the run') from error
+    content = load_pickled(path, device, 'tensors and plain values: use a checkpoint that this project wrote, or '
+                           'convert one of the published GTCC code: python -m tools.convert_checkpoint')
     missing = [key for key in TYPES if key not in content] if isinstance(content, dict) else list(TYPES)
     if missing:
         raise UserError(f'{path}: not a checkpoint of a run, {", ".join(missing)} missing')
@@ -109,12 +99,6 @@ def load_checkpoint(path: Path | str, device: torch.device | str = 'cpu') -> dic
 def without_wrappers(name: str) -> str:
     """Return a weight's name without what wrappers of a model or of its parts insert, such as 'module.'."""
     return '.'.join(part for part in name.split('.') if part not in WRAPPERS)
-
-
-def what_is_refused(error: pickle.UnpicklingError) -> str:
-    """Describe why a pickle was refused. The message of torch is not used because it advises running the pickle."""
-    asked = re.search(r'GLOBAL (\S+)', str(error))
-    return f'asks for {asked[1]}, which could run code' if asked else 'is damaged or not a checkpoint'
 
 
 def find_checkpoint(ckpt_folder: Path | str, checkpoint_type: str = 'combined') -> Path:
@@ -155,10 +139,13 @@ def load_model(path: Path | str, device: torch.device | str = 'cpu') -> tuple[nn
     """
     checkpoint = load_checkpoint(path, device)
     config = checkpoint['config']
+    if name := first_not_finite(checkpoint['model_state_dict']):
+        raise UserError(f'{path}: {name} contains NaN or infinity, so predictions would, too; choose another '
+                        'checkpoint of the run')
     try:
         model = build_model(config)
         model.load_state_dict(checkpoint['model_state_dict'])
-    except (RuntimeError, KeyError, AttributeError, TypeError, ValueError) as error:
+    except (RuntimeError, LookupError, AttributeError, TypeError, ValueError, OverflowError) as error:
         reason = ' '.join(str(error).split())[:300]
         raise UserError(f'{path}: the weights do not fit the configuration stored with them ({reason}); the '
                         'checkpoint was saved by another version or was modified') from error

@@ -1,8 +1,9 @@
 """Functions shared by all command lines: one-line errors, exit status, device and seed."""
 
 import argparse
+import os
 import random
-import sys
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,11 +11,19 @@ from typing import TYPE_CHECKING, NoReturn
 
 from utils.errors import StoppedError, UserError, first_line
 from utils.files import expand_home
+from utils.standard_streams import (
+    NO_READER_STATUS,
+    USER_ERROR_STATUS,
+    finish_output,
+    prepare_streams,
+    print_error,
+)
+from utils.text import short_text
 
 if TYPE_CHECKING:
     import torch
 
-USER_ERROR_STATUS, INTERRUPT_STATUS = 2, 130
+INTERRUPT_STATUS = 130
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -48,21 +57,63 @@ class OneLineParser(argparse.ArgumentParser):
 def run_command(command: Callable[[], None]) -> int:
     """Run a command and return its exit status.
 
-    A UserError is printed as one line and gives status 2. Ctrl-C gives 130, and SIGTERM 143 if the command handles it.
+    Everything that a user can fix is one line and gives status 2: a UserError, a file or folder that the system refuses
+    (no permission, a name that is too long, a full disk), too little memory, an output that cannot be written. Ctrl-C
+    gives 130, SIGTERM 143 if the command handles it, and 141 an output whose reader has gone away (as in ``| head``).
     """
+    prepare_streams()
+    try:
+        status = _run(command)
+    except SystemExit as help_was_printed:
+        if status := finish_output():
+            return status
+        raise help_was_printed from None
+    return finish_output(status)
+
+
+def _run(command: Callable[[], None]) -> int:
+    """Run a command, report its errors, and return its status."""
     try:
         command()
     except UserError as error:
-        print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
-        return USER_ERROR_STATUS
+        return _fail(str(error))
     except StoppedError as interrupt:
         if str(interrupt):
-            print(interrupt, file=sys.stderr)
+            print_error(str(interrupt))
         return interrupt.status
     except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
+        print_error('interrupted')
         return INTERRUPT_STATUS
+    except UnicodeEncodeError as error:
+        return _fail(f'{error.object[:60]!r}: is not text that can be written as {error.encoding}; rename it')
+    except BrokenPipeError:
+        return NO_READER_STATUS
+    except OSError as error:
+        return _fail(_describe(error))
+    except (MemoryError, RuntimeError) as error:  # torch raises a RuntimeError, without a subclass on the CPU
+        if not is_out_of_memory(error):
+            raise
+        return _fail(f'not enough memory ({first_line(error)[:150]}); give smaller sizes, or use a machine with more')
     return 0
+
+
+def _fail(message: str) -> int:
+    print_error(f'error: {message}')
+    return USER_ERROR_STATUS
+
+
+def _describe(error: OSError) -> str:
+    """Return the message of a file or folder that the system refuses."""
+    if error.filename is None:
+        return f'the system refuses it ({error.strerror or error}); check free space and permissions'
+    return (f'{short_text(os.fsdecode(error.filename))}: cannot be used ({error.strerror}); expected a path that '
+            'you may read, or write to for results: check it and its permissions')
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return True if an error says that memory could not be allocated."""
+    return isinstance(error, MemoryError) or bool(re.search("can't allocate|out of memory|not enough memory",
+                                                            str(error)))
 
 
 @contextmanager

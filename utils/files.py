@@ -1,18 +1,21 @@
-"""Atomic writing of files and folders, and reading of JSON with one-line errors."""
+"""Atomic writing of files, and reading of JSON with one-line errors."""
 
 import csv
 import json
 import os
 import re
-import shutil
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 
 from utils.errors import UserError
+from utils.locks import holding, try_lock
 
-PARTIAL_NAME = re.compile(r'\..*\.(\d+)\.partial(\..*)?')  # see atomic_path; the number is the process ID
+# Names of partial files, see atomic_path; the number is the process ID. Earlier versions had no token after it.
+PARTIAL_NAME = re.compile(r'\.(.*)\.(\d+)(?:-[0-9a-f]+)?\.partial(\..*)?', re.DOTALL)
+MAX_TEXT_BYTES = 2**28
 CSV, JSON_LINES = 'csv', 'jsonl'
 ROW_FORMATS = (CSV, JSON_LINES)  # of what predict.py writes and prints
 
@@ -21,19 +24,23 @@ ROW_FORMATS = (CSV, JSON_LINES)  # of what predict.py writes and prints
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path next to ``path`` (with the same suffix) and rename it to ``path`` if the block succeeds.
 
-    Content and name are synced to disk on return. A killed process leaves the temporary file behind. Its name begins
-    with a dot, so no program mistakes it for a result; :func:`remove_leftovers` removes it.
+    Content and name are synced to disk on return. The temporary file exists, is empty, and nobody can predict its name,
+    so that a link planted there by somebody else is not followed. A killed process leaves the temporary file behind.
+    Its name begins with a dot, so no program mistakes it for a result; :func:`remove_leftovers` removes it.
 
     Raises:
         UserError: the file cannot be written (no permission, disk full). An existing file is left unchanged.
     """
     path = Path(path)
-    temporary = path.with_name(f'.{path.stem}.{os.getpid()}.partial{path.suffix}')
+    temporary = path.with_name(f'.{path.stem}.{os.getpid()}-{token_hex(4)}.partial{path.suffix}')
     try:
-        yield temporary
-        with temporary.open('r+b') as written:  # some systems do not sync files opened read-only
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        with holding(descriptor):
+            try_lock(descriptor)  # until it is renamed or removed, so that no other process takes it for a leftover
+            yield temporary
+            with temporary.open('r+b') as written:  # some systems do not sync files opened read-only
+                os.fsync(written.fileno())
+            os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
         raise UserError(f'{path}: cannot be written ({error.strerror or error}); free some space or choose another '
@@ -60,9 +67,26 @@ def remove_leftovers(folder: Path) -> None:
     """
     with suppress(OSError):  # leftovers are harmless, so failing to remove them is not an error
         for path in list(folder.iterdir()):
-            match = PARTIAL_NAME.fullmatch(path.name)
-            if match and not is_another_process(int(match[1])):
+            if is_leftover(path):
                 path.unlink(missing_ok=True)
+
+
+def is_leftover(path: Path) -> bool:
+    """Return True if a path is a temporary file of :func:`atomic_path` that no running process is writing.
+
+    The process ID alone does not tell: in a container, other processes have the same one.
+    """
+    match = PARTIAL_NAME.fullmatch(path.name)
+    if not match or is_another_process(int(match[2])):
+        return False
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        return try_lock(descriptor) is not False
+    finally:
+        os.close(descriptor)
 
 
 def is_another_process(number: int) -> bool:
@@ -78,6 +102,21 @@ def is_another_process(number: int) -> bool:
     return True
 
 
+def read_bounded(path: Path) -> str:
+    """Read a UTF-8 text file, with or without a byte order mark, of at most ``MAX_TEXT_BYTES``.
+
+    Raises:
+        OSError: the file cannot be read.
+        UserError: the file is larger, perhaps a device that never ends.
+        UnicodeDecodeError: the file is not UTF-8.
+    """
+    with path.open('rb') as file:
+        content = file.read(MAX_TEXT_BYTES + 1)
+    if len(content) > MAX_TEXT_BYTES:
+        raise UserError(f'{path}: more than {MAX_TEXT_BYTES // 2**20} MiB, expected a smaller text file')
+    return content.decode('utf-8-sig')
+
+
 def read_json(path: Path, expected: str, fix: str = 'write it again as UTF-8 text') -> object:
     """Read a JSON file, with or without a byte order mark.
 
@@ -90,7 +129,7 @@ def read_json(path: Path, expected: str, fix: str = 'write it again as UTF-8 tex
         UserError: the file cannot be read, is not valid JSON in UTF-8, or repeats a key within an object.
     """
     try:
-        return json.loads(path.read_text(encoding='utf-8-sig'), object_pairs_hook=unique_keys(str(path)))
+        return json.loads(read_bounded(path), object_pairs_hook=unique_keys(str(path)))
     except OSError as error:
         raise UserError(f'{path}: cannot be read ({error.strerror}); expected {expected}') from error
     except json.JSONDecodeError as error:
@@ -111,8 +150,20 @@ def write_json(path: Path | str, content: object) -> None:
     except ValueError as error:
         raise UserError(f'{path}: not written, it would contain NaN or infinity, expected finite numbers; correct the '
                         'setting or the file that they come from') from error
+    if not is_writable(text):  # the path of a folder whose name is not UTF-8
+        text = json.dumps(content, indent=2) + '\n'
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding='utf-8')
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write a text as UTF-8, atomically; what UTF-8 cannot write, a byte of a name that is not UTF-8, as its escape.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding='utf-8', errors='backslashreplace')
 
 
 def write_csv(path: Path | str, columns: Iterable[str], rows: Iterable[Sequence], *, line_end: str = '\r\n') -> None:
@@ -152,6 +203,12 @@ def is_writable(text: str) -> bool:
     return text.isascii() or all(unicodedata.category(letter) != 'Cs' for letter in text)
 
 
+def first_repeated(names: Iterable[str]) -> str | None:
+    """Return the first name that was there before, or None; in time proportional to the number of names."""
+    seen: set[str] = set()
+    return next((name for name in names if name in seen or seen.add(name)), None)
+
+
 def unique_keys(source: str) -> Callable[[list[tuple[str, object]]], dict[str, object]]:
     """Return an ``object_pairs_hook`` that refuses repeated keys; by default, json silently uses the last one.
 
@@ -161,73 +218,7 @@ def unique_keys(source: str) -> Callable[[list[tuple[str, object]]], dict[str, o
     def build(pairs: list[tuple[str, object]]) -> dict[str, object]:
         content = dict(pairs)
         if len(content) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
+            twice = first_repeated(name for name, _ in pairs)
             raise UserError(f'{source}: {twice!r:.60} stands twice in one object; expected once: rename or remove one')
         return content
     return build
-
-
-def make_folder(folder: Path, advice: str) -> None:
-    """Create a folder and its parents unless they exist.
-
-    Args:
-        folder: path of the folder.
-        advice: what to do if it cannot be created, for the message.
-
-    Raises:
-        UserError: the folder cannot be created.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f'{folder}: cannot be made ({error.strerror}); {advice}') from error
-
-
-@contextmanager
-def staged_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder next to ``path``, to be filled and then moved to ``path`` by :func:`replace_folder`.
-
-    If it has not been moved at the end of the block, it is removed. Such folders of killed processes are removed first.
-    A symbolic link is resolved.
-    """
-    path = path.resolve()
-    _remove_leftovers(path)
-    staged = _next_to(path, 'new')
-    try:
-        staged.mkdir(parents=True)
-        yield staged
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
-
-
-def replace_folder(new: Path, path: Path) -> None:
-    """Rename folder ``new`` to ``path``; an existing folder is removed, or restored if renaming fails.
-
-    If ``path`` is a symbolic link, its target is replaced.
-    """
-    path = path.resolve()
-    if not path.exists():
-        new.rename(path)
-        return
-    old = _next_to(path, 'old')
-    path.rename(old)
-    try:
-        new.rename(path)
-    except BaseException:
-        old.rename(path)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _next_to(path: Path, state: str) -> Path:
-    return path.with_name(f'.{path.name}.{os.getpid()}.{state}')
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Remove folders that killed processes were creating or replacing, but not those of running processes."""
-    leftover = re.compile(rf'\.{re.escape(path.name)}\.(\d+)\.(new|old)')
-    for folder in path.parent.iterdir() if path.parent.is_dir() else ():
-        match = leftover.fullmatch(folder.name)
-        if match and not is_another_process(int(match[1])):
-            shutil.rmtree(folder, ignore_errors=True)

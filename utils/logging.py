@@ -2,11 +2,13 @@
 
 import logging
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from tqdm import tqdm
 
 from utils.errors import UserError
+from utils.text import printable
 
 ROOT = 'progress'
 
@@ -20,7 +22,15 @@ class _TqdmHandler(logging.Handler):
     """A handler that writes above a running progress bar instead of into it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
+        with suppress(OSError, ValueError):  # nobody reads standard error any more, which must not end a training run
+            tqdm.write(self.format(record), file=sys.stderr)
+
+
+class _OneLineFormatter(logging.Formatter):
+    """A formatter of one line for each record, without the control characters that names and labels may hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def set_up_logging(verbose: bool = False, *, quiet: bool = False) -> None:
@@ -32,7 +42,7 @@ def set_up_logging(verbose: bool = False, *, quiet: bool = False) -> None:
         logger.removeHandler(handler)
         handler.close()
     handler = _TqdmHandler()
-    handler.setFormatter(logging.Formatter('%(levelname).1s %(message)s'))
+    handler.setFormatter(_OneLineFormatter('%(levelname).1s %(message)s'))
     logger.addHandler(handler)
 
 
@@ -53,10 +63,10 @@ def log_to_file(path: Path) -> logging.Handler:
         UserError: the file cannot be written.
     """
     try:
-        handler = _LogFile(path, encoding='utf-8')
+        handler = _LogFile(path, encoding='utf-8', errors='backslashreplace')
     except OSError as error:
         raise UserError(f'{path}: cannot be written ({error.strerror}); make the run folder writable') from error
-    handler.setFormatter(logging.Formatter('%(asctime)s %(levelname)s %(message)s'))
+    handler.setFormatter(_OneLineFormatter('%(asctime)s %(levelname)s %(message)s'))
     logger = logging.getLogger(ROOT)
     for earlier in [other for other in logger.handlers if isinstance(other, _LogFile)]:
         logger.removeHandler(earlier)

@@ -1,7 +1,10 @@
-"""Memory usage of this process."""
+"""Memory of the machine, and memory usage of this process."""
 
+import os
 import sys
 from pathlib import Path
+
+CONTAINER_LIMIT = Path('/sys/fs/cgroup/memory.max')
 
 
 def process_memory(kind: str) -> int:
@@ -14,3 +17,15 @@ def process_memory(kind: str) -> int:
 
     # In KiB, but in bytes on macOS.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
+
+
+def total_memory() -> float:
+    """Return the memory in bytes that the machine, or the container, has; infinity if it is not known."""
+    try:
+        machine = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    except (AttributeError, ValueError, OSError):  # Windows
+        return float('inf')
+    try:
+        return min(machine, int(CONTAINER_LIMIT.read_text()))
+    except (OSError, ValueError):  # no container, or 'max'
+        return machine

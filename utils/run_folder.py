@@ -1,13 +1,18 @@
 """The folder of a run and the files in it."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from utils.errors import UserError
-from utils.files import replace_folder, staged_folder, write_json
+from utils.files import write_json
+from utils.folders import replace_folder, staged_folder
+from utils.locks import locked_folder
 
+BUSY = ('another process is writing to this run; wait until it ends, or stop it; or give another VERSION or message '
+        'for a second run')
 MULTI_TASK, SINGLE_TASK = 'multi-task-setting', 'single-task-setting'
 
 
@@ -52,7 +57,8 @@ def check_run_folder(path: Path, *, overwrite: bool) -> None:
     """Check that a run folder may be created.
 
     Raises:
-        UserError: the folder exists and ``overwrite`` is False, or it exists and does not look like a run.
+        UserError: the folder exists and ``overwrite`` is False, or it exists and does not look like a run, or another
+            process is writing to it.
     """
     if not path.exists():
         return
@@ -62,9 +68,23 @@ def check_run_folder(path: Path, *, overwrite: bool) -> None:
     if not path.is_dir() or (any(path.iterdir()) and not (RunFolder(path).config.exists()
                                                           or is_single_task_folder(path))):
         raise UserError(f'{path}: exists and contains no config.json, so it is not a run; move it elsewhere')
+    with locked_run(path):
+        pass
 
 
-def create_run_folder(path: Path, config: dict, splits: dict, *, overwrite: bool) -> RunFolder:
+@contextmanager
+def locked_run(path: Path) -> Iterator[None]:
+    """Keep other processes from writing to a run for the duration of the block; reading is always possible.
+
+    Raises:
+        UserError: another process is writing to the run.
+    """
+    with locked_folder(path, BUSY):
+        yield
+
+
+def create_run_folder(path: Path, config: dict, splits: dict, *, overwrite: bool,
+                      locks: ExitStack | None = None) -> RunFolder:
     """Create a run folder with its settings atomically.
 
     Args:
@@ -72,6 +92,7 @@ def create_run_folder(path: Path, config: dict, splits: dict, *, overwrite: bool
         config: resolved configuration.
         splits: split of the recordings, as in a split file.
         overwrite: replace an existing run.
+        locks: keeps the folder locked, as :func:`locked_run` does, until it is closed; None: it is not locked.
 
     Raises:
         UserError: see :func:`check_run_folder`, or the folder cannot be created; an existing run is left unchanged.
@@ -81,20 +102,25 @@ def create_run_folder(path: Path, config: dict, splits: dict, *, overwrite: bool
         write_json(new.config, config)
         write_json(new.splits, splits)
 
-    return _create(path, fill, overwrite=overwrite)
+    return _create(path, fill, overwrite=overwrite, locks=locks)
 
 
-def create_single_task_folder(path: Path, splits: dict, *, overwrite: bool) -> RunFolder:
+def create_single_task_folder(path: Path, splits: dict, *, overwrite: bool,
+                              locks: ExitStack | None = None) -> RunFolder:
     """Create the folder of ``singletask_train.py`` with the split of all tasks; see :func:`create_run_folder`."""
-    return _create(path, lambda new: write_json(new.splits, splits), overwrite=overwrite)
+    return _create(path, lambda new: write_json(new.splits, splits), overwrite=overwrite, locks=locks)
 
 
-def _create(path: Path, fill: Callable[[RunFolder], None], *, overwrite: bool) -> RunFolder:
+def _create(path: Path, fill: Callable[[RunFolder], None], *, overwrite: bool, locks: ExitStack | None) -> RunFolder:
     check_run_folder(path, overwrite=overwrite)
     try:
         with staged_folder(path) as new:
             fill(RunFolder(new))
-            replace_folder(new, path)
+            if locks:
+                locks.enter_context(locked_run(new))  # before it gets its name: no other process can come first
+            # Whoever holds the lock of the earlier run is the only one that may replace it.
+            with locked_run(path) if path.exists() else nullcontext():
+                replace_folder(new, path)
     except UserError as error:  # name the folder that the user asked for, not the temporary one
         raise UserError(str(error).replace(str(new), str(path))) from error
     except OSError as error:

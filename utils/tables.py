@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from utils.files import write_csv
+from utils.text import printable
 
 MEAN = 'MEAN'
 DIGITS = 4  # decimals shown
@@ -49,7 +50,7 @@ def _absent(value: object) -> bool:
 
 
 def show_value(value: object) -> str:
-    """Format a value of a table: floats with DIGITS decimals, `-` if missing."""
+    """Format a value of a table on one line: floats with DIGITS decimals, `-` if missing."""
     if _absent(value):
         return '-'
-    return f'{value:.{DIGITS}f}' if isinstance(value, float) else str(value)
+    return f'{value:.{DIGITS}f}' if isinstance(value, float) else printable(str(value))

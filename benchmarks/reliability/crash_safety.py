@@ -1,4 +1,4 @@
-"""Kill training at random times and resume it each time: python -m benchmarks.reliability.crash_safety.
+"""Kill training and the other commands, and run them again: python -m benchmarks.reliability.crash_safety.
 
 Half of the kills (SIGKILL) occur while a checkpoint is being written, synced or renamed. After each kill all files of
 the run folder are read. Each run that finishes is compared with an uninterrupted run.
@@ -9,6 +9,7 @@ import csv
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from pathlib import Path
 import torch
 
 import multitask_train
+from benchmarks.reliability.crash_commands import OTHER_PLACES, Outcome, jobs, kill_job
 from benchmarks.speed.measure import describe_command, describe_machine, format_table, positive
 from tools.demo import DemoSettings, write_demo
 from utils import ckpt_save
@@ -34,6 +36,7 @@ from utils.files import atomic_path, read_json
 from utils.plotter import plot_dual_losses
 from utils.run_folder import RunFolder
 
+PARTS = 5  # training, import, extraction, evaluation, prediction
 EPOCHS = 4
 OPTIONS = ['1', '--dataset', 'demo', '--gtcc', '--naive', '--mcn', '--progress', '-ep', str(EPOCHS), '-od', '16',
            '--set', 'TRAIN_SPLIT=[0.5,0.25,0.25]', '--set', 'ARCHITECTURE.attn_layers=[16]',
@@ -80,8 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = OneLineParser(prog='python -m benchmarks.reliability.crash_safety',
-                           description='Kill training, resume it, compare.')
-    parser.add_argument('--kills', type=positive, default=200, help='default 200')
+                           description='Kill training and the other commands, run them again, compare.')
+    parser.add_argument('--kills', type=positive, default=300, help='in all, a fifth of them in training; default 300')
     parser.add_argument('--seed', type=int, default=0, help='seed of the times of the kills, default 0')
     return parser.parse_args(argv)
 
@@ -98,16 +101,23 @@ def kill_and_resume(arguments: argparse.Namespace, argv: Sequence[str] | None) -
     with tempfile.TemporaryDirectory() as name:
         bench = Bench(Path(name))
         seconds = bench.train_undisturbed()
-        while tally.kills.total() < arguments.kills:
+        while tally.kills.total() < -(-arguments.kills // PARTS):
             bench.train_until_killed(draw, seconds, tally)
         bench.finish(tally)
+        others = bench.kill_other_commands(draw, arguments.kills - tally.kills.total())
     print(format_table([{'killed': words, 'times': tally.kills[place],
                          'left a file half written': tally.leftovers[place],
                          'checkpoints read': tally.checkpoints[place], 'not whole': 0}
                         for place, words in PLACES.items()]))
     print(f'\n{tally.kills.total()} kills in {tally.runs} runs of {EPOCHS} epochs, {tally.lost_epochs} of them before '
           'the first epoch was whole; all runs ended with the weights and losses of an uninterrupted one, and without '
-          f'leftovers. {time.monotonic() - started:.0f} s.')
+          f'leftovers.\n')
+    print(format_table([{'command': name, 'kills': outcome.kills,
+                         **{place: outcome.places.get(place, 0) for place in OTHER_PLACES},
+                         'left a file half written': outcome.leftovers, 'files read': outcome.files, 'not whole': 0,
+                         'ended like an uninterrupted one': outcome.runs} for name, outcome in others.items()]))
+    total = tally.kills.total() + sum(outcome.kills for outcome in others.values())
+    print(f'\n{total} kills in all. {time.monotonic() - started:.0f} s.')
 
 
 class SlowPath(type(Path())):
@@ -174,6 +184,22 @@ class Bench:
         with self._training('killed', self._how_to_start()) as (process, _):
             process.join()
         self._compare_ended(process, tally)
+
+    def kill_other_commands(self, draw: random.Random, kills: int) -> dict[str, Outcome]:
+        """Kill the commands other than training, in turn, and return name -> outcome.
+
+        Args:
+            draw: random generator of the times of the kills.
+            kills: number of kills in all.
+        """
+        os.environ.update({name: str(path) for name, path in self._paths.items()})
+        features = self._folder / 'to_predict'
+        features.mkdir()
+        for path in sorted((self._paths['DATASET_PATH'] / 'demo/features').glob('*tea*.npy')):
+            shutil.copy(path, features)
+        found = jobs(self._folder, self._whole, features)
+        return {job.name: kill_job(job, self._folder, self._whole, draw, kills // len(found)
+                                   + (number < kills % len(found))) for number, job in enumerate(found)}
 
     def _how_to_start(self) -> list[str]:
         """Return the option that the program requires for the current state of the run folder."""

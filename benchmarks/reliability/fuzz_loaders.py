@@ -1,7 +1,7 @@
-"""Load mutated annotations, splits and feature files: python -m benchmarks.reliability.fuzz_loaders.
+"""Load mutated files and run mutated command lines: python -m benchmarks.reliability.fuzz_loaders.
 
-Each case must give a readable dataset or a UserError of one line, never another exception or a hang. A case depends
-only on the seed and its number, so a single case can be repeated.
+Each case must give a readable dataset, a command that ends well, or a UserError of one line, never another exception or
+a hang. A case depends only on the seed and its number, so a single case can be repeated.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from benchmarks.reliability.fuzz_commands import run_command_line, write_world
 from benchmarks.reliability.mutations import mutate_json, mutate_npy
 from benchmarks.speed.measure import describe_command, format_table, positive
 from configs.generic_config import CONFIG
@@ -32,8 +33,10 @@ from recordings.splits import load_splits, make_splits
 from utils.command_line import OneLineParser, run_command
 from utils.errors import UserError
 
+COMMANDS = 'command lines'
 MOST_SECONDS = 10  # a slower case counts as a hang
 MOST_SHOWN = 10
+FINDING_LETTERS = 400
 FRAMES, FEATURE_DIM = 6, 4
 HANDLES = {'tea': ['t1', 't2', 't3'], 'tyre.views': ['v1', 'v2']}
 FRACTIONS = (0.6, 0.0, 0.4)  # of train, val and test recordings
@@ -48,7 +51,7 @@ class Outcome:
     """Outcomes of the cases of one kind.
 
     Attributes:
-        counts: 'dataset', 'refused', 'other exception' and 'hang' -> number of cases.
+        counts: 'accepted', 'refused', 'other exception' and 'hang' -> number of cases.
         slowest: seconds of the slowest case.
         findings: one line for each case with a wrong outcome.
     """
@@ -66,8 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = OneLineParser(prog='python -m benchmarks.reliability.fuzz_loaders',
-                           description='Mutated files for the loaders.')
-    parser.add_argument('--cases', type=positive, default=10_000, help='default 10000')
+                           description='Mutated files for the loaders, and mutated command lines.')
+    parser.add_argument('--cases', type=positive, default=20_000, help='default 20000')
     parser.add_argument('--seed', type=int, default=0, help='default 0')
     parser.add_argument('--first', type=int, default=0, help='number of the first case, to repeat a case')
     return parser.parse_args(argv)
@@ -98,7 +101,7 @@ def report(outcomes: Mapping[str, Outcome], started: float) -> None:
     """
     print(format_table([{'mutated': kind, 'cases': sum(outcome.counts.values()),
                          **{result: outcome.counts[result]
-                            for result in ('dataset', 'refused', 'other exception', 'hang')},
+                            for result in ('accepted', 'refused', 'other exception', 'hang')},
                          'slowest, ms': f'{1000 * outcome.slowest:.0f}'} for kind, outcome in outcomes.items()]))
     cases = sum(outcome.counts.total() for outcome in outcomes.values())
     print(f'\n{cases} cases in {time.monotonic() - started:.0f} s.')
@@ -125,8 +128,12 @@ def fuzz(seed: int, numbers: Sequence[int]) -> dict[str, Outcome]:
             draw = random.Random(f'{seed}/{number}')
             kind = draw.choice(tuple(MUTATIONS))
             write_dataset(folder)
-            MUTATIONS[kind](folder, draw)
-            run_case(lambda: load_and_read(folder), outcomes[kind], number)
+            if kind == COMMANDS:
+                write_world(folder)
+                run_case(lambda chosen=draw: run_command_line(folder, chosen), outcomes[kind], number)
+            else:
+                MUTATIONS[kind](folder, draw)
+                run_case(lambda: load_and_read(folder), outcomes[kind], number)
     return outcomes
 
 
@@ -175,8 +182,8 @@ def _mutate_features(folder: Path, draw: random.Random) -> None:
     _replace(folder / 'features' / f'{handle}.npy', lambda path: path.write_bytes(mutate_npy(_features(), draw)))
 
 
-MUTATIONS: dict[str, Callable[[Path, random.Random], None]] = {
-    'annotations': _mutate_annotations, 'splits': _mutate_splits, 'features': _mutate_features}
+MUTATIONS: dict[str, Callable[[Path, random.Random], None] | None] = {
+    'annotations': _mutate_annotations, 'splits': _mutate_splits, 'features': _mutate_features, COMMANDS: None}
 
 
 def run_case(read: Callable[[], object], outcome: Outcome, number: int) -> None:
@@ -191,7 +198,7 @@ def run_case(read: Callable[[], object], outcome: Outcome, number: int) -> None:
     try:
         with time_limit(MOST_SECONDS):
             read()
-        result = 'dataset'
+        result = 'accepted'
     except UserError as error:
         result = 'refused'
         if '\n' in str(error):
@@ -201,7 +208,8 @@ def run_case(read: Callable[[], object], outcome: Outcome, number: int) -> None:
         outcome.findings.append(f'case {number}: longer than {MOST_SECONDS} s')
     except Exception as error:  # noqa: BLE001  finding such exceptions is the purpose
         result = 'other exception'
-        outcome.findings.append(f'case {number}: {type(error).__name__}: {" ".join(str(error).split())[:100]}')
+        reason = ' '.join(str(error).split())[:FINDING_LETTERS]
+        outcome.findings.append(f'case {number}: {type(error).__name__}: {reason}')
     outcome.counts[result] += 1
     outcome.slowest = max(outcome.slowest, time.monotonic() - started)
 

@@ -46,7 +46,7 @@ class Resnet50Encoder(Encoder):
         initialize_(nn.Sequential(self.convolutional_layers, self.fc_layers), encoder_gain(output_dimensions))
 
     def embed(self, videos: Sequence[Tensor | np.ndarray]) -> list[Tensor]:
-        """Return the embeddings (T_i, E) of frames (T_i, C, H, W), which are tensors or memory-mapped arrays."""
+        """Return the embeddings (T_i, E) of frames (T_i, C, H, W), which are tensors or arrays in files."""
         # Per recording (T_i, 512). No layer draws random numbers, so no random state is kept for the second pass.
         pooled = [torch.cat([checkpoint(self.pool_chunk, video, start, use_reentrant=False,
                                         preserve_rng_state=False)
@@ -77,7 +77,7 @@ class Resnet50Encoder(Encoder):
         """Move frames to the network's device and dtype; read only these frames into memory."""
         weight = self.convolutional_layers[0].weight
         frames = video[start:end]
-        # The copy is needed: a memory-mapped array is read-only, which torch warns about.
+        # The copy is needed: an array of a file may be read-only, which torch warns about.
         frames = frames if isinstance(frames, Tensor) else torch.from_numpy(np.array(frames))
         return frames.to(weight.device, weight.dtype)
 
@@ -99,3 +99,12 @@ class WindowStream(EncoderStream):
         self._held = window[max(0, len(window) - self._encoder.temporal_depth + 1):]
         pooled = self._encoder.pool_chunk(window, len(window) - len(frames))  # (n, 512)
         return self._encoder.fc_layers(pooled)
+
+    def state(self) -> tuple[Tensor, ...]:
+        """Return the last frames, (depth - 1, C, H, W), with zeros before the first frame."""
+        missing = self._encoder.temporal_depth - 1 - len(self._held)
+        return (F.pad(self._held, (0, 0, 0, 0, 0, 0, missing, 0)),)
+
+    def resume(self, state: tuple[Tensor, ...]) -> None:
+        """Continue from a state, see :meth:`EncoderStream.resume`."""
+        self._held, = state

@@ -23,9 +23,9 @@ def test_page_in_docs_is_up_to_date_and_complete():
 
 
 @pytest.mark.parametrize(('name', 'row'), [
-    ('ARCHITECTURE.num_heads', '| `ARCHITECTURE.num_heads` | `null` | a whole number from 1 to 2^20, or null | '
+    ('ARCHITECTURE.num_heads', '| `ARCHITECTURE.num_heads` | `null` | a whole number from 1 to 4096, or null | '
                                'heads of the network; null: one per task |  |'),
-    ('WORKERS', '| `WORKERS` * | `0` | a whole number of at least 0 | loader processes that read ahead; 0 reads one '
+    ('WORKERS', '| `WORKERS` * | `0` | a whole number from 0 to 256 | loader processes that read ahead; 0 reads one '
                 'batch ahead in a thread | `--workers` |')])
 def test_row_of_a_setting(name, row):
     assert row_of(name, describe.describe()) == row

@@ -73,7 +73,7 @@ def test_valid_values(key, value, expected):
     ('LEARNING_RATE_SCHEDULE', 'linear', 'one of constant, cosine'), ('WEIGHT_DECAY', -0.1, 'at least 0'),
     ('AUGMENTATION.scale', -0.1, 'at least 0'), ('AUGMENTATION.shift', math.inf, 'is inf'),
     ('LEARNING_RATE', 10**400, 'LEARNING_RATE is inf'), ('SEED', 2**62 + 1, r'from 0 to 2\^62'),
-    ('ARCHITECTURE.num_heads', 0, r'from 1 to 2\^20'), ('DATASET_NAME', 3, r'\(int\), expected a name')])
+    ('ARCHITECTURE.num_heads', 0, r'from 1 to 4096'), ('DATASET_NAME', 3, r'\(int\), expected a name')])
 def test_invalid_values(key, value, message):
     with pytest.raises(UserError, match=message) as caught:
         check(key, value)

@@ -9,6 +9,7 @@ import pytest
 from benchmarks.reliability.mutations import npy_bytes
 from recordings.feature_files import (
     CHUNK_BYTES,
+    RecordingFile,
     check_finite,
     check_headers,
     open_recording,
@@ -90,10 +91,11 @@ def test_broken_files_are_refused_in_one_line(tmp_path, damage):
 
 
 @pytest.mark.parametrize('kind', [np.float16, np.float32, np.float64])
-def test_floats_of_every_size_are_mapped_not_read(tmp_path, kind):
+def test_floats_of_every_size_are_read_on_access(tmp_path, kind):
     array = open_recording(save(tmp_path / 'a.npy', FEATURES.astype(kind)), 2)
-    assert isinstance(array, np.memmap) and array.dtype == kind
+    assert isinstance(array, RecordingFile) and array.dtype == kind and array.shape == FEATURES.shape
     np.testing.assert_array_equal(array, FEATURES)
+    assert np.asarray(array).dtype == kind and np.asarray(array, dtype=np.float32).dtype == np.float32
 
 
 def test_frames_have_ndim_4(tmp_path):

@@ -14,6 +14,7 @@ from recordings.from_config import (
     split_recordings,
 )
 from recordings.json_dataset import RecordingDataset
+from recordings.kept_frames import SelectedFrames
 from utils.errors import UserError
 from utils.tensorops import Action
 
@@ -54,7 +55,7 @@ def test_features_or_frames_are_read(dataset, frames, width):
     assert recording.times == {'step': ['cut', '0'], 'start_frame': [0, 2], 'end_frame': [1, 2], 'name': 'Pie.cmu0',
                                'task': 'Pie.cmu'}
     features, _, _ = RecordingDataset([recording], **reading_options(dataset, recordings, frames=frames))[0]
-    assert features.shape[:2] == (3, width) and isinstance(features, np.ndarray) == frames
+    assert features.shape[:2] == (3, width) and isinstance(features, SelectedFrames) == frames
 
 
 @pytest.mark.parametrize('limit', [0.0, 4.0])

@@ -46,8 +46,8 @@ def written(tmp_path):
     for name, shape in (('features', (10, 2)), ('frames', (10, 3, 2, 2))):
         np.save(tmp_path / f'{name}.npy', np.arange(10, dtype=np.float32).reshape(10, *[1] * (len(shape) - 1))
                 * np.ones(shape, np.float32))
-    return {name: Recording('tea', name, tmp_path / f'{name}.npy', 4, 2, (), ()) for name in
-            ('features', 'frames')}
+    return {name: Recording('tea', name, tmp_path / f'{name}.npy', 4, width, (), ()) for name, width in
+            (('features', 2), ('frames', 3))}
 
 
 def test_features_are_those_of_the_used_frames(written):

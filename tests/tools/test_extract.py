@@ -166,7 +166,7 @@ def test_truncated_file_is_written_again(tmp_path, videos, encoder, capsys):
 @pytest.mark.parametrize(('options', 'message'), [
     (['--fps', '4'], 'fps: 5, not 4'), (['--float16'], 'dtype: float32, not float16'),
     (['--fps', '0'], '--fps 0: expected a number above 0'), (['--fps', 'x'], '--fps x'),
-    (['--workers', '-1'], '--workers -1: expected 0 or more'), (['--batch_size', '0'], '--batch_size 0'),
+    (['--workers', '-1'], '--workers -1: expected 0 to 256'), (['--batch_size', '0'], '--batch_size 0'),
     (['--shard', '0/3'], '--shard 0/3: expected I/N'), (['--shard', '4/3'], '--shard 4/3'),
     (['--shard', '3'], '--shard 3'), (['--device', 'x'], '--device x'),
     (['--encoder', 'other'], '--encoder other: expected efficientnet_lite0')])

@@ -14,7 +14,7 @@ import pytest
 from recordings.json_dataset import load_recordings
 from recordings.segment_list import SegmentList
 from recordings.splits import load_splits
-from tools import import_segments, imported_dataset
+from tools import dataset_output, import_segments
 from tools.import_format import ImportFormat
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -410,15 +410,20 @@ def test_overwrite_replaces_dataset_only_if_import_succeeds(source, capsys):
     assert not list(Path('data/mine').glob('.*'))
 
 
-def test_an_import_that_is_interrupted_leaves_the_earlier_dataset(source, monkeypatch):
+@pytest.mark.parametrize('step', [(dataset_output, 'replace_folder'), (dataset_output, '_write_json'), (np, 'save'),
+                                  (dataset_output, 'check_annotations')])
+def test_an_import_that_is_interrupted_leaves_the_earlier_dataset(source, monkeypatch, step):
     assert run_import() == 0
     before = {path: path.read_bytes() for path in Path().rglob('*') if path.is_file()}
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(imported_dataset, 'replace_folder', interrupt)
-    assert run_import('--overwrite', '--task', 'other') == 130
+    # Interrupted at one of the steps that write or rename.
+    target, name = step
+    with monkeypatch.context() as patched:
+        patched.setattr(target, name, interrupt)
+        assert run_import('--overwrite', '--task', 'other') == 130
     assert {path: path.read_bytes() for path in Path().rglob('*') if path.is_file()} == before
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -93,7 +94,9 @@ def test_content_is_synced_before_the_name(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, 'fsync', note)
     write_json(tmp_path / 'a.json', {})
-    assert synced == [(f'.a.{os.getpid()}.partial.json', False), (tmp_path.name, True)]
+    (temporary, existed), *after = synced
+    assert re.fullmatch(rf'\.a\.{os.getpid()}-[0-9a-f]{{8}}\.partial\.json', temporary) and not existed
+    assert after == [(tmp_path.name, True)]
 
 
 @pytest.mark.parametrize(('content', 'message'), [

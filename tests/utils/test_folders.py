@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from utils import folders
 from utils.errors import UserError
-from utils.files import make_folder, replace_folder, staged_folder
+from utils.folders import make_folder, replace_folder, staged_folder
 
 
 def names(folder):
@@ -52,9 +54,32 @@ def test_only_folders_of_killed_processes_are_removed(tmp_path):
     kept = [f'.run.{living}.new', '.run.x.new', f'.run2.{killed}.new', f'run.{killed}.new']
     for name in (f'.run.{killed}.new', f'.run.{killed}.old', *kept):
         (tmp_path / name / 'inside').mkdir(parents=True)
+    (tmp_path / 'run').mkdir()
     with staged_folder(tmp_path / 'run'):
         pass
-    assert names(tmp_path) == sorted(kept)
+    assert names(tmp_path) == sorted([*kept, 'run'])
+
+
+def test_folder_of_a_process_killed_between_two_renames_is_restored(tmp_path):
+    with subprocess.Popen([sys.executable, '-c', '']) as process:
+        killed = process.pid
+    (tmp_path / f'.run.{killed}.old/inside').mkdir(parents=True)
+    with staged_folder(tmp_path / 'run'):
+        assert names(tmp_path / 'run') == ['inside']
+
+
+@pytest.mark.parametrize('exchanges', [True, False])
+def test_whole_folder_is_at_its_path_whenever_names_can_be_exchanged(tmp_path, monkeypatch, exchanges):
+    for name in ('new', 'run'):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'file').write_text(name)
+    renamed = []
+    monkeypatch.setattr(Path, 'rename', lambda path, target: renamed.append(path) or os.rename(path, target))
+    if not exchanges:
+        monkeypatch.setattr(folders, 'exchange_names', lambda first, second: False)
+    replace_folder(tmp_path / 'new', tmp_path / 'run')
+    assert names(tmp_path) == ['run'] and (tmp_path / 'run/file').read_text() == 'new'
+    assert bool(renamed) != exchanges
 
 
 def test_target_of_a_link_is_replaced(tmp_path):
