@@ -1,4 +1,4 @@
-"""Read mutated tables, label files, imports and command lines: python -m benchmarks.reliability.fuzz_inputs.
+"""Read mutated tables, label files and imports: python -m benchmarks.reliability.fuzz_inputs.
 
 Each case must give a valid result or a UserError of one line, never another exception or a hang. A case depends only on
 the seed and its number.
@@ -11,35 +11,29 @@ import json
 import logging
 import os
 import random
-import re
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 
-import eval as evaluation_command
-import predict
 from benchmarks.reliability.fuzz_loaders import MUTATIONS, Outcome, report, run_case, write_dataset
-from benchmarks.reliability.mutations import NAMES, NUMBERS, mutate_bytes, mutate_json
+from benchmarks.reliability.mutations import mutate_bytes, mutate_json
 from benchmarks.speed.measure import describe_command, positive
-from configs.entry_config import parse_training_arguments
 from configs.generic_config import CONFIG
 from recordings.segment_tables import TableOptions, read_tables
 from recordings.time_columns import COLUMNS
 from recordings.times import UNITS
-from tools import check, convert_checkpoint, extract, import_segments
+from tools import import_segments
 from tools.frame_labels import read_label_file
 from tools.inspection import inspect_dataset
 from utils.command_line import OneLineParser, run_command
-from utils.errors import UserError
 
 TIMES = ('0', '1', '2.5', '1,5', '1,000', '1.000.000', '0:01', '00:00:01.5', '00:00:01,250', '0:75', '00:00:01:12',
          '00:00:01;12', '1e3', '1e9999', 'nan', '-1', '١', '1/2', '1_0', '', '12 345', '9' * 400)
@@ -60,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = OneLineParser(prog='python -m benchmarks.reliability.fuzz_inputs',
-                           description='Mutated tables, label files, imports and command lines.')
+                           description='Mutated tables, label files and imports.')
     parser.add_argument('--cases', type=positive, default=20_000, help='default 20000')
     parser.add_argument('--seed', type=int, default=0, help='default 0')
     parser.add_argument('--first', type=int, default=0, help='number of the first case, to repeat a case')
@@ -181,7 +175,7 @@ def _import(folder: Path, draw: random.Random) -> Callable[[], None]:
 
 def _inspect(folder: Path, draw: random.Random) -> Callable[[], None]:
     write_dataset(folder)
-    MUTATIONS[draw.choice(tuple(MUTATIONS))](folder, draw)
+    draw.choice([mutate for mutate in MUTATIONS.values() if mutate])(folder, draw)
 
     def read() -> None:
         found = inspect_dataset(folder / 'set.json', folder / 'features', background=CONFIG.BACKGROUND_LABELS)
@@ -189,44 +183,8 @@ def _inspect(folder: Path, draw: random.Random) -> Callable[[], None]:
     return read
 
 
-PROGRAMS: dict[str, Callable[[Sequence[str]], object]] = {
-    'predict.py': predict.parse_arguments, 'eval.py': evaluation_command.parse_arguments,
-    'multitask_train.py': lambda argv: parse_training_arguments(argv, 'multitask_train.py'),
-    'tools.check': check.parse_arguments, 'tools.convert_checkpoint': convert_checkpoint.parse_arguments,
-    'tools.extract': lambda argv: extract.build_parser().parse_args(argv),
-    'tools.import_segments': lambda argv: import_segments.check_arguments(import_segments.build_parser().parse_args(
-        argv))}
-
-
-@cache
-def _flags(program: str) -> list[str]:
-    """Return the options that the help of a program names."""
-    with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):
-        PROGRAMS[program](['--help'])
-    return sorted(set(re.findall(r'(?<![\w-])--?[a-z]\w*', text.getvalue())))
-
-
-def _command_line(folder: Path, draw: random.Random) -> Callable[[], None]:
-    program = draw.choice(tuple(PROGRAMS))
-    values = (*WORDS, *NAMES, *map(str, NUMBERS))
-    arguments = []
-    for _ in range(draw.randint(0, 6)):
-        flag, value = draw.choice(_flags(program)), draw.choice(values)
-        arguments += draw.choice(([flag, value], [f'{flag}={value}'], [value], [flag]))
-
-    def read() -> None:
-        # As the programs do: values of options may contain line breaks, which run_command joins.
-        with contextlib.redirect_stderr(io.StringIO()) as text, contextlib.suppress(SystemExit):  # --help exits
-            status = run_command(lambda: PROGRAMS[program](arguments) and None)
-            assert status in (0, 2) and text.getvalue().count('\n') == status // 2
-            if status:
-                raise UserError(text.getvalue().strip())
-    return read
-
-
 KINDS: dict[str, Callable[[Path, random.Random], Callable[[], None]]] = {
-    'tables': _read_table, 'label files': _read_labels, 'imports': _import, 'inspections': _inspect,
-    'command lines': _command_line}
+    'tables': _read_table, 'label files': _read_labels, 'imports': _import, 'inspections': _inspect}
 
 
 if __name__ == '__main__':

@@ -56,6 +56,9 @@ def test_tables_in_json(tmp_path):
     assert read(tmp_path, text, FRAMES, 'a.json') == {'x': [('a', 0, 5)], 'y': [('b', 1, 3)]}
     assert read(tmp_path, '[[0, 0.1, "a"], ["0:00.1", 4, "b"]]', SECONDS, 'b.json') == {
         'b': [('a', 0, Fraction(1, 10)), ('b', Fraction(1, 10), 4)]}
+    with pytest.raises(UserError, match='b.json: found no column; expected one for the start'):
+        read(tmp_path, '[[]]', FRAMES, 'b.json')
+    assert read(tmp_path, '[]', FRAMES, 'b.json') == {}
     with pytest.raises(UserError, match='b.json: segment 1: the label is empty'):
         read(tmp_path, '[[0, 1, "a"], [1, 2, null]]', FRAMES, 'b.json')
     (tmp_path / 'b.json').unlink()

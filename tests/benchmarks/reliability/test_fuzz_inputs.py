@@ -1,4 +1,4 @@
-"""A short seeded run of the fuzz benchmark of tables, label files, imports and command lines."""
+"""A short seeded run of the fuzz benchmark of tables, label files and imports."""
 
 import pytest
 
