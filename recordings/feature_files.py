@@ -61,7 +61,7 @@ class RecordingFile:
         frames = np.empty((len(rows), size), self.dtype)
         begins = np.flatnonzero(np.diff(rows, prepend=-2) != 1)  # positions in `rows` at which a run begins
         with self._opened() as file:
-            for begin, end in zip(begins, [*begins[1:], len(rows)], strict=True):
+            for begin, end in zip(begins, [*begins[1:], len(rows)], strict=False):
                 file.seek(self._offset + int(rows[begin]) * size * self.dtype.itemsize)
                 part = frames[begin:end]
                 if file.readinto(part.view(np.uint8).data) < part.nbytes:
