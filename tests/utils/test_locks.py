@@ -67,12 +67,15 @@ def test_second_new_run_of_the_same_name_does_not_replace_the_first(tmp_path, mo
 
 
 def test_forked_process_does_not_keep_the_lock(tmp_path):
+    read, write = os.pipe()
     with locked_folder(tmp_path, 'busy'):
         child = os.fork()
         if child == 0:  # such as a loader process that outlives a killed run
+            os.write(write, b'started')
             time.sleep(5)
             os._exit(0)
     try:
+        assert os.read(read, 7) == b'started'
         with locked_folder(tmp_path, 'busy'):
             pass
     finally:
