@@ -30,12 +30,14 @@ class RecordingFile:
         path: the file.
         shape: shape of the array.
         ndim: number of its axes.
+        size: number of its values.
         dtype: type of its values.
         stamp: identity, size and time of the last change of the file when it was opened.
     """
 
     def __init__(self, path: Path, array: np.memmap) -> None:
         self.path, self.shape, self.ndim, self.dtype = path, array.shape, array.ndim, array.dtype
+        self.size = array.size
         self._offset, self._in_order = array.offset, array.flags.c_contiguous
         self.stamp = _stamp(os.stat(path))
 
