@@ -30,12 +30,14 @@ class RecordingFile:
         path: the file.
         shape: shape of the array.
         ndim: number of its axes.
+        size: number of its values.
         dtype: type of its values.
         stamp: identity, size and time of the last change of the file when it was opened.
     """
 
     def __init__(self, path: Path, array: np.memmap) -> None:
         self.path, self.shape, self.ndim, self.dtype = path, array.shape, array.ndim, array.dtype
+        self.size = array.size
         self._offset, self._in_order = array.offset, array.flags.c_contiguous
         self.stamp = _stamp(os.stat(path))
 
@@ -61,7 +63,7 @@ class RecordingFile:
         frames = np.empty((len(rows), size), self.dtype)
         begins = np.flatnonzero(np.diff(rows, prepend=-2) != 1)  # positions in `rows` at which a run begins
         with self._opened() as file:
-            for begin, end in zip(begins, [*begins[1:], len(rows)], strict=True):
+            for begin, end in zip(begins, [*begins[1:], len(rows)], strict=False):
                 file.seek(self._offset + int(rows[begin]) * size * self.dtype.itemsize)
                 part = frames[begin:end]
                 if file.readinto(part.view(np.uint8).data) < part.nbytes:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
 INTERRUPT_STATUS = 130
+SYMLINK_LOOP = 'Symlink loop'
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -91,6 +92,8 @@ def _run(command: Callable[[], None]) -> int:
     except OSError as error:
         return _fail(_describe(error))
     except (MemoryError, RuntimeError) as error:  # torch raises a RuntimeError, without a subclass on the CPU
+        if str(error).startswith(SYMLINK_LOOP):  # of pathlib
+            return _fail(f'{error}; expected a path without links that lead to each other: remove the link')
         if not is_out_of_memory(error):
             raise
         return _fail(f'not enough memory ({first_line(error)[:150]}); give smaller sizes, or use a machine with more')

@@ -80,7 +80,7 @@ def is_leftover(path: Path) -> bool:
     if not match or is_another_process(int(match[2])):
         return False
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)  # network drives only lock files that may be written
     except OSError:
         return False
     try:

@@ -16,7 +16,6 @@ from utils.errors import UserError, first_line
 DAMAGE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, OverflowError,
           MemoryError, struct.error)
 MAX_DEPTH = 50  # of nested containers
-MAX_INTEGER_BITS = 10_000  # Python refuses to print larger ones
 UNPACKED_LIMIT = 1.5  # bytes of the unpacked file per byte of the file; torch.save does not compress
 
 
@@ -93,8 +92,6 @@ def _oversized(content: object, file_bytes: int) -> str | None:
         elif isinstance(value, Tensor):
             if reason := _unusual(value):
                 return f'{where} {reason}'
-        elif isinstance(value, int) and value.bit_length() > MAX_INTEGER_BITS:
-            return f'{where} is a whole number of {value.bit_length()} bits'
     return None
 
 

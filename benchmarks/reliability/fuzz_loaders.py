@@ -110,23 +110,24 @@ def report(outcomes: Mapping[str, Outcome], started: float) -> None:
         raise UserError(f'{len(findings)} cases had another outcome, among them: ' + '; '.join(findings[:MOST_SHOWN]))
 
 
-def fuzz(seed: int, numbers: Sequence[int]) -> dict[str, Outcome]:
+def fuzz(seed: int, numbers: Sequence[int], kinds: Sequence[str] = ()) -> dict[str, Outcome]:
     """Run cases by their numbers.
 
     Args:
         seed: seed of the mutations.
         numbers: numbers of the cases.
+        kinds: what to mutate; empty: everything.
 
     Returns:
         Kind of mutated file -> outcomes.
     """
-    outcomes = {kind: Outcome() for kind in MUTATIONS}
+    outcomes = {kind: Outcome() for kind in kinds or MUTATIONS}
     with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
         warnings.simplefilter('ignore')  # from numpy, about unusual headers that it can still parse
         folder = Path(name)
         for number in numbers:
             draw = random.Random(f'{seed}/{number}')
-            kind = draw.choice(tuple(MUTATIONS))
+            kind = draw.choice(tuple(outcomes))
             write_dataset(folder)
             if kind == COMMANDS:
                 write_world(folder)

@@ -6,10 +6,12 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from utils import files
 from utils.errors import UserError
 from utils.files import atomic_path, read_json, remove_leftovers, write_csv, write_json
 
@@ -125,3 +127,63 @@ def test_json_never_contains_what_json_does_not_have(tmp_path, value):
     with pytest.raises(UserError, match='a.json: not written, it would contain NaN or infinity'):
         write_json(tmp_path / 'a.json', value)
     assert read_json(tmp_path / 'a.json', '') == {'a': 1} and [path.name for path in tmp_path.iterdir()] == ['a.json']
+
+
+def test_links_planted_under_the_temporary_name_are_not_followed(tmp_path, monkeypatch):
+    victim = tmp_path / 'victim'
+    victim.write_text('precious')
+    names = []
+    for _ in range(3):
+        with atomic_path(tmp_path / 'a.csv') as temporary:
+            names.append(temporary.name)
+    assert len(set(names)) == 3, 'nobody can predict the name'
+    monkeypatch.setattr(files, 'token_hex', lambda count: 'guessed')
+    (tmp_path / f'.a.{os.getpid()}-guessed.partial.csv').symlink_to(victim)
+    with pytest.raises(UserError, match='a.csv: cannot be written .File exists'):
+        write_csv(tmp_path / 'a.csv', ['a'], [])
+    # A link at the path itself, or to a leftover, does not lead to what it points to either.
+    (tmp_path / 'b.csv').symlink_to(victim)
+    write_csv(tmp_path / 'b.csv', ['a'], [])
+    (tmp_path / f'.c.{10**30}.partial.csv').symlink_to(victim)
+    remove_leftovers(tmp_path)
+    assert victim.read_text() == 'precious'
+
+
+def test_file_that_is_being_written_is_no_leftover(tmp_path):
+    # In another container, the writer may have the process ID of this one, or one that does not exist here.
+    with atomic_path(tmp_path / 'a.csv') as temporary:
+        remove_leftovers(tmp_path)
+        assert temporary.exists()
+    (tmp_path / f'.b.{10**30}-ab12cd34.partial.csv').touch()
+    (tmp_path / f'.with.dots.{10**30}-ab12cd34.partial').touch()
+    remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ['a.csv']
+
+
+@pytest.mark.parametrize('name', ['gr\udcf6sse', 'a\ud800', 'tea'])
+def test_names_that_are_not_utf8_are_written_as_escapes(tmp_path, name):
+    write_json(tmp_path / 'a.json', {'folder': f'/data/{name}'})
+    assert json.loads((tmp_path / 'a.json').read_bytes().decode('utf-8')) == {'folder': f'/data/{name}'}
+    files.write_text(tmp_path / 'a.txt', name)
+    assert (tmp_path / 'a.txt').read_bytes().decode('utf-8') == name.encode('utf-8', 'backslashreplace').decode()
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), [{'a': -float('inf')}]])
+def test_json_is_always_valid(tmp_path, value):
+    write_json(tmp_path / 'a.json', {})
+    with pytest.raises(UserError, match='a.json: not written, it would contain NaN'):
+        write_json(tmp_path / 'a.json', {'x': value})
+    assert json.loads((tmp_path / 'a.json').read_text()) == {}
+
+
+def test_file_that_never_ends_is_refused(monkeypatch):
+    monkeypatch.setattr(files, 'MAX_TEXT_BYTES', 2**20)
+    with pytest.raises(UserError, match='/dev/zero: more than 1 MiB'):
+        read_json(Path('/dev/zero'), 'a split')
+
+
+def test_repeated_names_are_found_in_linear_time():
+    names = [f'recording_{number}' for number in range(50_000)]
+    started = time.process_time()
+    assert files.first_repeated(names) is None and files.first_repeated([*names, names[-1]]) == names[-1]
+    assert time.process_time() - started < 2

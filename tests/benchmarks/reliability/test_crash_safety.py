@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.reliability import crash_commands
+from benchmarks.reliability.crash_commands import Job
 from benchmarks.reliability.crash_safety import Bench, SlowPath, Tally
 from utils.errors import UserError
 
@@ -19,7 +21,8 @@ def test_few_kills_lose_nothing():
     result = subprocess.run([sys.executable, '-m', 'benchmarks.reliability.crash_safety', '--kills', '2'], cwd=ROOT,
                             capture_output=True, text=True, timeout=500)
     assert result.returncode == 0, result.stderr
-    assert '2 kills in ' in result.stdout and '| while a checkpoint is written' in result.stdout
+    assert '2 kills in all' in result.stdout and '| while a checkpoint is written' in result.stdout
+    assert all(f'| {name}' in result.stdout for name in ('import', 'evaluation', 'prediction'))
 
 
 @pytest.fixture
@@ -72,3 +75,21 @@ def test_kills_during_saving_are_counted():
     tally = Tally()
     tally.kills.update({b'writing': 2, b'renaming': 1, b'done': 4})
     assert tally.aimed == 3
+
+
+def test_half_written_or_mixed_results_of_other_commands_are_detected(tmp_path):
+    job, before, after = Job('import', 'tools.import_segments', []), {}, {}
+    for files, mark in ((before, 'old'), (after, 'new')):
+        for name in ('json/imported.json', 'data/imported/features/r0.npy'):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(mark)
+        files.update(crash_commands._files(tmp_path))
+    (tmp_path / 'data/imported/.features.12.new').mkdir()
+    assert crash_commands._check_whole(job, tmp_path, before, after) == 2
+    assert crash_commands._hidden(tmp_path) == ['data/imported/.features.12.new']
+    (tmp_path / 'json/imported.json').write_text('old')
+    with pytest.raises(UserError, match='the annotations do not belong to the features'):
+        crash_commands._check_whole(job, tmp_path, before, after)
+    (tmp_path / 'json/imported.json').write_text('ne')
+    with pytest.raises(UserError, match='json/imported.json is not whole'):
+        crash_commands._check_whole(job, tmp_path, before, after)
