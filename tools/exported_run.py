@@ -78,6 +78,7 @@ def export_run(folder: Path, out: Path, task: str | None = None, checkpoint_type
             'calibration': dict(zip(tasks, filter_step.calibration(), strict=True)),
             'chosen': model.progress_head.chosen(), 'graphs': graphs})
         _write_weights(model, config, staged / WEIGHTS)
+        shutil.copymode(staged / MODEL, staged / WEIGHTS)  # safetensors makes files that only their owner can read
         shutil.copyfile(Path(__file__).with_name('export_example.py'), staged / EXAMPLE)
         replace_folder(staged, out)
     print(f'{path.stem}.pt (epoch {checkpoint["epoch"]}), {len(tasks)} tasks, {len(filter_step.steps)} steps -> {out}\n'
