@@ -36,7 +36,7 @@ def caption(row: FrameProgress) -> Caption:
     if row.unknown:
         step = f'{UNKNOWN} ({step}?)'
     elif row.step_probability is not None:
-        step = f'{step} {percent(row.step_probability)}'
+        step = f'{step} ({percent(row.step_probability)} sure)'
     following = {None: '', BACKGROUND: '', END: 'next: the end'}.get(row.next_step, f'next: {row.next_step}')
     return Caption(step, _left(row.remaining_s), '' if row.overall is None else f'overall {percent(row.overall)}',
                    _left(row.overall_remaining_s), following)

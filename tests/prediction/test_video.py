@@ -104,7 +104,7 @@ def test_options_that_do_not_go_together_are_refused(tmp_path, capsys, options, 
 
 
 def test_captions():
-    assert caption(FULL) == ('pour the water 87 %', '12 s left', 'overall 25 %', '2:10 left', 'next: stir')
+    assert caption(FULL) == ('pour the water (87 % sure)', '12 s left', 'overall 25 %', '2:10 left', 'next: stir')
     unsure = FULL._replace(unknown=True, next_step='end', remaining_s=None, overall=None)
     assert caption(unsure)[:3] == ("I don't know (pour the water?)", '', '') and caption(unsure)[4] == 'next: the end'
     assert caption(FrameProgress(0)) == ('step', '', '', '', '')
@@ -113,7 +113,7 @@ def test_captions():
 def test_subtitles(tmp_path):
     write_subtitles(tmp_path / 'a.srt', [FULL, FrameProgress(5, 1.25, 'background')], Fraction(4))
     assert (tmp_path / 'a.srt').read_text() == (
-        '1\n00:00:01,000 --> 00:00:01,250\npour the water 87 %, progress 40 % (30 % to 60 %), 12 s left\n'
+        '1\n00:00:01,000 --> 00:00:01,250\npour the water (87 % sure), progress 40 % (30 % to 60 %), 12 s left\n'
         'overall 25 %, 2:10 left\nnext: stir\n\n2\n00:00:01,250 --> 00:00:01,500\nbackground\n\n')
 
 
