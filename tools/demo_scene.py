@@ -11,9 +11,10 @@ from PIL import Image, ImageDraw
 from tools.demo_pen import SCALE, Color, Pen, Point, between, eased
 
 WIDTH, HEIGHT = 320, 240
-RIGHT_REST, LEFT_REST, LEFT_HOLD = (258, 250), (62, 250), (84, 172)  # at rest, only the fingers are seen
-CAR, CAR_SIZE = (160, 142), (146, 54)
+RIGHT_REST, LEFT_REST, LEFT_HOLD = (248, 214), (72, 214), (92, 164)
+CAR, CAR_SIZE = (160, 140), (124, 46)
 STEEL, RED, YELLOW, TIRE, TRAY = (188, 192, 198), (214, 62, 52), (232, 186, 60), (44, 44, 50), (120, 112, 104)
+TABLE = (168, 162, 150)  # on average
 # Ends of the phases of a step, as fractions of its time: a part is reached for, carried, and pressed; a tool is reached
 # for and used. Then the hand goes back, so that each step begins with the hands at rest.
 REACHED, CARRIED, PRESSED = 0.25, 0.6, 0.88
@@ -42,15 +43,15 @@ class Tool(NamedTuple):
 
 
 PARTS = (
-    Part('place_chassis', (92, 40), CAR, CAR_SIZE, (196, 158, 104)),
-    Part('fit_front_wheels', (188, 26), (208, 110), (38, 17), TIRE, STEEL),
-    Part('fit_front_wheels', (188, 54), (208, 174), (38, 17), TIRE, STEEL),
-    Part('fit_rear_wheels', (234, 26), (112, 108), (46, 24), TIRE, YELLOW),
-    Part('fit_rear_wheels', (234, 54), (112, 176), (46, 24), TIRE, YELLOW),
-    Part('mount_cabin', (288, 40), (156, 142), (58, 40), (92, 148, 196)),
+    Part('place_chassis', (84, 40), CAR, CAR_SIZE, (196, 158, 104)),
+    Part('fit_front_wheels', (172, 28), (202, 112), (30, 13), TIRE, STEEL),
+    Part('fit_front_wheels', (172, 52), (202, 168), (30, 13), TIRE, STEEL),
+    Part('fit_rear_wheels', (216, 28), (118, 112), (38, 19), TIRE, YELLOW),
+    Part('fit_rear_wheels', (216, 52), (118, 168), (38, 19), TIRE, YELLOW),
+    Part('mount_cabin', (276, 40), (150, 140), (50, 34), (92, 148, 196)),
 )
 TOOLS = (Tool('tighten_bolts', (292, 104), YELLOW), Tool('paint_car', (292, 150), (120, 80, 160)))
-BOLTS = ((-58, 0), (58, 0))  # from the middle of the car
+BOLTS = ((-50, 0), (50, 0))  # from the middle of the car
 STEPS = tuple(dict.fromkeys([part.step for part in PARTS] + [tool.step for tool in TOOLS]))
 
 
@@ -84,7 +85,7 @@ class Style:
 def draw_style(rng: np.random.Generator) -> Style:
     """Draw the style of a person at random."""
     tone = rng.uniform(0.35, 1)
-    table = rng.uniform(120, 205) + rng.normal(size=3) * 12
+    table = np.array(TABLE) + rng.normal(size=3) * 4
     return Style(skin=(round(240 * tone), round(190 * tone), round(150 * tone)), sleeve=_color(rng.uniform(30, 220, 3)),
                  table=_color(table), paint=_color(rng.uniform(20, 230, 3)), hand=rng.uniform(0.85, 1.2),
                  sway=rng.uniform(0.3, 1.6), bend=rng.uniform(-0.3, 0.3),
@@ -116,7 +117,7 @@ class Scene:
         """
         image = Image.new('RGB', (SCALE * WIDTH, SCALE * HEIGHT), self.style.table)
         pen = Pen(ImageDraw.Draw(image), self.style.shift)
-        pen.box((168, 40), (308, 64), TRAY)
+        pen.box((168, 40), (300, 62), TRAY)
         pen.box((292, 128), (34, 92), TRAY)
         tremble = self.style.sway * math.sin(5 * time), self.style.sway * math.cos(4 * time)
         hand = RIGHT_REST
@@ -173,7 +174,7 @@ class Scene:
             bolt, angle = BOLTS[int(work >= 0.5)], 2 * math.pi * TURNS * 2 * work
             target = CAR[0] + bolt[0], CAR[1] + bolt[1]
         else:
-            target = (CAR[0] + CAR_SIZE[0] * (work - 0.5), CAR[1] + 24 * math.sin(2 * math.pi * STROKES * work))
+            target = (CAR[0] + CAR_SIZE[0] * (work - 0.5), CAR[1] + 20 * math.sin(2 * math.pi * STROKES * work))
             angle = 0.4 * math.sin(2 * math.pi * STROKES * work)
         if phase < TAKEN:
             return between(tool.rack, target, eased(phase, TAKEN / 2, TAKEN)), angle
@@ -204,7 +205,7 @@ class Scene:
             start, end = ((TAKEN, middle), (middle, USED))[number]
             tight = 1.0 if 'tighten_bolts' in done else eased(phase, start, end) if step == 'tighten_bolts' else 0.0
             color = tuple(round(loose + tight * (steel - loose)) for loose, steel in zip(RED, STEEL, strict=True))
-            pen.circle((car[0] + bolt[0], car[1] + bolt[1]), 8 - 3 * tight, color)
+            pen.circle((car[0] + bolt[0], car[1] + bolt[1]), 7 - 3 * tight, color)
 
     def _draw_hand(self, pen: Pen, place: Point, side: int) -> None:
         """Draw a hand whose fingers point up; ``side`` is 1 for the right hand and -1 for the left hand."""

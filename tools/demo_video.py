@@ -99,7 +99,7 @@ def write_pictures(path: Path, pictures: Iterator[np.ndarray]) -> None:
         container.mux(stream.encode())
 
 
-def write_demo_video(out: Path, seed: int = 0, *, people: int = 10, repetitions: int = 2, seconds: float = 26,
+def write_demo_video(out: Path, seed: int = 0, *, people: int = 10, repetitions: int = 2, seconds: float = 24,
                      overwrite: bool = False) -> None:
     """Write ``videos/``, ``steps.csv`` in seconds, and ``splits.json``, whose test people are unseen in training.
 
@@ -153,7 +153,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--people', type=int, default=10, help='default 10; the last two are used for the test')
     parser.add_argument('--repetitions', type=int, default=2, help='recordings per person, default 2')
-    parser.add_argument('--seconds', type=float, default=26, help='length of a recording, without pauses, default 26')
+    parser.add_argument('--seconds', type=float, default=24, help='length of a recording, without pauses, default 24')
     parser.add_argument('--overwrite', action='store_true', help='replace such videos in OUT')
     return parser.parse_args(argv)
 

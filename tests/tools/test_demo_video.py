@@ -34,7 +34,7 @@ def test_each_step_changes_the_car_and_a_later_picture_shows_more_of_it():
     painted = [is_color(scene.draw(STEPS[:-1], 'paint_car', phase, 0), PLAIN.paint).sum() for phase in (0, 0.3, 0.6, 1)]
     assert painted == sorted(painted) and painted[0] == 0 < painted[1]
     # Nearly all of the car, except for cabin, bolts and wheels.
-    assert painted[-1] == pytest.approx(CAR_SIZE[0] * CAR_SIZE[1] - 58 * 40, rel=0.25)
+    assert painted[-1] == pytest.approx(CAR_SIZE[0] * CAR_SIZE[1] - 50 * 34, rel=0.25)
     for phase, colors in ((0, (RED, RED)), (0.5, (STEEL, RED)), (1, (STEEL, STEEL))):
         picture = scene.draw(STEPS[:4], 'tighten_bolts', phase, 0)
         assert [is_color(picture[CAR[1] + y, CAR[0] + x][None], color).item()
