@@ -61,13 +61,13 @@ def predict(run: TrainedRun, features: np.ndarray | Tensor, segments: Sequence[S
     source = Source(name, Clock(None if fps is None else Fraction(fps), _spacing(used)))
     boundaries = _boundaries(run, segments)
     if boundaries == INFERRED:
-        estimates = run.head.filter(_embed(run, features, used), task)
+        estimates = run.head.filter(embed_recording(run, features, used), task)
         rows = list(rows_of_estimates(used, estimates, source))
         return Prediction(boundaries, _steps(rows), rows)
     actions = _given_actions(run, segments, len(features), used, name)
     for label in dict.fromkeys(action.name for action in actions):
         run.check_label(task, label, name)
-    rows = _rows_within(run, _embed(run, features, used), actions, task, used, source)
+    rows = _rows_within(run, embed_recording(run, features, used), actions, task, used, source)
     return Prediction(boundaries, actions, rows)
 
 
@@ -84,8 +84,15 @@ def _spacing(used: Sequence[int]) -> float:
     return (used[-1] - used[0]) / max(1, len(used) - 1)
 
 
-def _embed(run: TrainedRun, features: np.ndarray, used: Sequence[int]) -> Tensor:
-    """Return the embeddings (n, E) of the used frames."""
+@torch.no_grad()
+def embed_recording(run: TrainedRun, features: np.ndarray, used: Sequence[int]) -> Tensor:
+    """Return the embeddings (n, E) of the used frames.
+
+    Args:
+        run: from ``load_run``.
+        features: (T, D), or (T, C, H, W) for a run that reads frames.
+        used: indices of the used frames, from :func:`recordings.kept_frames.kept_frames`.
+    """
     kept = select_frames(features, used)
     # Frames stay memory-mapped: the encoder reads them in chunks.
     video = kept if run.ndim == FRAME_NDIM else torch.from_numpy(np.array(kept, dtype=np.float32))
