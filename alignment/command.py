@@ -46,7 +46,7 @@ def align(arguments: argparse.Namespace, run: TrainedRun | None, fps: Fraction |
     alignments = []
     for recording in recordings:
         alignments.append(align_recording(recording, reference, labels))
-        _write(alignments[-1], reference, labels, given.get(recording.name), arguments.output)
+        _write(alignments[-1], reference, labels, given.get(recording.name), arguments.output, background)
     if given:
         path = arguments.annotations or arguments.output / ANNOTATIONS
         write_annotations(path, arguments.task or task or _only_task(run) or DEFAULT_TASK,
@@ -101,7 +101,7 @@ def _only_task(run: TrainedRun | None) -> str | None:
 
 
 def _write(alignment: Alignment, reference: AlignedRecording, labels: Sequence[str | None] | None,
-           given: Sequence[Action] | None, out: Path) -> None:
+           given: Sequence[Action] | None, out: Path, background: Sequence[str]) -> None:
     """Write the CSV and the picture of an aligned recording, and print a line."""
     recording, matches = alignment.recording, alignment.matches
     table, picture = (out / f'{recording.name}.{ending}' for ending in ('csv', 'png'))
@@ -112,7 +112,7 @@ def _write(alignment: Alignment, reference: AlignedRecording, labels: Sequence[s
         agreeing = f', {agreement(alignment.labels, ribbons["given"]):.1%} of its given labels'
     write_matches(table, alignment, reference)
     draw_alignment(DrawnAlignment(reference.name, recording.name, (reference.embedding, recording.embedding), matches,
-                                  labels, ribbons), picture)
+                                  labels, ribbons, background), picture)
     print(f'{recording.name}: {matches.matched.mean():.1%} of {len(matches.frames)} frames matched, confidence '
           f'{matches.confidence.mean():.2f}{agreeing} -> {table}, {picture}')
 

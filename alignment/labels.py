@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,7 +26,19 @@ def frame_labels(segments: Sequence[Action], frames: Sequence[int]) -> Labels:
     return labels
 
 
-def carry_labels(matches: FrameMatches, labels: Labels) -> Labels:
+class CarriedLabels(NamedTuple):
+    """Labels carried over to a recording.
+
+    Attributes:
+        labels: label of each of the T frames; None if it is unmatched, or matched to a frame without a label.
+        probability: (T,), probability of that label, or of being unmatched, in [0, 1].
+    """
+
+    labels: Labels
+    probability: np.ndarray
+
+
+def carry_labels(matches: FrameMatches, labels: Labels) -> CarriedLabels:
     """Return the most probable label of each frame of a recording.
 
     A label's probability is that of all reference frames that have it: more often right than the label of the single
@@ -37,8 +50,11 @@ def carry_labels(matches: FrameMatches, labels: Labels) -> Labels:
     """
     names = list(dict.fromkeys(labels))
     belongs = np.array([[label == name for name in names] for label in labels], np.float32)  # (S, K)
-    best = (matches.posterior.matched @ belongs).argmax(axis=1)  # (T, K) -> (T,)
-    return [names[choice] if matched else None for choice, matched in zip(best, matches.matched, strict=True)]
+    probabilities = matches.posterior.matched @ belongs  # (T, K)
+    best = probabilities.argmax(axis=1)
+    carried = [names[choice] if matched else None for choice, matched in zip(best, matches.matched, strict=True)]
+    probability = np.where(matches.matched, probabilities.max(axis=1), matches.posterior.unmatched)
+    return CarriedLabels(carried, np.clip(probability, 0, 1))
 
 
 def label_segments(labels: Labels, frames: Sequence[int], num_frames: int) -> list[Action]:

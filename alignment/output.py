@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from alignment.labels import Labels, carry_labels
+from alignment.labels import CarriedLabels, Labels, carry_labels
 from alignment.matching import UNMATCHED, FrameMatches, match_frames
 from alignment.recordings import AlignedRecording
 from utils.files import write_csv
 
-COLUMNS = ('frame', 'time_s', 'reference_frame', 'reference_time_s', 'confidence', 'step')
+COLUMNS = ('frame', 'time_s', 'reference_frame', 'reference_time_s', 'confidence', 'step', 'step_probability')
 DIGITS = 4  # decimals of times and confidences
 
 
@@ -20,12 +20,17 @@ class Alignment:
     Attributes:
         recording: the recording.
         matches: matches of its used frames.
-        labels: labels carried over to its used frames; None if the reference is not annotated.
+        carried: labels carried over to its used frames; None if the reference is not annotated.
     """
 
     recording: AlignedRecording
     matches: FrameMatches
-    labels: Labels | None
+    carried: CarriedLabels | None
+
+    @property
+    def labels(self) -> Labels | None:
+        """The labels that were carried over."""
+        return self.carried.labels if self.carried else None
 
 
 def align_recording(recording: AlignedRecording, reference: AlignedRecording, labels: Labels | None) -> Alignment:
@@ -37,16 +42,18 @@ def align_recording(recording: AlignedRecording, reference: AlignedRecording, la
 def match_rows(alignment: Alignment, reference: AlignedRecording) -> list[Sequence]:
     """Return the rows of the CSV, one for each used frame; frames are those of the features."""
     rows, recording, matches = [], alignment.recording, alignment.matches
+    steps = list(zip(*alignment.carried, strict=True)) if alignment.carried else [(None, None)] * len(matches.frames)
     for position, (match, confidence) in enumerate(zip(matches.frames.tolist(), matches.confidence.tolist(),
                                                        strict=True)):
         theirs = (None, None) if match == UNMATCHED else (reference.frames[match], _round(reference.seconds(match)))
+        step, probability = steps[position]
         rows.append((recording.frames[position], _round(recording.seconds(position)), *theirs, _round(confidence),
-                     alignment.labels[position] if alignment.labels else None))
+                     step, _round(probability)))
     return rows
 
 
 def _round(value: float | None) -> float | None:
-    return None if value is None else round(value, DIGITS)
+    return None if value is None else round(float(value), DIGITS)
 
 
 def write_matches(path: Path, alignment: Alignment, reference: AlignedRecording) -> None:

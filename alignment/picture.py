@@ -30,6 +30,7 @@ class DrawnAlignment:
         matches: matches of the recording's frames.
         reference_labels: labels of the reference's frames; None if it is not annotated.
         ribbons: title -> labels of the recording's frames: carried over, and given if they are known.
+        background: labels that are drawn as gaps.
     """
 
     reference: str
@@ -38,6 +39,7 @@ class DrawnAlignment:
     matches: FrameMatches
     reference_labels: Labels | None
     ribbons: dict[str, Labels]
+    background: Sequence[str] = ()
 
 
 def draw_alignment(drawn: DrawnAlignment, path: Path) -> None:
@@ -47,8 +49,8 @@ def draw_alignment(drawn: DrawnAlignment, path: Path) -> None:
         drawn: the alignment.
         path: PNG to write.
     """
-    spans = {title: _spans(labels) for title, labels in drawn.ribbons.items()}
-    top = {'steps': _spans(drawn.reference_labels)} if drawn.reference_labels else {}
+    spans = {title: _steps(labels, drawn.background) for title, labels in drawn.ribbons.items()}
+    top = {'steps': _steps(drawn.reference_labels, drawn.background)} if drawn.reference_labels else {}
     colors = label_colors(span.label for found in (*top.values(), *spans.values()) for span in found)
     # A ribbon lane without ribbons keeps a little room, so that the layout is always the same.
     across, up = RIBBON * max(0.1, len(spans)), RIBBON * max(0.1, len(top))
@@ -71,8 +73,8 @@ def draw_alignment(drawn: DrawnAlignment, path: Path) -> None:
     save_figure(figure, path)
 
 
-def _spans(labels: Labels) -> list[Span]:
-    return [span for span in label_spans(labels) if span.label is not None]
+def _steps(labels: Labels, background: Sequence[str]) -> list[Span]:
+    return [span for span in label_spans(labels) if span.label is not None and span.label not in background]
 
 
 def _draw_matrix(figure: Figure, axes: Axes, drawn: DrawnAlignment) -> None:
