@@ -55,7 +55,7 @@ class KeptPictures:
         recording: recording whose source is a video.
         rate: pictures per second.
         wanted: indices of the pictures to keep, at that rate; the last picture stands for later ones.
-        size: height that pictures are scaled to.
+        height: height that pictures are scaled to.
     """
 
     def __init__(self, recording: AlignedRecording, rate: Fraction, wanted: Iterable[int], height: int) -> None:

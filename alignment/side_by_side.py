@@ -1,5 +1,6 @@
 """Write a video of the reference with the other recordings next to it, each at the moment matched to it."""
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -21,8 +22,8 @@ from utils.errors import UserError
 from utils.files import atomic_path
 
 LARGEST_RATE = Fraction(15)  # pictures per second
-TILE_HEIGHT, LINE, MARGIN, LETTER = 360, 22, 6, 15  # pixels
-TILES_PER_ROW = 3
+TILE_HEIGHT, LINE, MARGIN, LETTER = 360, 26, 6, 18  # pixels
+ONE_ROW = 3  # tiles up to which there is a single row; more form a square
 NARROWEST = 240  # pixels, so that captions fit
 BACKGROUND, TEXT, MUTED, WARNING = (24, 24, 28), (245, 245, 245), (150, 150, 155), (239, 108, 77)
 DIMMED = 0.35  # brightness of a picture without a match
@@ -43,19 +44,23 @@ def draw_tile(tile: Tile, width: int, font: ImageFont.FreeTypeFont) -> np.ndarra
     height = tile.picture.shape[0]
     whole = Image.new('RGB', (width, height + 2 * LINE + MARGIN), BACKGROUND)
     shown = tile.picture if tile.time is not None else (tile.picture * DIMMED).astype(np.uint8)
-    whole.paste(Image.fromarray(shown), ((width - shown.shape[1]) // 2, 0))
+    left = (width - shown.shape[1]) // 2
+    whole.paste(Image.fromarray(shown), (left, 0))
     canvas = ImageDraw.Draw(whole)
     clock = '' if tile.time is None else f'{float(tile.time):.1f} s'
-    canvas.text((MARGIN, height + MARGIN / 2), tile.name, TEXT, font)
-    canvas.text((width - MARGIN - font.getlength(clock), height + MARGIN / 2), clock, MUTED, font)
-    canvas.text((MARGIN, height + LINE + MARGIN / 2), NO_MATCH if tile.time is None else tile.step,
+    start = min(left, (width - NARROWEST) // 2) + MARGIN
+    end = max(left + shown.shape[1], (width + NARROWEST) // 2)
+    canvas.text((start, height + MARGIN / 2), tile.name, TEXT, font)
+    canvas.text((end - MARGIN - font.getlength(clock), height + MARGIN / 2), clock, MUTED, font)
+    canvas.text((start, height + LINE + MARGIN / 2), NO_MATCH if tile.time is None else tile.step,
                 WARNING if tile.time is None else MUTED, font)
     return np.asarray(whole)
 
 
 def arrange(tiles: Sequence[np.ndarray]) -> np.ndarray:
     """Arrange tiles of equal size in rows, (H, W, 3), with even sides, as encoders need them."""
-    rows = [tiles[start:start + TILES_PER_ROW] for start in range(0, len(tiles), TILES_PER_ROW)]
+    count = len(tiles) if len(tiles) <= ONE_ROW else math.ceil(math.sqrt(len(tiles)))
+    rows = [tiles[start:start + count] for start in range(0, len(tiles), count)]
     height, width = tiles[0].shape[:2]
     whole = np.full((len(rows) * height, len(rows[0]) * width, 3), BACKGROUND, np.uint8)
     for number, row in enumerate(rows):
