@@ -70,13 +70,14 @@ def _scale_and_limit(distances: np.ndarray, nearest: np.ndarray) -> tuple[float,
 def decide(posterior: PathPosterior) -> tuple[np.ndarray, np.ndarray]:
     """Return the match (T,) of each frame and its confidence (T,).
 
-    The match is the reference frame with the largest probability within ``TOLERANCE`` frames, which the most likely
-    single path is less often right about; a frame is unmatched if that is more probable than all matches together.
+    The match is the reference frame with the largest probability around it (closer frames count more), which is right
+    more often than the most likely single path; a frame is unmatched if that is more probable than all matches
+    together.
     """
-    near = windowed_sum(posterior.matched, TOLERANCE)
-    frames = near.argmax(axis=1)
+    within = [windowed_sum(posterior.matched, reach) for reach in range(TOLERANCE + 1)]
+    frames = np.sum(within, axis=0).argmax(axis=1)  # with one window alone, all frames next to a sure match would tie
     absent = posterior.unmatched > 0.5
-    confidence = np.where(absent, posterior.unmatched, near[np.arange(len(near)), frames])
+    confidence = np.where(absent, posterior.unmatched, within[-1][np.arange(len(frames)), frames])
     return np.where(absent, UNMATCHED, frames), np.clip(confidence, 0, 1)
 
 
@@ -89,7 +90,7 @@ def windowed_sum(values: np.ndarray, reach: int) -> np.ndarray:
 
 
 def partners(matches: FrameMatches, num_reference: int) -> np.ndarray:
-    """Return the frame (S,) of the recording to show with each reference frame; ``UNMATCHED`` if there is none.
+    """Return the frame (S,) of the recording to show with each reference frame; or ``UNMATCHED``.
 
     That is a frame matched to it, or to the closest reference frame up to ``REACH`` frames away (a fast recording skips
     some); of several, the one closest to the previous partner, so that a player does not flicker between repetitions.

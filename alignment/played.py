@@ -82,7 +82,7 @@ class KeptPictures:
         self._file.close()
 
     def picture(self, index: int) -> np.ndarray:
-        """Return a kept picture (H, W, 3), uint8, or the one before it if there is none."""
+        """Return a kept picture (H, W, 3), uint8, or else the one before it."""
         start, length = self._places[max((kept for kept in self._places if kept <= index),
                                          default=min(self._places))]
         self._file.seek(start)

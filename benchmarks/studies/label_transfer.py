@@ -7,6 +7,7 @@ neighbors of single frames, and by copying the label at the same relative time.
 import argparse
 import logging
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -134,7 +135,10 @@ def transfer(name: str, references: Sequence[Labeled], others: Sequence[Labeled]
     if len(pairs) > arguments.pairs:
         chosen = np.random.default_rng(arguments.seed).choice(len(pairs), arguments.pairs, replace=False)
         pairs = [pairs[index] for index in sorted(chosen)]
-    found = {'relative time': [by_relative_time(*pair) for pair in pairs]} if name == RAW else {}
+    found = {}
+    if name == RAW:  # controls that do not depend on the embedding
+        found = {'most frequent label': [by_most_frequent(*pair) for pair in pairs],
+                 'relative time': [by_relative_time(*pair) for pair in pairs]}
     found[f'nearest neighbor, {name}'] = [by_nearest_neighbor(*pair) for pair in pairs]
     found[f'alignment, {name}'] = [by_alignment(*pair) for pair in pairs]
     names = [one.name for one in references]
@@ -151,6 +155,11 @@ def _transferred(reference: Labeled, other: Labeled, given: Labels, probability:
     return Transferred(np.array(given, object), np.array(other.labels, object),
                        np.array([label in known for label in other.labels]),
                        unknown if probability is None else probability)
+
+
+def by_most_frequent(reference: Labeled, other: Labeled) -> Transferred:
+    """Give all frames the label that the reference has most often."""
+    return _transferred(reference, other, [Counter(reference.labels).most_common(1)[0][0]] * len(other.labels))
 
 
 def by_relative_time(reference: Labeled, other: Labeled) -> Transferred:
