@@ -76,10 +76,15 @@ def test_the_command_writes_matches_pictures_and_a_dataset(recordings, capsys):
     assert 'This dataset can be trained on.' in capsys.readouterr().out
 
 
-def test_without_labels_the_medoid_is_the_reference_and_no_step_is_carried(recordings, capsys):
-    assert call('data/mine/features') == 0
+def test_without_labels_the_medoid_is_the_reference_and_existing_results_need_overwrite(recordings, capsys):
+    Path('alignments').mkdir()
+    Path('alignments/c.csv').write_text('mine')
+    assert call('data/mine/features') == 2 and Path('alignments/c.csv').read_text() == 'mine'
+    assert 'alignments/c.csv: exists' in capsys.readouterr().err
+    assert call('data/mine/features', '--overwrite') == 0
     printed = capsys.readouterr().out
     reference = printed.split()[1]
+    assert reference == 'b'  # it has every step of the others
     assert sorted(path.stem for path in Path('alignments').glob('*.csv')) == sorted(set('abc') - {reference})
     for path in Path('alignments').glob('*.csv'):
         assert {(row['step'], row['time_s']) for row in rows_of(path)} == {('', '')}
@@ -144,12 +149,3 @@ def test_what_cannot_be_aligned_ends_in_one_line_and_writes_nothing(recordings, 
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith('error: ')]
     assert len(errors) == 1 and message in errors[0]
     assert not Path('alignments').exists()
-
-
-def test_an_existing_result_needs_overwrite(recordings, capsys):
-    Path('alignments').mkdir()
-    Path('alignments/b.csv').write_text('mine')
-    assert call(*recordings) == 2 and Path('alignments/b.csv').read_text() == 'mine'
-    assert 'alignments/b.csv: exists' in capsys.readouterr().err
-    assert call(*recordings, '--reference', 'a', '--overwrite') == 0
-    assert Path('alignments/b.csv').read_text() != 'mine'
