@@ -1,7 +1,7 @@
 """Measure how well labels carry over from one recording: python -m benchmarks.studies.label_transfer.
 
 Each training recording of a task gives its labels to the test recordings of the task, by alignment, by nearest
-neighbors of single frames, and by copying the label at the same relative time.
+neighbors of single frames, by dynamic time warping, and by copying the label at the same relative time.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from benchmarks.studies.progress_study import data_of
 from configs.entry_config import parse_training_arguments
 from configs.generic_config import CONFIG
 from evaluation.alignment_metrics import nearest_frames
+from losses.pairs import euclidean_distances
 from prediction import TrainedRun, load_run
 from prediction.recording import embed_recording
 from recordings.feature_files import open_recording
@@ -140,6 +141,7 @@ def transfer(name: str, references: Sequence[Labeled], others: Sequence[Labeled]
         found = {'most frequent label': [by_most_frequent(*pair) for pair in pairs],
                  'relative time': [by_relative_time(*pair) for pair in pairs]}
     found[f'nearest neighbor, {name}'] = [by_nearest_neighbor(*pair) for pair in pairs]
+    found[f'time warping, {name}'] = [by_time_warping(*pair) for pair in pairs]
     found[f'alignment, {name}'] = [by_alignment(*pair) for pair in pairs]
     names = [one.name for one in references]
     reference = references[choose_reference(names, [one.embedding for one in references], None, names)]
@@ -172,6 +174,36 @@ def by_nearest_neighbor(reference: Labeled, other: Labeled) -> Transferred:
     """Copy the label of each frame's nearest neighbor."""
     nearest = nearest_frames(other.embedding, reference.embedding)
     return _transferred(reference, other, [reference.labels[frame] for frame in nearest])
+
+
+def by_time_warping(reference: Labeled, other: Labeled) -> Transferred:
+    """Copy the label of the first reference frame that dynamic time warping gives to a frame; it keeps the order."""
+    costs = euclidean_distances(other.embedding, reference.embedding).double().numpy()
+    return _transferred(reference, other, [reference.labels[frame] for frame in warp(costs)])
+
+
+def warp(costs: np.ndarray) -> list[int]:
+    """Return the first column (T,) that the cheapest warping path from corner to corner visits in each row.
+
+    Args:
+        costs: (T, S); a path steps down, right, or both.
+    """
+    totals = np.empty_like(costs)
+    totals[0] = costs[0].cumsum()
+    for row in range(1, len(costs)):
+        above = totals[row - 1].copy()
+        above[1:] = np.minimum(above[1:], totals[row - 1][:-1])
+        along = costs[row].cumsum()  # entering at column k and going right to j costs along[j] - along[k - 1]
+        totals[row] = along + np.minimum.accumulate(above - along + costs[row])
+    row, column = costs.shape[0] - 1, costs.shape[1] - 1
+    first = [0] * len(costs)
+    while row > 0:
+        first[row] = column
+        steps = {(row - 1, column): totals[row - 1, column]}
+        if column:
+            steps |= {(row - 1, column - 1): totals[row - 1, column - 1], (row, column - 1): totals[row, column - 1]}
+        row, column = min(steps, key=steps.get)
+    return first
 
 
 def by_alignment(reference: Labeled, other: Labeled) -> Transferred:

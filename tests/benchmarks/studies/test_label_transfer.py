@@ -24,6 +24,28 @@ def test_the_controls_by_hand():
         'right if matched': 7 / 8, 'unseen found': 0}
 
 
+def cheapest(costs, row, column):
+    """Cost of the cheapest path to a cell, by recursion."""
+    if row < 0 or column < 0:
+        return 0 if row == column == -1 else np.inf
+    return costs[row, column] + min(cheapest(costs, row - 1, column), cheapest(costs, row, column - 1),
+                                    cheapest(costs, row - 1, column - 1))
+
+
+def test_time_warping_takes_the_cheapest_path():
+    costs = np.array([[0.0, 1, 5, 9], [4, 0, 0, 9], [9, 9, 1, 9], [9, 9, 3, 0]])
+    assert label_transfer.warp(costs) == [0, 1, 2, 3]
+    assert label_transfer.warp(np.zeros((1, 3))) == [0] and label_transfer.warp(np.zeros((3, 1))) == [0, 0, 0]
+    for seed in range(5):
+        costs = np.random.default_rng(seed).uniform(size=(4, 5))
+        first = [*label_transfer.warp(costs), 5]
+        # Each row is left at the first column of the next one, or at the column before it.
+        best = min(sum(costs[row, first[row]:last + 1].sum() for row, last in enumerate([*lasts, 4])) for lasts in
+                   np.ndindex(5, 5, 5) if all(first[row] <= last <= first[row + 1] <= last + 1
+                                              for row, last in enumerate(lasts)))
+        assert best == pytest.approx(cheapest(costs, 3, 4))
+
+
 def test_an_unmatched_frame_is_right_if_its_label_is_unseen():
     given, true = [NO_PART, NO_PART, 'cut', 'stir'], ['fry', 'cut', 'cut', 'cut']
     result = Transferred(np.array(given, object), np.array(true, object), np.array([False, True, True, True]),
@@ -46,13 +68,14 @@ def test_the_study_prints_a_row_for_each_way(tmp_path, monkeypatch, capsys):
     assert label_transfer.main(['--dataset', 'tiny', '--splits', splits, '--pairs', '2']) == 0
     lines = [[cell.strip() for cell in line.split('|')[1:-1]] for line in capsys.readouterr().out.splitlines()
              if line.startswith('|')]
-    accuracy = {line[0]: float(line[2]) for line in lines[2:7]}
+    accuracy = {line[0]: float(line[2]) for line in lines[2:8]}
     # Two training people and one test person: two pairs per task, one with the chosen reference.
-    assert [line[:2] for line in lines[2:7]] == [
+    assert [line[:2] for line in lines[2:8]] == [
         ['most frequent label', '6'], ['relative time', '6'], ['nearest neighbor, raw features', '6'],
-        ['alignment, raw features', '6'], ['alignment, raw features, reference chosen', '3']]
+        ['time warping, raw features', '6'], ['alignment, raw features', '6'],
+        ['alignment, raw features, reference chosen', '3']]
     assert accuracy['alignment, raw features'] > accuracy['relative time']
-    assert [line[0] for line in lines[7:]] == ['alignment of', '-' * len('alignment, raw features, reference chosen'),
+    assert [line[0] for line in lines[8:]] == ['alignment of', '-' * len('alignment, raw features, reference chosen'),
                                                'alignment, raw features', 'alignment, raw features, reference chosen']
 
 
