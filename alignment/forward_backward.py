@@ -27,7 +27,7 @@ def path_posterior(costs: np.ndarray, limit: float) -> PathPosterior:
 
     The path visits one reference frame per frame. It stays or moves ahead by up to ``REACH`` frames, or jumps anywhere
     (a step is missing, repeated, or comes in another order). It may leave the reference, and comes back to the place
-    that it left, or jumps. Memory: 12 bytes per entry of the matrix.
+    that it left, or jumps. Memory: 8 bytes per entry of the matrix.
 
     Args:
         costs: (T, S), cost >= 0 of matching frame t to reference frame s, a negative log likelihood.
@@ -36,7 +36,8 @@ def path_posterior(costs: np.ndarray, limit: float) -> PathPosterior:
     Returns:
         The posterior of every frame.
     """
-    likelihoods, absent = _likelihoods(costs, limit)
+    # A matched frame also pays for its choice among REACH + 1 next frames; an unmatched one has to pay the same.
+    limit = limit + np.log(REACH + 1)
     frames, size = costs.shape
     # (T, 2, S): matched to s; unmatched, having left the reference at s. Rows sum to 1, so that nothing underflows.
     forward = np.empty((frames, 2, size), np.float32)
@@ -44,24 +45,25 @@ def path_posterior(costs: np.ndarray, limit: float) -> PathPosterior:
     for t in range(frames):
         if t:
             state = _advance(state)
-        state = state * np.stack([likelihoods[t], np.full(size, absent[t])])
+        state = state * _likelihoods(costs[t], limit)
         state /= state.sum()
         forward[t] = state
     later = np.ones((2, size))  # likelihood of the later frames given each state, up to a factor
     for t in range(frames - 1, -1, -1):
         here = forward[t] * later
         forward[t] = here / here.sum()  # the posterior takes the place of the forward pass
-        later = _advance_back(np.stack([likelihoods[t] * later[0], absent[t] * later[1]]))
+        later = _advance_back(later * _likelihoods(costs[t], limit))
         later /= later.max()
     return PathPosterior(forward[:, 0], forward[:, 1].sum(axis=1, dtype=np.float64))
 
 
-def _likelihoods(costs: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the likelihoods (T, S) of reference frames and (T,) of none, the larger of both being 1 in each row."""
-    # A matched frame also pays for its choice among REACH + 1 next frames; an unmatched one has to pay the same.
-    limit = limit + np.log(REACH + 1)
-    least = np.minimum(costs.min(axis=1), limit)  # (T,)
-    return np.exp(least[:, None] - costs), np.exp(least - limit)
+def _likelihoods(costs: np.ndarray, limit: float) -> np.ndarray:
+    """Return the likelihoods (2, S) of one frame if it is matched to each reference frame, and if it is unmatched.
+
+    They are scaled so that the largest is 1. Costs are (S,).
+    """
+    least = min(costs.min(), limit)
+    return np.stack([np.exp(least - costs.astype(np.float64)), np.full(len(costs), np.exp(least - limit))])
 
 
 def _advance(state: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ UNMATCHED = -1  # in place of a reference frame
 SPREADS = 6.0  # a frame is unlike the reference this many spreads of the nearest distances above their median
 LEAST_LIMIT = 1.5  # the limit is at least this multiple of the median, even if all distances are nearly the same
 TOLERANCE = 2  # reference frames to each side that count as the same match, for the confidence
+BLOCK = 256  # rows that are summed at once
 NEGLIGIBLE = 1e-3  # nearest distances below this fraction of the median distance are those of a copy
 
 
@@ -49,7 +50,7 @@ def match_frames(embedding: Tensor, reference: Tensor) -> FrameMatches:
         embedding: (T, E) of the recording.
         reference: (S, E) of the reference.
     """
-    distances = euclidean_distances(embedding, reference).double().cpu().numpy()  # (T, S)
+    distances = euclidean_distances(embedding, reference).cpu().numpy()  # (T, S)
     nearest = distances.min(axis=1)  # (T,)
     scale, limit = _scale_and_limit(distances, nearest)
     posterior = path_posterior((distances / scale) ** 2, limit**2)
@@ -74,10 +75,15 @@ def decide(posterior: PathPosterior) -> tuple[np.ndarray, np.ndarray]:
     more often than the most likely single path; a frame is unmatched if that is more probable than all matches
     together.
     """
-    within = [windowed_sum(posterior.matched, reach) for reach in range(TOLERANCE + 1)]
-    frames = np.sum(within, axis=0).argmax(axis=1)  # with one window alone, all frames next to a sure match would tie
+    frames, near = np.empty(len(posterior.unmatched), np.int64), np.empty(len(posterior.unmatched))
+    for start in range(0, len(frames), BLOCK):  # the sums of all rows at once would need most of the memory
+        rows = slice(start, start + BLOCK)
+        within = [windowed_sum(posterior.matched[rows], reach) for reach in range(TOLERANCE + 1)]
+        # With one window alone, all frames next to a sure match would tie.
+        frames[rows] = np.sum(within, axis=0).argmax(axis=1)
+        near[rows] = within[-1][np.arange(len(within[-1])), frames[rows]]
     absent = posterior.unmatched > 0.5
-    confidence = np.where(absent, posterior.unmatched, within[-1][np.arange(len(frames)), frames])
+    confidence = np.where(absent, posterior.unmatched, near)
     return np.where(absent, UNMATCHED, frames), np.clip(confidence, 0, 1)
 
 
