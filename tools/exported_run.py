@@ -165,11 +165,13 @@ def _largest_difference(step: StatefulStep, frame: Tensor, path: Path) -> float:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path)
+    # Each side keeps its own state, so that errors add up over the frames as they do in use.
     kept, state, worst = step.start(), [value.numpy() for value in step.start()], 0.0
     generator = torch.Generator().manual_seed(0)
     for _ in range(CHECKED_FRAMES):
         values = torch.randn(frame.shape, generator=generator)
         count = len(step.outputs)
+        # Outputs come first, then the next state.
         expected, kept = (results := step(values, *kept))[:count], results[count:]
         found = session.run(None, {INPUT: values.numpy(), **dict(zip(step.states, state, strict=True))})
         state = found[count:]
