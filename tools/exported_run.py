@@ -63,13 +63,14 @@ def export_run(folder: Path, out: Path, task: str | None = None, checkpoint_type
     model, config, checkpoint = load_model(path)
     info = read_feature_info(run.path)
     tasks, filter_step = _filter_step(model, task, folder)
-    embedding = torch.zeros(model.base_model.output_dimensions)
-    steps = {'filter.onnx': (filter_step, embedding)}
+    steps = {'filter.onnx': filter_step}
     if not model.base_model.keeps_features or config.ARCHITECTURE.MCN:  # otherwise embeddings are the features
-        frame = _example_frame(config, info, folder)
-        steps = {'encoder.onnx': (_encoder_step(model, frame, folder), frame), **steps}
+        steps = {'encoder.onnx': _encoder_step(model, _example_frame(config, info, folder), folder), **steps}
+    if config.MAX_FRAMES:
+        LOGGER.warning('in training, the run uses at most %d evenly spaced frames of a recording, but an export uses '
+                       'every frame: longer recordings have more frames than in training', config.MAX_FRAMES)
     with staged_folder(out) as staged:
-        graphs = [_write(step, frame, staged / name) for name, (step, frame) in steps.items()]
+        graphs = [_write(step, staged / name) for name, step in steps.items()]
         write_json(staged / MODEL, {
             'format': FORMAT, 'run': run.path.resolve().name, 'checkpoint': path.stem, 'epoch': checkpoint['epoch'],
             'tasks': tasks, 'steps': filter_step.steps, 'next_steps': filter_step.next_steps,
@@ -79,6 +80,7 @@ def export_run(folder: Path, out: Path, task: str | None = None, checkpoint_type
             'calibration': dict(zip(tasks, filter_step.calibration(), strict=True)),
             'chosen': model.progress_head.chosen(), 'graphs': graphs})
         _write_weights(model, config, staged / WEIGHTS)
+        shutil.copymode(staged / MODEL, staged / WEIGHTS)  # safetensors makes files that only their owner can read
         shutil.copyfile(Path(__file__).with_name('export_example.py'), staged / EXAMPLE)
         replace_folder(staged, out)
     print(f'{path.stem}.pt (epoch {checkpoint["epoch"]}), {len(tasks)} tasks, {len(filter_step.steps)} steps -> {out}\n'
@@ -144,14 +146,14 @@ def _example_frame(config: EasyDict, info: FeatureInfo | None, folder: Path) -> 
     return torch.zeros(info.shape)
 
 
-def _write(step: StatefulStep, frame: Tensor, path: Path) -> dict:
+def _write(step: StatefulStep, path: Path) -> dict:
     """Write a graph, check its results on random frames, and return its description.
 
     Raises:
         UserError: the results differ from those of the step.
     """
-    description = write_graph(step, frame, path)
-    difference = _largest_difference(step, frame, path)
+    description = write_graph(step, path)
+    difference = _largest_difference(step, path)
     LOGGER.info('%s: largest difference from this project in %d random frames: %.1g', path.name, CHECKED_FRAMES,
                 difference)
     if difference > TOLERANCE:
@@ -160,22 +162,19 @@ def _write(step: StatefulStep, frame: Tensor, path: Path) -> dict:
     return description
 
 
-def _largest_difference(step: StatefulStep, frame: Tensor, path: Path) -> float:
+def _largest_difference(step: StatefulStep, path: Path) -> float:
     """Return the largest difference between a graph's outputs and the step's, relative to values above 1."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path)
+    session, count, worst = onnxruntime.InferenceSession(path), len(step.outputs), 0.0
     # Each side keeps its own state, so that errors add up over the frames as they do in use.
-    kept, state, worst = step.start(), [value.numpy() for value in step.start()], 0.0
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(CHECKED_FRAMES):
-        values = torch.randn(frame.shape, generator=generator)
-        count = len(step.outputs)
-        # Outputs come first, then the next state.
-        expected, kept = (results := step(values, *kept))[:count], results[count:]
-        found = session.run(None, {INPUT: values.numpy(), **dict(zip(step.states, state, strict=True))})
-        state = found[count:]
-        for one, other in zip(found, expected, strict=False):
+    own = step.start()
+    state = [value.numpy() for value in own]
+    for frame in step.examples(CHECKED_FRAMES):
+        results = step(frame, *own)
+        found = session.run(None, {INPUT: frame.numpy(), **dict(zip(step.states, state, strict=True))})
+        own, state = results[count:], found[count:]  # outputs come first, then the next state
+        for one, other in zip(found[:count], results[:count], strict=True):
             right = other.double().numpy()
             worst = max(worst, float((np.abs(one.astype(float) - right) / np.maximum(1, np.abs(right))).max()))
     return worst

@@ -32,6 +32,9 @@ class StatefulStep(Protocol):
     def start(self) -> tuple[Tensor, ...]:
         """Return the state before the first frame: zeros."""
 
+    def examples(self, count: int) -> Tensor:
+        """Return random frames (count, ...), the same at each call."""
+
     def __call__(self, frame: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs at the next frame, and then the next state."""
 
@@ -53,6 +56,7 @@ class EncoderStep(nn.Module):
         super().__init__()
         self.model = copy.deepcopy(model)
         self.model.progress_head = None  # no part of this graph
+        self._shape = frame.shape
         stream = self.model.base_model.stream()
         with torch.no_grad():
             self.model.refine(stream.push(frame.unsqueeze(0)))
@@ -63,6 +67,10 @@ class EncoderStep(nn.Module):
         """Return the state before the first frame: zeros."""
         return self._start
 
+    def examples(self, count: int) -> Tensor:
+        """Return random frames (count, ...), the same at each call."""
+        return torch.randn(count, *self._shape, generator=torch.Generator().manual_seed(0))
+
     @torch.no_grad()
     def forward(self, frame: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """Return the embedding (E,) of the next frame, and the next state."""
@@ -72,19 +80,18 @@ class EncoderStep(nn.Module):
         return embedding.squeeze(0), *stream.state()
 
 
-def write_graph(step: StatefulStep, frame: Tensor, path: Path) -> dict:
+def write_graph(step: StatefulStep, path: Path) -> dict:
     """Write a module as an ONNX graph.
 
     Args:
         step: module on the CPU in eval mode; it is not changed.
-        frame: example of its first argument.
         path: file to write, ``.onnx``.
 
     Returns:
         Description of the graph for ``model.json``.
     """
     step = copy.deepcopy(step).cpu()  # what a module derives while it runs is not copied, and would be no tensor
-    state = step.start()
+    frame, state = step.examples(1)[0], step.start()
     after = [f'{name}{NEXT}' for name in step.states]
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(

@@ -78,7 +78,7 @@ def test_stream_memory_does_not_grow():
     held = []
     for frame in torch.randn(40, 1, *shape):
         stream.push(frame)
-        held.append([layer._held.shape[-1] for layer in stream._layers if hasattr(layer, '_held')])
+        held.append([part.shape[-1] for part in stream.state()])
     assert held[20:] == [[1, 2, 2, 2, 2, 2, 2]] * 20  # a kernel of 2, then of 3
 
 

@@ -70,6 +70,25 @@ def test_the_example_gives_the_rows_of_the_stream_without_torch(tmp_path, capsys
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in run.model.state_dict().items())
 
 
+@needs_packages
+def test_an_export_is_replaced_only_if_asked_and_never_half(tmp_path, monkeypatch, capsys):
+    run = untrained('--identity', '--set', 'ARCHITECTURE.MCN=false', *STEP_HEAD)
+    run = save(run, tmp_path / 'V1')
+    monkeypatch.setattr(exported_run, 'write_graph', lambda step, path: path.touch() or {'file': path.name})
+    monkeypatch.setattr(exported_run, '_largest_difference', lambda step, path: 0.01)
+    command = [str(run), str(tmp_path / 'out')]
+    assert export.main(command) == 2
+    assert 'filter.onnx: results of onnxruntime differ by 0.01, expected at most 0.0001' in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ['V1']
+    monkeypatch.setattr(exported_run, '_largest_difference', lambda step, path: 1e-5)
+    assert export.main(command) == 0
+    files = sorted(path.name for path in (tmp_path / 'out').iterdir())
+    assert files == ['example.py', 'filter.onnx', 'model.json', 'model.safetensors']  # the features are the embeddings
+    (tmp_path / 'out/filter.onnx').write_text('old')
+    assert export.main(command) == 2 and (tmp_path / 'out/filter.onnx').read_text() == 'old'
+    assert export.main([*command, '--overwrite']) == 0 and (tmp_path / 'out/filter.onnx').read_text() == ''
+
+
 @pytest.mark.parametrize(('options', 'arguments', 'message'), [
     (('--naive',), (), 'no progress head that infers where actions start and end'),
     (('--tstack', *STEP_HEAD), (), 'looks 7 frames ahead'),

@@ -46,6 +46,12 @@ class RecordingStep(nn.Module):
         begun = [*self._starts(example), *([] if self.sensor is None else [self.sensor.step(example, None)[1]])]
         return tuple(torch.zeros_like(part, memory_format=torch.contiguous_format) for part in _flat(tuple(begun)))
 
+    def examples(self, count: int) -> Tensor:
+        """Return random embeddings (count, D), the same at each call, as far apart as those of the first task."""
+        features = self.filters[0].unsegmented.features
+        reduced = torch.randn(count, features.reduced_dim, generator=torch.Generator().manual_seed(0))
+        return features.offset + reduced @ torch.linalg.pinv(features.projection)  # (count, d) @ (d, D)
+
     def calibration(self) -> list[dict[str, object]]:
         """Return what was chosen for each filter on left-out recordings.
 
