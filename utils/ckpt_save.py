@@ -228,7 +228,7 @@ def get_ckpt_MCN(ckpt_folder: Path | str, num_heads: int, device: torch.device |
     if config.ARCHITECTURE.num_heads != num_heads:
         raise UserError(f'{path}: a model of {config.ARCHITECTURE.num_heads} heads, expected {num_heads}; pass the '
                         "stored number as num_heads")
-    if dropout and not config.LOSS_TYPE.GTCC:
+    if dropout and not (config.LOSS_TYPE.GTCC and config.ALIGNMENT_WEIGHT):
         raise UserError(f'{path}: a model without drop network, expected a drop network; pass dropout=False')
     return model, checkpoint['epoch'], path.stem
 
