@@ -66,7 +66,7 @@ def test_a_new_run_has_seen_nothing():
 
 @pytest.mark.parametrize(('change', 'message'), [
     (lambda config: config.update(SEED=5), 'SEED is 5, but .*last.pt was written with 0; resume with the settings'),
-    (lambda config: config.update(NUM_EPOCHS=80), 'NUM_EPOCHS is 80, but .* was written with 50'),
+    (lambda config: config.update(NUM_EPOCHS=20), 'NUM_EPOCHS is 20, but .* was written with 50'),
     (lambda config: config.PROGRESS_LOSS.update(hidden_dim=8), 'PROGRESS_LOSS.hidden_dim is 8, but .* with 64'),
     (lambda config: config.update(NEW_SETTING=1), 'NEW_SETTING is 1, but .* was written with None')])
 def test_other_settings_are_refused_before_anything_changes(saved, config, change, message):

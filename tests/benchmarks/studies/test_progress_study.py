@@ -56,7 +56,7 @@ def test_progress_study_trains_and_evaluates_what_it_names(study, tmp_path, monk
     assert (tmp_path / 'table.md').read_text() == printed
     # The frozen encoder's run comes first, and is not trained again where the study names it, too.
     assert [config.EXPERIMENTNAME for config in trained] == [
-        'V3___tcc_tiny.tcc__no_progress', 'V3___tcc_tiny.tcc__then_frozen', 'V3___progress_tiny.raw_features']
+        'V3___tcc_tiny.tcc__no_progress', 'V3___tcc_tiny.tcc__then_frozen', 'V3___GTCC_tiny.raw_features']
     assert [config.FREEZE_ENCODER for config in trained] == [False, True, False]
     assert [config.INIT_FROM and Path(config.INIT_FROM).name for config in trained] == [
         None, trained[0].EXPERIMENTNAME, None]
