@@ -8,6 +8,7 @@ others are found by DATASET_PATH and JSON_DPATH.
 
 import argparse
 import copy
+import itertools
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +37,6 @@ from utils.loss_entry import get_loss_function
 from utils.run_folder import MULTI_TASK
 
 Embedder = Callable[[Sequence[Tensor]], Mapping[str, object]]  # recordings (T_i, D) -> 'outputs' [(T_i, E)], ...
-CPU = 'cpu'
 VELOCITY_FRAMES = 5
 PRESET = ['--config', str(CONFIGS / 'alignment_recommended.json'), '--no_tensorboard']
 JOINT = ['--progress', '--progress_sampling', 'dense', '--progress_lambda', '1']
@@ -96,15 +96,15 @@ def compare_losses(arguments: argparse.Namespace, argv: Sequence[str] | None) ->
           f'Test recordings, mean over tasks, {arguments.epochs} epochs; mean and standard deviation over the seeds '
           f'{arguments.seeds}. Loss at the start: of the untrained network on two recordings of each task.\n',
           flush=True)
-    rows = []
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in arguments.rows}
     with data_of(arguments) as dataset:
-        for name in arguments.rows:
+        # Seed by seed, so that what standard error shows of an interrupted study compares all rows.
+        for seed, name in itertools.product(arguments.seeds, arguments.rows):
             # Nothing is drawn in a control, but with folds each seed tests other recordings.
-            seeds = arguments.seeds if name not in CONTROLS or arguments.folds else arguments.seeds[:1]
-            results = [measure(name, options_of(name, dataset, seed, arguments)) for seed in seeds]
-            rows.append({'embeddings': name, **summarize(results)})
-            print(rows[-1], file=sys.stderr, flush=True)
-    print(format_table(rows))
+            if name not in CONTROLS or arguments.folds or not results[name]:
+                results[name].append(measure(name, options_of(name, dataset, seed, arguments)))
+                print(seed, name, results[name][-1], file=sys.stderr, flush=True)
+    print(format_table([{'embeddings': name, **summarize(found)} for name, found in results.items()]))
 
 
 def options_of(name: str, dataset: Sequence[str], seed: int, arguments: argparse.Namespace) -> list[str]:
@@ -137,7 +137,7 @@ def measure(name: str, command: Sequence[str]) -> dict[str, float]:
             start['loss at the start'] = start_loss(embedder, config, parts['train'], reading)
             train(*parse_training_arguments(command, 'multitask_train.py'))
             run = environment_path('OUTPUT_PATH') / MULTI_TASK / config.EXPERIMENTNAME
-            embedder = load_model(find_checkpoint(run, 'alignment'), CPU)[0]
+            embedder = load_model(find_checkpoint(run, 'alignment'), torch.device('cpu'))[0]
     scores = [score(embedder, train_part, parts['test'][task], reading) for task, train_part in parts['train'].items()]
     return {**{measure: float(np.mean([row[measure] for row in scores])) for measure in MEASURES}, **start}
 
@@ -145,7 +145,7 @@ def measure(name: str, command: Sequence[str]) -> dict[str, float]:
 def score(embedder: Embedder, train_part: Sequence[Recording], test_part: Sequence[Recording],
           reading: Mapping) -> dict[str, float]:
     """Return the measures of a task; its recordings of one step each have no phases to classify, NaN."""
-    known, unseen = (embed(embedder, part, reading, CPU) for part in (train_part, test_part))
+    known, unseen = (embed(embedder, part, reading, torch.device('cpu')) for part in (train_part, test_part))
     single = len(np.unique(np.concatenate(known.labels))) < 2
     return {measure: float('nan') if single and table == 'phase_classification'
             else float(resolve_name(METRICS[table])(known)(unseen)[column])
