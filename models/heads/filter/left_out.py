@@ -11,18 +11,19 @@ COVERAGE = 0.9
 TAILS = (0.05, 0.04, 0.03, 0.02, 0.01, 0.005)
 
 
-def fold_indices(groups: Sequence[str], count: int = FOLDS) -> list[list[int]]:
+def fold_indices(groups: Sequence[str], count: int = FOLDS, *, fewest_groups: int = 2) -> list[list[int]]:
     """Return the recordings that each fold leaves out; a group is left out as a whole.
 
     Args:
-        groups: group of each recording. If there is only one group, adjacent recordings are left out instead.
+        groups: group of each recording.
         count: number of folds, if there are at least that many groups.
+        fewest_groups: with fewer groups, adjacent recordings are left out instead of groups.
 
     Returns:
         Indices of recordings for each fold; no folds if there is only one recording.
     """
     names = sorted(set(groups))
-    if len(names) < 2:
+    if len(names) < fewest_groups:
         names, groups = list(range(len(groups))), range(len(groups))
     count = min(count, len(names))
     part_of = {name: index * count // len(names) for index, name in enumerate(names)}

@@ -20,6 +20,7 @@ from utils.edit_distance import levenshtein
 from utils.tensorops import Action
 
 FOLDS = 6
+FEWEST_GROUPS = 3  # a classifier of steps that is fitted to one of two groups says little about one fitted to both
 FEWEST_RECORDINGS = 3  # with fewer, the weights are the defaults
 MOST_FRAMES = 24_000  # of left-out recordings that weights and intervals are chosen on
 DEFAULTS = {'label': 0.1, 'short': 0.0, 'phase': 0.1}  # weights that are kept unless others are clearly better
@@ -116,7 +117,7 @@ def fit_parts(model: UnsegmentedFilter, items: Sequence[Recording]) -> None:
 def calibrate(model: UnsegmentedFilter, items: Sequence[Recording]) -> None:
     """Choose weights, rule, blend, and intervals on groups left out of the training recordings, in place."""
     folds, stride = [], math.ceil(sum(len(item.label) for item in items) / MOST_FRAMES)
-    for left in fold_indices([item.group for item in items], FOLDS):
+    for left in fold_indices([item.group for item in items], FOLDS, fewest_groups=FEWEST_GROUPS):
         kept = [index for index in range(len(items)) if index not in left]
         fold = UnsegmentedFilter(model.labels, model.features.embedding_dim, model.has_background)
         fold.to(items[0].embeddings.device)

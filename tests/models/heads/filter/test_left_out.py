@@ -17,6 +17,11 @@ def test_folds_leave_groups_out(groups, count, expected):
     assert fold_indices(list(groups), count) == expected
 
 
+def test_recordings_are_left_out_instead_of_too_few_groups():
+    assert fold_indices(list('abab'), 2, fewest_groups=3) == [[0, 1], [2, 3]]
+    assert fold_indices(list('abca'), 3, fewest_groups=3) == [[0, 3], [1], [2]]
+
+
 def test_there_are_as_many_folds_as_groups_allow():
     assert len(fold_indices(range(20))) == FOLDS
 
