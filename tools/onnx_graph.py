@@ -96,7 +96,7 @@ def write_graph(step: StatefulStep, path: Path) -> dict:
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(
             step, (frame, *state), input_names=[INPUT, *step.states], output_names=[*step.outputs, *after],
-            dynamo=True, verbose=False, custom_translation_table={torch.ops.aten.searchsorted.Tensor: _searchsorted})
+            dynamo=True, verbose=False)
         results = step(frame, *state)
     for node in program.model.graph.all_nodes():
         node.metadata_props.clear()  # source lines of this machine: most of the file's size, and nobody's business
@@ -123,12 +123,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def _searchsorted(ordered: object, values: object, out_int32: bool = False, right: bool = False,
-                  side: str | None = None, sorter: object = None) -> object:
-    """Translate ``torch.searchsorted``, which the exporter does not know, with its defaults: count smaller elements."""
-    from onnxscript import opset18 as op
-
-    smaller = op.Less(op.Unsqueeze(ordered, [-2]), op.Unsqueeze(values, [-1]))  # (..., values, elements)
-    return op.ReduceSum(op.Cast(smaller, to=7), [-1], keepdims=0)  # 7 is int64
