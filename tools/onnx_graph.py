@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.model_multiprong import ProgressModel
+from models.streaming import EmbeddingStream
 
 INPUT = 'frame'  # name of what a graph takes besides states: a frame of features, or an embedding
 NEXT = '_next'  # ends the name of a state that is returned
@@ -40,7 +41,7 @@ class StatefulStep(Protocol):
 
 
 class EncoderStep(nn.Module):
-    """Step of a model's encoder and of the network behind it: a frame and states -> an embedding (E,) and states.
+    """Step of a model's stream of embeddings: a frame and states -> an embedding (E,) and states.
 
     Args:
         model: model in eval mode whose encoder does not look ahead.
@@ -57,9 +58,8 @@ class EncoderStep(nn.Module):
         self.model = copy.deepcopy(model)
         self.model.progress_head = None  # no part of this graph
         self._shape = frame.shape
-        stream = self.model.base_model.stream()
-        with torch.no_grad():
-            self.model.refine(stream.push(frame.unsqueeze(0)))
+        stream = EmbeddingStream(self.model)
+        stream.push(frame)
         self._start = tuple(torch.zeros_like(held, memory_format=torch.contiguous_format) for held in stream.state())
         self.states = [f'held_{number}' for number in range(len(self._start))]
 
@@ -74,10 +74,10 @@ class EncoderStep(nn.Module):
     @torch.no_grad()
     def forward(self, frame: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """Return the embedding (E,) of the next frame, and the next state."""
-        stream = self.model.base_model.stream()
+        stream = EmbeddingStream(self.model)
         stream.resume(state)
-        embedding = self.model.refine(stream.push(frame.unsqueeze(0)))
-        return embedding.squeeze(0), *stream.state()
+        embedding, = stream.push(frame)
+        return embedding, *stream.state()
 
 
 def write_graph(step: StatefulStep, path: Path) -> dict:
