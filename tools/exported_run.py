@@ -84,7 +84,7 @@ def export_run(folder: Path, out: Path, task: str | None = None, checkpoint_type
         shutil.copymode(staged / MODEL, staged / WEIGHTS)  # safetensors makes files that only their owner can read
         shutil.copyfile(Path(__file__).with_name('export_example.py'), staged / EXAMPLE)
         replace_folder(staged, out)
-    print(f'{path.stem}.pt (epoch {checkpoint["epoch"]}), {len(tasks)} tasks, {len(filter_step.steps)} steps -> {out}\n'
+    print(f'{path.stem}.pt (epoch {checkpoint["epoch"]}), {", ".join(tasks)} -> {out}\n'
           f'Try it with numpy and onnxruntime alone:\n\npython {out / EXAMPLE} FEATURES.npy')
 
 
