@@ -10,7 +10,7 @@ EXPORT := $(VENV)/.export
 SOURCES := $(filter-out tests/% docs/%,$(wildcard *.py */*.py */*/*.py))
 
 DEMO := demo
-DEMO_RUN := $(DEMO)/output/multi-task-setting/V1___progress_demo.progress
+DEMO_RUN := $(DEMO)/output/multi-task-setting/V1___GTCC_demo.progress
 DEMO_SPLITS := $(DEMO)/dset_jsons/demo.splits.json
 RECOMMENDED := configs/progress_recommended.json
 DEMO_AGAIN := --splits $(DEMO_SPLITS) --overwrite
@@ -20,7 +20,7 @@ DEMO_PATHS := OMP_NUM_THREADS=1 DATASET_PATH=$(DEMO)/data JSON_DPATH=$(DEMO)/dse
 VIDEO_DEMO := $(DEMO)/video
 VIDEO_PATHS := OMP_NUM_THREADS=1 DATASET_PATH=$(VIDEO_DEMO)/data JSON_DPATH=$(VIDEO_DEMO)/dset_jsons \
     OUTPUT_PATH=$(VIDEO_DEMO)/output
-VIDEO_RUN := $(VIDEO_DEMO)/output/multi-task-setting/V1___progress_toy_car
+VIDEO_RUN := $(VIDEO_DEMO)/output/multi-task-setting/V1___GTCC_toy_car
 VIDEO_UNSEEN := p09_1
 
 .PHONY: demo demo-video test lint video export-packages docs docs-check bench bench-training study

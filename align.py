@@ -20,6 +20,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
                         'encoder embeds the recordings; default: the features as they are')
     parser.add_argument('--reference', metavar='NAME', help='name of the reference; default: of the annotated '
                         'recordings, or of all, the one that the others are closest to')
+    parser.add_argument('--keep_order', action='store_true', help='the recordings show the same steps in the same '
+                        'order: matches never run backward, and no step is left out')
     parser.add_argument('--labels', type=Path, metavar='FILE', help='labels of the reference to carry over: a table '
                         'with start, end, label[, recording], or an annotation file')
     parser.add_argument('--annotations', type=Path, metavar='OUT', help='with --labels: annotation file to write; '

@@ -35,7 +35,8 @@ def align(arguments: argparse.Namespace, run: TrainedRun | None, fps: Fraction |
     given, task = _read_given(arguments, recordings, background)
     with option('--reference'):
         chosen = choose_reference([one.name for one in recordings], [one.embedding for one in recordings],
-                                  arguments.reference, list(given) or [one.name for one in recordings])
+                                  arguments.reference, list(given) or [one.name for one in recordings],
+                                  keep_order=arguments.keep_order)
     reference = recordings.pop(chosen)
     if given and reference.name not in given:
         raise UserError(f'--reference {reference.name}: is not annotated in {arguments.labels}, expected one of '
@@ -45,7 +46,7 @@ def align(arguments: argparse.Namespace, run: TrainedRun | None, fps: Fraction |
     make_folder(arguments.output, 'choose an output folder that can be written')
     alignments = []
     for recording in recordings:
-        alignments.append(align_recording(recording, reference, labels))
+        alignments.append(align_recording(recording, reference, labels, keep_order=arguments.keep_order))
         _write(alignments[-1], reference, labels, given.get(recording.name), arguments.output, background)
     if given:
         path = arguments.annotations or arguments.output / ANNOTATIONS

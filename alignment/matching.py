@@ -6,6 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from alignment.forward_backward import REACH, PathPosterior, path_posterior
+from alignment.time_warping import warped_posterior
 from losses.pairs import euclidean_distances
 
 UNMATCHED = -1  # in place of a reference frame
@@ -39,31 +40,46 @@ class FrameMatches:
         return self.frames != UNMATCHED
 
 
-def match_frames(embedding: Tensor, reference: Tensor) -> FrameMatches:
+def match_frames(embedding: Tensor, reference: Tensor, *, keep_order: bool = False) -> FrameMatches:
     """Match each frame of a recording to a frame of the reference, or to none.
 
-    Distances are measured in units of the median distance of a frame to its nearest reference frame, so the scale of
-    the embedding does not matter. The limit above which a frame is rather unmatched follows from the spread of those
-    nearest distances on their lower side, which frames of unseen steps do not inflate.
+    Distances are measured in units of the median distance of a frame to its nearest frame in the other recording, so
+    the scale of the embedding does not matter. The limit above which a frame is rather unmatched follows from the
+    spread of those nearest distances on their lower side, which frames of unseen steps do not inflate.
 
     Args:
         embedding: (T, E) of the recording.
         reference: (S, E) of the reference.
+        keep_order: True if both recordings show the same steps in the same order: matches never run backward, and a
+            frame is unmatched only if it is much farther from its match than the others are from theirs.
     """
     distances = euclidean_distances(embedding, reference).cpu().numpy()  # (T, S)
     nearest = distances.min(axis=1)  # (T,)
-    scale, limit = _scale_and_limit(distances, nearest)
-    posterior = path_posterior((distances / scale) ** 2, limit**2)
+    # Steps that only one of the recordings has, even for half of its frames, do not count in one of the directions.
+    nearest_of_both = min(nearest, distances.min(axis=0), key=np.median)
+    scale, limit = _scale_and_limit(nearest_of_both, np.median(distances))
+    if keep_order:
+        posterior, expected = warped_posterior(distances / scale)
+        own_scale, limit = _scale_and_limit(expected, np.median(distances))
+        far = expected > limit * own_scale  # (T,)
+        posterior = PathPosterior(posterior.matched * ~far[:, None], far.astype(float))
+    else:
+        posterior = path_posterior((distances / scale) ** 2, limit**2)
     frames, confidence = decide(posterior)
     matched = frames != UNMATCHED
     at_match = distances[np.arange(len(frames)), frames]  # of unmatched frames: not used
     return FrameMatches(frames, confidence, posterior, float(np.where(matched, at_match, nearest).mean()))
 
 
-def _scale_and_limit(distances: np.ndarray, nearest: np.ndarray) -> tuple[float, float]:
-    """Return the unit of the distances, and the limit in that unit."""
-    quarter, median = np.quantile(nearest, [0.25, 0.5])
-    scale = max(median, NEGLIGIBLE * np.median(distances)) or 1.0  # 1 if all frames are the same
+def _scale_and_limit(matched: np.ndarray, typical: float) -> tuple[float, float]:
+    """Return the unit of distances, and the limit in that unit.
+
+    Args:
+        matched: (n,), distances of frames to their matches.
+        typical: distance of frames that do not match.
+    """
+    quarter, median = np.quantile(matched, [0.25, 0.5])
+    scale = max(median, NEGLIGIBLE * typical) or 1.0  # 1 if all frames are the same
     # Of a normal distribution, the median is 0.674 standard deviations above the lower quartile.
     return scale, max(LEAST_LIMIT, 1 + SPREADS * (median - quarter) / scale)
 

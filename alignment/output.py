@@ -33,9 +33,10 @@ class Alignment:
         return self.carried.labels if self.carried else None
 
 
-def align_recording(recording: AlignedRecording, reference: AlignedRecording, labels: Labels | None) -> Alignment:
+def align_recording(recording: AlignedRecording, reference: AlignedRecording, labels: Labels | None, *,
+                    keep_order: bool = False) -> Alignment:
     """Match a recording to the reference, and carry over the labels of the reference's used frames, if given."""
-    matches = match_frames(recording.embedding, reference.embedding)
+    matches = match_frames(recording.embedding, reference.embedding, keep_order=keep_order)
     return Alignment(recording, matches, None if labels is None else carry_labels(matches, labels))
 
 

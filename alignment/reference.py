@@ -9,7 +9,7 @@ from utils.errors import UserError, name_some
 
 
 def choose_reference(names: Sequence[str], embeddings: Sequence[Tensor], named: str | None,
-                     candidates: Sequence[str]) -> int:
+                     candidates: Sequence[str], *, keep_order: bool = False) -> int:
     """Return the position of the reference.
 
     Args:
@@ -17,6 +17,7 @@ def choose_reference(names: Sequence[str], embeddings: Sequence[Tensor], named: 
         embeddings: (T_i, E) of each recording.
         named: name of the reference; None to choose the medoid by alignment cost.
         candidates: names to choose from, at least one: the annotated recordings, or all.
+        keep_order: see :func:`alignment.matching.match_frames`.
 
     Raises:
         UserError: no recording has the given name.
@@ -28,10 +29,11 @@ def choose_reference(names: Sequence[str], embeddings: Sequence[Tensor], named: 
     positions = [position for position, name in enumerate(names) if name in candidates]
     if len(positions) == 1:
         return positions[0]
-    return min(positions, key=lambda position: mean_cost(embeddings, position))
+    return min(positions, key=lambda position: mean_cost(embeddings, position, keep_order=keep_order))
 
 
-def mean_cost(embeddings: Sequence[Tensor], reference: int) -> float:
+def mean_cost(embeddings: Sequence[Tensor], reference: int, *, keep_order: bool = False) -> float:
     """Return the mean cost of aligning the other recordings to a reference: the lowest is that of the medoid."""
     others = [embedding for position, embedding in enumerate(embeddings) if position != reference]
-    return sum(match_frames(other, embeddings[reference]).cost for other in others) / len(others)
+    costs = [match_frames(other, embeddings[reference], keep_order=keep_order).cost for other in others]
+    return sum(costs) / len(costs)

@@ -18,7 +18,7 @@ from utils.errors import UserError
 from utils.files import read_bounded, unique_keys
 
 DEFAULT = 'default'
-NO_LOSS = 'progress'  # stands for the loss in the name of a run without alignment
+NO_LOSS = 'progress'  # replaces the loss in the name of a run that sets none
 
 
 def parse_training_arguments(argv: Sequence[str] | None, prog: str) -> tuple[EasyDict, argparse.Namespace]:
@@ -127,10 +127,12 @@ def _assignments(arguments: argparse.Namespace) -> Iterator[Layer]:
 def experiment_name(config: EasyDict, message: str | None) -> str:
     """Return the name set by the configuration, otherwise ``V<version>___<loss>_<dataset>[.<message>]``.
 
+    The loss is in the name even if its weight is 0, so that the name depends on neither weights nor schedules.
+
     Raises:
         UserError: the name is not a plain folder name.
     """
-    chosen = [name for name, active in config.LOSS_TYPE.items() if active] if config.ALIGNMENT_WEIGHT else [NO_LOSS]
+    chosen = [name for name, active in config.LOSS_TYPE.items() if active] or [NO_LOSS]
     suffix = f'.{message}' if message else ''
     name = config.EXPERIMENTNAME or f'V{config.VERSION}___{chosen[0]}_{config.DATASET_NAME}{suffix}'
     if not SAFE_NAME.fullmatch(name):

@@ -181,7 +181,7 @@ def _build(config: Mapping) -> nn.Module:
     head = head_class(config)
     head_options = {option: progress[option] for option in head.OPTIONS}
     shared = {
-        'dropping': config.LOSS_TYPE.GTCC,  # only GTCC reads drop vectors
+        'dropping': config.LOSS_TYPE.GTCC and config.ALIGNMENT_WEIGHT > 0,  # only GTCC reads drop vectors
         'drop_layers': config.ARCHITECTURE.drop_layers,
         'make_progress_head': partial(head, **head_options) if progress.enabled else None,
     }

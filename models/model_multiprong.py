@@ -31,7 +31,6 @@ class HeadModel(nn.Module):
     def __init__(self, embedding_dim: int, output_gain: float = 1.0) -> None:
         super().__init__()
         self.fc_layers = nn.Sequential(*linear_stack([embedding_dim, *HEAD_LAYERS, embedding_dim], nn.ReLU))
-        # A gain of 1 keeps the norm that the encoder gives its embeddings, to which the losses' temperature is matched.
         initialize_(self.fc_layers, output_gain)
 
     def forward(self, embeddings: Tensor) -> Tensor:

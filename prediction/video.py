@@ -110,6 +110,7 @@ class LiveDelay:
         """Take the timestamp of a picture and the clock when it arrived and when its row was there, all in seconds."""
         self._seconds, self._count = self._seconds + done - arrived, self._count + 1
         self._longest = max(self._longest, done - arrived)
+        # Timestamps begin anywhere; the first picture defines what is on time.
         self._origin = arrived - timestamp if self._origin is None else self._origin
         self.late = max(0.0, arrived - timestamp - self._origin)
         if self._latest < MAX_LATE <= self.late:

@@ -66,8 +66,9 @@ def one_list_per_handle(annotated: TaskAnnotations, lengths: Sequence[int],
     lists, handles = len(annotated.actions), len(annotated.handles)
     if lists == handles:
         return annotated
+    # Lists of one person's camera views begin alike, so their first actions tell which lists belong together.
     keys = [opening_key(*opening) for opening in zip(annotated.actions, annotated.starts, strict=True)]
-    rate = None if isinstance(time_scale, str) else float(1 / scale_number(time_scale))
+    rate = None if isinstance(time_scale, str) else float(1 / scale_number(time_scale))  # a number fixes the rate
     match = match_lists_to_handles([max(ends, default=0) for ends in annotated.ends], lengths, keys, rate=rate)
     advice = 'to be sure, write one list per handle, in the order of the handles'
     if match is None:

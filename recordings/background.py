@@ -22,7 +22,7 @@ def background_names(labels: Iterable[str], background: Sequence[str]) -> dict[s
         labels: labels of a dataset.
         background: background labels; the first spelling counts.
     """
-    folded = {name.casefold(): name for name in reversed(background)}
+    folded = {name.casefold(): name for name in reversed(background)}  # reversed: the first spelling stays
     return {label: folded[label.casefold()] for label in labels
             if label not in background and label.casefold() in folded}
 

@@ -50,6 +50,7 @@ class RecordingFile:
         Raises:
             UserError: the file has changed since it was opened.
         """
+        # NumPy resolves any kind of index, negative ones included, to numbers of frames: (n,), or () for a single one.
         rows = np.arange(len(self))[index]
         frames = self._read(np.atleast_1d(rows)) if self._in_order else self._read_all()[np.atleast_1d(rows)]
         return frames if rows.ndim else frames[0]
@@ -64,6 +65,7 @@ class RecordingFile:
         begins = np.flatnonzero(np.diff(rows, prepend=-2) != 1)  # positions in `rows` at which a run begins
         with self._opened() as file:
             for begin, end in zip(begins, [*begins[1:], len(rows)], strict=False):
+                # In bytes: in C order a frame is in one piece.
                 file.seek(self._offset + int(rows[begin]) * size * self.dtype.itemsize)
                 part = frames[begin:end]
                 if file.readinto(part.view(np.uint8).data) < part.nbytes:
@@ -134,7 +136,7 @@ def check_finite(array: np.ndarray | RecordingFile, path: Path) -> None:
     Raises:
         UserError: a value is NaN, infinite, or too large for float32; the message names the first such frame.
     """
-    size = math.prod(array.shape[1:])
+    size = math.prod(array.shape[1:])  # values of a frame
     rows = max(1, CHUNK_BYTES // (size * array.dtype.itemsize))
     for start in range(0, len(array), rows):
         with np.errstate(over='ignore'):

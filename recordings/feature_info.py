@@ -48,6 +48,7 @@ class FeatureInfo:
 
         Encoders with the same weights are equal even if their names differ: the folder of a model may have moved.
         """
+        # The version is a checksum of the weights, so it identifies the encoder better than its name does.
         mine, theirs = asdict(self), asdict(other)
         if self.version == other.version:
             del mine['encoder']
@@ -147,7 +148,7 @@ def write_feature_info(folder: Path, info: FeatureInfo) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    fps = info.fps.numerator if info.fps.denominator == 1 else str(info.fps)
+    fps = info.fps.numerator if info.fps.denominator == 1 else str(info.fps)  # '30000/1001', exactly
     text = json.dumps({**asdict(info), 'fps': fps, 'shape': list(info.shape)}, indent=2) + '\n'
     # Containers on several machines may have the same process id, so the name is made unique by a random token.
     temporary = folder / f'.{FILE_NAME}.{token_hex(8)}'

@@ -41,10 +41,11 @@ def content_of(path: Path) -> str | None:
             head = file.read(256)
     except OSError:
         return None
+    # A .npy file that NumPy refuses although its signature is right may hold Python objects.
     if head.startswith(NPY):
         return _objects(path) if b"'O'" in head or b'|O' in head else None
     kind = next((kind for signature, kind in _SIGNATURES.items() if head.startswith(signature)), None)
-    if head.startswith(b'PK\x03\x04'):
+    if head.startswith(b'PK\x03\x04'):  # a ZIP archive, as .npz and torch files are
         kind = _TORCH if _is_torch_archive(path) else _NPZ
     elif head[4:8] == b'ftyp':
         kind = _VIDEO

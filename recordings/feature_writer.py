@@ -49,7 +49,7 @@ class FeatureWriter:
         Raises:
             UserError: a value is not finite in the file's dtype, or the file cannot be written.
         """
-        with np.errstate(over='ignore'):
+        with np.errstate(over='ignore'):  # overflow becomes infinity, which is refused below
             values = np.ascontiguousarray(frames, dtype=self._dtype)
         if values.shape[1:] != self._shape:
             raise ValueError(f'frames of shape {values.shape[1:]}, expected {self._shape}')
@@ -69,6 +69,7 @@ class FeatureWriter:
             UserError: the file cannot be written.
         """
         try:
+            # The first header says 0 frames; it is as long as the final one, see _write_header.
             self._file.seek(0)
             self._write_header()
         except OSError as error:

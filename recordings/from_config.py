@@ -61,7 +61,7 @@ def choose_splits(config: Mapping, recordings: RecordingsByTask, path: Path | No
             groups = groups_by_regex((handle for names in handles.values() for handle in names), config.GROUP_REGEX)
     if path:
         splits = load_splits(path, handles)
-        splits = Splits(splits, groups).take(splits) if groups else splits
+        splits = Splits(splits, groups).take(splits) if groups else splits  # GROUP_REGEX overrides the file
         if warning := groups_in_two_parts(splits, splits.groups):
             LOGGER.warning('%s: %s', path, warning)
         _warn_of_views(splits, recordings)
@@ -87,6 +87,7 @@ def split_recordings(recordings: RecordingsByTask, splits: Splits) -> dict[str, 
     Raises:
         UserError: a recording of the split is no longer in the dataset, or not in that task.
     """
+    # A handle occurs once in a dataset, whatever its task.
     by_handle = {recording.handle: recording for members in recordings.values() for recording in members}
     for task, parts in splits.items():
         for handle in (handle for part in PARTS for handle in parts[part]):
@@ -146,6 +147,7 @@ def explain_unused(config: Mapping, recordings: RecordingsByTask,
               if not any(action.length >= shortest for action in recording.actions)}
     alone = {recording.handle for members in parts['train'].values() for recording in members
              if min(len(members), config.BATCH_SIZE) == 1}
+    # Without a partner and without an action, a recording has no loss term.
     idle = alone & silent if progress.enabled else alone
     reasons = {
         'never used, left out with their task: its annotation lists cannot be matched to its handles':

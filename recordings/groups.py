@@ -21,7 +21,7 @@ def groups_by_regex(handles: Iterable[str], pattern: str) -> Groups:
     """
     compiled, groups = re.compile(pattern), {}
     for handle in handles:
-        match = compiled.search(handle)
+        match = compiled.search(handle)  # anywhere in the handle, unless the pattern has anchors
         if not (match and match[1]):
             raise UserError(f'{pattern}: finds no group in {handle!r:.60}, expected one in the name of every '
                             'recording; the first group of the expression is who performs it')

@@ -180,6 +180,7 @@ class RecordingDataset(Dataset):
     def _read(self, recording: Recording) -> Tensor | SelectedFrames:
         array = open_recording(recording.path, FRAME_NDIM if self._frames else FEATURE_NDIM)
         used = kept_frames(len(array), self._skip_rate, self._max_frames)
+        # The file may have been written again since the dataset was indexed.
         if (len(used), array.shape[1]) != (recording.num_frames, recording.width):
             raise UserError(f'{recording.path}: {len(used)} used frames of {array.shape[1]} dimensions now, but '
                             f'{recording.num_frames} of {recording.width} when the dataset was read; its annotations '
@@ -221,10 +222,13 @@ class TaskBatchSampler(Sampler[list[int]]):
         self.epoch = 0
 
     def __len__(self) -> int:
+        # -(-a // b) is a / b, rounded up: batches per task, then batches per process.
         return -(-sum(-(-len(task) // self._batch_size) for task in self._tasks) // self._processes)
 
     def __iter__(self) -> Iterator[list[int]]:
+        # A generator of its own: other draws must not change the order, so that a resumed run gets the same batches.
         draw = random.Random(f'{self._seed}/{self.epoch}')
+        # First batches of one task each, then their order: losses align recordings of the same task only.
         batches = [batch for task in self._tasks for batch in self._batches_of(task, draw)]
         draw.shuffle(batches)
         # All processes must take the same number of optimizer steps: an empty batch replaces a missing one.
@@ -235,6 +239,7 @@ class TaskBatchSampler(Sampler[list[int]]):
         order = draw.sample(task, len(task))
         batches = [order[start:start + self._batch_size] for start in range(0, len(order), self._batch_size)]
         missing = self._batch_size - len(batches[-1])
+        # Fill up with other recordings of the task, as a batch of one could not be aligned.
         others = order[:-len(batches[-1])]
         batches[-1] += draw.sample(others, min(missing, len(others)))
         return batches
@@ -310,6 +315,7 @@ def merge_loaders(loaders: Mapping[str, DataLoader], batch_size: int, *, seed: i
         processes: number of processes that the batches are distributed over.
     """
     datasets = [loader.dataset for loader in loaders.values()]
+    # Positions in the concatenated dataset: a task has those from the previous task's end to its own.
     ends = np.cumsum([len(dataset) for dataset in datasets]).tolist()
     tasks = [range(end - len(dataset), end) for end, dataset in zip(ends, datasets, strict=True)]
     sampler = TaskBatchSampler(tasks, batch_size, seed=seed, rank=rank, processes=processes)

@@ -18,9 +18,10 @@ def kept_frames(num_frames: int, skip_rate: int = 1, max_frames: int | None = No
         max_frames: maximum number of used frames; None: no limit. If ``skip_rate`` leaves n > max_frames frames, the
             i-th used frame is frame floor(i * n / max_frames) of these.
     """
-    every = range(0, num_frames, skip_rate)
+    every = range(0, num_frames, skip_rate)  # a range takes no memory, and becomes a slice
     if max_frames is None or len(every) <= max_frames:
         return every
+    # Evenly spaced: for index i, floor(i n / max_frames) of the n frames.
     return [every[index * len(every) // max_frames] for index in range(max_frames)]
 
 
@@ -31,6 +32,7 @@ def follow_frames(segments: Sequence[Action], frames: Sequence[int]) -> list[Act
         segments: segments in frames of the file.
         frames: indices of the used frames, from :func:`kept_frames`.
     """
+    # From the first used frame at or after start, to the last one at or before end.
     followed = (Action(name, bisect_left(frames, start), bisect_right(frames, end) - 1)
                 for name, start, end in segments)
     return [segment for segment in followed if segment.start <= segment.end]

@@ -44,6 +44,7 @@ def segments_at_rate(labels: Sequence[str], starts: Sequence[int | Fraction], en
         raise ValueError(f'rate is {rate}, expected a positive number of feature frames per annotation frame')
     exact = rate if isinstance(rate, Fraction) else Fraction(rate).limit_denominator(MAX_DENOMINATOR)
     half = Fraction(1, 2)
+    # Frame i has its center at i + 1/2: it is inside if s r <= i + 1/2 < e r.
     segments = (Action(label, math.ceil(start * exact - half), min(math.ceil(end * exact - half), int(num_frames)) - 1)
                 for label, start, end in zip(labels, starts, ends, strict=True))
     return [segment for segment in segments if segment.start <= segment.end]

@@ -128,6 +128,7 @@ def _read(path: Path, options: TableOptions) -> tuple[dict[str | None, SegmentLi
     if not table.rows and not table.names:  # an empty JSON list
         return {}, table.layout
     columns = choose_columns(path, table.names, options.wanted)
+    # One time with a certain decimal comma shows how to read the ambiguous times of the table.
     cells = (row.cells.get(columns[column]) for row in table.rows for column in ('start', 'end') if column in columns)
     times = TimeFormat(options.unit_of_times, any(map(shows_decimal_comma, cells)), options.timecode_rate)
     recordings: dict[str | None, list[_Segment]] = {}
@@ -157,7 +158,7 @@ def _read_segment(path: Path, row: TableRow, columns: Mapping[str, str], options
     where = f'{path}: {row.place}'
     start, end = (_read_time(where, column, row.cells.get(columns[column], ''), options, times) - options.first_frame
                   for column in ('start', 'end'))
-    end += int(options.inclusive_ends)
+    end += int(options.inclusive_ends)  # half-open from here on
     if start < 0 or end < start:
         raise UserError(f'{where}: from {row.cells[columns["start"]]} to {row.cells[columns["end"]]}, expected a start '
                         f'of at least {options.first_frame} and an end that is not before it')
@@ -170,6 +171,7 @@ def _read_segment(path: Path, row: TableRow, columns: Mapping[str, str], options
     if not label and options.needs_labels:
         raise UserError(f'{where}: the label is empty, expected a label; write that of the background or remove the '
                         'row')
+    # With fps, times are in seconds: they become feature frames, as exact fractions.
     scale = options.fps or 1
     return _Segment(row.place, label or None, start * scale, end * scale)
 
@@ -205,6 +207,7 @@ def _in_order(path: Path, name: str | None, segments: Sequence[_Segment], option
 
 def ends_look_inclusive(recordings: Mapping[str, SegmentList]) -> bool:
     """Return True if most segments, in frames, end one frame before the next segment, and no two segments touch."""
+    # 0: the next segment starts where this one ends. 1: one frame is missing in between, or the end is inclusive.
     gaps = [start - end for segments in recordings.values()
             for end, start in zip(segments.ends, segments.starts[1:], strict=False)]
     return len(gaps) > 1 and 0 not in gaps and 2 * gaps.count(1) > len(gaps)

@@ -58,9 +58,11 @@ def make_splits(handles: Mapping[str, Sequence[str]], shares: Sequence[float], s
         return _split_by_group(handles, shares, seed, groups)
     splits = Splits()
     for task, names in handles.items():
+        # Sorted first: the split must not depend on the order of the annotation file.
         shuffled = sorted(names)
         random.Random(f'{seed}/{task}').shuffle(shuffled)
         total = len(shuffled)
+        # At least one test recording if any are wanted, but never the last one, which trains.
         test = min(total - 1, max(1, round(shares[2] * total))) if shares[2] > 0 else 0
         val = min(total - 1 - test, round(shares[1] * total))
         splits[task] = {'train': sorted(shuffled[test + val:]), 'val': sorted(shuffled[test:test + val]),
@@ -71,6 +73,7 @@ def make_splits(handles: Mapping[str, Sequence[str]], shares: Sequence[float], s
 def _split_by_group(handles: Mapping[str, Sequence[str]], shares: Sequence[float], seed: int,
                     groups: Mapping[str, str]) -> Splits:
     """Split as :func:`make_splits` does, whole groups."""
+    # A recording without a group is a group of its own.
     group_of = {handle: groups.get(handle, handle) for names in handles.values() for handle in names}
     sizes = {task: Counter(group_of[handle] for handle in names) for task, names in handles.items()}
     parts = _draw_parts(sizes, shares, seed)
@@ -90,12 +93,14 @@ def _draw_parts(sizes: Mapping[str, Counter[str]], shares: Sequence[float], seed
     """
     order = sorted({group for counts in sizes.values() for group in counts})
     random.Random(f'{seed}/groups').shuffle(order)
+    # Recordings that each part of each task still lacks to reach its fraction.
     lacking = {(task, part): share * counts.total() for task, counts in sizes.items()
                for part, share in zip(PARTS, shares, strict=True)}
     chosen = {}
     for group in order:
         tasks = [task for task, counts in sizes.items() if group in counts]
         open_parts = [part for part, share in zip(PARTS, shares, strict=True) if share > 0]
+        # Greedy; of equal parts the first wins, which is training.
         chosen[group] = max(open_parts, key=lambda part: sum(lacking[task, part] for task in tasks))
         for task in tasks:
             lacking[task, chosen[group]] -= sizes[task][group]
@@ -113,6 +118,7 @@ def _let_every_task_train_and_test(sizes: Mapping[str, Counter[str]], parts: dic
     for counts in sizes.values():
         if not tested or any(parts[group] == 'test' for group in counts):
             continue
+        # A group may leave training unless it is the only one that trains some task.
         free = [group for group in sorted(counts) if all(
             trainers(other) != [group] for other, members in sizes.items() if group in members)]
         if free:

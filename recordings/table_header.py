@@ -55,6 +55,7 @@ def name_columns(path: Path, lines: Sequence[Sequence[str]], wanted: TableColumn
     if wanted.given and all(name.isdecimal() for name in wanted.given.values()) and not {
             *wanted.given.values()} <= {*first}:
         return [str(number) for number in range(1, max(len(line) for line in lines) + 1)]
+    # Both columns of times have known names: a header, even if a label looks like a number.
     recognized = all(any(units_of(cell, column) for cell in first) for column in ('start', 'end'))
     if recognized or not any(map(looks_like_time, first)):
         return None

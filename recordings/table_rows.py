@@ -73,6 +73,7 @@ def _read_text_rows(path: Path, name_columns: NameColumns) -> Table:
     first = next((line for line in text.splitlines() if line.strip() and not line.lstrip().startswith(COMMENTS)), '')
     # If two delimiters are equally frequent, the first counts: the comma may be a decimal comma or part of a label.
     delimiter = max(DELIMITERS, key=lambda sign: first.count(sign) if sign != ' ' else 0)
+    # Excel's first line tells; without it, the most frequent delimiter of the first line, or blanks.
     delimiter = told[1] if told else delimiter if delimiter in first else ' '
     lines, comments = _split_lines(path, ('\n' if told else '') + text, delimiter)
     if not lines:

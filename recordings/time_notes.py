@@ -74,6 +74,7 @@ def _beyond(labeled: Labeled) -> str | None:
 
 def _inclusive_ends(annotated: TaskAnnotations) -> str | None:
     """Return a note if most segments end one frame before the next one starts, and no two touch."""
+    # See recordings.segment_tables.ends_look_inclusive, which does the same for tables.
     gaps = [start - end for starts, ends in zip(annotated.starts, annotated.ends, strict=True)
             for end, start in zip(ends, starts[1:], strict=False)]
     if len(gaps) < 2 or 0 in gaps or 2 * gaps.count(1) <= len(gaps):

@@ -191,9 +191,11 @@ class VideoReader:
         Raises:
             UserError: see :meth:`decoded`.
         """
+        # Exact, because floats would put a time on either side of a boundary between pictures.
         fps = Fraction(fps)
         index, shown, image, end = 0, None, None, Fraction(0)
         for start, end, frame in self.decoded():  # noqa: B007 (the last end is used after the loop)
+            # Sampling times before the next picture's start belong to the picture that is still shown.
             while shown is not None and (index + Fraction(1, 2)) / fps + TIME_TOLERANCE < start:
                 image = self._to_image(shown, image_size) if image is None else image
                 yield SampledFrame(index, float(index / fps), image)

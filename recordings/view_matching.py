@@ -100,13 +100,17 @@ class _Matcher:
 
     def __init__(self, last_ends: Sequence[int], lengths: Sequence[int], people: np.ndarray,
                  tolerance: float) -> None:
+        # In logarithms a rate is an offset: log end + log rate = log length. A list that ends at 0 becomes -inf, which
+        # fits no recording.
         ends = np.asarray(last_ends, dtype=float)
         self._ends = np.log(ends, out=np.full(len(ends), -np.inf), where=ends > 0)
         self._lengths = np.log(np.asarray(lengths, dtype=float))
-        self._allowed = np.maximum(tolerance, MAX_FRAMES_OFF / np.asarray(lengths)) + 1e-9
+        self._allowed = np.maximum(tolerance, MAX_FRAMES_OFF / np.asarray(lengths)) + 1e-9  # (N,), relative
+        # Grid step of the log rate, and the distance from which a log rate counts as another one.
         self._step, self._apart = tolerance / STEPS_IN_TOLERANCE, 2 * tolerance
         self._rounding = float(np.sum(1 / np.asarray(lengths)**2))  # maximum cost of rounding lengths to frames
         self._people = people
+        # Person -> indices of the lists of their camera views.
         self._views = [np.flatnonzero(people == person) for person in range(people.max(initial=-1) + 1)]
 
     def best(self, rate: float | None) -> list[int] | None:
@@ -117,6 +121,7 @@ class _Matcher:
         rates = self._candidates()
         costs, _ = self._solve(rates)
         cost, match = self._least(rates, costs)
+        # Log rate 0: annotations at the feature rate are preferred if they fit equally well.
         as_they_are = self._refine(0.0)
         if as_they_are[0] <= cost + self._rounding:
             return as_they_are[1] or None
@@ -134,10 +139,11 @@ class _Matcher:
 
     def _candidates(self) -> np.ndarray:
         """Return the log rates that fit any list to the longest recording, within the allowed difference."""
+        # Some list must fit the longest recording, whose relative tolerance is the smallest: few rates remain.
         longest = int(np.argmax(self._lengths))
         centers = self._lengths[longest] - self._ends[np.isfinite(self._ends)]
         reach = int(np.ceil(self._allowed[longest] / self._step))
-        steps = np.round(centers / self._step)[:, None] + np.arange(-reach, reach + 1)
+        steps = np.round(centers / self._step)[:, None] + np.arange(-reach, reach + 1)  # (lists, 2 reach + 1)
         return np.unique(steps) * self._step
 
     def _refine(self, rate: float) -> tuple[float, list[int]]:
@@ -152,6 +158,7 @@ class _Matcher:
             match = self._trace(takes[:, 0], rate) if np.isfinite(costs[0]) else []
             if not match or match == tried:
                 break
+            # Least squares: the best log rate of an assignment is the mean of its log ratios.
             tried, rate = match, float(np.mean(self._lengths - self._ends[match]))
             best = min(best, (float(self._squared(self._ends[match] + rate - self._lengths).sum()), match))
         return best if np.isfinite(best[0]) else (np.inf, [])
@@ -171,6 +178,8 @@ class _Matcher:
         total[:, 0] = 0
         takes = np.zeros((len(self._views), len(rates), len(self._lengths)), dtype=bool)
         for person, views in enumerate(self._views):
+            # Either this person's closest view goes to recording n, after n - 1 recordings of earlier people, or no
+            # view does.
             taken = total[:, :-1] + self._costs(views, rates).min(axis=0)  # (R, N)
             takes[person] = taken < total[:, 1:]
             total[:, 1:] = np.minimum(total[:, 1:], taken)
@@ -179,6 +188,7 @@ class _Matcher:
     def _trace(self, takes: np.ndarray, rate: float) -> list[int]:
         """Trace one rate's decisions (people, N) back and choose each person's closest view."""
         match, recording = [], len(self._lengths) - 1
+        # takes[person, n]: among the people up to this one, it is best that this person's list goes to recording n.
         for person in reversed(range(len(self._views))):
             if recording >= 0 and takes[person, recording]:
                 views = self._views[person]

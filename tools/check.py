@@ -216,6 +216,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     problems: list[str] = []
     status = run_command(lambda: problems.extend(check_dataset(parse_arguments(argv)).problems))
+    # A command that fails has its own status; problems of the dataset are not a failure of the command.
     return status or (PROBLEMS_STATUS if problems else 0)
 
 

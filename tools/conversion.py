@@ -30,6 +30,7 @@ def convert(arguments: argparse.Namespace) -> None:
     """
     check_run_folder(arguments.run, overwrite=arguments.overwrite)
     names = own_names(arguments.checkpoints)
+    # All of them are read and checked before the run folder is created.
     published = [read_published(path) for path in arguments.checkpoints]
     config = configuration_of(published[0], arguments.checkpoints[0])
     config.update(EXPERIMENTNAME=arguments.run.resolve().name,

@@ -42,7 +42,7 @@ class StagedDataset:
         Raises:
             UserError: a file cannot be written, or training would refuse the annotations.
         """
-        check_annotations(annotations, content)
+        check_annotations(annotations, content)  # refuse now what training would refuse later
         with one_at_a_time(annotations.parent), ExitStack() as stack:
             # They are renamed in the opposite order at the end of the block: the annotations last.
             for path, written in ((annotations, content), (splits, split_content)):

@@ -69,8 +69,9 @@ class _World:
     def __init__(self, settings: DemoSettings, rng: np.random.Generator) -> None:
         self.settings = settings
         steps = [step for task in TASKS.values() for step in task]
+        # Orthonormal rows, so that the planes of the phases do not mix.
         directions = np.linalg.qr(rng.normal(size=(settings.width, settings.width)))[0]
-        self.planes = directions[:2 * PHASE_PLANES].reshape(PHASE_PLANES, 2, settings.width)
+        self.planes = directions[:2 * PHASE_PLANES].reshape(PHASE_PLANES, 2, settings.width)  # (planes, 2, width)
         looks = rng.normal(size=(len(steps) + 1, settings.width)) / 2
         self.looks = dict(zip([BACKGROUND, *steps], looks, strict=True))
         self.angles = {step: rng.uniform(0, 2 * np.pi, PHASE_PLANES) for step in steps}
@@ -80,6 +81,7 @@ class _World:
         self.paces = np.exp(mirrored(settings.people, rng) * settings.pace)
         self.offsets = rng.normal(size=(settings.people, settings.width)) * settings.style
         self.gains = 1 + rng.normal(size=(settings.people, settings.width)) * settings.style / 2
+        # A fixed random projection: frames contain the same information as features.
         self.to_frames = rng.normal(size=(settings.width, int(np.prod(FRAME_SHAPE)))) / np.sqrt(settings.width)
 
     def features(self, segments: Sequence[tuple[str, int, int]], person: int, rng: np.random.Generator) -> np.ndarray:
@@ -89,7 +91,7 @@ class _World:
         return (noisy * self.gains[person] + self.offsets[person]).astype(np.float32)
 
     def _segment(self, label: str, frames: int) -> np.ndarray:
-        look = np.tile(self.looks[label], (frames, 1))
+        look = np.tile(self.looks[label], (frames, 1))  # (frames, width)
         if label == BACKGROUND:
             return look
         progress = np.arange(1, frames + 1) / frames
@@ -150,6 +152,7 @@ def write_demo(out: Path, name: str = 'demo', seed: int = 0, settings: DemoSetti
     if annotation_path.exists() and not overwrite:
         raise UserError(f'{annotation_path}: this dataset exists; --overwrite replaces it, or choose another --name')
     _check_room(out, settings)
+    # The world and each task have a generator of their own: what one task draws does not change the others.
     world = _World(settings, np.random.default_rng([seed, 0]))
     annotations, splits = {}, {}
     folders = [paths['DATASET_PATH'] / name / kind for kind in ('features', 'frames')]

@@ -12,13 +12,13 @@ Color = tuple[int, int, int]
 def eased(value: float, start: float, end: float) -> float:
     """Return the fraction of the interval from ``start`` to ``end`` that is over, slow at both ends."""
     passed = min(1.0, max(0.0, (value - start) / (end - start)))
-    return passed * passed * (3 - 2 * passed)
+    return passed * passed * (3 - 2 * passed)  # smoothstep: slope 0 at both ends
 
 
 def between(start: Point, end: Point, fraction: float, bend: float = 0.0) -> Point:
     """Return a point on the way from ``start`` to ``end``, which is bent to the side."""
     across, down = end[0] - start[0], end[1] - start[1]
-    side = bend * math.sin(math.pi * fraction)
+    side = bend * math.sin(math.pi * fraction)  # 0 at both ends, most in the middle
     return start[0] + fraction * across - side * down, start[1] + fraction * down + side * across
 
 

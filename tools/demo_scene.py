@@ -136,6 +136,7 @@ class Scene:
         left = between(LEFT_REST, LEFT_HOLD, holds)
         self._draw_hand(pen, (left[0] - tremble[0], left[1] + tremble[1]), side=-1)
         self._draw_hand(pen, (hand[0] + tremble[0], hand[1] + tremble[1]), side=1)
+        # (H, W, 3); each pixel is the mean of SCALE x SCALE drawn ones.
         pixels = np.asarray(image.reduce(SCALE), np.float32) * self.style.light
         return np.clip(pixels, 0, 255).astype(np.uint8)
 
@@ -145,6 +146,7 @@ class Scene:
         moves = []
         for part in PARTS:
             of_step = [other for other in PARTS if other.step == part.step]
+            # A step's time is divided equally between its parts: part i moves while own is in [0, 1].
             own = len(of_step) * phase - of_step.index(part)
             progress = 1.0 if part.step in done else min(1.0, max(0.0, own)) if part.step == step else 0.0
             moves.append((part, progress))
@@ -169,7 +171,7 @@ class Scene:
         """Return where the tip of a tool is, and its angle; ``phase`` is None if it is not used."""
         if phase is None:
             return tool.rack, 0.0
-        work = min(1.0, max(0.0, (phase - TAKEN) / (USED - TAKEN)))
+        work = min(1.0, max(0.0, (phase - TAKEN) / (USED - TAKEN)))  # fraction of the work that is done
         if tool.step == 'tighten_bolts':
             bolt, angle = BOLTS[int(work >= 0.5)], 2 * math.pi * TURNS * 2 * work
             target = CAR[0] + bolt[0], CAR[1] + bolt[1]

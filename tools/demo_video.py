@@ -82,6 +82,7 @@ def draw_pictures(scene: Scene, segments: Sequence[Segment]) -> Iterator[np.ndar
     done: list[str] = []
     for step, start, end in segments:
         for number in range(start, end):
+            # Progress as in the metrics: 1 at the last picture of a step.
             yield scene.draw(done, step, (number - start + 1) / (end - start), number / RATE)
         done += [step] if step else []
 
@@ -131,7 +132,7 @@ def write_demo_video(out: Path, seed: int = 0, *, people: int = 10, repetitions:
     rows, parts, groups = [], {'train': [], 'val': [], 'test': []}, {}
     with staged_folder(videos) as staged:
         for person in range(people):
-            rng = np.random.default_rng([seed, 1 + person])
+            rng = np.random.default_rng([seed, 1 + person])  # more people do not change the first ones
             scene, preference = Scene(draw_style(rng)), draw_preference(rng)
             for repetition in range(repetitions):
                 handle = f'p{person:02d}_{repetition + 1}'

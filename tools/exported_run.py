@@ -175,12 +175,13 @@ def _largest_difference(step: StatefulStep, path: Path) -> float:
     import onnxruntime
 
     session, count, worst = onnxruntime.InferenceSession(path), len(step.outputs), 0.0
+    # Each side keeps its own state, so that errors add up over the frames as they do in use.
     own = step.start()
     state = [value.numpy() for value in own]
     for frame in step.examples(CHECKED_FRAMES):
         results = step(frame, *own)
         found = session.run(None, {INPUT: frame.numpy(), **dict(zip(step.states, state, strict=True))})
-        own, state = results[count:], found[count:]
+        own, state = results[count:], found[count:]  # outputs come first, then the next state
         for one, other in zip(found[:count], results[:count], strict=True):
             right = other.double().numpy()
             worst = max(worst, float((np.abs(one.astype(float) - right) / np.maximum(1, np.abs(right))).max()))

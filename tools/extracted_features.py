@@ -47,6 +47,7 @@ def find_feature_source(arguments: argparse.Namespace, default: Path) -> Feature
         folder = own
     info = read_feature_info(folder)
     in_place = info is not None and folder.resolve() == own.resolve()
+    # Features in place are not written again, so no frames can be left out.
     if in_place and arguments.sample_rate != 1:
         raise UserError(f'--sample_rate {arguments.sample_rate}: the features stay in {folder}, where tools.extract '
                         'wrote them; extract them with a lower --fps, or import them under another NAME')
@@ -57,6 +58,7 @@ def find_feature_source(arguments: argparse.Namespace, default: Path) -> Feature
 
 def _take_rate(arguments: argparse.Namespace, folder: Path, fps: Fraction) -> None:
     """Set the options of tables that follow from ``features.json``: times are in seconds unless options say frames."""
+    # With a known rate, times are taken as seconds unless an option says that they are frames.
     if arguments.unit is None and arguments.labels_per_feature == '1' and not arguments.inclusive_ends:
         arguments.unit = 'seconds'
     if arguments.unit != 'seconds':

@@ -101,6 +101,7 @@ def extract(videos: Sequence[Video], encoder: ImageEncoder, info: FeatureInfo, d
     Raises:
         UserError: a file cannot be written, or the description of the folder has changed in the meantime.
     """
+    # Videos alternate if several workers decode, so several files are open at a time.
     writers: dict[int, FeatureWriter] = {}
     try:
         for batch in read_videos(videos, fps=info.fps, image_size=info.image_size, batch_size=batch_size,

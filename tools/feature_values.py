@@ -109,9 +109,11 @@ def _scale_notes(summaries: Mapping[str, ValueSummary], used: np.ndarray) -> lis
     if not used.any():
         return []
     frames = np.array([view.frames for view in summaries.values()], dtype=np.float64)
+    # (recordings, D) each
     means, stds = (np.stack([getattr(view, name)[used] for view in summaries.values()]) for name in ('mean', 'std'))
     weights = (frames / frames.sum())[:, None]  # (recordings, 1)
     mean = (weights * means).sum(axis=0)
+    # Total variance: within recordings, plus that of their means.
     std = np.sqrt((weights * (stds ** 2 + (means - mean) ** 2)).sum(axis=0))
     typical, found = float(np.median(std)), []
     if not SMALL_SCALE <= typical <= LARGE_SCALE:

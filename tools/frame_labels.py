@@ -61,7 +61,7 @@ def read_label_file(path: Path, mapping: Mapping[str, str] | None = None) -> Seg
     labels = one_column(path, labels, names)
     if mapping is not None:
         labels = _known_labels(path, labels, mapping)
-    runs = [(label, len(list(run))) for label, run in groupby(labels)]
+    runs = [(label, len(list(run))) for label, run in groupby(labels)]  # runs of equal labels are the segments
     bounds = [Fraction(bound) for bound in accumulate((length for _, length in runs), initial=0)]
     return SegmentList(str(path), [label for label, _ in runs], bounds[:-1], bounds[1:], len(labels))
 
@@ -69,6 +69,7 @@ def read_label_file(path: Path, mapping: Mapping[str, str] | None = None) -> Seg
 def _known_labels(path: Path, labels: list[str], mapping: Mapping[str, str]) -> list[str]:
     """Check labels against the mapping; if a file contains indices instead, convert them to labels."""
     names = set(mapping.values())
+    # All lines are indices, and not all of them are labels as well.
     if not names.issuperset(labels) and set(mapping).issuperset(labels):
         return [mapping[label] for label in labels]
     for number, label in enumerate(labels, 1):

@@ -90,7 +90,9 @@ def time_is_last(shapes: Mapping[Path, tuple[int, int]], annotated: Mapping[Path
     Raises:
         UserError: D differs between files, or 'auto' cannot decide.
     """
+    # D is the same in all files, T usually is not.
     same = [len({shape[axis] for shape in shapes.values()}) == 1 for axis in (0, 1)]
+    # If both axes are constant, the annotated lengths may tell which one is time.
     misfits = [sum(abs(shapes[path][axis] - length) for path, length in annotated.items()) for axis in (0, 1)]
     time_axis = {'DT': 1, 'TD': 0}.get(layout)
     if time_axis is None and same[0] != same[1]:

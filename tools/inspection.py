@@ -202,6 +202,7 @@ def _view_task(annotated: TaskAnnotations, shapes: Shapes, time_scale: str | flo
     if not sound:
         return []
     matching = len(annotated.actions) > len(annotated.handles)
+    # Lists are matched by order and length of all recordings; a missing one would shift the others.
     if matching and len(sound) < len(annotated.handles):
         raise UserError(f'task {annotated.task}: {len(annotated.actions)} annotation lists for '
                         f'{len(annotated.handles)} handles can only be matched if all its files exist and are valid')
@@ -232,7 +233,7 @@ def _view_recording(handle: str, num_frames: int, rate: Fraction, position: int,
     actions = [segment for segment in segments if segment.name not in background]
     labeled = sum(segment.length for segment in segments)
     idle = labeled - sum(action.length for action in actions)
-    previous_ends = [-1, *(segment.end for segment in segments)]
+    previous_ends = [-1, *(segment.end for segment in segments)]  # -1: a first segment at frame 0 has no gap before it
     gaps = sum(segment.start > end + 1 for segment, end in zip(segments, previous_ends, strict=False))
     dropped = sum(label not in background for label in labels) - len(actions)
     return RecordingView(handle, num_frames, rate, position, actions, idle, num_frames - labeled, gaps, dropped)

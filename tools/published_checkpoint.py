@@ -138,7 +138,7 @@ def _take_over(stored: Mapping, config: EasyDict) -> None:
 
 
 def _describe_stacking(config: EasyDict, convolutions: list[Tensor]) -> None:
-    channels, feature_dim, depth = convolutions[0].shape
+    channels, feature_dim, depth = convolutions[0].shape  # (out, in, kernel)
     config.BASEARCH.ARCHITECTURE = 'temporal_stacking'
     config.BASEARCH.TEMPORAL_STACKING_ARCH.update(temporal_depth=depth, conv_num_channels=channels,
                                                   input_dimensions=feature_dim)

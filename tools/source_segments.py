@@ -30,8 +30,9 @@ def mark_background(segments: SegmentList, background: Collection[str], label: s
     kept: list[tuple[str, Fraction, Fraction]] = []
     for name, start, end in zip(segments.labels, segments.starts, segments.ends, strict=True):
         name = label if name.casefold() in folded else name
+        # Touching segments of two background labels have the same label now, so they become one segment.
         if kept and name == kept[-1][0] == label and start == kept[-1][2]:
-            start = kept.pop()[1]
+            start = kept.pop()[1]  # continue the segment before
         kept.append((name, start, end))
     return replace(segments, labels=[name for name, _, _ in kept], starts=[start for _, start, _ in kept],
                    ends=[end for _, _, end in kept])
@@ -47,6 +48,7 @@ def annotated_frames(segments: SegmentList, rate: Fraction) -> int:
         rate: feature frames per annotation frame.
     """
     end = max(segments.ends, default=Fraction(0)) if segments.length is None else segments.length
+    # Frame i has its center at i + 1/2, which must be before the end.
     return math.ceil(end * rate - Fraction(1, 2))
 
 
@@ -97,6 +99,7 @@ def check_rate(pairs: Sequence[tuple[SegmentList, int]], rate: Fraction) -> None
         UserError: the median ratio or the median difference of the lengths shows another rate.
     """
     lengths = [(annotated_frames(segments, rate), num_frames) for segments, num_frames in pairs]
+    # Medians, so that a few wrong recordings neither hide nor simulate another rate.
     ratio = statistics.median(Fraction(annotated, num_frames) for annotated, num_frames in lengths)
     difference = statistics.median(abs(annotated - num_frames) for annotated, num_frames in lengths)
     wrong = ratio >= OTHER_RATE or (abs(ratio - 1) > MAX_RELATIVE and difference > FEW_FRAMES)
@@ -151,7 +154,7 @@ def segments_at_feature_rate(segments: SegmentList, num_frames: int, *, rate: Fr
     labels, starts, ends = ([name for name, _, _ in followed], [start for _, start, _ in followed],
                             [end + 1 for _, _, end in followed])
     dropped = len(segments.labels) - len(labels)
-    kept = -(-num_frames // sample_rate)
+    kept = -(-num_frames // sample_rate)  # rounded up: frame 0 is always kept
     last = ends[-1] if ends else 0
     if last < kept:
         # TIME_SCALE 'auto' derives a recording's rate from its last end: an unlabeled tail would stretch all times.

@@ -119,6 +119,7 @@ class _VideoBatches(IterableDataset):
 
     def __iter__(self) -> Iterator[VideoBatch]:
         worker = get_worker_info()
+        # A worker decodes whole videos: the middle of a video cannot be decoded without what comes before.
         first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         for number in range(first, len(self._videos), stride):
             try:
@@ -160,4 +161,5 @@ def read_videos(videos: Sequence[Video], *, fps: Fraction, image_size: int, batc
     workers = min(workers, len(videos))  # a video is decoded by one worker
     threads = max(1, min(MAX_DECODING_THREADS, (os.cpu_count() or 1) // max(1, workers)))
     dataset = _VideoBatches(videos, fps, image_size, batch_size, threads)
+    # batch_size=None: the items are batches already, and _same leaves them as they are.
     yield from DataLoader(dataset, batch_size=None, num_workers=workers, collate_fn=_same)

@@ -127,6 +127,7 @@ class Monitor:
         if row['epoch'] > 1 or not alignment or not progress or settings.detach_embeddings:
             return
         weight = max(get_progress_lambda(epoch, last + 1, settings) for epoch in (0, last))
+        # Solved for a part of a tenth, lambda is alignment / (9 progress), which the message recommends.
         part = weight * progress / (abs(alignment) + weight * progress)
         if part < NEGLIGIBLE_PART:
             LOGGER.warning('lambda x progress is %.2g %% of the total loss at the largest lambda, %.3g: the encoder '

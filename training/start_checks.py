@@ -77,6 +77,7 @@ def _probe(model: nn.Module, loss_fn: Callable[..., LossTerms], train: Mapping[s
     """
     task = max(train, key=lambda name: len(train[name].dataset))
     dataset = train[task].dataset
+    # The shortest ones, because the probe is to take no noticeable time.
     order = sorted(range(len(dataset)), key=lambda index: dataset.recordings[index].num_frames)
     frames = sum(dataset.recordings[index].num_frames for index in order[:2])
     if model.base_model.input_axes != 'TD' or frames > MOST_FRAMES:
@@ -84,6 +85,7 @@ def _probe(model: nn.Module, loss_fn: Callable[..., LossTerms], train: Mapping[s
     batch = collate([dataset[index] for index in order[:2]])
     was_training = model.training
     model.to(device).eval()
+    # Seeded, so that a run draws the same numbers with and without the probe.
     with torch.no_grad(), seeded_draws(config.SEED + PROBE_SEED_OFFSET):
         terms = loss_fn(model(to_device(batch.videos, device)), config.NUM_EPOCHS - 1, times=batch.times)
     model.train(was_training)
@@ -101,6 +103,7 @@ def _unheard_progress(terms: LossTerms | None, config: Mapping) -> str | None:
     share = weight * progress / (alignment + weight * progress)
     if share >= LEAST_SHARE:
         return None
+    # The lambda at which lambda progress / (alignment + lambda progress) is GOOD_SHARE.
     needed = GOOD_SHARE * alignment / ((1 - GOOD_SHARE) * progress)
     return (f'lambda times the progress loss is {share:.1%} of the total loss on a first batch, so the encoder will '
             f'not learn from progress; give --progress_lambda {needed:.2g} for a tenth')

@@ -54,6 +54,8 @@ def ckpt_save(model_t: nn.Module, optimizer_t: torch.optim.Optimizer, epoch_t: i
     # Save to memory first: on a full disk torch.save raises a RuntimeError, but write_bytes an OSError.
     buffer = io.BytesIO()
     torch.save({'config': to_plain(config), 'epoch': int(epoch_t), 'loss': float(loss_t),
+                # dict(state): a checkpoint contains plain types only, and state_dict returns an OrderedDict that
+                # carries metadata.
                 'model_state_dict': dict(state), 'optimizer_state_dict': optimizer, **more}, buffer)
     with atomic_path(filename) as temporary:
         temporary.write_bytes(buffer.getbuffer())
@@ -118,6 +120,7 @@ def find_checkpoint(ckpt_folder: Path | str, checkpoint_type: str = 'combined') 
     inside = RunFolder(folder).checkpoints
     folder = inside if inside.is_dir() else folder
     wanted = folder / BEST_NAMES[checkpoint_type]
+    # By number: as text, epoch-9 would come after epoch-50.
     by_epoch = sorted((int(match[1]), path) for path in folder.glob('epoch-*.pt')
                       if (match := EPOCH_NAME.fullmatch(path.name)))
     for path in [wanted, folder / OLD_BEST_NAME, *(path for _, path in by_epoch[-1:])]:
@@ -173,6 +176,7 @@ def load_encoder_weights(model: nn.Module, run: Path | str) -> Path:
     if misfit := _misfit(model, checkpoint):
         raise UserError(f'{run}: the weights of {path.name} do not fit this network ({misfit}); give the encoder, '
                         'CAUSAL, ARCHITECTURE.MCN, loss and dimensions of that run')
+    # strict=False for the head alone: _misfit has compared all other names and shapes.
     model.load_state_dict(_without_head(checkpoint['model_state_dict']), strict=False)
     return path
 
@@ -224,7 +228,7 @@ def get_ckpt_MCN(ckpt_folder: Path | str, num_heads: int, device: torch.device |
     if config.ARCHITECTURE.num_heads != num_heads:
         raise UserError(f'{path}: a model of {config.ARCHITECTURE.num_heads} heads, expected {num_heads}; pass the '
                         "stored number as num_heads")
-    if dropout and not config.LOSS_TYPE.GTCC:
+    if dropout and not (config.LOSS_TYPE.GTCC and config.ALIGNMENT_WEIGHT):
         raise UserError(f'{path}: a model without drop network, expected a drop network; pass dropout=False')
     return model, checkpoint['epoch'], path.stem
 

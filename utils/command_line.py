@@ -140,6 +140,7 @@ def choose_device(name: 'str | torch.device') -> 'torch.device':
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     try:
         device = torch.device(name)
+        # A name of missing hardware is valid until something is put on it.
         torch.empty(1, device=device)
         if device.type == 'meta':
             raise RuntimeError('it does not compute values')

@@ -58,9 +58,10 @@ def replace_folder(new: Path, path: Path) -> None:
     if not path.exists():
         new.rename(path)
         return
-    if exchange_names(new, path):
+    if exchange_names(new, path):  # then `new` is the name of the earlier folder
         shutil.rmtree(new, ignore_errors=True)
         return
+    # Two renames: a process killed between them leaves no folder at path, which _remove_leftovers repairs.
     old = _next_to(path, 'old')
     path.rename(old)
     try:

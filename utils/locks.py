@@ -35,6 +35,7 @@ def try_lock(descriptor: int) -> bool | None:
     if fcntl is None:
         return None
     try:
+        # flock, not lockf: it belongs to the open file, so closing another descriptor of the file does not release it.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False

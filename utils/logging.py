@@ -37,6 +37,7 @@ def set_up_logging(verbose: bool = False, *, quiet: bool = False) -> None:
     """Log to standard error, including debug messages if ``verbose``, and critical messages only if ``quiet``."""
     logger = logging.getLogger(ROOT)
     logger.setLevel(logging.CRITICAL if quiet else logging.DEBUG if verbose else logging.INFO)
+    # Otherwise the root logger of a program that imports this one would write each line again.
     logger.propagate = False
     for handler in list(logger.handlers):
         logger.removeHandler(handler)

@@ -60,6 +60,7 @@ def get_progress_lambda(epoch: int, num_epochs: int, progress_config: Mapping) -
     curriculum = settings['lambda_curriculum']
     if not curriculum.get('enabled', False):
         return settings['coefficient']
+    # max(): a run of one epoch uses 'start' instead of dividing by 0.
     return curriculum['start'] + (curriculum['end'] - curriculum['start']) * epoch / max(num_epochs - 1, 1)
 
 
@@ -83,6 +84,7 @@ def get_loss_function(config_obj: Mapping, num_epochs: int | None = None) -> Cal
     progress_config = {**CONFIG.PROGRESS_LOSS, **getattr(config_obj, 'PROGRESS_LOSS', {})}
     epochs = num_epochs or getattr(config_obj, 'NUM_EPOCHS', None) or CONFIG.NUM_EPOCHS
     alignment_weight = getattr(config_obj, 'ALIGNMENT_WEIGHT', CONFIG.ALIGNMENT_WEIGHT)
+    # With weight 0 the losses are not computed at all, rather than multiplied by 0.
     terms = _alignment_terms(config_obj) if alignment_weight else {}
     progress = None
     if progress_config['enabled']:
@@ -91,6 +93,7 @@ def get_loss_function(config_obj: Mapping, num_epochs: int | None = None) -> Cal
 
     def loss_fn(output_dict_list: Mapping | Sequence[Mapping], epoch: int, times: Sequence | None = None) -> LossTerms:
         if isinstance(output_dict_list, Mapping):
+            # One output of the model is a list of one.
             output_dict_list, times = [output_dict_list], None if times is None else [times]
         losses, counts = _alignment_losses(terms, output_dict_list, epoch, alignment_weight)
         losses['total_loss'] = losses['alignment_loss']
@@ -122,6 +125,7 @@ def _alignment_term(address: str, settings: Mapping) -> AlignmentTerm:
         settings: keyword arguments of the loss.
     """
     loss = resolve_name(address)
+    # Losses differ in what they need besides embeddings: each gets the arguments that it names.
     accepted = inspect.signature(loss).parameters
 
     def term(output: Mapping, epoch: int) -> Tensor:
@@ -134,6 +138,7 @@ def _alignment_term(address: str, settings: Mapping) -> AlignmentTerm:
 def _alignment_losses(terms: Mapping[str, AlignmentTerm], outputs: Sequence[Mapping], epoch: int,
                       weight: float) -> tuple[dict[str, Tensor], dict[str, int]]:
     """Average each term over the outputs with at least two recordings, and count these outputs."""
+    # A single recording has no partner to align with.
     aligned = [output for output in outputs if len(output['outputs']) >= 2]
     losses = {}
     for name, term in terms.items():
@@ -172,11 +177,12 @@ def progress_loss(outputs: Sequence[Mapping], times: Sequence[Sequence[Mapping]]
     for output, recordings in zip(outputs, times, strict=True):
         for embeddings, recording in zip(output['outputs'], recordings, strict=True):
             if progress_config['detach_embeddings']:
-                embeddings = embeddings.detach()
+                embeddings = embeddings.detach()  # the encoder then learns from alignment alone
             segments += (_sample_actions(embeddings, recording, progress_config, background_labels,
                                          output['progress_head']) if progress_config['sampling'] == 'dense' else
                          _sample_segments(embeddings, recording, progress_config, background_labels))
     if not segments:
+        # Attached to the weights of the head, too, so that they have a gradient of 0 instead of None.
         return {'progress_loss': _attached_zero(outputs) + sum(weight.sum() * 0 for output in outputs for weight
                                                                in output['progress_head'].parameters())}, 0
     head, penalty = outputs[0]['progress_head'], PENALTIES[progress_config['loss_type']]
@@ -189,6 +195,7 @@ def _sample_actions(embeddings: Tensor, recording: Mapping, progress_config: Map
     drawn = sample_whole_actions(embeddings, recording, progress_config['samples_per_video'],
                                  background_labels=background_labels)
     actions = list_actions(recording, len(embeddings), background_labels)
+    # From all actions of the recording, not only those drawn: completed actions tell the pace.
     contexts = dict(zip(actions, head.contexts(recording.get('task'), actions), strict=True))
     return [SampledSegment(segment, target, contexts[action]) for segment, target, action in drawn]
 

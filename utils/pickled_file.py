@@ -79,10 +79,11 @@ def _oversized(content: object, file_bytes: int) -> str | None:
     takes years to read. Every value of an honest file takes at least a byte of it.
     """
     left = file_bytes
+    # A stack instead of recursion: nested containers must not exhaust Python's own stack.
     pending: list[tuple[object, int, str]] = [(content, 0, 'its content')]
     while pending:
         value, depth, where = pending.pop()
-        left -= 1
+        left -= 1  # each value takes a byte of the file at least
         if left < 0 or depth > MAX_DEPTH:
             return f'{where} repeats or nests its values more often than the file can hold'
         if isinstance(value, Mapping):

@@ -50,6 +50,7 @@ def plot_dual_losses(train_losses: Curves, val_losses: Curves, output_folder: Pa
         total, alignment = losses.get('total_loss', ()), losses.get('alignment_loss', ())
         curves = [('Total (combined)', total, 'tab:blue', '-'), ('Alignment only', alignment, 'tab:green', '--')]
         if len(losses.get('progress_loss', ())):
+            # This is lambda * progress at each epoch, whatever lambda was there.
             weighted = [whole - part for whole, part in zip(total, alignment, strict=True)]
             curves.append(('Progress (weighted)', weighted, 'tab:red', ':'))
         if total:
@@ -73,6 +74,7 @@ def plot_epoch_losses(losses: Curves, title: str, path: Path | str) -> None:
         title: title of the figure.
         path: path of the PNG.
     """
+    # A figure needs a panel, in which NOTHING_TO_DRAW is then written.
     drawn = {name: values for name, values in losses.items() if len(values)} or {'total_loss': ()}
     figure = new_figure(5 * len(drawn), 4)
     figure.suptitle(title)

@@ -68,8 +68,10 @@ def draw_ribbons(axes: Axes, ribbons: Mapping[str, Sequence[Span]], colors: Mapp
         axes.set_xticks(range(len(ribbons)), list(ribbons), rotation=90)
         return
     for row, spans in enumerate(ribbons.values()):
+        # A frame extends half a frame to both sides of its position.
         axes.broken_barh([(unit * (start - 0.5), unit * (end - start)) for _, start, end in spans], (row - 0.4, 0.8),
                          facecolors=[colors[name] for name, _, _ in spans], edgecolor='white', linewidth=0.5)
+    # The vertical axis points down: the first ribbon is on top.
     axes.set(yticks=range(len(ribbons)), yticklabels=list(ribbons), ylim=(len(ribbons) - 0.5, -0.5))
 
 

@@ -65,6 +65,7 @@ def check_run_folder(path: Path, *, overwrite: bool) -> None:
     if not overwrite:
         raise UserError(f'{path}: this run exists; set overwrite (--overwrite) to replace it, or give another VERSION '
                         'or message')
+    # --overwrite removes the folder, so it must be a run or empty, not any folder of the user.
     if not path.is_dir() or (any(path.iterdir()) and not (RunFolder(path).config.exists()
                                                           or is_single_task_folder(path))):
         raise UserError(f'{path}: exists and contains no config.json, so it is not a run; move it elsewhere')

@@ -16,6 +16,7 @@ def with_mean_row(rows: Sequence[Row]) -> list[Row]:
     """Append a row with the mean of each column over the tasks that have a value."""
     means: Row = {'task': MEAN}
     for column in list(rows[0])[1:]:
+        # A task without a value neither counts as 0 nor makes the mean NaN.
         values = [row[column] for row in rows if not math.isnan(row[column])]
         means[column] = sum(values) / len(values) if values else math.nan
     return [*rows, means]

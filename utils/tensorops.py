@@ -67,9 +67,12 @@ def sample_action_segment_with_random_index(
         return None, None, None
     action = draw.choice(candidates)
     last = min(action.end, len(embeddings) - 1)  # an annotation may extend past the features
+    # The plan's draw: a start with room for the shortest segment, an end at or after that segment's end, and a target
+    # anywhere in between, which may be the start itself.
     start = draw.randint(action.start, max(action.start, last - min_segment_len + 1))
     end = draw.randint(min(start + min_segment_len - 1, last), last)
     target = draw.randint(start, end)
+    # Progress within the whole action, although the head does not read the frames before start.
     return embeddings[start:target + 1], (target - action.start + 1) / action.length, action.name
 
 
@@ -133,12 +136,14 @@ def recording_progress(actions: Sequence[Action], num_frames: int) -> Tensor:
     """Return the true progress, (T,), of a whole recording from its actions; see :func:`get_trueprogress`."""
     gain = torch.zeros(num_frames, dtype=torch.float64)  # (T,), increase at each frame
     for action in actions:
+        # Relative to the annotated length: an action that extends past the features adds less than 1/n.
         gain[action.start:action.end + 1] += 1 / (action.length * len(actions))
-    return gain.cumsum(0).clamp(max=1)
+    return gain.cumsum(0).clamp(max=1)  # rounding may exceed 1
 
 
 def get_cumulative_distance(embeddings: Tensor) -> Tensor:
     """Return the length of the path through the embeddings up to each frame: (T, D) -> (T,), float64, from 0."""
+    # float64, because thousands of small steps are added up.
     distances = (embeddings[1:] - embeddings[:-1]).double().norm(dim=1)  # (T - 1,)
     return torch.cat([distances.new_zeros(1), distances.cumsum(0)])
 

@@ -36,7 +36,7 @@ from utils.loss_entry import get_loss_function
 from utils.run_folder import MULTI_TASK
 
 Embedder = Callable[[Sequence[Tensor]], Mapping[str, object]]  # recordings (T_i, D) -> 'outputs' [(T_i, E)], ...
-CPU = torch.device('cpu')
+CPU = 'cpu'
 VELOCITY_FRAMES = 5
 PRESET = ['--config', str(CONFIGS / 'alignment_recommended.json'), '--no_tensorboard']
 JOINT = ['--progress', '--progress_sampling', 'dense', '--progress_lambda', '1']

@@ -143,6 +143,7 @@ def transfer(name: str, references: Sequence[Labeled], others: Sequence[Labeled]
     found[f'nearest neighbor, {name}'] = [by_nearest_neighbor(*pair) for pair in pairs]
     found[f'time warping, {name}'] = [by_time_warping(*pair) for pair in pairs]
     found[f'alignment, {name}'] = [by_alignment(*pair) for pair in pairs]
+    found[f'alignment, {name}, order kept'] = [by_alignment(*pair, keep_order=True) for pair in pairs]
     names = [one.name for one in references]
     reference = references[choose_reference(names, [one.embedding for one in references], None, names)]
     found[f'alignment, {name}, reference chosen'] = [by_alignment(reference, other) for other in others
@@ -206,9 +207,9 @@ def warp(costs: np.ndarray) -> list[int]:
     return first
 
 
-def by_alignment(reference: Labeled, other: Labeled) -> Transferred:
+def by_alignment(reference: Labeled, other: Labeled, *, keep_order: bool = False) -> Transferred:
     """Carry the labels over as ``align.py`` does."""
-    matches = match_frames(other.embedding, reference.embedding)
+    matches = match_frames(other.embedding, reference.embedding, keep_order=keep_order)
     carried = carry_labels(matches, reference.labels)
     given = [label if matched else NO_PART for label, matched in zip(carried.labels, matches.matched, strict=True)]
     return _transferred(reference, other, given, carried.probability)

@@ -68,6 +68,16 @@ def test_an_unseen_step_is_left_out_and_the_others_are_not(unseen):
     assert np.mean(found.matched == (np.array(true) != str(unseen))) > 0.95
 
 
+def test_with_the_order_kept_matches_never_run_backward_and_a_far_step_is_left_out():
+    reference, _ = recording(STEPS)
+    other, true = recording([(0, 30), (4, 6), (1, 12), (2, 10)], seed=1)
+    found = match_frames(other, reference, keep_order=True)
+    assert (np.diff(found.frames[found.matched]) >= 0).all() and {found.frames[0], found.frames[-1]} <= {0, 1, 45, 46}
+    np.testing.assert_array_equal(found.matched, np.array(true) != '4')
+    same = match_frames(reference, reference, keep_order=True)
+    assert np.abs(same.frames - np.arange(len(reference))).max() <= 2 and same.cost < 0.3
+
+
 @pytest.mark.parametrize('scale', [1e-4, 1e4])
 def test_the_scale_and_a_rotation_of_the_embedding_do_not_matter(scale):
     reference, other = recording(STEPS)[0], recording([(0, 12), (4, 15), (1, 20)], seed=1)[0]
@@ -78,9 +88,10 @@ def test_the_scale_and_a_rotation_of_the_embedding_do_not_matter(scale):
     assert found.cost == pytest.approx(scale * expected.cost, rel=1e-4)
 
 
+@pytest.mark.parametrize('keep_order', [False, True])
 @pytest.mark.parametrize(('frames', 'size'), [(1, 1), (1, 9), (9, 1), (2, 3)])
-def test_short_and_constant_recordings_match(frames, size):
-    found = match_frames(torch.ones(frames, 4), torch.ones(size, 4))
+def test_short_and_constant_recordings_match(frames, size, keep_order):
+    found = match_frames(torch.ones(frames, 4), torch.ones(size, 4), keep_order=keep_order)
     assert found.frames.shape == found.confidence.shape == (frames,) and found.matched.all() and found.cost == 0
 
 

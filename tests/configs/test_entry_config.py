@@ -176,8 +176,8 @@ def test_the_recommended_preset_is_a_filter_on_the_features_without_alignment():
     config = parse('1', '--dataset', 'demo', '--config', RECOMMENDED)
     settings = config.PROGRESS_LOSS
     assert settings.enabled and settings.head == 'hsmm' and settings.sampling == 'dense'
-    assert config.BASEARCH.ARCHITECTURE == 'identity' and not any(config.LOSS_TYPE.values())
-    assert (config.ALIGNMENT_WEIGHT, config.EXPERIMENTNAME) == (0.0, 'V1___progress_demo')
+    assert config.BASEARCH.ARCHITECTURE == 'identity' and config.LOSS_TYPE.GTCC
+    assert (config.ALIGNMENT_WEIGHT, config.EXPERIMENTNAME) == (0.0, 'V1___GTCC_demo')
     assert not settings.condition_on_step and settings.steps is None
     assert parse(*CHOICES, '--config', RECOMMENDED, '--condition_on_step').PROGRESS_LOSS == {
         **settings, 'condition_on_step': True}

@@ -96,7 +96,7 @@ def test_a_folder_is_imported_checked_trained_and_evaluated(source, tmp_path):
     trained = run('multitask_train.py', '1', '--dataset', 'mine', *splits, '--config',
                   'configs/progress_recommended.json', *SMALL)
     assert trained.returncode == 0, trained.stderr
-    evaluated = run('eval.py', '-f', tmp_path / 'output/multi-task-setting/V1___progress_mine')
+    evaluated = run('eval.py', '-f', tmp_path / 'output/multi-task-setting/V1___GTCC_mine')
     assert evaluated.returncode == 0, evaluated.stderr
     for text in ('milk', 'tea', 'MEAN', 'action_progress'):
         assert text in evaluated.stdout

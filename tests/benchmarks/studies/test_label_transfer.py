@@ -68,15 +68,17 @@ def test_the_study_prints_a_row_for_each_way(tmp_path, monkeypatch, capsys):
     assert label_transfer.main(['--dataset', 'tiny', '--splits', splits, '--pairs', '2']) == 0
     lines = [[cell.strip() for cell in line.split('|')[1:-1]] for line in capsys.readouterr().out.splitlines()
              if line.startswith('|')]
-    accuracy = {line[0]: float(line[2]) for line in lines[2:8]}
+    accuracy = {line[0]: float(line[2]) for line in lines[2:9]}
     # Two training people and one test person: two pairs per task, one with the chosen reference.
-    assert [line[:2] for line in lines[2:8]] == [
+    assert [line[:2] for line in lines[2:9]] == [
         ['most frequent label', '6'], ['relative time', '6'], ['nearest neighbor, raw features', '6'],
         ['time warping, raw features', '6'], ['alignment, raw features', '6'],
+        ['alignment, raw features, order kept', '6'],
         ['alignment, raw features, reference chosen', '3']]
     assert accuracy['alignment, raw features'] > accuracy['relative time']
-    assert [line[0] for line in lines[8:]] == ['alignment of', '-' * len('alignment, raw features, reference chosen'),
-                                               'alignment, raw features', 'alignment, raw features, reference chosen']
+    assert [line[0] for line in lines[9:]] == ['alignment of', '-' * len('alignment, raw features, reference chosen'),
+                                               'alignment, raw features', 'alignment, raw features, order kept',
+                                               'alignment, raw features, reference chosen']
 
 
 @pytest.mark.parametrize(('options', 'message'), [
