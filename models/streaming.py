@@ -39,6 +39,14 @@ class EmbeddingStream:
         """Return the embeddings (E,) that were waiting for frames after the end of the recording."""
         return self._refine(self._encoder.finish())
 
+    def state(self) -> tuple[Tensor, ...]:
+        """Return what is kept between frames, see :meth:`EncoderStream.state`."""
+        return self._encoder.state()
+
+    def resume(self, state: tuple[Tensor, ...]) -> None:
+        """Continue from a state, see :meth:`EncoderStream.resume`."""
+        self._encoder.resume(state)
+
     def _refine(self, encoded: Tensor | None) -> list[Tensor]:
         # The encoder returns nothing while it waits for the frames that it looks ahead to.
         if encoded is None or not len(encoded):

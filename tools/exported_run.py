@@ -63,9 +63,10 @@ def export_run(folder: Path, out: Path, task: str | None = None, checkpoint_type
     model, config, checkpoint = load_model(path)
     info = read_feature_info(run.path)
     tasks, filter_step = _filter_step(model, task, folder)
+    encoder_step = _encoder_step(model, _example_frame(config, info, folder), folder)
     steps = {'filter.onnx': filter_step}
-    if not model.base_model.keeps_features or config.ARCHITECTURE.MCN:  # otherwise embeddings are the features
-        steps = {'encoder.onnx': _encoder_step(model, _example_frame(config, info, folder), folder), **steps}
+    if not _returns_the_frame(encoder_step):
+        steps = {'encoder.onnx': encoder_step, **steps}
     if config.MAX_FRAMES:
         LOGGER.warning('in training, the run uses at most %d evenly spaced frames of a recording, but an export uses '
                        'every frame: longer recordings have more frames than in training', config.MAX_FRAMES)
@@ -83,7 +84,7 @@ def export_run(folder: Path, out: Path, task: str | None = None, checkpoint_type
         shutil.copymode(staged / MODEL, staged / WEIGHTS)  # safetensors makes files that only their owner can read
         shutil.copyfile(Path(__file__).with_name('export_example.py'), staged / EXAMPLE)
         replace_folder(staged, out)
-    print(f'{path.stem}.pt (epoch {checkpoint["epoch"]}), {len(tasks)} tasks, {len(filter_step.steps)} steps -> {out}\n'
+    print(f'{path.stem}.pt (epoch {checkpoint["epoch"]}), {", ".join(tasks)} -> {out}\n'
           f'Try it with numpy and onnxruntime alone:\n\npython {out / EXAMPLE} FEATURES.npy')
 
 
@@ -130,6 +131,13 @@ def _encoder_step(model: nn.Module, frame: Tensor, folder: Path) -> EncoderStep:
     except ValueError as error:
         raise UserError(f'RUN {folder}: its network cannot process one frame at a time ({error}); choose another '
                         'encoder') from error
+
+
+def _returns_the_frame(step: EncoderStep) -> bool:
+    """Return True if embeddings are the features, unchanged."""
+    frame = step.examples(1)[0]
+    embedding, *_ = step(frame, *step.start())
+    return torch.equal(embedding, frame)
 
 
 def _example_frame(config: EasyDict, info: FeatureInfo | None, folder: Path) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.model_multiprong import ProgressModel
+from models.streaming import EmbeddingStream
 
 INPUT = 'frame'  # name of what a graph takes besides states: a frame of features, or an embedding
 NEXT = '_next'  # ends the name of a state that is returned
@@ -40,7 +41,7 @@ class StatefulStep(Protocol):
 
 
 class EncoderStep(nn.Module):
-    """Step of a model's encoder and of the network behind it: a frame and states -> an embedding (E,) and states.
+    """Step of a model's stream of embeddings: a frame and states -> an embedding (E,) and states.
 
     Args:
         model: model in eval mode whose encoder does not look ahead.
@@ -57,9 +58,8 @@ class EncoderStep(nn.Module):
         self.model = copy.deepcopy(model)
         self.model.progress_head = None  # no part of this graph
         self._shape = frame.shape
-        stream = self.model.base_model.stream()
-        with torch.no_grad():
-            self.model.refine(stream.push(frame.unsqueeze(0)))
+        stream = EmbeddingStream(self.model)
+        stream.push(frame)
         self._start = tuple(torch.zeros_like(held, memory_format=torch.contiguous_format) for held in stream.state())
         self.states = [f'held_{number}' for number in range(len(self._start))]
 
@@ -74,10 +74,10 @@ class EncoderStep(nn.Module):
     @torch.no_grad()
     def forward(self, frame: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """Return the embedding (E,) of the next frame, and the next state."""
-        stream = self.model.base_model.stream()
+        stream = EmbeddingStream(self.model)
         stream.resume(state)
-        embedding = self.model.refine(stream.push(frame.unsqueeze(0)))
-        return embedding.squeeze(0), *stream.state()
+        embedding, = stream.push(frame)
+        return embedding, *stream.state()
 
 
 def write_graph(step: StatefulStep, path: Path) -> dict:
@@ -96,7 +96,7 @@ def write_graph(step: StatefulStep, path: Path) -> dict:
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(
             step, (frame, *state), input_names=[INPUT, *step.states], output_names=[*step.outputs, *after],
-            dynamo=True, verbose=False, custom_translation_table={torch.ops.aten.searchsorted.Tensor: _searchsorted})
+            dynamo=True, verbose=False)
         results = step(frame, *state)
     for node in program.model.graph.all_nodes():
         node.metadata_props.clear()  # source lines of this machine: most of the file's size, and nobody's business
@@ -123,12 +123,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def _searchsorted(ordered: object, values: object, out_int32: bool = False, right: bool = False,
-                  side: str | None = None, sorter: object = None) -> object:
-    """Translate ``torch.searchsorted``, which the exporter does not know, with its defaults: count smaller elements."""
-    from onnxscript import opset18 as op
-
-    smaller = op.Less(op.Unsqueeze(ordered, [-2]), op.Unsqueeze(values, [-1]))  # (..., values, elements)
-    return op.ReduceSum(op.Cast(smaller, to=7), [-1], keepdims=0)  # 7 is int64

@@ -89,7 +89,7 @@ def hsmm_run():
 def save(run, folder, splits=None):
     """Write a run as training leaves it."""
     (folder / 'ckpt').mkdir(parents=True)
-    optimizer = torch.optim.Adam([*run.model.parameters()] or [torch.zeros(1)])  # without a network there are none
+    optimizer = torch.optim.Adam([*run.model.parameters()] or [torch.zeros(1)])  # some runs have no parameters
     ckpt_save(run.model, optimizer, 1, 0.0, folder / 'ckpt/best_model_combined.pt', run.config)
     empty = {part: [] for part in PARTS}
     write_json(folder / 'splits.json', {'splits': splits or dict.fromkeys(run.tasks, empty)})

@@ -8,10 +8,13 @@ from tests.prediction.conftest import WIDTH, untrained
 from tools.onnx_graph import EncoderStep
 
 
-@pytest.mark.parametrize('options', [('--naive',), ('--tstack', '--set', 'CAUSAL=true'),
+@pytest.mark.parametrize('options', [('--naive',), ('--identity', '--standardize_features'),
+                                     ('--tstack', '--set', 'CAUSAL=true'),
                                      ('--resnet50', '--set', 'BASEARCH.Resnet50_ARCH.temporal_depth=3')])
 def test_it_gives_the_embeddings_of_the_stream_from_zeros(options):
     model = untrained(*options).model
+    if model.standardizer is not None:
+        model.standardizer.fit([5 + 3 * torch.randn(30, WIDTH)])
     frames = torch.randn(12, *(WIDTH, 4, 4)[:len(model.base_model.input_axes) - 1])
     step = EncoderStep(model, frames[0]).eval()
     stream, state = EmbeddingStream(model), step.start()

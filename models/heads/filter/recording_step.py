@@ -1,6 +1,8 @@
 """The filter's step as a function of tensors alone, to run it without Python."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import chain
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +11,7 @@ from models.heads.estimates import BACKGROUND, END
 from models.heads.filter.task_filter import TaskFilter, TaskSensor, TaskState
 from models.heads.filter.unsegmented import FilterOutput, FilterState
 
-OUTPUTS = ('step', 'step_probability', 'progress', 'remaining', 'overall', 'overall_remaining', 'next_step', 'unknown')
+State = TypeVar('State', FilterState, TaskState)
 
 
 class RecordingStep(nn.Module):
@@ -24,8 +26,8 @@ class RecordingStep(nn.Module):
     Attributes:
         steps: labels that the output ``step`` is an index of; background is among them.
         next_steps: labels that the output ``next_step`` is an index of; the end is among them.
-        outputs: names of the outputs: those of :class:`FilterOutput` in ``OUTPUTS``, and the probability of each task
-            if there are several.
+        outputs: names of the outputs: those of :class:`FilterOutput`, and the probability of each task if there are
+            several.
         states: names of the states.
     """
 
@@ -34,7 +36,7 @@ class RecordingStep(nn.Module):
         self.filters, self.sensor = nn.ModuleList(filters), sensor
         self.steps = [label for known in filters for label in (*known.labels, BACKGROUND)]
         self.next_steps = [label for known in filters for label in (*known.labels, END)]
-        self.outputs, self.states = list(OUTPUTS), list(_names(self._starts(self._example())[0]))
+        self.outputs, self.states = list(FilterOutput._fields), list(FilterState._fields)
         if sensor is not None:
             self.outputs.append('task_probability')
             self.states = [f'{name}_{number}' for number in range(len(filters)) for name in self.states]
@@ -42,9 +44,11 @@ class RecordingStep(nn.Module):
 
     def start(self) -> tuple[Tensor, ...]:
         """Return the state before the first frame: zeros."""
-        example = self._example()
-        begun = [*self._starts(example), *([] if self.sensor is None else [self.sensor.step(example, None)[1]])]
-        return tuple(torch.zeros_like(part, memory_format=torch.contiguous_format) for part in _flat(tuple(begun)))
+        example = self.filters[0].unsegmented.features.offset  # (D,)
+        begun = [known.unsegmented.start(example.unsqueeze(0)) for known in self.filters]
+        task_state = () if self.sensor is None else self.sensor.step(example, None)[1]
+        return tuple(torch.zeros_like(part, memory_format=torch.contiguous_format)
+                     for part in chain(*begun, task_state))
 
     def examples(self, count: int) -> Tensor:
         """Return random embeddings (count, D), the same at each call, as far apart as those of the first task."""
@@ -69,18 +73,20 @@ class RecordingStep(nn.Module):
 
         Each output is () or (3,), except the probability of the tasks, (tasks,).
         """
-        parts = iter(state)
+        frame, size = embedding.unsqueeze(0), len(FilterState._fields)
         outputs, after = [], []
-        for known, begun in zip(self.filters, self._starts(embedding), strict=True):
-            kept = _like(begun, parts)
-            first = kept.elapsed.sum() == 0  # the sum has no axes, whatever the axes of the single count are
-            output, later = known.unsegmented.filter_step(embedding.unsqueeze(0), _chosen(first, begun, kept))
+        for number, known in enumerate(self.filters):
+            kept = FilterState(*state[size * number:size * (number + 1)])
+            first = kept.elapsed.squeeze() == 0  # ()
+            begun = known.unsegmented.start(frame)
+            output, later = known.unsegmented.filter_step(frame, _chosen(first, begun, kept))
             outputs.append(FilterOutput(*(value.squeeze(0) for value in output)))
-            after.append(later)
+            after += later
         if self.sensor is None:
-            return *(getattr(outputs[0], name) for name in OUTPUTS), *_flat(tuple(after))
-        probability, task_state = self._infer_task(embedding, TaskState(*parts), first)
-        return *self._merged(outputs, probability), probability, *_flat((*after, task_state))
+            return *outputs[0], *after
+        kept = TaskState(*state[size * len(self.filters):])
+        probability, task_state = self._infer_task(embedding, kept, first)
+        return *self._merged(outputs, probability), probability, *after, *task_state
 
     def _infer_task(self, embedding: Tensor, kept: TaskState, first: Tensor) -> tuple[Tensor, TaskState]:
         """Return the probability of each task, (tasks,), and the sensor's next state."""
@@ -93,7 +99,7 @@ class RecordingStep(nn.Module):
         best = probability.argmax().reshape(1)
         before = [sum(len(known.labels) + 1 for known in self.filters[:number]) for number in range(len(outputs))]
         merged = []
-        for name in OUTPUTS:
+        for name in FilterOutput._fields:
             values = torch.stack([getattr(output, name) for output in outputs])  # (tasks,) or (tasks, 3)
             if name in ('step', 'next_step'):
                 merged.append((values + values.new_tensor(before)).index_select(0, best).squeeze(0))
@@ -103,31 +109,7 @@ class RecordingStep(nn.Module):
                 merged.append(values.all() if name == 'unknown' else probability @ values)
         return merged
 
-    def _example(self) -> Tensor:
-        return self.filters[0].unsegmented.features.offset  # (D,)
 
-    def _starts(self, embedding: Tensor) -> list[FilterState]:
-        """Return the state of each filter before a first frame (D,)."""
-        return [known.unsegmented.start(embedding.unsqueeze(0)) for known in self.filters]
-
-
-def _flat(state: tuple) -> Iterator[Tensor]:
-    """Yield the tensors of a state, which may contain states."""
-    for part in state:
-        yield from _flat(part) if isinstance(part, tuple) else [part]
-
-
-def _names(state: tuple) -> Iterator[str]:
-    """Yield a name for each tensor of a state."""
-    for name, part in zip(state._fields, state, strict=True):
-        yield from (f'{name}_{inner}' for inner in _names(part)) if isinstance(part, tuple) else [name]
-
-
-def _like(state: tuple, tensors: Iterator[Tensor]) -> tuple:
-    """Return the next tensors in the form of a state."""
-    return type(state)(*(_like(part, tensors) if isinstance(part, tuple) else next(tensors) for part in state))
-
-
-def _chosen(first: Tensor, begun: tuple, kept: tuple) -> tuple:
+def _chosen(first: Tensor, begun: State, kept: State) -> State:
     """Return one of two states: ``begun`` if ``first`` is True, otherwise ``kept``."""
-    return _like(begun, (torch.where(first, *pair) for pair in zip(_flat(begun), _flat(kept), strict=True)))
+    return type(begun)(*(torch.where(first, *pair) for pair in zip(begun, kept, strict=True)))

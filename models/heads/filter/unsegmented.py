@@ -224,7 +224,6 @@ class UnsegmentedFilter(TracedModule):
         return FilterState(self.features.start(embedding), *self.grid.start(batch), embedding.new_zeros(batch, 1),
                            before_first(rule_tables(self.grid.surprise, self.rule), batch))
 
-    @torch.no_grad()
     def filter_step(self, embedding: Tensor, state: FilterState | None = None) -> tuple[FilterOutput, FilterState]:
         """Return the output at the next frame and the state for the next call.
 
@@ -262,4 +261,5 @@ def phase_quantiles(phases: Tensor, levels: Tensor) -> Tensor:
     target = levels * cumulative.narrow(-1, PHASES, 1)  # (..., Q)
     # Fraction of each node's mass that is below a quantile: 1 up to the quantile's node, 0 after it.
     below = (target.unsqueeze(-1) - (cumulative - phases).unsqueeze(-2)) / phases.clamp(min=1e-30).unsqueeze(-2)
-    return ((below.clamp(0, 1).sum(-1) - 0.5) / PHASES).clamp(0.1 / PHASES, 1)
+    # Both bounds are floats: the ONNX exporter of torch 2.13 cannot promote the types of a mixed pair.
+    return ((below.clamp(0, 1).sum(-1) - 0.5) / PHASES).clamp(0.1 / PHASES, 1.0)
