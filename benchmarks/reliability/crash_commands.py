@@ -43,7 +43,7 @@ class Job:
         module: module of the command line.
         arguments: its arguments, with {out} for the folder that it writes to.
         overwrite: option that lets it run again.
-        earlier: arguments of a command that wrote the earlier files; None: there are none.
+        earlier: arguments of a command that wrote the earlier files; None: there are no earlier files.
     """
 
     name: str
