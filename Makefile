@@ -6,6 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 VIDEO := $(VENV)/.video
+EXPORT := $(VENV)/.export
 SOURCES := $(filter-out tests/% docs/%,$(wildcard *.py */*.py */*/*.py))
 
 DEMO := demo
@@ -16,7 +17,13 @@ DEMO_AGAIN := --splits $(DEMO_SPLITS) --overwrite
 # One thread: the demo computes little, and on a busy machine more would wait for each other.
 DEMO_PATHS := OMP_NUM_THREADS=1 DATASET_PATH=$(DEMO)/data JSON_DPATH=$(DEMO)/dset_jsons OUTPUT_PATH=$(DEMO)/output
 
-.PHONY: demo test lint video docs docs-check bench bench-training study
+VIDEO_DEMO := $(DEMO)/video
+VIDEO_PATHS := OMP_NUM_THREADS=1 DATASET_PATH=$(VIDEO_DEMO)/data JSON_DPATH=$(VIDEO_DEMO)/dset_jsons \
+    OUTPUT_PATH=$(VIDEO_DEMO)/output
+VIDEO_RUN := $(VIDEO_DEMO)/output/multi-task-setting/V1___progress_toy_car
+VIDEO_UNSEEN := p09_1
+
+.PHONY: demo demo-video test lint video export-packages docs docs-check bench bench-training study
 demo: $(DEMO)/.evaluated
 	@cat $(DEMO)/.evaluated
 	@echo
@@ -26,6 +33,15 @@ demo: $(DEMO)/.evaluated
 	@echo "losses per epoch:       $(DEMO_RUN)/losses.csv"
 	@echo
 	@echo "to train and evaluate on it: export DATASET_PATH=$(DEMO)/data JSON_DPATH=$(DEMO)/dset_jsons OUTPUT_PATH=$(DEMO)/output"
+
+# From videos to a video: drawn ones, because they are small and nobody owns them.
+demo-video: $(VIDEO_DEMO)/.shown
+	@cat $(VIDEO_DEMO)/.evaluated
+	@echo
+	@echo "videos:                            $(VIDEO_DEMO)/videos/*.mp4"
+	@echo "a person unseen in training:       $(VIDEO_DEMO)/$(VIDEO_UNSEEN).mp4, .gif, .srt"
+	@echo "the same as rows and as a picture: $(VIDEO_DEMO)/predictions/$(VIDEO_UNSEEN).csv, .png"
+	@echo "predicted vs. true:                $(VIDEO_RUN)/EVAL/best_model_combined/progress_toy_car.png"
 
 # One thread per process: the tests compute little, and more threads would wait for each other.
 test: $(INSTALLED)
@@ -37,7 +53,7 @@ lint: $(INSTALLED)
 docs: $(INSTALLED)  # the page that is written from the defaults
 	$(RUN) -m configs.describe -o docs/configuration.md
 
-docs-check: $(INSTALLED)  # runs every command of the documents
+docs-check: $(EXPORT)  # runs every command of the documents
 	OMP_NUM_THREADS=1 $(RUN) docs/check_commands.py
 
 bench: $(INSTALLED)
@@ -66,6 +82,12 @@ $(VIDEO): $(INSTALLED) requirements-video.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-video.txt
 	touch $@
 
+export-packages: $(EXPORT)  # packages that tools.export needs; everything else runs without them
+
+$(EXPORT): $(INSTALLED) requirements-export.txt
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-export.txt
+	touch $@
+
 $(DEMO)/.written: $(INSTALLED) tools/demo.py
 	$(RUN) -m tools.demo $(DEMO) --name demo --seed 0 --overwrite
 	touch $@
@@ -80,3 +102,30 @@ $(DEMO)/.trained: $(DEMO)/.written $(SOURCES) $(RECOMMENDED)
 $(DEMO)/.evaluated: $(DEMO)/.trained
 	time $(DEMO_PATHS) $(RUN) eval.py -f $(DEMO_RUN) --checkpoint_type both > $@.tmp
 	mv $@.tmp $@
+
+$(VIDEO_DEMO)/.drawn: $(VIDEO) tools/demo_video.py tools/demo_scene.py tools/demo_pen.py
+	$(RUN) -m tools.demo_video $(VIDEO_DEMO) --overwrite
+	rm -rf $(VIDEO_DEMO)/data  # features of earlier videos
+	touch $@
+
+# Features of complete videos are kept, so an interrupted extraction goes on.
+$(VIDEO_DEMO)/.extracted: $(VIDEO_DEMO)/.drawn
+	$(VIDEO_PATHS) $(RUN) -m tools.extract $(VIDEO_DEMO)/videos toy_car --workers 0
+	$(VIDEO_PATHS) $(RUN) -m tools.import_segments toy_car $(VIDEO_DEMO)/steps.csv --overwrite
+	touch $@
+
+$(VIDEO_DEMO)/.trained: $(VIDEO_DEMO)/.extracted $(SOURCES) $(RECOMMENDED)
+	$(VIDEO_PATHS) $(RUN) multitask_train.py 1 --dataset toy_car --splits $(VIDEO_DEMO)/splits.json \
+	    --config $(RECOMMENDED) --overwrite
+	touch $@
+
+$(VIDEO_DEMO)/.evaluated: $(VIDEO_DEMO)/.trained
+	$(VIDEO_PATHS) $(RUN) eval.py -f $(VIDEO_RUN) > $@.tmp
+	mv $@.tmp $@
+
+$(VIDEO_DEMO)/.shown: $(VIDEO_DEMO)/.evaluated
+	$(VIDEO_PATHS) $(RUN) predict.py -f $(VIDEO_RUN) --video $(VIDEO_DEMO)/videos/$(VIDEO_UNSEEN).mp4 \
+	    --overlay $(VIDEO_DEMO)/$(VIDEO_UNSEEN).mp4 --srt $(VIDEO_DEMO)/$(VIDEO_UNSEEN).srt \
+	    -o $(VIDEO_DEMO)/predictions --overwrite
+	$(RUN) -m tools.make_gif $(VIDEO_DEMO)/$(VIDEO_UNSEEN).mp4 $(VIDEO_DEMO)/$(VIDEO_UNSEEN).gif
+	touch $@

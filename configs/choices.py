@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from configs.setting import BOUNDED, FRACTION, POSITIVE, SIZE, SIZES, Setting, at_least, between
+from configs.setting import BOUNDED, FRACTION, POSITIVE, SIZE, SIZES, Setting, at_least, between, one_of
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,11 @@ class PublishedDataset:
         return f'tasks of {self.part_of[0]} whose names end in {self.part_of[1]}' if self.part_of else ''
 
 
+WINDOW = Setting('window', 0.1, POSITIVE, 'frames close in time for the contrastive term: a fraction of the recording '
+                 'below 1, otherwise frames')
+REDUCTION = Setting('reduction', 'mean', one_of('mean', 'sum'), "'mean': about 1 for a new network, whatever the "
+                    "length; 'sum': as published")
+# The keys are those of LOSS_TYPE in published configurations, hence their mixed case.
 LOSSES = {
     'GTCC': Loss(
         ('--gtcc', '--GTCC'), 'cycle consistency with several modes; frames may be dropped', 'losses.gtcc:GTCC_loss',
@@ -97,15 +102,15 @@ LOSSES = {
             Setting('softmax_temp', 0.1, POSITIVE, 'temperature of the soft nearest neighbor'),
             Setting('alignment_variance', 0.0, at_least(0.0), 'weight of log sigma'),
             Setting('max_gmm_iters', 20, between(1, 10_000), 'iterations of expectation maximization'),
-            Setting('max_comparisons', 20, between(1, 100_000), 'frames sampled per pair'))),
+            Setting('max_comparisons', 20, between(1, 100_000), 'frames sampled per pair'), REDUCTION)),
     'tcc': Loss(
         ('--tcc', '--TCC'), 'cycle consistency', 'losses.tcc:TCC_loss', 'TCC_ORIGINAL_PARAMS', (
             Setting('softmax_temp', 0.1, POSITIVE, 'temperature of the soft nearest neighbor'),
-            Setting('alignment_variance', 0.001, at_least(0.0), 'weight of log variance'))),
+            Setting('alignment_variance', 0.001, at_least(0.0), 'weight of log variance'), REDUCTION)),
     'LAV': Loss(
         ('--lav', '--LAV'), 'soft dynamic time warping', 'losses.lav:LAV_loss', 'LAV_PARAMS', (
             Setting('min_temp', 0.1, POSITIVE, 'smoothing of soft-DTW in squared distances'),
-            Setting('cr_coefficient', 1.0, at_least(0.0), 'weight of the contrastive term'))),
+            Setting('cr_coefficient', 1.0, at_least(0.0), 'weight of the contrastive term'), WINDOW, REDUCTION)),
     'VAVA': Loss(
         ('--vava', '--VAVA'), 'optimal transport that keeps the order', 'losses.vava:VAVA_loss', 'VAVA_PARAMS', (
             Setting('maxIter', 20, between(2, 10_000), 'largest number of Sinkhorn iterations'),
@@ -113,7 +118,7 @@ LOSSES = {
             Setting('lambda2', 0.1, POSITIVE, 'weight of the divergence from the prior'),
             Setting('gamma', 100.0, at_least(0.0), 'weight of the contrastive terms'),
             Setting('zeta', 0.5, POSITIVE, 'cost of the virtual frame, a squared distance'),
-            Setting('delta', 0.6, BOUNDED, 'std of the prior in frames'))),
+            Setting('delta', 0.6, BOUNDED, 'std of the prior in frames'), WINDOW, REDUCTION)),
 }
 
 FEATURE_DIM = Setting('input_dimensions', None, SIZE, 'D, dimension of a feature; null: read from the files')
@@ -126,6 +131,10 @@ ENCODERS = {
     'naive': EncoderChoice(
         ('--naive',), 'a perceptron, frame by frame', 'models.encoders.naive:NaiveEncoder', 'NAIVE_ARCH', (
             Setting('layers', [1024, 512, 512, 256], SIZES, 'dimensions of the hidden layers'), FEATURE_DIM)),
+    'recurrent': EncoderChoice(
+        ('--gru',), 'a recurrent unit over the recording so far', 'models.encoders.recurrent:RecurrentEncoder',
+        'RECURRENT_ARCH', (
+            Setting('hidden_dim', 128, SIZE, 'dimension of the state'), FEATURE_DIM)),
     'resnet50': EncoderChoice(
         ('--resnet50', '--rnet50'), 'convolutions over frames (T, C, H, W)', 'models.encoders.resnet:Resnet50Encoder',
         'Resnet50_ARCH', (

@@ -42,7 +42,7 @@ def _row(setting: Setting) -> str:
     free = '' if setting.changes_numbers else ' *'
     cells = [f'`{setting.name}`{free}', f'`{json.dumps(setting.default)}`', accepted(setting), setting.help,
              ', '.join(f'`{name}`' for name in option_names(setting.name))]
-    return '| ' + ' | '.join(cell.replace('|', r'\|') for cell in cells) + ' |'
+    return '| ' + ' | '.join(cell.replace('|', r'\|') for cell in cells) + ' |'  # an unescaped | ends the cell
 
 
 def describe() -> str:

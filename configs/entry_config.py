@@ -51,9 +51,11 @@ def build_config(arguments: argparse.Namespace) -> EasyDict:
         UserError: a key is unknown, a value has the wrong type or is out of range, a choice is missing, or settings
             contradict each other.
     """
+    # A copy, lists included: CONFIG must keep the defaults for every other run of this process.
     config = copy.deepcopy(CONFIG)
     for _, values in settings_in_order(arguments):
         apply_settings(config, values)
+    # Only here do the settings come from a command line, so only here do messages name its options.
     with naming_options():
         check_consistency(config)
     if not config.PROGRESS_LOSS.enabled and (idle := _head_options(arguments)):
@@ -84,8 +86,10 @@ def settings_in_order(arguments: argparse.Namespace) -> list[Layer]:
     own += [(option, {key: check_value(key, value, option) for key, value in values.items()})
             for option, values in given_options(arguments)]
     own += _assignments(arguments)
+    # The last source that names a dataset wins; its presets must be known before anything is applied.
     dataset = next((values['DATASET_NAME'] for _, values in reversed(own) if values.get('DATASET_NAME')), None)
     presets = DATASETS[dataset].presets if dataset in DATASETS else {}
+    # Presets come first, as they are overridden by everything that the user sets.
     return [(f'preset of {dataset}', dict(presets)), *own]
 
 
@@ -93,6 +97,7 @@ def _read_config_file(path: Path) -> dict[str, Any]:
     """Read a JSON config file, check it, and return settings by their dotted names."""
     source = f'--config {path}'
     try:
+        # unique_keys refuses a repeated key, of which json would silently take the last value.
         content = json.loads(read_bounded(path), object_pairs_hook=unique_keys(source))
     except OSError as error:
         raise UserError(f'{source}: cannot be read ({error.strerror}); expected a JSON file') from error

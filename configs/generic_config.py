@@ -15,6 +15,7 @@ from configs.settings import SETTINGS
 def nest(settings: Mapping[str, object]) -> EasyDict:
     """Convert dotted settings to nested dictionaries with copies of the values."""
     config = EasyDict()
+    # Copies, because a list that is shared with the table could be changed through CONFIG.
     apply_settings(config, copy.deepcopy(dict(settings)))
     return config
 

@@ -37,6 +37,7 @@ def name_options(message: str) -> str:
         return message
 
     def with_options(key: re.Match) -> str:
+        # Keys are in capitals up to their first dot; other words of the advice stay.
         names = option_names(key[0])
         return f'{key[0]} ({", ".join(names)})' if names else key[0]
 
@@ -61,7 +62,7 @@ def training_parser(prog: str) -> argparse.ArgumentParser:
         _add_group(parser.add_argument_group(f'{title} (one of)'), title)
     for heading, settings in TABLE.items():
         group = parser.add_argument_group(heading.lower())
-        added = set(CHOICES)
+        added = set(CHOICES)  # in the help already, as the first groups
         for setting in settings:
             for option in setting.options:
                 if not option.name.startswith('-'):
@@ -85,10 +86,11 @@ def _add_group(group: argparse._ArgumentGroup, title: str) -> None:
 
 def _add_option(group: argparse._ActionsContainer, setting: Setting, option: Option) -> None:
     """Add an option; its value is stored in ``option.destination``, None if the option is not given."""
-    text = (option.help or setting.help).replace('%', '%%')
+    text = (option.help or setting.help).replace('%', '%%')  # argparse formats help texts with %
     kind, typed = setting.kind, {'dest': option.destination}
     if option.takes:
         typed.update(nargs=len(option.takes), type=float, metavar=option.metavar)
+    # An option without a value: whether it means true, false, or a word is decided in _settings_behind.
     elif option.value is not None or (kind.types == (bool,) and not option.words):
         typed.update(action='store_const', const=True)
     else:
@@ -124,6 +126,7 @@ def given_options(arguments: argparse.Namespace) -> Iterator[Layer]:
     """
     for setting, option in all_options():
         given = getattr(arguments, option.destination)
+        # None: not on the command line. Defaults are not set by argparse, so that --config is not overridden by them.
         if given is not None:
             yield option.name, _settings_behind(setting, option, given)
 

@@ -78,6 +78,7 @@ def _existing(variable: str, relative: str) -> Path:
     """Return a path relative to the folder of an environment variable, and check that it exists."""
     root = environment_path(variable)
     state = 'set' if os.environ.get(variable) else 'unset: the default is used'
+    # The folder first, so that the message names the outermost path that is missing.
     for path in (root, root / relative):
         if not path.exists():
             raise UserError(f'{variable}={root} ({state}): {path} does not exist; expected {root / relative}; '

@@ -119,7 +119,7 @@ def between(least: float, most: float) -> Kind:
 
 
 def _is_size(value: object) -> bool:
-    return type(value) is int and 1 <= value <= LARGEST_SIZE
+    return type(value) is int and 1 <= value <= LARGEST_SIZE  # type(), because True is an int
 
 
 def _is_split(fractions: Sequence) -> bool:

@@ -44,6 +44,7 @@ def _encoder_options() -> tuple[Option, ...]:
 def _loss_switches() -> Iterator[Setting]:
     """Yield the settings LOSS_TYPE.*; the option of each loss disables the other losses."""
     for name, loss in LOSSES.items():
+        # A config file may have chosen another loss, which the option must replace.
         others = {f'LOSS_TYPE.{other}': False for other in LOSSES if other != name}
         yield Setting(f'LOSS_TYPE.{name}', False, BOOL, loss.help,
                       option(*loss.flags, one_of='alignment loss', also=others))

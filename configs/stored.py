@@ -29,6 +29,7 @@ def complete_config(stored: Mapping, source: str) -> EasyDict:
     for key, value in flatten(stored).items():
         if key in SETTINGS:
             value = check_value(key, value, source)
+        # A section of settings that the file stores as a single value.
         elif inside := next((name for name in SETTINGS if name.startswith(f'{key}.')), None):
             raise UserError(f'{source}: {key} is {value!r:.60}, expected a section with settings such as {inside}')
         apply_settings(config, {key: value})
@@ -39,4 +40,5 @@ def changed_settings(config: Mapping, other: Mapping) -> list[str]:
     """Return the names of the settings that differ between two configurations and affect the results."""
     first, second = flatten(config), flatten(other)
     return [key for key in sorted({*first, *second}) if first.get(key) != second.get(key)
+            # Settings such as the device may differ; keys that are not settings may not.
             and (key not in SETTINGS or SETTINGS[key].changes_numbers)]

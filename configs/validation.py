@@ -39,6 +39,7 @@ def check_key(key: str, source: str) -> None:
     if inside := next((name for name in SETTINGS if name.startswith(f'{key}.')), None):
         raise UserError(f'{source}: {key} is a section, not a setting; set one of its keys, such as {inside}')
     by_lower_case = {name.lower(): name for name in SETTINGS}
+    # Without a cutoff, so that the message always has a suggestion.
     nearest = difflib.get_close_matches(key.lower(), by_lower_case, n=1, cutoff=0)
     raise UserError(f'{source}: unknown key {key!r}; the nearest is {by_lower_case[nearest[0]]!r}; '
                     'docs/configuration.md lists all')
@@ -63,7 +64,9 @@ def check_value(key: str, value: object, source: str) -> object:
     if value is None and setting.default is None:
         return value
     if type(value) is int and int not in kind.types and float in kind.types:
+        # JSON allows integers that no float can hold; infinity is refused below.
         value = float(value) if abs(value) <= sys.float_info.max else math.inf
+    # type() instead of isinstance(), because true would pass as a whole number.
     if type(value) not in kind.types:
         raise UserError(f'{source}: {key} is {value!r} ({type(value).__name__}), expected {kind.words}')
     if not kind.accepts(value) or (isinstance(value, float) and not math.isfinite(value)):
@@ -98,6 +101,7 @@ def check_consistency(config: EasyDict) -> None:
             it.
     """
     chosen = [name for name, active in config.LOSS_TYPE.items() if active]
+    # Exactly one, or none if alignment has no weight.
     if len(chosen) != 1 and (chosen or config.ALIGNMENT_WEIGHT):
         raise UserError(f'LOSS_TYPE: {" and ".join(chosen) or "no alignment loss"} chosen, expected one{SET}'
                         + ', '.join(f'LOSS_TYPE.{name}' for name in config.LOSS_TYPE))

@@ -15,6 +15,7 @@ from utils.tensorops import Action, get_cumulative_distance
 
 def path_lengths(embeddings: Sequence[Tensor]) -> np.ndarray:
     """Return the path length of each recording's embeddings: list of (T_i, E) -> (recordings,)."""
+    # The last cumulative distance is the length of the whole path, in units of the embedding.
     return np.array([float(get_cumulative_distance(embedding)[-1]) for embedding in embeddings])
 
 
@@ -34,6 +35,7 @@ def overall_progress_error(embeddings: Sequence[Tensor], true_progress: Sequence
     """
     errors = []
     for embedding, truth in zip(embeddings, true_progress, strict=True):
+        # Not clipped at 1: a path longer than the mean of the training recordings counts as an error.
         predicted = get_cumulative_distance(embedding).cpu() / (mean_path_length or 1.0)
         errors.append(float((truth - predicted).abs().mean()))
     return float(np.mean(errors))
@@ -47,7 +49,7 @@ def coefficient_of_variation(values: np.ndarray) -> float:
 
 def nearest_frames(embedding: Tensor, other: Tensor) -> np.ndarray:
     """Return the index of each frame's nearest neighbor in another recording: (T, E), (S, E) -> (T,)."""
-    return euclidean_distances(embedding, other).argmin(dim=1).cpu().numpy()
+    return euclidean_distances(embedding, other).argmin(dim=1).cpu().numpy()  # (T, S) -> (T,)
 
 
 @describes('kendalls_tau',
@@ -68,7 +70,9 @@ def kendalls_tau(embeddings: Sequence[Tensor]) -> float:
         Dwibedi et al., Temporal Cycle-Consistency Learning, CVPR 2019.
     """
     values = []
+    # Ordered pairs, because "nearest" is not symmetric: u may point at v without v pointing back.
     for first, second in itertools.permutations(embeddings, 2):
+        # The frame numbers are the order that the neighbors should have.
         values.append(kendall_tau_b(np.arange(len(first)), nearest_frames(first, second)))
     return float(np.mean(values)) if values else float('nan')
 
@@ -98,12 +102,13 @@ def kendalls_tau_wild(embeddings: Sequence[Tensor], actions: Sequence[Sequence[A
         each recording with itself, so that every frame is its own nearest neighbor: 1 for any embedding.
     """
     values = []
+    # Pairs of indices, because a recording's embeddings and actions are needed together.
     for first, second in itertools.permutations(range(len(embeddings)), 2):
         frames, partners = true_alignment(actions[first], actions[second], len(embeddings[first]))
         # Frames whose true alignment is the same frame are ties, which a shared nearest neighbor must not worsen.
         partners = np.floor(partners + 0.5)
         if len(np.unique(partners)) > 1:
-            nearest = nearest_frames(embeddings[first][frames], embeddings[second])
+            nearest = nearest_frames(embeddings[first][frames], embeddings[second])  # (n, E), (S, E) -> (n,)
             values.append(kendall_tau_b(partners, nearest))
     return float(np.mean(values)) if values else float('nan')
 
@@ -132,8 +137,10 @@ def enclosed_area_error(embeddings: Sequence[Tensor], actions: Sequence[Sequence
     errors = []
     for first, second in itertools.permutations(range(len(embeddings)), 2):
         frames, partners = true_alignment(actions[first], actions[second], len(embeddings[first]))
+        # Only the frames of common actions have a true partner; others can be neither right nor wrong.
         if len(frames):
-            nearest = nearest_frames(embeddings[first][frames], embeddings[second])
+            nearest = nearest_frames(embeddings[first][frames], embeddings[second])  # (n, E), (S, E) -> (n,)
+            # In frames of the other recording, over its length: recordings of different lengths count alike.
             errors.append(np.abs(nearest - partners).mean() / len(embeddings[second]))
     return float(np.mean(errors)) if errors else float('nan')
 
@@ -151,17 +158,22 @@ def true_alignment(actions: Sequence[Action], others: Sequence[Action],
         Indices (n,), and positions (n,) in frames of the other recording, not rounded: a frame whose center is at
         fraction p of its action aligns with fraction p of the other action.
     """
+    # Label -> its occurrences in the other recording, in order of time: the n-th aligns with the n-th.
     occurrences: dict[str, list[Action]] = defaultdict(list)
     for other in others:
         occurrences[other.name].append(other)
     seen: dict[str, int] = defaultdict(int)
+    # The empty arrays make the concatenation below work for pairs without a common action.
     frames, partners = [np.zeros(0, dtype=int)], [np.zeros(0)]
     for action in actions:
         nth = seen[action.name]
         seen[action.name] += 1
         if nth < len(occurrences[action.name]):
             other = occurrences[action.name][nth]
+            # An annotation may extend past the features, so an action can have fewer frames than its length.
             offsets = np.arange(min(action.length, num_frames - action.start))
             frames.append(action.start + offsets)
+            # Frame i is the interval [i, i + 1] of time with its center at i + 1/2. Mapping centers, not left edges,
+            # keeps the alignment symmetric: aligning back gives the same frame.
             partners.append(other.start + (offsets + 0.5) / action.length * other.length - 0.5)
     return np.concatenate(frames), np.concatenate(partners)

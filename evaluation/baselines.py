@@ -44,6 +44,8 @@ class ProgressBaselines:
                  groups: Sequence[Hashable] | None = None) -> None:
         self._counters = FrameCounters(actions, groups)
         self._survival = SurvivalBaseline(actions, groups)
+        # Distances in an embedding have no natural unit: they become progress by comparison with the mean path length
+        # of a training action.
         totals = [float(action_distance(embedding, action)[-1])
                   for recording, embedding in zip(actions, embeddings, strict=True) for action in recording]
         self._mean_distance = float(np.mean(totals))
@@ -62,6 +64,7 @@ class ProgressBaselines:
         for action in actions:
             distance = action_distance(embeddings, action)
             frames = len(distance)
+            # Completed actions only: the length of the current action would reveal its progress.
             completed = actions_before(actions, action)
             pace = self._counters.pace(completed)
             predictions.append({
@@ -71,6 +74,7 @@ class ProgressBaselines:
                 'paced_per_step': self._counters.average_index_per_step(action.name, frames, pace),
                 # The path length of one-frame actions and constant embeddings is 0.
                 'cumulative_distance': np.clip(distance / (self._mean_distance or 1.0), 0, 1),
+                # (n, 1) -> (n,), the only level is the median.
                 'survival': self._survival.survival(completed, frames)[:, 0],
                 'survival_per_step': self._survival.survival_per_step(completed, frames, action.name)[:, 0],
             })
@@ -79,4 +83,5 @@ class ProgressBaselines:
 
 def action_distance(embeddings: Tensor, action: Action) -> np.ndarray:
     """Return the path length from an action's first frame to each of its n frames within the features, (n,)."""
+    # Both ends of an action are inclusive. The slice stops at the end of the features if the annotation does not.
     return get_cumulative_distance(embeddings[action.start:action.end + 1]).cpu().numpy()

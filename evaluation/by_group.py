@@ -42,15 +42,18 @@ def by_group_rows(tables: Mapping[str, RowsByGroup]) -> list[Row]:
         denominator; NaN for fewer than two), and ``group_<group>``, the value of each group. Counts, whose names
         start with 'num_', are left out.
     """
+    # Groups of all tasks, so that all rows have the same columns; a task that does not test a group leaves it empty.
     groups = sorted({group for tasks in tables.values() for rows in tasks.values() for group in rows})
     result = []
     for name, tasks in tables.items():
         for task, rows in {**tasks, MEAN: _mean_over_tasks(name, tasks)}.items():
+            # A dict instead of a set, to keep the columns in order.
             columns = dict.fromkeys(column for row in rows.values() for column in row)
             result += [{'task': task, 'table': name, 'column': column,
                         **_spread([row.get(column, math.nan) for row in rows.values()]),
                         **{f'{GROUP_PREFIX}{group}': rows.get(group, {}).get(column, math.nan) for group in groups}}
                        for column in columns if column != 'task' and not column.startswith('num_')]
+    # The sort is stable: tasks, and the rows within them, keep their order; only MEAN moves to the end.
     return sorted(result, key=lambda row: row['task'] == MEAN)
 
 
@@ -59,13 +62,14 @@ def main_rows(rows: Sequence[Row]) -> list[Row]:
     means, main = [row for row in rows if row['task'] == MEAN], {}
     # Prefer columns with a direction: the others are baselines or have no description.
     for row in sorted(means, key=lambda row: not column_of(row['table'], row['column']).better):
-        main.setdefault(row['table'], row['column'])
+        main.setdefault(row['table'], row['column'])  # the first one in this order stays
     return [row for row in means if row['column'] in (main[row['table']], 'skill')]
 
 
 def _mean_over_tasks(name: str, tasks: RowsByGroup) -> dict[str, Row]:
     """Return group -> MEAN row of a table over the tasks that test the group."""
     groups = dict.fromkeys(group for rows in tasks.values() for group in rows)
+    # Built like the MEAN row of a table, so that a group's skill is computed from its mean errors, too.
     return {group: finish_tables({name: [{'task': task, **rows[group]} for task, rows in tasks.items()
                                          if group in rows]})[name][-1] for group in groups}
 
@@ -73,5 +77,6 @@ def _mean_over_tasks(name: str, tasks: RowsByGroup) -> dict[str, Row]:
 def _spread(values: Sequence[float]) -> Row:
     """Return number, mean, and std of the values that are not NaN."""
     found = [value for value in values if not math.isnan(value)]
+    # ddof=1: the groups are a sample; the std estimates the spread over all people, not over these.
     return {'num_groups': len(found), 'mean': float(np.mean(found)) if found else math.nan,
             'std': float(np.std(found, ddof=1)) if len(found) > 1 else math.nan}

@@ -23,6 +23,7 @@ class Column(NamedTuple):
         return {'higher': '\N{NO-BREAK SPACE}↑', 'lower': '\N{NO-BREAK SPACE}↓'}.get(self.better, '')
 
 
+# (table, column) -> description. Filled when the modules that compute the columns are imported.
 _COLUMNS: dict[tuple[str, str], Column] = {}
 
 
@@ -55,6 +56,7 @@ def best_places(values: Sequence[float], better: str) -> set[int]:
     """Return the indices of the best values; empty if no direction is better or all values present agree."""
     present = {value for value in values if value == value}  # NaN differs from itself
     if not better or len(present) < 2:
+        # Fewer than two distinct values: all are equally good, and marking them would suggest a difference.
         return set()
     best = max(present) if better == 'higher' else min(present)
     return {place for place, value in enumerate(values) if value == best}

@@ -20,8 +20,9 @@ Predict = Callable[[Sequence[Tensor], Sequence], Sequence[Tensor]]  # a head's f
 
 def freeze(segment: Tensor) -> tuple[Tensor, slice]:
     """Return an action (n, E) frozen in its middle, and the slice of the repeated frames and the frame before them."""
+    # For example, n = 4 gives the frames 0 1 1 1 2 3; the slice covers the three 1s.
     middle, repeats = (len(segment) - 1) // 2, max(1, round(FROZEN_FRACTION * len(segment)))
-    still = segment[middle].expand(repeats, -1)
+    still = segment[middle].expand(repeats, -1)  # (repeats, E), without a copy
     return torch.cat([segment[:middle + 1], still, segment[middle + 1:]]), slice(middle, middle + repeats + 1)
 
 
@@ -32,6 +33,7 @@ def slow_down(segment: Tensor) -> Tensor:
 
 def speed_up(segment: Tensor) -> Tensor:
     """Return an action (n, E) at double speed, ((n + 1) // 2, E): every second frame, the last one included."""
+    # From the end, because the last frame must stay: only there is the right progress known, which is 1.
     return segment.flip(0)[::2].flip(0)
 
 
@@ -57,6 +59,7 @@ def contrast_of_actions(segments: Sequence[Tensor], contexts: Sequence,
         return [progress.double().cpu().numpy() for progress in forward_dense(played, contexts)]
 
     def spread_out(values: Sequence[float]) -> np.ndarray:
+        # Short actions keep a place (NaN), because the caller splits the values by recording afterwards.
         every = np.full(len(segments), np.nan)
         every[kept] = values
         return every
@@ -65,12 +68,14 @@ def contrast_of_actions(segments: Sequence[Tensor], contexts: Sequence,
     if not plain:
         return {**counted, **{name: spread_out([]) for name in MEANS}}
     frozen, stretches = zip(*map(freeze, plain), strict=True)
+    # All variants get the original contexts: what is known about earlier actions does not change.
     on_frozen, on_reversed = predict(frozen), predict([segment.flip(0) for segment in plain])
     values = (
         _last(predict(plain)),
         _last(predict([slow_down(segment) for segment in plain])),
         _last(predict([speed_up(segment) for segment in plain])),
         _last(on_frozen),
+        # The range, not last minus first: a curve that rises and falls again has changed as well.
         [np.ptp(progress[stretch]) for progress, stretch in zip(on_frozen, stretches, strict=True)],
         [spearman_correlation(progress, np.arange(len(progress))) for progress in on_reversed])
     return {**counted, **dict(zip(MEANS, map(spread_out, values), strict=True))}

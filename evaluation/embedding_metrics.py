@@ -37,6 +37,7 @@ def alignment_scorer(train: EmbeddedTask) -> Callable[[EmbeddedTask], dict[str, 
     Returns:
         Function of test recordings that returns name of the table -> column -> value.
     """
+    # Fit once, score often: all test recordings, then each group, are scored with the same probes.
     scorers = {name: resolve_name(metric)(train) for name, metric in METRICS.items()}
     return lambda test: {name: score(test) for name, score in scorers.items()}
 
@@ -72,6 +73,7 @@ def area_error(train: EmbeddedTask) -> Scorer:
 
 def progress_by_distance(train: EmbeddedTask) -> Scorer:
     """Score the progress of the recording by cumulative distance, scaled to the training recordings' mean total."""
+    # Path lengths are in units of the embedding, so their mean over training recordings sets the scale.
     totals = path_lengths(train.embeddings)
     return lambda test: {'ogpe': overall_progress_error(test.embeddings, test.progress, float(totals.mean())),
                          'CoV': coefficient_of_variation(totals)}

@@ -79,6 +79,7 @@ def _chosen(model: nn.Module) -> dict[str, float]:
 def _load_parts(config: EasyDict, run: RunFolder) -> tuple[dict[str, dict[str, list[Recording]]], dict]:
     """Load the dataset of a run from the paths in the environment, split as in training."""
     recordings = load_dataset(config, frames=reads_frames(config))
+    # Without this check, features of another extraction would fail inside the first layer of the network.
     check_input_width(config, next(iter(recordings.values()))[0].width)
     parts = split_recordings(recordings, load_run_splits(run.splits))
     if not any(parts['test'].values()):
@@ -91,8 +92,10 @@ def _evaluate_tasks(model: nn.Module, parts: Mapping, reading: Mapping, device: 
     """Add results to an evaluation and draw pictures, task by task: embeddings of a single task are in memory."""
     rows: dict[str, list[Row]] = defaultdict(list)
     curves: dict[str, list[ActionCurves]] = {}
+    # A task without test recordings has no row, instead of a row of missing values.
     tasks = [task for task, test in parts['test'].items() if test]
     for task in tqdm(tasks, desc='evaluating', unit='task', leave=False, disable=None):
+        # The same checkpoint embeds both parts: probes and baselines are fitted in its embedding, not in another one.
         train, test = (embed(model, parts[part][task], reading, device) for part in ('train', 'test'))
         _add_rows(rows, evaluation.groups, task, *_alignment(train, test))
         if with_alignments:
@@ -101,6 +104,7 @@ def _evaluate_tasks(model: nn.Module, parts: Mapping, reading: Mapping, device: 
                             evaluation.folder / f'alignment_{task}.png')
         if not evaluation.config.PROGRESS_LOSS.enabled:
             continue
+        # Without training actions no baseline can be fitted; without test actions there is nothing to score.
         if not any(train.actions) or not any(test.actions):
             LOGGER.warning('task %s: no actions in its training or test recordings; left out of %s', task,
                            PROGRESS_TABLE)
@@ -115,6 +119,7 @@ def _evaluate_tasks(model: nn.Module, parts: Mapping, reading: Mapping, device: 
         evaluation.missing.update(found.missing)
         _draw_task(task, test, by_recording, found, evaluation.folder / f'progress_{task}.png')
     if curves:
+        # After the loop, because the bins of lengths and the means are over the actions of all tasks.
         draw_error_by_length(curves, evaluation.folder / 'mae_by_length.png')
     evaluation.tables.update(finish_tables(rows))
 
@@ -137,6 +142,7 @@ def _alignment(train: EmbeddedTask, test: EmbeddedTask) -> tuple[dict[str, Row],
     """Return the rows of the tables that need no progress head, over all test recordings and for each group."""
     score = alignment_scorer(train)
     of_groups = rows_by_group(test.groups or [], lambda indices: score(test.take(indices)))
+    # group -> table -> row becomes table -> group -> row. Without groups, of_groups is empty.
     names = next(iter(of_groups.values()), {})
     return score(test), {name: {group: rows[name] for group, rows in of_groups.items()} for name in names}
 
@@ -155,6 +161,7 @@ def _action_progress(curves: Sequence[Sequence[ActionCurves]],
 def embed(model: nn.Module, recordings: Sequence[Recording], reading: Mapping, device: torch.device) -> EmbeddedTask:
     """Embed recordings one at a time, so that an embedding does not depend on other recordings."""
     dataset = RecordingDataset(recordings, **reading)
+    # A batch of one video: [(T, D)] -> (T, E). On the CPU, because all embeddings of a task are in memory at once.
     embeddings = [model(to_device([dataset[index][0]], device))['outputs'][0].float().cpu()
                   for index in range(len(dataset))]
     progress = [recording_progress(recording.actions, recording.num_frames) for recording in recordings]
@@ -167,6 +174,7 @@ def _action_curves(model: nn.Module, train: EmbeddedTask, test: EmbeddedTask,
     baselines = ProgressBaselines(train.actions, train.embeddings, train.groups)
     curves = []
     for recording, embedding, actions in zip(test.recordings, test.embeddings, test.actions, strict=True):
+        # The head gets the true starts, and contexts that tell it about completed actions.
         heads = predict_actions(model, embedding.to(device), actions, recording.task)
         curves.append([
             ActionCurves(recording.handle, action.length, action_progress(action, len(embedding)).numpy(),
@@ -188,6 +196,7 @@ def _group_by_step(actions: Sequence[Sequence[Action]],
 def _draw_task(task: str, test: EmbeddedTask, curves: Sequence[Sequence[ActionCurves]], found: HeadTables,
                path: Path) -> None:
     """Draw a task's progress curves, one list of actions per test recording."""
+    # A head that requires boundaries has no answers, but the number of recordings must match in zip.
     answers = found.answers or [None] * len(curves)
     draw_progress(task, [
         DrawnRecording(recording.handle, actions, theirs, len(embedding), answer)

@@ -85,7 +85,9 @@ def head_tables(head: ProgressHeadBase, train: TaskPart, test: TaskPart, device:
         test: recordings to evaluate on, with at least one action.
         device: device of the head.
     """
+    # Filter each recording once: tables, intervals, and pictures all read these estimates.
     answers = filter_answers(head, test, device)
+    # Values per recording are computed once; the rows of all recordings and of each group are means over subsets.
     scored = _Scored(_contrast(head, test, device), *_answered(answers, train, test),
                      _intervals(head, answers, train, test, device))
     tables = HeadTables(scored.rows(range(len(test.handles))), answers=answers or [])
@@ -134,6 +136,7 @@ def filter_answers(head: ProgressHeadBase, part: TaskPart, device: torch.device)
     """Return the head's estimates at every frame of each recording, field -> (T,); None if it requires boundaries."""
     if not head.offers_filter:
         return None
+    # One call for all recordings of the task, which the filter processes in parallel.
     estimates = head.filter_all([embedding.to(device) for embedding in part.embeddings], part.task)
     return [_as_arrays(one) for one in estimates]
 
@@ -154,9 +157,10 @@ def _contrast(head: ProgressHeadBase, test: TaskPart, device: torch.device) -> l
     """Return the head's predictions for the actions of each recording with changed timing."""
     segments = _segments(test, device)
     contexts = [context for actions in test.actions for context in head.contexts(test.task, actions)]
+    # All actions in one call, then split by recording: heads are faster on batches.
     found = contrast_of_actions([segment for recording in segments for segment in recording], contexts,
                                 head.forward_dense)
-    ends = np.cumsum([len(recording) for recording in segments])[:-1]
+    ends = np.cumsum([len(recording) for recording in segments])[:-1]  # (recordings - 1,), where to split
     return [dict(zip(found, parts, strict=True))
             for parts in zip(*(np.split(values, ends) for values in found.values()), strict=True)]
 
@@ -175,6 +179,7 @@ def _answered(answers: Sequence[Mapping[str, np.ndarray]] | None, train: TaskPar
     if not {'overall', 'overall_remaining'} & set(answers[0]):
         return unsegmented, []
     return unsegmented, [Overall(answer.get('overall'), answer.get('overall_remaining'),
+                                 # The median: (T, 1) -> (T,).
                                  counter.lengths(len(answer['step']))[:, 0]) for answer in answers]
 
 
@@ -200,9 +205,11 @@ def _add_given(kinds: Kinds, actions: Sequence[Action], bounds: Sequence[np.ndar
                survival: SurvivalBaseline) -> None:
     """Add the intervals (n, 2) of head and baseline at the frames of actions whose start is given."""
     for action, own in zip(actions, bounds, strict=True):
+        # The label-free baseline: it knows the completed actions, as the head does, but not the current label.
         baseline = survival.survival(actions_before(actions, action), len(own), LEVELS)
-        for prefix, (low, high) in (('', own.T), ('baseline_survival_', baseline.T)):
+        for prefix, (low, high) in (('', own.T), ('baseline_survival_', baseline.T)):  # (n, 2) -> low (n,), high (n,)
             kinds.setdefault(f'{prefix}progress', []).append(progress_intervals(low, high, action.length))
+            # More progress means less time left, so the bounds change places.
             remaining = remaining_from_progress(high), remaining_from_progress(low)
             kinds.setdefault(f'{prefix}end', []).append(end_intervals(*remaining, action.length))
 
@@ -223,6 +230,7 @@ def _add_overall(kinds: Kinds, answer: Mapping[str, np.ndarray], counter: Length
         return
     num_frames = len(answer['step'])
     kinds['overall'] = [progress_intervals(answer['overall_low'], answer['overall_high'], num_frames)]
-    short, long = counter.lengths(num_frames, LEVELS).T
+    short, long = counter.lengths(num_frames, LEVELS).T  # (T, 2) -> (T,) each
     elapsed = np.arange(1, num_frames + 1)
+    # A longer recording means less progress, so the bounds change places.
     kinds['baseline_counter_overall'] = [progress_intervals(elapsed / long, elapsed / short, num_frames)]

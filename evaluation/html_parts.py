@@ -55,6 +55,8 @@ def picture(path: Path, description: str) -> str:
         return paragraph(f'{path.name} cannot be read ({error.strerror}).')
     if not (content.startswith(PNG_START) and content.endswith(PNG_END)):
         return paragraph(f'{path.name} is damaged; evaluate the run again, or resume training to draw it again.')
+    # A PNG starts with a signature (8 bytes) and length and name of the chunk IHDR (4 bytes each); width and height
+    # follow as big-endian 32-bit integers. Reading them avoids decoding the picture.
     width, height = (round(side * SHOWN_DPI / PICTURE_DPI) for side in struct.unpack('>II', content[16:24]))
     source = f'data:image/png;base64,{base64.b64encode(content).decode("ascii")}'
     text = escape(description)
@@ -72,6 +74,7 @@ def table(columns: Sequence[Cell], groups: Sequence[tuple[str, Sequence[Sequence
     heads = ''.join(_cell('th scope="col"', column) for column in columns)
     bodies = []
     for heading, rows in groups:
+        # The heading spans all rows of its group, so only the first row of the group contains it.
         first = f'<th scope="rowgroup" rowspan="{len(rows)}">{_breakable(heading)}</th>'
         lines = [''.join(_cell('td', cell) for cell in row) for row in rows]
         bodies.append('<tbody>' + '\n'.join(f'<tr>{"" if number else first}{line}</tr>'
@@ -81,9 +84,10 @@ def table(columns: Sequence[Cell], groups: Sequence[tuple[str, Sequence[Sequence
 
 def _breakable(name: str) -> str:
     """Return a name that breaks over lines only after '_' and '.'."""
+    # Long names of settings and columns would otherwise make the first column wider than the page.
     return re.sub('([_.])', r'\1<wbr>', escape(name))
 
 
 def _cell(tag: str, cell: Cell) -> str:
     kind = f' class="{escape(cell.kind)}"' if cell.kind else ''
-    return f'<{tag}{kind}>{escape(cell.text)}</{tag.split()[0]}>'
+    return f'<{tag}{kind}>{escape(cell.text)}</{tag.split()[0]}>'  # the closing tag repeats no attributes

@@ -11,7 +11,7 @@ from utils.tables import MEAN, Row
 
 INTERVALS_TABLE = 'intervals'
 TENTHS_TABLE = 'intervals_by_tenth'
-LEVELS = (0.05, 0.95)
+LEVELS = (0.05, 0.95)  # quantiles that bound a 90 % interval; heads predict exactly these
 LEAST_PROGRESS = 1e-3  # smaller values are raised to it, because a progress of 0 would put the end infinitely far away
 # Kind of interval -> text in the descriptions of its columns.
 KINDS = {
@@ -51,6 +51,7 @@ class Intervals(NamedTuple):
 
 def progress_intervals(low: np.ndarray, high: np.ndarray, length: int) -> Intervals:
     """Return the intervals of the progress (n,) at the first n frames of an action or recording of given length."""
+    # A frame counts as done when it is seen: progress is 1 / length at the first frame and 1 at the last.
     true = np.arange(1, len(low) + 1) / length
     return Intervals(low, high, true, true)
 
@@ -63,18 +64,22 @@ def end_intervals(low: np.ndarray, high: np.ndarray, length: int) -> Intervals:
         high: (n,), 95 % quantile.
         length: true number of frames.
     """
+    # Bounds are measured from the action's start and divided by its true length: the true end is then 1 at every frame,
+    # and widths are comparable between short and long actions.
     elapsed = np.arange(1, len(low) + 1)
     return Intervals((elapsed + low) / length, (elapsed + high) / length, np.ones(len(low)), elapsed / length)
 
 
 def remaining_from_progress(progress: np.ndarray) -> np.ndarray:
     """Return the remaining frames (n,) implied by the progress at an action's first n frames."""
+    # Progress p at frame t means a length of t / p, of which t / p - t frames remain.
     elapsed = np.arange(1, len(progress) + 1)
     return elapsed / np.maximum(progress, LEAST_PROGRESS) - elapsed
 
 
 def coverage(intervals: Intervals) -> np.ndarray:
     """Return True for each frame whose interval contains the true value, (n,), with a tolerance of 1e-6."""
+    # Heads compute in float32: a bound that equals the truth must not miss it by rounding.
     return (intervals.low <= intervals.true + 1e-6) & (intervals.true <= intervals.high + 1e-6)
 
 
@@ -89,6 +94,7 @@ def interval_row(recordings: Sequence[Mapping[str, Sequence[Intervals]]]) -> dic
     """
     row = {}
     for kind in _kinds(recordings):
+        # Pool a recording's actions first, then average recordings, so that coverage weighs frames as mae does.
         parts = [_pool(recording[kind]) for recording in recordings if recording.get(kind)]
         row[f'{kind}_coverage'] = float(np.mean([coverage(part).mean() for part in parts]))
         row[f'{kind}_width'] = float(np.mean([(part.high - part.low).mean() for part in parts]))
@@ -110,6 +116,7 @@ def interval_rows_by_tenth(recordings: Sequence[Mapping[str, Sequence[Intervals]
         for kind, pooled in kinds.items():
             # A progress of exactly t / 10 belongs to the t-th tenth.
             inside = np.clip(np.ceil(pooled.progress * 10 - 1e-9), 1, 10) == tenth
+            # Kinds cover different frames: those of actions, or for 'overall' all frames of a recording.
             row['num_frames'] = max(row['num_frames'], int(inside.sum()))
             row[f'{kind}_coverage'] = float(coverage(pooled)[inside].mean()) if inside.any() else float('nan')
             row[f'{kind}_width'] = float((pooled.high - pooled.low)[inside].mean()) if inside.any() else float('nan')
@@ -122,6 +129,7 @@ def with_mean_tenths(rows: Sequence[Row]) -> list[Row]:
     means = []
     for tenth in range(1, 11):
         same = [row for row in rows if row['tenth'] == tenth]
+        # The first three columns are task, tenth, and num_frames.
         columns = {column: [row[column] for row in same if not math.isnan(row[column])] for column in list(same[0])[3:]}
         means.append({'task': MEAN, 'tenth': tenth, 'num_frames': sum(row['num_frames'] for row in same),
                       **{column: float(np.mean(values)) if values else math.nan for column, values in columns.items()}})
@@ -129,6 +137,7 @@ def with_mean_tenths(rows: Sequence[Row]) -> list[Row]:
 
 
 def _kinds(recordings: Sequence[Mapping[str, Sequence[Intervals]]]) -> list[str]:
+    # A kind without intervals in any recording gets no column. A dict keeps the order of the columns.
     return list(dict.fromkeys(kind for recording in recordings for kind, parts in recording.items() if parts))
 
 

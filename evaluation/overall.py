@@ -39,6 +39,7 @@ class LengthCounter:
     def __init__(self, lengths: Sequence[int]) -> None:
         if not len(lengths):
             raise ValueError('no recordings, expected at least one to learn lengths from')
+        # Sorted, so that the recordings of at least t frames are a suffix.
         self._lengths = np.sort(np.asarray(lengths, dtype=float))
 
     def lengths(self, num_frames: int, levels: Sequence[float] = MEDIAN) -> np.ndarray:
@@ -54,9 +55,11 @@ class LengthCounter:
         """
         elapsed = np.arange(1, num_frames + 1)
         first = np.searchsorted(self._lengths, elapsed)  # (T,), the first that is long enough
+        # Stays so past the longest training recording: the counter then expects the end at the current frame.
         expected = np.repeat(elapsed[:, None].astype(float), len(levels), axis=1)
+        # Frames with the same suffix share their quantiles: at most one np.quantile per training recording.
         for index in np.unique(first[first < len(self._lengths)]):
-            expected[first == index] = np.quantile(self._lengths[index:], levels)
+            expected[first == index] = np.quantile(self._lengths[index:], levels)  # (Q,) broadcast over the frames
         return expected
 
 
@@ -78,6 +81,7 @@ def overall_row(recordings: Sequence[Overall]) -> dict[str, float]:
     Args:
         recordings: at least one test recording; the head offers the same fields for all of them.
     """
+    # Progress of the counter is t / expected length, and its remaining time the expected length - t.
     counted = [np.arange(1, len(one.counter_length) + 1) / one.counter_length for one in recordings]
     waited = [one.counter_length - np.arange(1, len(one.counter_length) + 1) for one in recordings]
     row = {}
@@ -90,11 +94,13 @@ def overall_row(recordings: Sequence[Overall]) -> dict[str, float]:
 
 def _progress_error(predicted: Sequence[np.ndarray]) -> float:
     """Return the mean over frames, then recordings, of |predicted - true progress|; a NaN prediction counts as 0."""
+    # True progress of a recording of T frames at its frame t is t / T, so it ends at 1.
     return float(np.mean([np.abs(np.nan_to_num(one) - np.arange(1, len(one) + 1) / len(one)).mean()
                           for one in predicted])) if predicted else math.nan
 
 
 def _remaining_error(predicted: Sequence[np.ndarray]) -> float:
     """Return the mean over frames, then recordings, of |predicted - true remaining frames| / length."""
+    # The true remaining frames are T - 1 at the first frame and 0 at the last.
     return float(np.mean([np.abs(np.nan_to_num(one) - np.arange(len(one) - 1, -1, -1)).mean() / len(one)
                           for one in predicted])) if predicted else math.nan

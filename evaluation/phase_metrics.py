@@ -27,6 +27,7 @@ class Probe:
     """
 
     def __init__(self, frames: np.ndarray, labels: np.ndarray) -> None:
+        # Standardized, so that the penalty treats all dimensions alike, whatever the scale of the embedding.
         self._mean, self._std = _mean_and_std(frames)
         self._names, self._weights = fit_linear_svm((frames - self._mean) / self._std, labels)
 
@@ -37,14 +38,14 @@ class Probe:
 
 def fit_probe(embeddings: Sequence[Tensor], labels: Sequence[np.ndarray], rng: np.random.Generator) -> Probe:
     """Fit a classifier to recordings (T_i, E) and labels (T_i,), on at most ``MAX_FITTED_FRAMES`` random frames."""
-    frames, names = stack_frames(embeddings), np.concatenate(labels)
+    frames, names = stack_frames(embeddings), np.concatenate(labels)  # (N, E), (N,)
     kept = rng.permutation(len(names))[:MAX_FITTED_FRAMES]
     return Probe(frames[kept], names[kept])
 
 
 def frame_labels(actions: Sequence[Action], num_frames: int) -> np.ndarray:
     """Return the step at each frame, or ``BACKGROUND`` outside of actions: (num_frames,) strings."""
-    labels = np.full(num_frames, BACKGROUND, dtype=object)
+    labels = np.full(num_frames, BACKGROUND, dtype=object)  # not str, whose fixed length would cut off longer names
     for action in actions:
         labels[action.start:action.end + 1] = action.name
     return labels.astype(str)
@@ -93,10 +94,12 @@ def fit_phase_probes(train: Sequence[Tensor], labels: Sequence[np.ndarray]) -> d
         train: (T_i, E), embeddings of a task's training recordings; at least one.
         labels: (T_i,), from :func:`frame_labels`.
     """
+    # One generator for all draws in a fixed order: the same recordings are drawn for every checkpoint.
     rng, probes = np.random.default_rng(SEED), {}
     for column, fraction in LABELED_FRACTIONS.items():
         count = max(1, round(fraction * len(train)))
         probes[column] = []
+        # All recordings can be drawn in only one way, so further draws would hardly differ.
         for _ in range(DRAWS if count < len(train) else 1):
             chosen = rng.permutation(len(train))[:count]
             probes[column].append(fit_probe([train[index] for index in chosen], [labels[index] for index in chosen],
@@ -107,7 +110,7 @@ def fit_phase_probes(train: Sequence[Tensor], labels: Sequence[np.ndarray]) -> d
 def phase_accuracies(probes: Mapping[str, Sequence[Probe]], test: Sequence[Tensor],
                      labels: Sequence[np.ndarray]) -> dict[str, float]:
     """Return column -> mean accuracy of the column's classifiers on test recordings (T_j, E) with labels (T_j,)."""
-    frames, truth = stack_frames(test), np.concatenate(labels)
+    frames, truth = stack_frames(test), np.concatenate(labels)  # (N, E), (N,)
     return {column: float(np.mean([float(np.mean(probe.predict(frames) == truth)) for probe in fitted]))
             for column, fitted in probes.items()}
 
@@ -158,10 +161,12 @@ class ProgressRegression:
     """
 
     def __init__(self, train: Sequence[Tensor], progress: Sequence[Tensor]) -> None:
-        known, frames = np.concatenate([one.numpy() for one in progress]), stack_frames(train)
+        known, frames = np.concatenate([one.numpy() for one in progress]), stack_frames(train)  # (N,), (N, E)
         self._mean, self._std = _mean_and_std(frames)
         self._constant, frames = known.mean(), (frames - self._mean) / self._std
         # The penalty excludes the constant: standardized columns and centered targets do not need a constant term.
+        # Normal equations (X^T X + I) w = X^T (y - mean), with X (N, E): an (E, E) system whatever the number of
+        # frames.
         self._weights = np.linalg.solve(frames.T @ frames + RIDGE_PENALTY * np.eye(frames.shape[1]),
                                         frames.T @ (known - self._constant))
 
@@ -170,7 +175,9 @@ class ProgressRegression:
         truth = np.concatenate([one.numpy() for one in progress])
         if np.ptp(truth) == 0:
             return float('nan')
+        # (N,) - ((N, E) @ (E,) + ()) -> (N,)
         residual = truth - ((stack_frames(test) - self._mean) / self._std @ self._weights + self._constant)
+        # Relative to the mean of the test frames; predicting the mean of the training frames scores 0 or less.
         return float(1 - np.sum(residual ** 2) / np.sum((truth - truth.mean()) ** 2))
 
 
@@ -182,5 +189,6 @@ def stack_frames(embeddings: Sequence[Tensor]) -> np.ndarray:
 def _mean_and_std(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and std of each column of (n, E); the std of a constant column is 1."""
     mean, std = frames.mean(axis=0), frames.std(axis=0)
+    # The std of a constant column is rounding error instead of 0; dividing by it would magnify noise to scale 1.
     rounding = 10 * np.finfo(np.float64).eps * np.maximum(np.abs(mean), np.abs(frames).max(axis=0))
     return mean, np.where(std > rounding, std, 1.0)

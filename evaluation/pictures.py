@@ -29,14 +29,17 @@ def draw_error_by_length(tasks: Mapping[str, Sequence[ActionCurves]], path: Path
         path: PNG to write.
     """
     bins = length_bins([curve for curves in tasks.values() for curve in curves])
+    # Geometric middles, because each bin is twice as wide as the previous one and the axis is logarithmic.
     middles = [math.sqrt(shortest * longest) for shortest, longest in bins]
     figure = new_figure(max(9, len(bins)), 5.4)  # an inch for the label of a bin
     axes = figure.subplots()
     for name, color in zip(BASELINES, BASELINE_COLORS, strict=True):
+        # Dashed baselines know the step, which the head does not: they show what this knowledge is worth.
         told = name not in LABEL_FREE
         axes.plot(middles, errors_by_length(list(tasks.values()), name, list(bins)), color=color, marker='o',
                   markersize=4, linestyle='--' if told else '-',
                   label=name.replace('_', ' ') + (' (given the step)' if told else ''))
+    # Drawn last, so that no baseline hides the head.
     axes.plot(middles, errors_by_length(list(tasks.values()), 'head', list(bins)), color='tab:red', marker='o',
               linewidth=3, label='progress head')
     axes.set_xscale('log', base=2)
@@ -76,15 +79,17 @@ def draw_alignments(task: str, recordings: Sequence[tuple[str, Tensor, Sequence[
 def _draw_alignment(axes: Axes, one: tuple[str, Tensor, Sequence[Action]],
                     other: tuple[str, Tensor, Sequence[Action]]) -> None:
     """Draw the alignment matrix of two (handle, embeddings, actions); the first recording's frames run upwards."""
+    # Rows of the matrix are frames of the first recording, columns frames of the other one.
     rows, columns = (_drawn_frames(len(embedding)) for _, embedding, _ in (one, other))
     distances = euclidean_distances(one[1][rows], other[1][columns]).cpu().numpy()
     # Cells extend half a frame to both sides of their frame.
-    edges = [(-0.5, len(embedding) - 0.5) for _, embedding, _ in (other, one)]
+    edges = [(-0.5, len(embedding) - 0.5) for _, embedding, _ in (other, one)]  # of x, then y
     # Large distances are gray, not black, so that the dots are visible everywhere.
     axes.imshow(distances, cmap='Greys', vmin=0, vmax=1.6 * (distances.max() or 1), origin='lower', aspect='auto',
                 interpolation='nearest', extent=(*edges[0], *edges[1]))
     frames, partners = true_alignment(one[2], other[2], len(one[1]))
     axes.plot(partners, frames, '.', color='tab:blue', markersize=4, label='where the frame belongs')
+    # Neighbors are searched among all frames of the other recording, not only among those drawn.
     axes.plot(nearest_frames(one[1][rows], other[1]), rows, '.', color='tab:red', markersize=3,
               label='nearest neighbor')
     axes.set(xlim=edges[0], ylim=edges[1])

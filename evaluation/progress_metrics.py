@@ -57,6 +57,7 @@ def mean_absolute_error(curves: Sequence[ActionCurves], predictor: str = 'head',
 
 def length_bins(curves: Sequence[ActionCurves]) -> dict[tuple[int, int], int]:
     """Count actions by length: (2^k, 2^(k+1) - 1) frames -> number of actions; empty bins are left out."""
+    # Lengths from 2^k to 2^(k + 1) - 1 have k + 1 bits.
     counts = Counter(int(curve.length).bit_length() for curve in curves)
     return {(2 ** (bits - 1), 2 ** bits - 1): counts[bits] for bits in sorted(counts)}
 
@@ -70,6 +71,7 @@ def errors_by_length(tasks: Sequence[Sequence[ActionCurves]], predictor: str,
         predictor: 'head' or a baseline.
         bins: shortest and longest action of each bin, in frames; each bin has an action of at least one task.
     """
+    # A task without actions in a bin has NaN there and does not count.
     return [float(np.nanmean([mean_absolute_error(curves, predictor, bounds) for curves in tasks])) for bounds in bins]
 
 
@@ -99,6 +101,7 @@ def spearman(curves: Sequence[ActionCurves]) -> float:
     In [-1, 1]; a constant curve scores 0, actions of a single frame are left out.
     """
     return _over_recordings([curve for curve in curves if len(curve.true) > 1],
+                            # One value per action: within a recording, actions count alike, whatever their length.
                             lambda curve: np.array([spearman_correlation(curve.predicted['head'], curve.true)]))
 
 
@@ -106,6 +109,7 @@ def spearman(curves: Sequence[ActionCurves]) -> float:
            monotonicity=('higher', 'fraction of changes from frame to frame at which the progress does not fall'))
 def monotonicity(curves: Sequence[ActionCurves]) -> float:
     """Return the fraction, in [0, 1], of pairs of consecutive frames over which the head's progress does not fall."""
+    # (n,) -> (n - 1,): an action of one frame has no change and adds nothing.
     return _over_recordings(curves, lambda curve: np.diff(curve.predicted['head']) >= 0)
 
 
@@ -114,15 +118,18 @@ def monotonicity(curves: Sequence[ActionCurves]) -> float:
            last_frame_error=('lower', "error at an action's last frame"))
 def frame_error(curves: Sequence[ActionCurves], index: int) -> float:
     """Return the mean over actions, then recordings, of the head's |predicted - true| at frame ``index`` (0 or -1)."""
+    # The list as an index keeps the axis: (n,) -> (1,).
     return _over_recordings(curves, lambda curve: np.abs(curve.predicted['head'] - curve.true)[[index]])
 
 
 def _over_recordings(curves: Sequence[ActionCurves], values: Callable[[ActionCurves], np.ndarray]) -> float:
     """Average the values of each recording's actions, pooled, then over recordings; NaN if there are no values."""
     by_recording = defaultdict(list)
+    # By recording first: a recording with many or long actions must not dominate the mean.
     for curve in curves:
         by_recording[curve.handle].append(values(curve))
     pooled = [np.concatenate(parts) for parts in by_recording.values()]
+    # A recording without values, such as one with single-frame actions in monotonicity, does not count.
     means = [part.mean() for part in pooled if len(part)]
     return float(np.mean(means)) if means else math.nan
 
@@ -154,8 +161,9 @@ def _baseline_errors(curves: Sequence[ActionCurves]) -> dict[str, float]:
                             'step. 1 is exact, 0 no better, below 0 worse'))
 def skill(row: Mapping[str, float]) -> float:
     """Return 1 - MAE / MAE of the best baseline that is not given the step label; negative if the head is worse."""
+    # A baseline that is told the label knows more than the head does, so skill ignores it.
     best = min(row[f'baseline_{name}'] for name in LABEL_FREE)
-    return 1 - row['mae'] / best if best > 0 else math.nan
+    return 1 - row['mae'] / best if best > 0 else math.nan  # a baseline without error leaves nothing to save
 
 
 def finish_tables(rows: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
@@ -163,5 +171,6 @@ def finish_tables(rows: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
     tables = {name: with_mean_row(table) for name, table in rows.items() if table}
     if PROGRESS_TABLE in tables:
         mean = tables[PROGRESS_TABLE][-1]
+        # From the mean errors: a mean of ratios would be dominated by tasks in which the baseline hardly errs.
         mean['skill'] = skill(mean)
     return tables

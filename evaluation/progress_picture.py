@@ -63,7 +63,7 @@ def draw_progress(task: str, recordings: Sequence[DrawnRecording], path: Path) -
         return
     colors = _label_colors(drawn)
     lanes = ['steps', 'progress', *(['overall'] if 'overall' in (drawn[0].answers or {}) else [])]
-    ribbons = 1 + (drawn[0].answers is not None)
+    ribbons = 1 + (drawn[0].answers is not None)  # of the true steps, and of the recognized steps
     heights = [LANE_HEIGHTS[lane] * (ribbons if lane == 'steps' else 1) for lane in lanes]
     figure = new_figure(12, (sum(heights) + RECORDING_MARGIN) * len(drawn) + legend_height(len(colors)) + 0.4)
     figure.suptitle(f'{task}: progress within each action of test recordings', parse_math=False)
@@ -102,6 +102,7 @@ def _draw_recording(panels: Mapping[str, Axes], recording: DrawnRecording, color
 
 def _draw_steps(axes: Axes, recording: DrawnRecording, colors: Mapping[str, tuple]) -> None:
     """Draw the true steps as a ribbon, and below it the recognized steps if there are any."""
+    # Spans are half-open, and an annotation may extend past the features.
     ribbons = {'true': [Span(action.name, action.start, min(action.end + 1, recording.num_frames))
                         for action in recording.actions]}
     if recognized := _recognized(recording):

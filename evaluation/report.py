@@ -80,6 +80,7 @@ def build_report(run: RunFolder, evaluations: Sequence[Evaluation], command: str
         'tasks': _tasks(evaluations),
         'settings': _settings(evaluations[0], command),
     }
+    # A section without content is left out, together with its link.
     links = [f'<a href="#{name}">{escape(SECTIONS[name])}</a>' for name, content in parts.items() if content]
     sections = [section(name, SECTIONS[name], *content) for name, content in parts.items() if content]
     return Template(TEMPLATE.read_text(encoding='utf-8')).substitute(
@@ -108,6 +109,7 @@ def _overview(evaluations: Sequence[Evaluation]) -> list[str]:
         means = [evaluation.tables[name][-1] for evaluation in evaluations]
         for column in own_columns(means[0]):
             meaning, values = column_of(name, column), [mean[column] for mean in means]
+            # Compare values as shown, so that of two that look equal neither is marked as better.
             best = best_places([round(value, DIGITS) for value in values], meaning.better)
             cells = [Cell(show_value(value), 'best' if place in best else '') for place, value in enumerate(values)]
             groups.append((title(name, column), [[*cells, Cell(meaning.text, 'text wide')]]))
@@ -233,4 +235,5 @@ def _setting(value: object) -> str:
 
 
 def _tasks_of(evaluations: Sequence[Evaluation]) -> list[str]:
+    # Every run has this table: ogpe needs no progress head.
     return [row['task'] for row in evaluations[0].tables['ogpe'][:-1]]

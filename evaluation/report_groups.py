@@ -18,6 +18,7 @@ def groups_part(evaluations: Sequence[Evaluation]) -> list[str]:
         return []
     tables = [main_rows(by_group_rows(evaluation.groups)) for evaluation in evaluations]
     groups = [column for column in tables[0][0] if column.startswith(GROUP_PREFIX)][:MOST_GROUPS]
+    # All checkpoints are evaluated on the same recordings, so their rows correspond one to one.
     rows = [(_metric(same[0]), [_cells(evaluation, row, groups, several=len(evaluations) > 1)
                                 for evaluation, row in zip(evaluations, same, strict=True)])
             for same in zip(*tables, strict=True)]

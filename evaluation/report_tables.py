@@ -18,6 +18,7 @@ def baselines_table(key: str, evaluations: Sequence[Evaluation], tables: Sequenc
     rivals = [f'baseline_{name}' for name in LABEL_FREE]
 
     def cells(row: Row) -> list[Cell]:
+        # The best of all is shaded, even if it is told the label; the best rival is what skill compares with.
         best, best_rival = (min(row[column] for column in columns) for columns in (predictors, rivals))
         kinds = {column: ' '.join((['best'] if row[column] == best else [])
                                   + (['rival'] if column in rivals and row[column] == best_rival else []))
@@ -57,6 +58,7 @@ def columns_table(evaluations: Sequence[Evaluation], columns: Sequence[tuple[str
 
 def with_summed_counts(rows: Sequence[Row]) -> list[Row]:
     """Return a table whose MEAN row has the sums of the counts instead of their means."""
+    # The mean number of actions per task says little; how many a MEAN rests on matters.
     return [{column: sum(other[column] for other in rows[:-1])
              if row['task'] == MEAN and column.startswith(COUNT_PREFIX) else value
              for column, value in row.items()} for row in rows]

@@ -67,6 +67,7 @@ def results_folder(root: Path, config: EasyDict, checkpoint: str) -> Path:
 
 def write_tables(evaluation: Evaluation) -> None:
     """Write the tables into the evaluation's folder, and remove other tables of an earlier evaluation."""
+    # Otherwise a table of an earlier evaluation, of another version of the run, would look current.
     for name in evaluation.missing:
         (evaluation.folder / f'{name}.csv').unlink(missing_ok=True)
     for name, rows in evaluation.tables.items():

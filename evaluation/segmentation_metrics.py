@@ -36,8 +36,10 @@ def label_runs(labels: np.ndarray) -> Runs:
     Args:
         labels: (T,), strings, T >= 1.
     """
+    # A run starts at the first frame, and wherever the label changes: (S,).
     starts = np.concatenate([[0], np.flatnonzero(labels[1:] != labels[:-1]) + 1])
     ends = np.append(starts[1:], len(labels))
+    # Background is removed last: it must first separate two runs of the same label.
     kept = labels[starts] != BACKGROUND
     return Runs(labels[starts][kept], starts[kept], ends[kept])
 
@@ -116,9 +118,13 @@ def _hits(found: Runs, true: Runs, overlap: float) -> int:
         return 0
     free, hits = np.ones(len(true.labels), dtype=bool), 0
     for label, start, end in zip(*found, strict=True):
-        intersection = np.minimum(end, true.ends) - np.maximum(start, true.starts)
+        # Negative if the two are apart, so that they never reach a threshold.
+        intersection = np.minimum(end, true.ends) - np.maximum(start, true.starts)  # (S,)
+        # The range of both runs is their union if they overlap; otherwise the ratio is negative anyway.
         union = np.maximum(end, true.ends) - np.minimum(start, true.starts)
         ratio = np.where(true.labels == label, intersection / union, 0)
+        # As published, only the best match counts: if it is taken, the run is a miss, even if it overlaps another true
+        # run.
         best = ratio.argmax()
         if ratio[best] >= overlap and free[best]:
             free[best], hits = False, hits + 1
@@ -141,6 +147,7 @@ def detection_delays(recognized: np.ndarray, truth: np.ndarray, actions: Sequenc
         if action.start and truth[action.start - 1] == action.name:
             continue
         right = np.flatnonzero(recognized[action.start:action.end + 1] == action.name)
+        # The frames of the action within the features: an undetected step costs its visible length.
         length = min(action.end + 1, len(recognized)) - action.start
         delays.append(right[0] if len(right) else length)
     return np.array(delays, dtype=float)

@@ -61,6 +61,7 @@ def gather(evaluations: Sequence[Evaluation], folder: Path) -> Evaluation:
     for evaluation in evaluations:
         for name, of_tasks in evaluation.groups.items():
             groups[name].update(of_tasks)
+    # Each run has one task; without its name, the weights of one run would replace those of another.
     chosen = {f'{task} {name}': value for evaluation in evaluations for name, value in evaluation.chosen.items()
               for task in evaluation.steps}
     gathered = Evaluation(first.checkpoint, epochs, first.lookahead, target, tables, steps, first.config, missing,

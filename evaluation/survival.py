@@ -26,6 +26,7 @@ class SurvivalBaseline:
     """
 
     def __init__(self, recordings: Sequence[Sequence[Action]], groups: Sequence[Hashable] | None = None) -> None:
+        # Any fixed order will do: labels are numbered, because order and durations know integers only.
         labels = sorted({action.name for actions in recordings for action in actions})
         if not labels:
             raise ValueError('no actions, expected at least one to learn durations from')
@@ -34,6 +35,7 @@ class SurvivalBaseline:
         coded = [self._code(actions) for actions in recordings]
         self._order.fit([[action.label for action in actions] for actions in coded])
         self._durations.fit(coded, groups)
+        # The grid of log durations covers the shortest to the longest training action with a margin.
         self._grid.fit(*self._durations.range.tolist())
 
     def survival(self, completed: Sequence[Action], num_frames: int, levels: Sequence[float] = MEDIAN) -> np.ndarray:
@@ -48,6 +50,7 @@ class SurvivalBaseline:
             (n, Q) in (0, 1].
         """
         before = self._code(completed)
+        # Given that another action follows: the action exists, so the end of the recording is excluded.
         return self._quantiles(before, self._order.log_next_label([action.label for action in before]), num_frames,
                                levels)
 
@@ -56,6 +59,7 @@ class SurvivalBaseline:
         """Return quantiles of progress as :meth:`survival` does, but given the label, unless the label is unseen."""
         if label not in self._index:
             return self.survival(completed, num_frames, levels)
+        # All probability on the given label.
         log_label = torch.full((len(self._index),), -torch.inf)
         log_label[self._index[label]] = 0
         return self._quantiles(self._code(completed), log_label, num_frames, levels)
@@ -64,11 +68,15 @@ class SurvivalBaseline:
                    levels: Sequence[float]) -> np.ndarray:
         density = self._durations.log_density(self._grid.centers(), self._durations.log_pace(before),
                                               self._durations.num_known(before))  # (K, G)
+        # p(L) = sum over labels k of p(k) p(L | k), on cells of equal size in log frames: densities become masses by
+        # normalizing.
         mass = (log_label[:, None] + density).logsumexp(0).softmax(0)  # (G,)
         elapsed = torch.arange(1.0, num_frames + 1)
+        # Bayes' rule with survival as the only evidence: p(L | L >= t) is proportional to p(L) [L >= t].
         surviving = self._grid.surviving(elapsed)  # (n, G)
         return self._grid.progress_quantiles(mass * surviving, elapsed, surviving,
                                              torch.tensor(levels)).double().numpy()
 
     def _code(self, actions: Sequence[Action]) -> list[Completed]:
+        # -1 is a label unseen in training: order treats it as unknown, durations ignore it.
         return [Completed(self._index.get(action.name, -1), action.length) for action in actions]

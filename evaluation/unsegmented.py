@@ -60,6 +60,7 @@ class UnsegmentedBaselines:
     def __init__(self, actions: Sequence[Sequence[Action]], embeddings: Sequence[Tensor]) -> None:
         every = [action for recording in actions for action in recording]
         self._counters = FrameCounters(actions)
+        # The true step is unknown, so the window of votes is the same for all: a tenth of the median action.
         self._window = max(1, round(SMOOTHED_FRACTION * float(np.median([action.length for action in every]))))
         labels = [frame_labels(*recording) for recording in zip(actions, map(len, embeddings), strict=True)]
         self._probe: Probe = fit_probe(embeddings, labels, np.random.default_rng(PROBE_SEED))
@@ -68,12 +69,15 @@ class UnsegmentedBaselines:
         """Return the label (T,) that the probe predicted most often over the last frames of a recording (T, E)."""
         named, index = np.unique(self._probe.predict(embedding.double().cpu().numpy()), return_inverse=True)
         counts = np.cumsum(np.eye(len(named), dtype=int)[index], axis=0)  # (T, labels)
+        # Subtracting the counts of window frames earlier leaves the votes of the last window frames: a causal vote. The
+        # first frames vote over what there is. (Copied, because source and target overlap.)
         counts[self._window:] -= counts[:-self._window].copy()
         return named[counts.argmax(axis=1)]
 
     def progress_of(self, labels: np.ndarray) -> np.ndarray:
         """Return the progress (T,) of a counter that restarts at every change of label; 0 in background."""
         progress = np.zeros(len(labels))
+        # First frames of runs, and T: a counter restarts wherever the recognized label changes.
         bounds = [0, *(np.flatnonzero(labels[1:] != labels[:-1]) + 1), len(labels)]
         for start, end in zip(bounds, bounds[1:], strict=False):
             if labels[start] != BACKGROUND:
@@ -84,6 +88,7 @@ class UnsegmentedBaselines:
         """Return the progress (T,) of a counter that restarts at the true boundaries; 0 in background."""
         progress = np.zeros(num_frames)
         for action in actions:
+            # A view into progress, shorter than the action if the features end earlier.
             inside = progress[action.start:action.end + 1]
             inside[:] = self._counters.average_index(len(inside))
         return progress
@@ -132,6 +137,7 @@ def _curves(recording: Unsegmented) -> list[ActionCurves]:
     curves = []
     for action in recording.actions:
         predicted = {name: values[action.start:action.end + 1] for name, values in recording.progress.items()}
+        # Relative to the annotated length, also if the features end before the action does.
         true = np.arange(1, len(predicted['head']) + 1) / action.length
         curves.append(ActionCurves(recording.handle, action.length, true, predicted))
     return curves

@@ -59,8 +59,10 @@ def GTCC_loss(sequences: Sequence[Tensor], n_components: int = 15, delta: float 
     bias, standardized over the sequence (population std; 0 if all scores are equal). The divisor is clamped to at
     least 0.05, which has an effect only if ``alignment_variance`` exceeds 0.28.
 
-    With 'mean', the value of a frame (in squared frames) is divided by ``N^2``, and the loss is the mean over the
-    frames of a pair, then over pairs. With 'sum', the values are summed over frames and pairs, in squared frames.
+    With 'mean', the value of a frame (in squared frames) is divided by ``N^2 / 12``, the variance of a uniform index,
+    and the loss is the mean over the frames of a pair, then over pairs: frames that always return to the middle of the
+    sequence, which takes no knowledge, give 1. With 'sum', the values are summed over frames and pairs, in squared
+    frames.
 
     Args:
         sequences: embeddings, each (T_i, E), T_i >= 1; lengths may differ.
@@ -108,7 +110,7 @@ def GTCC_loss(sequences: Sequence[Tensor], n_components: int = 15, delta: float 
             if gamma < 1:
                 kept = drop_weights(sequence, dropouts[comparison.other], floor)[comparison.frames]
                 errors = kept * errors + (1 - kept) / (errors + QUARTER_FRAME).clamp(min=SMALLEST_DIVISOR)
-            pair_losses.append(errors.mean() / len(sequence) ** 2 if reduction == 'mean' else errors.sum())
+            pair_losses.append(errors.mean() / (len(sequence) ** 2 / 12) if reduction == 'mean' else errors.sum())
     losses = torch.stack(pair_losses)
     return (losses.mean() if reduction == 'mean' else losses.sum()).to(sequences[0].dtype)
 

@@ -11,7 +11,9 @@ from torch import Tensor
 from losses.arguments import check_non_negative, check_positive, check_reduction, check_sequences
 from losses.pairs import attached_zero, euclidean_distances, index_moments, sum_over_blocks
 
-VARIANCE_OFFSET = 0.25  # squared frames; keeps the loss finite if a cycle returns to a single frame
+# Smallest spread, which keeps the loss finite if a cycle returns to a single frame: in squared frames for sums, and as
+# a fraction of the squared length for means, (1 / 20)^2.
+VARIANCE_OFFSET, RELATIVE_OFFSET = 0.25, 0.0025
 KEPT_ENTRIES = 2 ** 25  # if there are more, the backward pass recomputes the blocks; about 0.3 GiB are kept
 
 
@@ -21,15 +23,16 @@ def TCC_loss(sequences: Sequence[Tensor], softmax_temp: float = 0.1, alignment_v
 
     The soft nearest neighbor of frame ``i`` of ``u`` (N frames) in ``v`` is ``n_i = sum_j a_ij v_j`` with
     ``a_i = softmax_j(-||u_i - v_j||_2 / tau)``. It is cycled back by ``b_i = softmax_k(-||n_i - u_k||_2 / tau)``. With
-    ``mu_i`` and ``sigma_i^2`` the mean and variance of the index under row ``b_i``, and ``s_i = sigma_i^2 + 1/4``, its
+    ``mu_i`` and ``sigma_i^2`` the mean and variance of the index under row ``b_i``, and ``s_i = sigma_i^2 + c``, its
     error is ``(i - mu_i)^2 / s_i + lambda / 2 log s_i``.
 
-    With 'mean', time is in units of N: the first term, a ratio of squared times, does not change, and the second
-    becomes ``lambda / 2 log(s_i / N^2)``; the loss is the mean over the frames of a pair, then over pairs. With 'sum',
-    time is in frames, and the errors are summed over frames and pairs.
+    With 'mean', time is in units of N and ``c = 1/400``; the loss is the mean over the frames of a pair, then over
+    pairs. With 'sum', time is in frames, ``c = 1/4``, and the errors are summed over frames and pairs. With a quarter
+    of a frame, a long recording whose frames have one wrong neighbor each would give errors of thousands, which
+    training lowers by blurring the neighbors instead of correcting them.
 
     The original (Dwibedi et al.) uses squared distances divided by the embedding dimension, weights ``log sigma`` by
-    lambda, does not add 1/4 to the variance, and does not pair a sequence with itself.
+    lambda, adds nothing to the variance, and does not pair a sequence with itself.
 
     Args:
         sequences: embeddings, each (T_i, E), T_i >= 1; lengths may differ.
@@ -59,7 +62,8 @@ def TCC_loss(sequences: Sequence[Tensor], softmax_temp: float = 0.1, alignment_v
     with torch.autocast(sequences[0].device.type, enabled=False):
         everything = torch.cat(sequences)  # (sum of T_i, E)
         for sequence in sequences:
-            total = _sequence_loss(sequence, sequences, everything, softmax_temp, alignment_variance, recompute)
+            offset = RELATIVE_OFFSET * len(sequence) ** 2 if reduction == 'mean' else VARIANCE_OFFSET
+            total = _sequence_loss(sequence, sequences, everything, softmax_temp, alignment_variance, offset, recompute)
             if reduction == 'mean':
                 # The subtracted term is the division of s_i by N^2 inside the logarithm.
                 total = total / len(sequence) / len(sequences) - alignment_variance * math.log(len(sequence))
@@ -75,16 +79,16 @@ def _count_entries(sequences: Sequence[Tensor]) -> int:
 
 
 def _sequence_loss(sequence: Tensor, sequences: Sequence[Tensor], everything: Tensor, softmax_temp: float,
-                   alignment_variance: float, recompute: bool) -> Tensor:
+                   alignment_variance: float, offset: float, recompute: bool) -> Tensor:
     """Sum the errors of a sequence's frames over its pairs with every sequence, with time in frames."""
     block_loss = partial(_block_loss, sequence=sequence, sequences=sequences, everything=everything,
-                         softmax_temp=softmax_temp, alignment_variance=alignment_variance)
+                         softmax_temp=softmax_temp, alignment_variance=alignment_variance, offset=offset)
     return sum_over_blocks(block_loss, len(sequence), len(everything) + len(sequences) * len(sequence),
                            recompute=recompute)
 
 
 def _block_loss(start: int, stop: int, *, sequence: Tensor, sequences: Sequence[Tensor], everything: Tensor,
-                softmax_temp: float, alignment_variance: float) -> Tensor:
+                softmax_temp: float, alignment_variance: float, offset: float) -> Tensor:
     """Sum the errors of the frames ``start`` to ``stop - 1``.
 
     The distances to all sequences form one matrix and those of all soft neighbors another, because a few large matrix
@@ -97,5 +101,5 @@ def _block_loss(start: int, stop: int, *, sequence: Tensor, sequences: Sequence[
     returning = torch.softmax(euclidean_distances(neighbors, sequence) / -softmax_temp, dim=1)  # (S b, N)
     mean, variance = index_moments(returning)  # (S b,) each
     index = torch.arange(start, stop, dtype=mean.dtype, device=mean.device).repeat(len(sequences))
-    spread = variance + VARIANCE_OFFSET
+    spread = variance + offset  # squared frames
     return ((index - mean).square() / spread + alignment_variance / 2 * spread.log()).sum()

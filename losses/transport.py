@@ -1,7 +1,6 @@
 """Order-preserving optimal transport between the frames of two recordings, each with an additional virtual frame."""
 
 import math
-import warnings
 from typing import NamedTuple
 
 import torch
@@ -11,18 +10,20 @@ from torch import Tensor
 from losses.arguments import widen
 
 STOP_THRESHOLD = 1e-9  # error of the marginals at which the Sinkhorn iterations stop
+CHECK_EVERY = 10  # iterations between two checks of the marginals
 BLOCK_ENTRIES = 2 ** 18  # entries of the costs computed at once: 2 MiB in float64 stay in the cache
-CAP = 600.0  # largest cost above the minimum of its row and column, in units of the regularization; avoids underflow
-NEGLIGIBLE = -200.0  # a mass with a smaller logarithm is certainly negligible
+CAP = 450.0  # largest cost above the minimum of its row and column, in units of the regularization; avoids underflow
+NEGLIGIBLE = -50.0  # a mass with a smaller logarithm is below the rounding error of the marginals
+Potentials = tuple[Tensor, Tensor]  # of rows, (N + 1,), and columns, (M + 1,)
 
 
 class TransportPlan(NamedTuple):
     """A matching of the frames of u (N) and v (M), each followed by its virtual frame.
 
     Attributes:
-        log_mass: logarithm of the plan, (N + 1, M + 1). Rows of the plan sum to 1 / (N + 1); columns sum to 1 / (M + 1)
-            once the iterations have converged.
-        objective: value that the plan minimizes, ().
+        log_mass: logarithm of the plan, (N + 1, M + 1). The plan sums to 1; once the iterations have converged, its
+            rows sum to 1 / (N + 1) and its columns to 1 / (M + 1).
+        objective: value that the plan minimizes, (), mean over both orders.
     """
 
     log_mass: Tensor
@@ -42,20 +43,25 @@ def transport_plan(distances: Tensor, max_steps: int, lambda1: float, lambda2: f
     """Match two sequences by order-preserving optimal transport.
 
     The plan T has uniform marginals over the frames and one virtual frame of each sequence. It minimizes
-    ``<T, D> - lambda1 <T, S> + lambda2 sum T log(T / P)``. With ``x = i / N``, ``y = j / M`` (frames counted from 1),
-    ``i*`` and ``j*`` the best matches of frames j and i under the previous plan, ``phi`` the phase, and
-    ``r = sqrt(1/N^2 + 1/M^2)``:
+    ``<T, D> - lambda1 <T, S> + lambda2 sum T log(T / P)``. With ``x = (i - 1/2) / N``, ``y = (j - 1/2) / M`` (frames
+    counted from 1), ``i*`` and ``j*`` the best matches of frames j and i under the previous plan, ``phi`` the phase,
+    and ``r = sqrt(1/N^2 + 1/M^2)``:
 
     - ``P = phi Pc + (1 - phi) Po``, normal densities with std ``delta``, at ``|x - y| / r`` and at
-      ``(|x - i*/N| + |y - j*/M|) / (2 r)``;
-    - ``S = phi / ((x - y)^2 + 1) + (1 - phi) / (((x - i*/N)^2 + (y - j*/M)^2) / 2 + 1)``.
+      ``(|x - x_i*| + |y - y_j*|) / (2 r)``;
+    - ``S = phi / ((x - y)^2 + 1) + (1 - phi) / (((x - x_i*)^2 + (y - y_j*)^2) / 2 + 1)``.
 
     A virtual frame has no time: its entries cost ``zeta``, with ``S = 0`` and ``P = 1``. The previous plan is the plan
     for the distances alone, computed in the first half of the iterations.
 
+    Sinkhorn iterations that have not converged depend on the side that is scaled first, so the plan is the mean of the
+    plans for both orders: ``transport_plan(D.T)`` is the transposed plan, and reversing both sequences in time
+    reverses it. The papers' ``i / N`` and ``j / M`` for the times of frames would not allow the latter.
+
     Args:
         distances: D, (N, M), >= 0.
-        max_steps: largest total number of Sinkhorn iterations, >= 2; they stop early once the marginals match.
+        max_steps: largest total number of Sinkhorn iterations per order, >= 2; they stop early once the marginals
+            match.
         lambda1: weight of S, >= 0.
         lambda2: weight of the divergence from P, > 0.
         zeta: cost of a virtual frame, > 0.
@@ -70,15 +76,10 @@ def transport_plan(distances: Tensor, max_steps: int, lambda1: float, lambda2: f
     """
     half = max_steps // 2
     costs = _with_virtual_frames(distances, zeta)  # (N + 1, M + 1)
-    previous = _log_mass(costs, lambda2, _sinkhorn(costs, lambda2, half))
+    previous = _mean_plan(costs, lambda2, half).log_mass
     matches = _Matches(*(best_and_least_matches(previous, axis)[0] for axis in (1, 0)))
     costs = _add_order(costs, matches, phase, lambda1, lambda2, delta)
-    rows, columns = _sinkhorn(costs, lambda2, max_steps - half)  # potentials f, (N + 1,), and g, (M + 1,)
-    log_mass = _log_mass(costs, lambda2, (rows, columns))
-    mass = log_mass.exp()
-    # <T, C> + lambda2 <T, log T>, with log T = f + g - C / lambda2.
-    objective = lambda2 * (rows @ mass.sum(1) + columns @ mass.sum(0))
-    return TransportPlan(log_mass, objective)
+    return _mean_plan(costs, lambda2, max_steps - half)
 
 
 def best_and_least_matches(log_mass: Tensor, axis: int) -> tuple[Tensor, Tensor]:
@@ -104,8 +105,9 @@ def _add_order(costs: Tensor, matches: _Matches, phase: float, lambda1: float, l
                delta: float) -> Tensor:
     """Subtract ``lambda1 S + lambda2 log P`` from the costs of real frames, in place and in blocks of rows."""
     rows, columns = costs.shape[0] - 1, costs.shape[1] - 1
-    x = torch.arange(1, rows + 1, dtype=costs.dtype, device=costs.device).unsqueeze(1) / rows  # (N, 1)
-    y = torch.arange(1, columns + 1, dtype=costs.dtype, device=costs.device) / columns  # (M,)
+    # The middle of each frame: then reversing both sequences in time changes no distance from the diagonal.
+    x = (torch.arange(rows, dtype=costs.dtype, device=costs.device).unsqueeze(1) + 0.5) / rows  # (N, 1)
+    y = (torch.arange(columns, dtype=costs.dtype, device=costs.device) + 0.5) / columns  # (M,)
     spread = 2 * (delta * math.hypot(1 / rows, 1 / columns)) ** 2
     log_normalizer = math.log(delta * math.sqrt(2 * math.pi))
     block_rows = max(1, BLOCK_ENTRIES // columns)
@@ -124,61 +126,90 @@ def _add_order(costs: Tensor, matches: _Matches, phase: float, lambda1: float, l
     return costs
 
 
-def _sinkhorn(costs: Tensor, regularization: float, steps: int) -> tuple[Tensor, Tensor]:
-    """Run Sinkhorn iterations and return the potentials of rows, (N + 1,), and columns, (M + 1,).
+def _mean_plan(costs: Tensor, regularization: float, steps: int) -> TransportPlan:
+    """Run Sinkhorn iterations from either side, and return the mean of both plans and of their objectives."""
+    log_masses, objectives = [], []
+    for rows, columns in _sinkhorn(costs, regularization, steps):  # potentials f, (N + 1,), and g, (M + 1,)
+        log_mass = (costs / -regularization).add_(rows.unsqueeze(1)).add_(columns)
+        mass = log_mass.exp()
+        # <T, C> + regularization <T, log T>, with log T = f + g - C / regularization.
+        objectives.append(regularization * (rows @ mass.sum(1) + columns @ mass.sum(0)))
+        log_masses.append(log_mass)
+    return TransportPlan(torch.logaddexp(*log_masses).sub_(math.log(2)), (objectives[0] + objectives[1]) / 2)
 
-    The potentials start at each row's smallest cost of a real frame. Starting at 0 would first move all mass to the
-    virtual frames, and hundreds of iterations would be needed to move it back.
+
+def _sinkhorn(costs: Tensor, regularization: float, steps: int) -> list[Potentials]:
+    """Run Sinkhorn iterations in two orders: once scaling the columns first, once the rows.
+
+    The potentials of the side that is scaled second start at its smallest costs of real frames. Starting at 0 would
+    first move all mass to the virtual frames, and hundreds of iterations would be needed to move it back.
 
     An iteration that scales rows and columns of the kernel takes a tenth of the time of one in the log domain, which
-    exponentiates the whole matrix. The minimum of its row and column is subtracted from each cost, so that every row
-    and column of the kernel contains a 1. Costs that would underflow are capped, because arithmetic with subnormal
-    numbers is several times slower on a CPU. If the cap may have changed the plan, or the scalings leave the range of
-    float64, the iterations are run in the log domain on the uncapped costs.
+    exponentiates the whole matrix. Each cost is reduced by the minima of its row and column, so that every row and
+    column of the kernel contains a 1. Costs that would underflow are capped, because arithmetic with subnormal numbers
+    is several times slower on a CPU. If the cap may have changed a plan, or the scalings leave the range of float64,
+    the iterations are run in the log domain on the uncapped costs.
+
+    Returns:
+        Potentials of rows, (N + 1,), and columns, (M + 1,), in units of the regularization, for either order.
     """
-    least = costs[:, :-1].amin(1, keepdim=True)  # (N + 1, 1)
-    above = costs - least
-    least_of_columns = above.amin(0)  # (M + 1,)
-    above -= least_of_columns
+    starts = costs[:, :-1].amin(1) / regularization, costs[:-1].amin(0) / regularization  # (N + 1,), (M + 1,)
     if costs.dtype == torch.float64:
-        cap = CAP * regularization
-        scalings = _scale_kernel(above.clamp(max=cap), regularization, steps)
-        if scalings is not None:
-            rows, columns = scalings
-            mass_at_cap = rows.unsqueeze(1) + columns - CAP  # (N + 1, M + 1), logarithm of the mass
-            if not ((above > cap) & (mass_at_cap > NEGLIGIBLE)).any():
-                return rows + least.squeeze(1) / regularization, columns + least_of_columns / regularization
-    return _log_sinkhorn(costs, regularization, steps, (least.squeeze(1) / regularization, torch.zeros_like(costs[0])))
+        above = (costs / regularization).sub_(starts[0].unsqueeze(1))
+        shifts = starts[0], above.amin(0)
+        above -= shifts[1]
+        kernel = above.clamp(max=CAP).neg_().exp_()
+        columns = starts[1] - shifts[1]
+        # A constant factor of all columns changes nothing, as the rows are divided by it; it prevents an overflow.
+        scalings = _scale_kernel(kernel, torch.zeros_like(starts[0]), columns - columns.max(), steps)
+        if scalings is not None and not any(_cap_matters(above, *scaling) for scaling in scalings):
+            return [(rows + shifts[0], columns + shifts[1]) for rows, columns in scalings]
+    columns_first = _log_sinkhorn(costs, regularization, steps, starts[0])
+    rows_first = _log_sinkhorn(costs.T, regularization, steps, starts[1])
+    return [columns_first, rows_first[::-1]]
 
 
-def _scale_kernel(costs: Tensor, regularization: float, steps: int) -> tuple[Tensor, Tensor] | None:
-    """Run Sinkhorn iterations on the kernel; return the logarithms of the scalings, or None if they break down."""
-    from ot.bregman import sinkhorn_knopp  # imported here because it takes seconds and only this loss needs it
-
-    marginals = [costs.new_full((size,), 1 / size) for size in costs.shape]
-    start = [costs.new_zeros(size) for size in costs.shape]
-    with warnings.catch_warnings():
-        warnings.simplefilter('error')
-        try:
-            _, log = sinkhorn_knopp(*marginals, costs, regularization, numItermax=steps, stopThr=STOP_THRESHOLD,
-                                    warn=False, log=True, warmstart=start)
-        except UserWarning:  # sinkhorn_knopp reports numerical errors as warnings
-            return None
-    return log['u'].log(), log['v'].log()
+def _cap_matters(above: Tensor, rows: Tensor, columns: Tensor) -> bool:
+    """Return True if an entry whose cost was capped could have a mass that is not negligible."""
+    mass_at_cap = rows.unsqueeze(1) + columns - CAP  # (N + 1, M + 1), logarithm of the mass
+    return bool(((above > CAP) & (mass_at_cap > NEGLIGIBLE)).any())
 
 
-def _log_sinkhorn(costs: Tensor, regularization: float, steps: int,
-                  start: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Run Sinkhorn iterations in the log domain, from the potentials ``start``."""
-    from ot.bregman import sinkhorn_log
+def _scale_kernel(kernel: Tensor, rows: Tensor, columns: Tensor, steps: int) -> list[Potentials] | None:
+    """Scale rows and columns of a kernel alternately, in both orders at once.
+
+    Every product reads the kernel only once for both orders, and reading it takes most of the time.
+
+    Args:
+        kernel: (n, m), positive.
+        rows: logarithms of the scaling of rows at the start, if columns are scaled first, (n,).
+        columns: logarithms of the scaling of columns at the start, if rows are scaled first, (m,).
+        steps: largest number of iterations.
+
+    Returns:
+        Logarithms of the scalings of rows and columns, columns scaled first, then rows scaled first; None if a scaling
+        leaves the range of the dtype.
+    """
+    row_mass, column_mass = (1 / size for size in kernel.shape)
+    # Column 0 of both belongs to the order that scales columns first. The other order is half an iteration ahead.
+    scaled_rows = torch.stack([rows.exp(), row_mass / (kernel @ columns.exp())], dim=1)  # (n, 2)
+    for step in range(steps):
+        scaled_columns = column_mass / (kernel.T @ scaled_rows)  # (m, 2)
+        previous, sums = scaled_rows, kernel @ scaled_columns  # (n, 2)
+        scaled_rows = row_mass / sums
+        if step % CHECK_EVERY == 0 and ((previous * sums - row_mass).norm(dim=0) < STOP_THRESHOLD).all():
+            break
+    # Each order ends with the side that it scales second.
+    scalings = [(rows[:, order].log(), scaled_columns[:, order].log())
+                for order, rows in enumerate((scaled_rows, previous))]
+    return scalings if all(part.isfinite().all() for scaling in scalings for part in scaling) else None
+
+
+def _log_sinkhorn(costs: Tensor, regularization: float, steps: int, rows: Tensor) -> Potentials:
+    """Run Sinkhorn iterations in the log domain, columns first, from the potentials ``rows``."""
+    from ot.bregman import sinkhorn_log  # imported here because it takes seconds and only this loss needs it
 
     marginals = [costs.new_full((size,), 1 / size) for size in costs.shape]
     _, log = sinkhorn_log(*marginals, costs, regularization, numItermax=steps, stopThr=STOP_THRESHOLD, warn=False,
-                          log=True, warmstart=start)
+                          log=True, warmstart=(rows, torch.zeros_like(costs[0])))
     return log['log_u'], log['log_v']
-
-
-def _log_mass(costs: Tensor, regularization: float, potentials: tuple[Tensor, Tensor]) -> Tensor:
-    """Compute the logarithm of the plan, (N + 1, M + 1), from the potentials."""
-    rows, columns = potentials
-    return (costs / -regularization).add_(rows.unsqueeze(1)).add_(columns)

@@ -14,7 +14,7 @@ from losses.arguments import (
     check_reduction,
     check_sequences,
 )
-from losses.contrastive import MARGIN, contrastive_loss
+from losses.contrastive import MARGIN, WINDOW, contrastive_loss
 from losses.pairs import attached_zero, reduce_symmetric, squared_distances
 from losses.transport import best_and_least_matches, transport_plan
 
@@ -23,7 +23,7 @@ PHASE_DECAY, SMALLEST_PHASE = 0.999, 0.001
 
 def VAVA_loss(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1, lambda2: float = 0.1,
               gamma: float = 100.0, zeta: float = 0.5, delta: float = 0.6, global_step: int = 0, *,
-              reduction: str = 'mean') -> Tensor:
+              window: float = WINDOW, reduction: str = 'mean') -> Tensor:
     """Compute order-preserving optimal transport plus contrastive terms over all ordered pairs of different sequences.
 
     The loss of a pair (u, v) is ``F + gamma (C(u) + C(v) + C(u, v))``. ``F`` is the minimum of the objective of
@@ -33,9 +33,10 @@ def VAVA_loss(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1
     distance to its best match, if the plan prefers this match to the virtual frame, and ``relu(2 - squared distance)``
     for its worst match.
 
-    With 'mean', ``C(u, v)`` is a mean over the N + M frames, ``C(u)`` a mean over its entries, and the loss a mean over
-    pairs; with 'sum', they are sums (``F`` moves a total mass of 1 in both cases). The transport problem is solved once
-    for both orders of a pair.
+    With 'mean', ``C(u, v)`` is a mean over the N + M frames, ``C(u)`` a mean over its entries, the loss of a pair is
+    divided by the sum of its weights, ``1 + 3 gamma``, and the loss is a mean over pairs; with 'sum', they are sums
+    (``F`` moves a total mass of 1 in both cases). The transport problem of a pair is solved in both orders, so neither
+    the order of the recordings nor the direction of time changes loss or gradient.
 
     A published implementation uses the plan's total mass, a constant, as the transport term, multiplies the weights
     again in every pair, and makes the plan uniform by a regularization of N; neither the paper nor this function does.
@@ -54,6 +55,7 @@ def VAVA_loss(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1
         delta: std of the prior, in frames, > 0.
         global_step: steps done so far, >= 0; training passes the epoch. As the phase ``0.999^(global_step + 1)``
             decreases, the prior moves from temporal order to the best matches.
+        window: frames close in time, as a fraction of the recording, in (0, 1), or in frames, >= 1.
         reduction: 'mean' or 'sum'.
 
     Returns:
@@ -69,7 +71,7 @@ def VAVA_loss(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1
     """
     check_counts(smallest=2, maxIter=maxIter)
     check_counts(smallest=0, global_step=global_step)
-    check_positive(lambda2=lambda2, zeta=zeta, delta=delta)
+    check_positive(lambda2=lambda2, zeta=zeta, delta=delta, window=window)
     check_non_negative(lambda1=lambda1, gamma=gamma)
     check_reduction(reduction)
     sequences = check_sequences(sequences)
@@ -85,8 +87,10 @@ def VAVA_loss(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1
             # The second term is zero; it makes the plan the gradient of the objective.
             transport = plan.objective.to(squares.dtype) + (mass * (squares - squares.detach())).sum()
             pair_terms.append(transport + gamma * match_contrast(squares, plan.log_mass, reduction))
-        contrasts = [contrastive_loss(sequence, reduction=reduction) for sequence in sequences]
-        return reduce_symmetric(pair_terms, contrasts, gamma, reduction)
+        contrasts = [contrastive_loss(sequence, window=window, reduction=reduction) for sequence in sequences]
+        loss = reduce_symmetric(pair_terms, contrasts, gamma, reduction)
+        # A weighted mean of terms, each of which is about 1 for the embeddings of a new network.
+        return loss / (1 + 3 * gamma) if reduction == 'mean' else loss
 
 
 def match_contrast(squares: Tensor, log_mass: Tensor, reduction: str) -> Tensor:

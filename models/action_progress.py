@@ -22,8 +22,9 @@ def predict_actions(model: nn.Module, embedding: Tensor, actions: Sequence[Actio
         Progress (n,) in [0, 1] of each action, float64 on the CPU. It depends on the action's own frames, on the
         encoder's ``lookahead`` frames after each of them, and on what the head knows about earlier actions.
     """
-    if not actions:
+    if not actions:  # heads refuse an empty batch
         return []
+    # One call for all actions: a head pads them to one batch. An action's context tells it about earlier ones only.
     curves = model.progress_head.forward_dense(_segments(embedding, actions),
                                                model.progress_head.contexts(task, actions))
     return [curve.double().cpu() for curve in curves]

@@ -69,10 +69,13 @@ def alignment_training_loop(model: nn.Module, train_dl_dict: Mapping[str, DataLo
     if not val_dl_dict:
         LOGGER.info('no validation recordings: the training losses select the best checkpoints')
     for epoch in range(trainer.state.epochs_done, CONFIG.NUM_EPOCHS):
+        # A signal that arrived during validation or saving: without this check, another step would be taken first.
         trainer.stop.check()
         started = time.monotonic()
         train = train_epoch(trainer, epoch)
+        # Before validation, so that the losses are those of the head that the checkpoints store.
         fit_head(trainer)
+        # After fitting, because it needs the errors of the fitted head on recordings that it was not fitted on.
         calibrate_head(trainer)
         val = run_validation_epoch(model, trainer.val_loaders, loss_fn, epoch, CONFIG, device=device,
                                    shared=trainer.shared_validation)
@@ -122,6 +125,7 @@ def _selection_losses(train: Mapping[str, Tensor], val: Mapping[str, Tensor], co
     a rising lambda, later epochs could not have the lowest total. If every step of an epoch was skipped, the losses are
     infinite, so the epoch is never the best.
     """
+    # A mean over validation batches replaces that over training batches, term by term.
     means = {**train, **val}
     if not means:
         return dict.fromkeys(BEST_NAMES, math.inf)
@@ -149,12 +153,14 @@ def _save(trainer: Trainer, losses: Mapping[str, float]) -> None:
                   to_plain(config), resumable=resumable, **more)
 
     for kind, name in BEST_NAMES.items():
+        # Strictly lower: of epochs with equal losses the first is kept, and NaN never wins.
         if losses[kind] < state.best[kind]:
             state.best[kind], state.best_epochs[kind] = losses[kind], state.epochs_done
             LOGGER.info('New best %s loss: %.5g', kind.upper(), losses[kind])
             save(name, losses[kind])
     if _is_kept(state.epochs_done, config.NUM_EPOCHS):
         save(f'epoch-{state.epochs_done}.pt', losses['combined'])
+    # Last: a run that is killed before this line resumes at the epoch before, and writes the files above again.
     save(LAST_NAME, losses['combined'], resumable=True, **state.as_entries(random))
     _write_history(state, folder, last=state.epochs_done == config.NUM_EPOCHS)
 

@@ -25,6 +25,7 @@ USUAL_SIZE = 4096  # with layers up to this size, a network fits into the memory
 
 def encoder_class(config: Mapping) -> type[Encoder]:
     """Return the encoder class that a configuration names."""
+    # Choices hold the addresses of classes, because configs imports neither models nor torch.
     return resolve_name(ENCODERS[config.BASEARCH.ARCHITECTURE].cls)
 
 
@@ -51,7 +52,7 @@ def fill_in_sizes(config: Mapping, feature_dim: int, num_tasks: int) -> None:
     """
     entry = ENCODERS[config.BASEARCH.ARCHITECTURE]
     settings = config.BASEARCH[entry.section]
-    if settings[entry.input_key] not in (None, feature_dim):
+    if settings[entry.input_key] not in (None, feature_dim):  # None: not set by the user
         raise UserError(f'{entry.input_setting} is {settings[entry.input_key]}, but the files have {feature_dim} '
                         'feature dimensions; leave it out, or extract the features again')
     settings[entry.input_key] = feature_dim
@@ -101,6 +102,8 @@ def check_model(config: Mapping) -> None:
         raise UserError(f'STANDARDIZE_FEATURES is True, but {config.BASEARCH.ARCHITECTURE} reads frames, which are not '
                         f'standardized{SET}STANDARDIZE_FEATURES to false')
     _check_head(config.PROGRESS_LOSS, head_class(config))
+    # An encoder needs no training here if it has no weights, or keeps those of INIT_FROM or FREEZE_ENCODER. Otherwise
+    # alignment trains it, or the gradient of a head that is not fitted in closed form.
     trained = (encoder_class(config).keeps_features or config.ALIGNMENT_WEIGHT or config.FREEZE_ENCODER
                or config.INIT_FROM or not head_class(config).fits_embeddings)
     if not trained:
@@ -115,6 +118,7 @@ def _check_head(settings: Mapping, head: type[ProgressHeadBase]) -> None:
         raise UserError(f'PROGRESS_LOSS.sampling is {settings.sampling!r}, expected {" or ".join(head.SAMPLINGS)} with '
                         f'PROGRESS_LOSS.head {settings.head!r}{SET}PROGRESS_LOSS.sampling or PROGRESS_LOSS.head')
     heads = {name: resolve_name(choice.cls) for name, choice in HEADS.items()}
+    # An option may belong to several heads, hence the difference of sets.
     options = {option for known in heads.values() for option in known.OPTIONS}
     for option in sorted(options - set(head.OPTIONS)):
         # A default value may have been left there; any other value was set and would have no effect.

@@ -31,6 +31,8 @@ class ImageEncoder(nn.Module):
     def __init__(self, name: str, *, image_size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.name, self.image_size = name, image_size
+        # (1, 3, 1, 1), broadcast over (B, 3, S, S). Not persistent: constants of the class, not weights of a
+        # checkpoint.
         self.register_buffer('mean', torch.tensor(mean).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std).reshape(1, 3, 1, 1), persistent=False)
         self.version = ''
@@ -65,6 +67,7 @@ class ImageEncoder(nn.Module):
         Raises:
             UserError: the encoder has no maps.
         """
+        # Encode one black image, because encoders do not agree on where they state the size of their output.
         return self.encode(np.zeros((1, self.image_size, self.image_size, 3), np.uint8), maps=maps).shape[1:]
 
 
@@ -92,6 +95,7 @@ class EfficientNetLite0(ImageEncoder):
         self.network.load_state_dict(weights)
         self.version = weights_version(self.network)
         self.network.eval()
+        # After the checksum, which is that of the published weights: fusing changes them by rounding.
         for module in [self.network, *self.network._blocks]:
             _fuse_normalization(module)
 
@@ -130,6 +134,7 @@ class TransformersEncoder(ImageEncoder):
         self.network, self._pooled = model.eval(), pooled
         self.version = weights_version(model)
         try:
+            # Try one image now, instead of failing at the first frame of the first video.
             self.shape()
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise UserError(f'{name}: does not encode images ({" ".join(str(error).split())[:200]}); '
@@ -141,6 +146,7 @@ class TransformersEncoder(ImageEncoder):
         if states.ndim == 4:
             return states  # (B, C, H, W) of a convolutional network
         patch = getattr(self.network.config, 'patch_size', None)
+        # Patches form a square grid of this side, if the model has patches.
         side = self.image_size // patch if isinstance(patch, int) else 0
         if not 0 < side * side <= states.shape[1]:
             raise UserError(f'{self.name}: has no maps, expected an encoder with maps; extract features instead')
@@ -154,6 +160,7 @@ class TransformersEncoder(ImageEncoder):
         if self._pooled and output.get('pooler_output') is not None:
             return output['pooler_output'].flatten(1)  # (B, D); convolutional networks return (B, D, 1, 1)
         states = output['last_hidden_state']  # (B, C, H, W) or (B, tokens, D)
+        # (B, C, H, W) -> (B, C), or (B, tokens, D) -> (B, D): the first token is the class token.
         return F.adaptive_avg_pool2d(states, 1).flatten(1) if states.ndim == 4 else states[:, 0]
 
 
@@ -180,6 +187,7 @@ def _load_transformers(name: str) -> tuple[nn.Module, dict, bool]:
     if missing:
         raise UserError(f'{name}: {missing[0]} is missing in the weights ({len(missing)} missing in all), expected the '
                         'weights of the whole model')
+    # Models of images and text, such as SigLIP, keep the image tower in vision_model.
     return getattr(model, 'vision_model', model), settings, not loading['missing_keys']
 
 
@@ -187,6 +195,7 @@ def _preprocessing(name: str, settings: dict, config: object) -> tuple[int, tupl
     """Return image size, mean, and std (of pixels from 0 to 255) of a model of ``transformers``."""
     size = settings.get('crop_size') or settings.get('size') or getattr(config, 'image_size', 224)
     if isinstance(size, dict):
+        # {'height': S, 'width': S}, or {'shortest_edge': S} for images of any shape.
         size = size.get('height') or size.get('shortest_edge')
     if not isinstance(size, int) or size < 1:
         raise UserError(f'{name}: its configuration gives no image size, expected an encoder of square images')
@@ -218,13 +227,15 @@ def build_image_encoder(name: str, device: torch.device | str = 'cpu') -> ImageE
     else:
         raise UserError(f'{name}: expected {", ".join(ENCODERS)}, or hf: and the name or folder of a model')
     encoder.requires_grad_(False)
-    return encoder.eval().to(device, memory_format=torch.channels_last)
+    return encoder.eval().to(device, memory_format=torch.channels_last)  # layout of decoded images
 
 
 def weights_version(network: nn.Module) -> str:
     """Return a short checksum over a network's weights: the same on every machine, different after any change."""
     digest = hashlib.sha256()
+    # Sorted by name: the checksum must not depend on the order in which layers were created.
     for name, value in sorted(network.state_dict().items()):
         digest.update(name.encode())
+        # reshape(-1), because a 0-d tensor cannot be viewed as bytes.
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return f'sha256:{digest.hexdigest()[:16]}'

@@ -1,5 +1,6 @@
 """Models over a shared encoder: the multi-head cross-task network, and a single encoder with the same outputs."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -24,12 +25,14 @@ class HeadModel(nn.Module):
 
     Args:
         embedding_dim: E.
+        output_gain: ratio of the root mean square of a new head's outputs to that of its inputs.
     """
 
-    def __init__(self, embedding_dim: int) -> None:
+    def __init__(self, embedding_dim: int, output_gain: float = 1.0) -> None:
         super().__init__()
         self.fc_layers = nn.Sequential(*linear_stack([embedding_dim, *HEAD_LAYERS, embedding_dim], nn.ReLU))
-        initialize_(self.fc_layers, 1)
+        # A gain of 1 keeps the norm that the encoder gives its embeddings, to which the losses' temperature is matched.
+        initialize_(self.fc_layers, output_gain)
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Return the head's embeddings (T, E)."""
@@ -95,6 +98,7 @@ class ProgressModel(nn.Module):
     def _with_extras(self, result: dict) -> dict:
         """Add drop vectors (computed from 'outputs') and the progress head to a result."""
         if self.dropping:
+            # From the final embeddings: GTCC takes products of drop vectors with these.
             result['dropouts'] = self.dropout(result['outputs'])
         if self.use_progress_head:
             result['progress_head'] = self.progress_head
@@ -139,7 +143,11 @@ class MultiProngAttDropoutModel(ProgressModel):
                          progress_head_use_gru=progress_head_use_gru, make_progress_head=make_progress_head)
         require_positive(num_heads=num_heads)
         self.legacy_attention_layout = legacy_attention_layout
-        self.head_models = nn.ModuleList(HeadModel(output_dimensionality) for _ in range(num_heads))
+        # A new attention is nearly uniform, and the mean of H independent heads is sqrt(H) times shorter than one of
+        # them. Without the gain, the embeddings of 16 heads would start at a quarter of the norm of a single encoder.
+        self.head_models = nn.ModuleList(HeadModel(output_dimensionality, math.sqrt(num_heads))
+                                         for _ in range(num_heads))
+        # H outputs of E dimensions in, one weight per head out; the softmax over the last axis makes them sum to 1.
         self.attention_layer = nn.Sequential(
             *linear_stack([num_heads * output_dimensionality, *attn_layers, num_heads], nn.Tanh), nn.Softmax(dim=-1))
 

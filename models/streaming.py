@@ -40,6 +40,7 @@ class EmbeddingStream:
         return self._refine(self._encoder.finish())
 
     def _refine(self, encoded: Tensor | None) -> list[Tensor]:
+        # The encoder returns nothing while it waits for the frames that it looks ahead to.
         if encoded is None or not len(encoded):
             return []
-        return list(self._model.refine(encoded))
+        return list(self._model.refine(encoded))  # (m, E) -> m x (E,)

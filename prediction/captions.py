@@ -36,7 +36,7 @@ def caption(row: FrameProgress) -> Caption:
     if row.unknown:
         step = f'{UNKNOWN} ({step}?)'
     elif row.step_probability is not None:
-        step = f'{step} {percent(row.step_probability)}'
+        step = f'{step} ({percent(row.step_probability)} sure)'
     following = {None: '', BACKGROUND: '', END: 'next: the end'}.get(row.next_step, f'next: {row.next_step}')
     return Caption(step, _left(row.remaining_s), '' if row.overall is None else f'overall {percent(row.overall)}',
                    _left(row.overall_remaining_s), following)
@@ -50,6 +50,7 @@ def percent(value: float) -> str:
 def _left(seconds: float | None) -> str:
     if seconds is None:
         return ''
+    # Round first: 59.6 s are 1:00, not 0:60.
     minutes, rest = divmod(round(seconds), 60)
     return f'{minutes}:{rest:02d} left' if minutes else f'{rest} s left'
 
@@ -65,6 +66,7 @@ def write_subtitles(path: Path, rows: Sequence[FrameProgress], fps: Fraction) ->
     Raises:
         UserError: the file cannot be written.
     """
+    # A row is shown until the next one, as a run may use only some frames (SKIP_RATE, MAX_FRAMES).
     ends = [row.frame for row in rows[1:]] + [rows[-1].frame + 1]
     with atomic_path(path) as temporary, temporary.open('w', encoding='utf-8') as file:
         for number, (row, end) in enumerate(zip(rows, ends, strict=True), 1):
@@ -83,6 +85,7 @@ def _text(row: FrameProgress) -> str:
 
 
 def _stamp(seconds: Fraction) -> str:
+    # From an exact fraction, so that subtitles do not drift in long videos.
     milliseconds = round(1000 * seconds)
     minutes, milliseconds = divmod(milliseconds, 60_000)
     return f'{minutes // 60:02d}:{minutes % 60:02d}:{milliseconds // 1000:02d},{milliseconds % 1000:03d}'

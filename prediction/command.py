@@ -67,6 +67,7 @@ def predict_files(run: TrainedRun, arguments: argparse.Namespace, fps: Fraction 
 def predict_video(run: TrainedRun, arguments: argparse.Namespace) -> None:
     """Write the predictions for a video, or print the rows of a live source."""
     encoder, source = RunEncoder(run), Path(arguments.video)
+    # A camera, a pipe, or an address: its rows are printed while it runs.
     if not source.is_file():
         with option('--task'):
             task = run.check_task(arguments.task)
@@ -74,13 +75,14 @@ def predict_video(run: TrainedRun, arguments: argparse.Namespace) -> None:
             writer = RowWriter(sys.stdout, arguments.format)
             for row in live_rows(run, encoder, arguments.video, task):
                 writer.write(row)
-                sys.stdout.flush()
+                sys.stdout.flush()  # otherwise a pipe gets rows in blocks
         return
     results = [arguments.overlay, arguments.srt]
     if not arguments.overwrite:  # before the video is read, which takes time
         out = arguments.output or DEFAULT_OUTPUT
         refuse_existing([*filter(None, results), *(out / f'{source.stem}.{ending}' for ending in
                                                    (arguments.format, 'json', 'png'))])
+    # Compare resolved paths: two spellings of a path may name the same file.
     if source.resolve() in [path.resolve() for path in results if path]:
         raise UserError(f'{source}: would be replaced by its own overlay or subtitles; choose another name')
 
@@ -90,6 +92,7 @@ def predict_video(run: TrainedRun, arguments: argparse.Namespace) -> None:
         if arguments.overlay:
             write_overlay(source, arguments.overlay, prediction.rows, encoder.info.fps)
 
+    # The features are needed only until they are predicted.
     with TemporaryDirectory() as folder:
         predict_files(run, arguments, None, extract_video(source, encoder, Path(folder)), use)
 

@@ -88,14 +88,17 @@ def plan_requests(run: TrainedRun, features: Path, segments: Path | None, out: P
             in seconds but the frame rate is unknown, or a result exists already.
     """
     paths = _feature_files(features)
+    # Inputs, which no result may replace.
     kept = {path.resolve() for path in (*paths, *_segment_files(segments))}
     shapes = check_headers(paths, run.ndim)
     fps = options.fps or feature_rate(features if features.is_dir() else features.parent)
     rate = _rate_of_segments(fps, options.unit)
     unit = options.unit or (FRAMES if rate is None else SECONDS)
     read = _segment_reader(features, segments, rate, replace(options.tables, unit=unit))
+    # A recording that counts as one action has no steps to draw.
     draws = segments is not None or run.head.offers_filter
     requests = []
+    # All of them first: a mistake in the last file must not cost the time to predict the others.
     for path in paths:
         check_name(str(path), path.stem, 'file')  # of the results, in which it is also written
         run.check_shape(shapes[path], str(path))
@@ -144,6 +147,7 @@ def write_predictions(run: TrainedRun, requests: Sequence[Request], task: str | 
     for request in requests:
         prediction = predict(run, open_recording(request.features, run.ndim), request.segments, task, fps=request.fps,
                              name=str(request.features))
+        # After the first prediction: a run that fails on it leaves no empty folder.
         make_folder(out, 'choose an output folder that can be written')
         write_rows(request.rows, prediction.rows)
         write_json(request.summary, _summary(run, request, task, prediction))
@@ -196,7 +200,7 @@ def _segment_file(path: Path, segments: Path) -> Path:
     """Return the file of a recording's segments in a folder of segment files."""
     candidates = [segments / f'{path.stem}{ending}' for ending in ENDINGS]
     found = [candidate for candidate in candidates if candidate.is_file()]
-    if len(found) != 1:
+    if len(found) != 1:  # two would be ambiguous
         raise UserError(f'{segments}: {len(found)} files for {path.name}, expected one of '
                         f'{", ".join(candidate.name for candidate in candidates)}')
     return found[0]
@@ -207,6 +211,7 @@ def frames_ahead(run: TrainedRun, prediction: Prediction) -> int:
     lookahead, frames = run.model.lookahead, prediction.frame
     if not run.max_frames or len(frames) <= lookahead:
         return run.delay
+    # In feature frames: the spacing of used frames varies if MAX_FRAMES selects them.
     return int((frames[lookahead:] - frames[:len(frames) - lookahead]).max())
 
 

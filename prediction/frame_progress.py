@@ -51,6 +51,7 @@ class FrameProgress(NamedTuple):
 
     def cells(self) -> list[str]:
         """Return the row of CSV, with the fields as columns; None is written as an empty cell."""
+        # True is written as true, as in JSON.
         return ['' if value is None else str(value).lower() if isinstance(value, bool) else str(value)
                 for value in self.rounded().values()]
 
@@ -81,6 +82,7 @@ class Clock(NamedTuple):
 
     def seconds(self, count: float | None) -> float | None:
         """Return the duration in seconds of a number of frames that the run uses."""
+        # Heads count used frames, which are spacing feature frames apart.
         return None if self.fps is None or count is None else count * self.spacing / float(self.fps)
 
 

@@ -70,6 +70,8 @@ class ProgressStream:
             raise UserError(f'{self._name}: a marker before frame {self._seen}, but boundaries have been inferred '
                             'since frame 0; expected markers from the start or none: put one before the first frame '
                             '("action": false if it is background)')
+        # The new marker replaces a pending one, after which no used frame has come. Both end the same action, unless
+        # frames that are not used have come in between.
         if self._marker is not None:
             told_late = marker.ended if self._seen == self._marked_at else None
             marker = marker._replace(ended=told_late or self._marker.ended)
@@ -90,11 +92,14 @@ class ProgressStream:
         counts = number % self._run.skip_rate == 0
         if self._tracker is None:
             self._tracker = self._choose_tracker()
+        # Check first: a frame that raises must leave the stream unchanged.
         if counts and self._marker is not None:
             self._tracker.check(self._marker, number)
         self._seen += 1
         if not counts:
             return []
+        # The marker waits with its frame: the frame's embedding comes only after the frames that the encoder sees
+        # ahead.
         self._waiting.append((number, self._marker))
         self._marker = None
         return [self._row(embedding) for embedding in self._embeddings.push(frame)]
@@ -120,13 +125,14 @@ class ProgressStream:
         number, marker = self._waiting.popleft()
         if marker is not None:
             self._tracker.apply(marker)
+        # A stream uses every skip_rate-th frame; MAX_FRAMES does not apply, because the length is not known yet.
         fps = None if self.fps is None else Fraction(self.fps)
         return self._tracker.step(number, embedding, Source(self._name, Clock(fps, self._run.skip_rate)))
 
     def _checked(self, frame: np.ndarray | Tensor) -> Tensor:
         where = f'{self._name}: frame {self._seen}'
         tensor = torch.as_tensor(frame.copy() if isinstance(frame, np.ndarray) else frame)  # it may be read-only
-        self._run.check_shape((1, *tensor.shape), where)
+        self._run.check_shape((1, *tensor.shape), where)  # a recording of one frame
         tensor = tensor.float()
         if not torch.isfinite(tensor).all():
             raise UserError(f'{where} holds NaN or infinity (as float32), expected finite values; leave it out or '

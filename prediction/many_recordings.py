@@ -101,6 +101,7 @@ class RecordingStreams:
             NotFiniteError: the run predicts NaN or infinity.
             UserError: the stream is empty, or a recording has no frame.
         """
+        # An empty stream counts as a recording without frames, which is an error.
         if not self._open and not self._named:
             self._current_stream()
         return [row for recording in list(self._open) for row in self._end(recording)]
@@ -115,6 +116,7 @@ class RecordingStreams:
         elif item.task not in (None, stream.task):
             raise UserError(f'{self._name}: recording {item.recording!r} is of task {stream.task!r} since it began, '
                             f'not of {item.task!r}; end it first, or leave the task out')
+        # Assigned together, after everything that may raise: a bad marker changes nothing.
         self._named, self._current, self._open[item.recording] = True, item.recording, stream
 
     def _end(self, recording: str | None) -> list[NamedRow]:

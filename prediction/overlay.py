@@ -21,7 +21,7 @@ MIN_LETTER = 12  # pixels
 LINE, BAR, MARGIN = 1.35, 0.7, 0.4  # in letters
 BACKGROUND, TEXT, MUTED, TRACK = (24, 24, 28), (245, 245, 245), (150, 150, 155), (64, 64, 70)
 STEP_COLOR, OVERALL_COLOR, UNKNOWN_COLOR = (239, 108, 77), (79, 155, 217), (130, 130, 130)
-TIME_BASE = Fraction(1, 90000)
+TIME_BASE = Fraction(1, 90000)  # clock of MPEG, fine enough for any frame rate
 
 
 class Panel:
@@ -62,6 +62,7 @@ class Panel:
         canvas.text((end, top), right, MUTED, self._font)
         room = end - start - self._letter
         if self._font.getlength(left) > room:
+            # Letter by letter, because letters of the font differ in width.
             while left and self._font.getlength(f'{left}…') > room:
                 left = left[:-1]
             left += '…'
@@ -108,17 +109,20 @@ def write_overlay(source: Path, path: Path, rows: Sequence[FrameProgress], fps: 
             for start, _, frame in reader.decoded():
                 picture = to_image(frame)
                 if output is None:
-                    panel = Panel(2 * (max(picture.shape[1], MIN_WIDTH) // 2))
+                    panel = Panel(2 * (max(picture.shape[1], MIN_WIDTH) // 2))  # even, as for the height
                     output = _add_stream(container, reader, panel, picture.shape[0])
+                # The last row at or before the picture: a prediction must not be shown before its frame.
                 number = max(0, bisect_right(numbers, start * fps) - 1)
+                # Videos have several pictures per row, so draw each row once.
                 if drawn is None or drawn[0] != number:
                     drawn = number, panel.draw(rows[number])
+                # Encoders refuse time stamps that do not increase, which damaged videos contain.
                 pts = max(last + 1, round(start / TIME_BASE))
                 last = pts
                 shown = av.VideoFrame.from_ndarray(_compose(picture, drawn[1], output.height), format='rgb24')
                 shown.pts, shown.time_base = pts, TIME_BASE
                 container.mux(output.encode(shown))
-            container.mux(output.encode())
+            container.mux(output.encode())  # pictures that the encoder has held back
     except (av.FFmpegError, ValueError) as error:
         raise UserError(f'{path}: cannot be written as a video ({" ".join(str(error).split())[:200]}); expected a name '
                         'that ends in .mp4 or .mkv') from error
@@ -127,6 +131,7 @@ def write_overlay(source: Path, path: Path, rows: Sequence[FrameProgress], fps: 
 def _add_stream(container: object, reader: VideoReader, panel: Panel, picture_height: int) -> object:
     """Add the video stream of the overlay to an open container."""
     stream = container.add_stream('libx264', rate=reader.rate, options={'crf': '20', 'preset': 'veryfast'})
+    # yuv420p stores color at half resolution, so height and width must be even.
     stream.width, stream.height = panel.width, 2 * (picture_height // 2) + panel.height
     stream.pix_fmt, stream.codec_context.time_base = 'yuv420p', TIME_BASE
     return stream

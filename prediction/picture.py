@@ -39,6 +39,7 @@ def draw_prediction(prediction: Prediction, title: str, path: Path) -> None:
     panels = dict(zip(lanes, figure.subplots(len(lanes), 1, sharex=True, height_ratios=heights), strict=True))
     panels['steps'].set_title(title, parse_math=False)  # names are text, even with a $
     x, name = _horizontal(prediction)
+    # Mean distance of rows: the length of a frame in the units of the axis.
     unit = (x[-1] - x[0]) / (len(x) - 1) if len(x) > 1 else 1
     draw_ribbons(panels['steps'], {prediction.boundaries: spans}, colors, unit=unit)
     _draw_progress(panels['progress'], prediction, x)

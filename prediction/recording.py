@@ -64,13 +64,13 @@ def predict(run: TrainedRun, features: np.ndarray | Tensor | RecordingFile, segm
     source = Source(name, Clock(None if fps is None else Fraction(fps), _spacing(used)))
     boundaries = _boundaries(run, segments)
     if boundaries == INFERRED:
-        estimates = run.head.filter(_embed(run, features, used), task)
+        estimates = run.head.filter(embed_recording(run, features, used), task)
         rows = list(rows_of_estimates(used, estimates, source))
         return Prediction(boundaries, _steps(rows), rows)
     actions = _given_actions(run, segments, len(features), used, name)
     for label in dict.fromkeys(action.name for action in actions):
         run.check_label(task, label, name)
-    rows = _rows_within(run, _embed(run, features, used), actions, task, used, source)
+    rows = _rows_within(run, embed_recording(run, features, used), actions, task, used, source)
     return Prediction(boundaries, actions, rows)
 
 
@@ -82,15 +82,23 @@ def _boundaries(run: TrainedRun, segments: Sequence[Sequence] | None) -> str:
 
 def _spacing(used: Sequence[int]) -> float:
     """Return the mean number of frames between consecutive used frames."""
-    if isinstance(used, range):
+    if isinstance(used, range):  # SKIP_RATE: equal distances
         return used.step
+    # MAX_FRAMES: distances differ by rounding, and heads count used frames, so the mean converts them to seconds.
     return (used[-1] - used[0]) / max(1, len(used) - 1)
 
 
-def _embed(run: TrainedRun, features: np.ndarray | RecordingFile, used: Sequence[int]) -> Tensor:
-    """Return the embeddings (n, E) of the used frames."""
+@torch.no_grad()
+def embed_recording(run: TrainedRun, features: np.ndarray | RecordingFile, used: Sequence[int]) -> Tensor:
+    """Return the embeddings (n, E) of the used frames.
+
+    Args:
+        run: from ``load_run``.
+        features: (T, D), or (T, C, H, W) for a run that reads frames.
+        used: indices of the used frames, from :func:`recordings.kept_frames.kept_frames`.
+    """
     kept = select_frames(features, used)
-    # Frames stay in their file: the encoder reads them in chunks.
+    # A copy in float32: files may be float16. Frames stay in their file: the encoder reads them in chunks.
     video = kept if run.ndim == FRAME_NDIM else torch.from_numpy(np.array(kept, dtype=np.float32))
     return run.model(to_device([video], run.device))['outputs'][0].float()
 
@@ -103,6 +111,7 @@ def _rows_within(run: TrainedRun, embedding: Tensor, actions: Sequence[Action], 
                  predict_intervals(run.model, embedding, actions, task), strict=True)
     for action, progress, bounds in curves:
         values = torch.cat([progress.unsqueeze(1), bounds], dim=1)  # (n, 3)
+        # Frames between two actions are background.
         rows += rows_of_background(used[next_frame:action.start], source)
         rows += rows_of_action(used[action.start:action.end + 1], action.name, values, source)
         next_frame = action.end + 1
@@ -125,6 +134,7 @@ def _given_actions(run: TrainedRun, segments: Sequence[Sequence] | None, num_fra
     """Return the actions of a recording, in the frames that the run uses."""
     segments = [Segment(0, num_frames)] if segments is None else [Segment(*segment) for segment in segments]
     check_segments(segments, num_frames, name)
+    # From feature frames to positions among the used frames; segments without a used frame are left out.
     followed = follow_frames([Action(label, start, end - 1) for start, end, label in segments], used)
     actions = [segment for segment in followed if not run.is_background(segment.name)]
     if not actions:

@@ -33,6 +33,7 @@ class RowWriter:
         if self._form == CSV:
             self._csv.writerow([*named.values(), *row.cells()])
         else:
+            # NaN is not valid JSON: refuse it instead of writing a line that others cannot read.
             self._file.write(json.dumps({**named, **row.rounded()}, ensure_ascii=False, allow_nan=False) + '\n')
 
 

@@ -48,6 +48,7 @@ def read_segments(path: Path | str, recording: str | None = None, *, fps: Fracti
     """
     path = Path(path)
     tables = read_segment_table(path, fps, options)
+    # A table of a single recording needs no name.
     return choose_segments(tables, next(iter(tables)) if recording is None and len(tables) == 1 else recording, path)
 
 
@@ -81,6 +82,7 @@ def _in_frames(segments: SegmentList) -> list[Segment]:
     for label, start, end in zip(segments.labels, segments.starts, segments.ends, strict=True):
         # A frame belongs to the segment that contains its center, as in recordings.rates; whole frames do not change.
         first, after = (math.ceil(time - Fraction(1, 2)) for time in (start, end))
+        # An empty segment is kept, so that check_segments reports it. One between two frame centers is dropped.
         if first < after or start == end:
             found.append(Segment(first, after, label))
     return found

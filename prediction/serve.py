@@ -33,6 +33,7 @@ class BadLines:
         Raises:
             UserError: the given error, unless invalid items are skipped.
         """
+        # A filter that has become NaN stays so: skipping its frame would not help.
         if not self._skip or isinstance(error, NotFiniteError):
             raise error
         self.count += 1
@@ -68,7 +69,7 @@ def serve(streams: RecordingStreams, source: io.BufferedReader, ndim: int, out: 
     def write(rows: list[NamedRow]) -> None:
         for recording, row in rows:
             writer.write(row, recording)
-            out.flush()
+            out.flush()  # each row at once, not in blocks
 
     try:
         for item in read_items(source, ndim, bad.note, width):
@@ -76,6 +77,7 @@ def serve(streams: RecordingStreams, source: io.BufferedReader, ndim: int, out: 
                 rows = streams.take(item)
             except UserError as error:
                 bad.note(error)
+            # In else: a failure to write is not the fault of the item.
             else:
                 write(rows)
         write(streams.finish())

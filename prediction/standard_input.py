@@ -38,6 +38,7 @@ def read_items(source: io.BufferedReader, ndim: int, on_bad_line: Callable[[User
         UserError: an array is damaged or truncated, so the start of the next item is unknown.
     """
     number, largest = 0, _largest_line(ndim, width)
+    # peek does not consume the byte, and may return more than one. It is empty at the end of the stream.
     while first := source.peek(1)[:1]:
         number += 1
         if first == NPY_FIRST_BYTE:
@@ -79,6 +80,7 @@ def _parse_line(line: bytes, where: str) -> Item:
         frame = np.asarray(content)
     except ValueError as error:
         raise UserError(f'{where}: lists of unequal length, {EXPECTED}') from error
+    # Kinds float, int, and unsigned: lists of booleans or strings are not frames.
     if not isinstance(content, list) or frame.dtype.kind not in 'fiu':
         raise UserError(f'{where}: {str(content)[:60]}, {EXPECTED}')
     return frame.astype(np.float64)
@@ -113,6 +115,7 @@ def _recording_item(content: dict) -> RecordingMarker | EndMarker | None:
 
 def _frame_rate(content: dict) -> FrameRate | None:
     rate = content.get('fps')
+    # bool is a subclass of int, but true is not a frame rate.
     if set(content) != {'fps'} or isinstance(rate, bool) or not isinstance(rate, int | float | str):
         return None
     try:
@@ -150,6 +153,7 @@ def _read_array(source: io.BufferedReader, ndim: int, where: str, width: int | N
     if dtype.kind != 'f' or dtype.itemsize not in (2, 4, 8) or not dtype.isnative or fortran_order:
         raise UserError(f'{where}: {dtype}{" in Fortran order" if fortran_order else ""}, expected float16, float32 or '
                         'float64 in C order and the byte order of this machine; convert it')
+    # An array with one axis less is a single frame.
     count, frame_shape = (shape[0], shape[1:]) if len(shape) == ndim else (1, shape)
     largest = MAX_FRAME_BYTES if width is None or ndim > 2 else _largest_line(ndim, width)
     if math.prod(frame_shape) * dtype.itemsize > largest:

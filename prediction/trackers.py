@@ -64,6 +64,7 @@ class GivenBoundaries:
     def apply(self, marker: ActionMarker) -> None:
         """End the current action, and begin one with the next frame unless it is background."""
         if self._start is not None:
+            # A label that is told at the end wins: it was unknown at the start, or guessed.
             self._completed.append(Action(marker.ended or self._label, self._start, self._frames - 1))
         self._start = self._state = None
         if not marker.begins or self._run.is_background(marker.label):
@@ -79,10 +80,12 @@ class GivenBoundaries:
         Raises:
             NotFiniteError: the run predicts NaN or infinity.
         """
+        # Counts background as well: starts and ends of actions index all frames that the run uses.
         self._frames += 1
         if self._start is None:
             return next(rows_of_background([frame], source))
         values, self._state = self._run.head.step_interval(embedding, self._state, self._context)
+        # (3,) -> (1, 3)
         return next(rows_of_action([frame], self._label, values.unsqueeze(0), source, first=self._frames - self._start))
 
 

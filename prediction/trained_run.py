@@ -24,7 +24,7 @@ LOGGER = get_logger(__name__)
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A checkpoint of a run with a progress head.
+    """A checkpoint of a run, usually with a progress head.
 
     Attributes:
         name: name of the run folder.
@@ -49,7 +49,7 @@ class TrainedRun:
 
     @property
     def head(self) -> ProgressHeadBase:
-        """The progress head."""
+        """The progress head; None if the run has none, see :func:`load_run`."""
         return self.model.progress_head
 
     @property
@@ -65,6 +65,7 @@ class TrainedRun:
     @property
     def delay(self) -> int:
         """Number of frames after the current frame that its progress depends on."""
+        # The encoder counts used frames, which are skip_rate feature frames apart.
         return self.model.lookahead * self.skip_rate
 
     @property
@@ -87,6 +88,7 @@ class TrainedRun:
             UserError: the number of axes or of channels differs, or there is no frame.
         """
         width = input_width(self.config)
+        # Transposed, unless the shape fits both ways.
         if self.ndim == len(shape) == 2 and shape[0] == width != shape[1]:
             raise UserError(f'{where}: shape {tuple(shape)} looks like (D, T), expected (T, D) with D = {width}, as in '
                             'training; save the transposed array')
@@ -138,16 +140,18 @@ class TrainedRun:
             LOGGER.warning(message)
 
 
-def load_run(folder: Path | str, checkpoint_type: str = 'combined', device: str | torch.device = 'auto') -> TrainedRun:
+def load_run(folder: Path | str, checkpoint_type: str = 'combined', device: str | torch.device = 'auto', *,
+             needs_head: bool = True) -> TrainedRun:
     """Load the best checkpoint of a run.
 
     Args:
         folder: run folder, as printed by training.
         checkpoint_type: 'combined' (lowest total loss) or 'alignment' (lowest alignment loss).
         device: 'auto', 'cpu', 'cuda', 'cuda:1', ...
+        needs_head: refuse a run without a progress head; False for uses that only need its embeddings.
 
     Raises:
-        UserError: the run does not exist, contains no checkpoint, or has no progress head.
+        UserError: the run does not exist, contains no checkpoint, or has no progress head although it is needed.
     """
     run = open_run_folder(Path(folder))
     try:
@@ -156,9 +160,11 @@ def load_run(folder: Path | str, checkpoint_type: str = 'combined', device: str 
         raise UserError(f'{folder}: {error}; train at least one epoch') from error
     chosen = choose_device(device)
     model, config, checkpoint = load_model(path, chosen)
-    if not config.PROGRESS_LOSS.enabled:
+    enabled = config.PROGRESS_LOSS.enabled
+    if needs_head and not enabled:
         raise UserError(f'{folder}: this run has no progress head, expected a run trained with '
                         'PROGRESS_LOSS.enabled; train such a run')
-    tasks = model.progress_head.tasks or load_run_splits(run.splits)
+    # A head that does not distinguish tasks leaves them to the split of the run.
+    tasks = (model.progress_head.tasks if enabled else None) or load_run_splits(run.splits)
     return TrainedRun(run.path.resolve().name, path.stem, checkpoint['epoch'], model, config, chosen, sorted(tasks),
                       read_feature_info(run.path))

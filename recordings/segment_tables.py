@@ -125,6 +125,8 @@ def read_table(path: Path, options: TableOptions) -> dict[str | None, SegmentLis
 def _read(path: Path, options: TableOptions) -> tuple[dict[str | None, SegmentList], str]:
     """Return the segments of each recording, and a description of how the table was read."""
     table = read_rows(path, UNNAMED, lambda lines: name_columns(path, lines, options.wanted))
+    if not table.rows and not table.names:  # an empty JSON list
+        return {}, table.layout
     columns = choose_columns(path, table.names, options.wanted)
     cells = (row.cells.get(columns[column]) for row in table.rows for column in ('start', 'end') if column in columns)
     times = TimeFormat(options.unit_of_times, any(map(shows_decimal_comma, cells)), options.timecode_rate)

@@ -76,7 +76,7 @@ def choose_columns(path: Path, names: Sequence[str], wanted: TableColumns) -> di
 
     Args:
         path: file, for messages.
-        names: names of the table's columns, in lower case; empty for an empty JSON list.
+        names: names of the table's columns, in lower case.
         wanted: what the columns are expected to be.
 
     Raises:
@@ -86,7 +86,7 @@ def choose_columns(path: Path, names: Sequence[str], wanted: TableColumns) -> di
     for column, name in wanted.given.items():
         columns[column] = _given_column(path, names, column, name.lower(), wanted)
     for column in ('start', 'end'):
-        if column not in columns and names:
+        if column not in columns:
             columns[column] = _time_column(path, names, column, wanted)
     if 'recording' not in columns and (found := find_named_column(names, RECORDING_NAMES, columns)):
         columns['recording'] = found
@@ -94,7 +94,7 @@ def choose_columns(path: Path, names: Sequence[str], wanted: TableColumns) -> di
         if found := find_named_column(names, LABEL_NAMES, columns):
             columns['label'] = found
         # The column of labels may be missing, but a column whose name could be a misspelling of it is not ignored.
-        elif names and (wanted.needs_labels or not set(names) <= {*columns.values()}):
+        elif wanted.needs_labels or not set(names) <= {*columns.values()}:
             raise _missing(path, names, 'label', ', '.join(LABEL_NAMES), wanted)
     if twice := next((name for name in columns.values() if names.count(name) > 1), None):
         raise UserError(f'{path}: the column {twice} occurs {names.count(twice)} times, expected it once; rename one')
@@ -127,5 +127,6 @@ def _other_unit(path: Path, names: Sequence[str], units: frozenset[str], wanted:
 
 
 def _missing(path: Path, names: Sequence[str], column: str, accepted: str, wanted: TableColumns) -> UserError:
-    return UserError(f'{path}: found the columns {", ".join(names)}; expected one for the {column} ({accepted}); '
-                     f'rename it{wanted.column_advice.format(column)}')
+    found = f'the columns {", ".join(names)}' if names else 'no column'
+    return UserError(f'{path}: found {found}; expected one for the {column} ({accepted}); rename it'
+                     f'{wanted.column_advice.format(column)}')

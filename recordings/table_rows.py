@@ -13,6 +13,7 @@ from utils.files import read_json
 
 # Delimiter -> its name in messages. A table without any of the others is separated by blanks.
 DELIMITERS = {'\t': 'tabs', ';': 'semicolons', ',': 'commas', '|': 'vertical bars', ' ': 'blanks'}
+EXCEL_SEPARATOR = re.compile('sep=([,;|\t])\r?\n', re.IGNORECASE)  # a first line that Excel writes
 COMMENTS = ('#', '%', '//')
 ENDINGS = ('.csv', '.tsv', '.json', '.txt')
 
@@ -67,11 +68,13 @@ def read_rows(path: Path, default: Sequence[str], name_columns: NameColumns) -> 
 
 def _read_text_rows(path: Path, name_columns: NameColumns) -> Table:
     text = read_text(path)
+    told = EXCEL_SEPARATOR.match(text)
+    text = text[told.end():] if told else text
     first = next((line for line in text.splitlines() if line.strip() and not line.lstrip().startswith(COMMENTS)), '')
     # If two delimiters are equally frequent, the first counts: the comma may be a decimal comma or part of a label.
     delimiter = max(DELIMITERS, key=lambda sign: first.count(sign) if sign != ' ' else 0)
-    delimiter = delimiter if delimiter in first else ' '
-    lines, comments = _split_lines(path, text, delimiter)
+    delimiter = told[1] if told else delimiter if delimiter in first else ' '
+    lines, comments = _split_lines(path, ('\n' if told else '') + text, delimiter)
     if not lines:
         raise UserError(f'{path}: is empty, expected rows of start, end and label')
     found = name_columns([cells for _, cells in lines])

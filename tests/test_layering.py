@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = [
     ['benchmarks', 'docs'],
     ['commands'],
+    ['alignment'],
     ['evaluation', 'prediction', 'tools'],
     ['training'],
     ['models'],

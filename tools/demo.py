@@ -77,7 +77,7 @@ class _World:
         # Spread evenly on a log scale, so that every task has short and long actions.
         self.durations = {step: base for task in TASKS.values()
                           for step, base in zip(task, rng.permutation(np.geomspace(7, 45, len(task))), strict=True)}
-        self.paces = np.exp(_mirrored(settings.people, rng) * settings.pace)
+        self.paces = np.exp(mirrored(settings.people, rng) * settings.pace)
         self.offsets = rng.normal(size=(settings.people, settings.width)) * settings.style
         self.gains = 1 + rng.normal(size=(settings.people, settings.width)) * settings.style / 2
         self.to_frames = rng.normal(size=(settings.width, int(np.prod(FRAME_SHAPE)))) / np.sqrt(settings.width)
@@ -98,7 +98,7 @@ class _World:
         return look + self.settings.phase * np.einsum('fpc,pcd->fd', circle, self.planes)
 
 
-def _mirrored(count: int, rng: np.random.Generator) -> np.ndarray:
+def mirrored(count: int, rng: np.random.Generator) -> np.ndarray:
     """Draw numbers with std 1 in pairs (x, -x), so that the two test people are not both fast."""
     half = rng.uniform(0.5, 1.5, size=(count + 1) // 2)
     return np.stack([half, -half], axis=1).ravel()[:count] / np.sqrt(np.mean(half**2))

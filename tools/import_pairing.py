@@ -13,6 +13,7 @@ from recordings.splits import PARTS, Splits, make_splits
 from tools.imported_dataset import ImportedRecording
 from tools.source_segments import (
     MAX_MISMATCH,
+    OTHER_RATE,
     annotated_frames,
     check_rate,
     common_length,
@@ -98,7 +99,8 @@ def time_is_last(shapes: Mapping[Path, tuple[int, int]], annotated: Mapping[Path
         time_axis = 1 if misfits[1] < misfits[0] else 0
     elif time_axis is None and same[0] and last_ends:
         # Only one axis may be long enough for the annotated times.
-        fits = [all(shapes[path][axis] >= end - MAX_MISMATCH for path, end in last_ends.items()) for axis in (0, 1)]
+        fits = [all(end <= min(shapes[path][axis] + MAX_MISMATCH, OTHER_RATE * shapes[path][axis])
+                    for path, end in last_ends.items()) for axis in (0, 1)]
         time_axis = fits.index(True) if fits.count(True) == 1 else None
     if time_axis is None and same[0]:
         path, shape = next(iter(shapes.items()))

@@ -11,6 +11,7 @@ LOGGER = get_logger(__name__)
 # First lines that name the column of labels, without case.
 HEADERS = {'label', 'labels', 'action', 'actions', 'phase', 'phases', 'step', 'steps', 'class', 'classes', 'gt',
            'groundtruth', 'ground_truth', 'annotation', 'activity', 'gesture', 'category'}
+MANY_LINES = 20  # a shorter file may have a new label in most lines
 _RANGE = re.compile(r'(\d+)\s*(?:-|–|:|\.\.|[\s,;]\s*)\s*(\d+)[\s,;:]+\S', re.ASCII)  # '1-30 SIL', '31 187 G1'
 _NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?', re.ASCII)
 _SEPARATOR = re.compile(r'\s*[\t,;]\s*|\s+')
@@ -33,12 +34,19 @@ def one_column(path: Path, lines: Sequence[str], known: Collection[str] | None) 
     has_header = len(lines) > 1 and _is_header(lines, known or ())
     body = list(lines[1:] if has_header else lines)
     _refuse_ranges(path, body)
-    labels = _without_frame_numbers(path, body)
+    labels = _without_frame_numbers(body)
+    if labels is body and not has_header and not re.search(r'\d', body[0]) and (
+            rest := _without_frame_numbers(body[1:])) != body[1:]:
+        # Frame numbers that begin in the second line show that the first one is a header, whatever its words are.
+        has_header, labels = True, rest
     if has_header or labels is not body:
         left_out = ' and '.join([f'the line {lines[0]!r:.60}'] * has_header
                                 + ['the column of frame numbers'] * (labels is not body))
         LOGGER.info('%s: %s is not read as a label', path, left_out)
     _refuse_scores(path, labels)
+    if len(labels) >= MANY_LINES and 2 * len(set(labels)) > len(labels):
+        raise UserError(f'{path}: {len(set(labels))} of {len(labels)} lines are different, such as {labels[0][:40]!r} '
+                        f'and {labels[1][:40]!r}, expected one label per frame; remove other columns than the label')
     return labels
 
 
@@ -63,8 +71,8 @@ def _refuse_ranges(path: Path, lines: Sequence[str]) -> None:
                         '--inclusive_ends')
 
 
-def _without_frame_numbers(path: Path, lines: list[str]) -> list[str]:
-    """Return the labels of lines with a frame number in front or behind; the lines themselves if they have no number."""
+def _without_frame_numbers(lines: list[str]) -> list[str]:
+    """Return the labels of lines with a frame number in front or behind; the lines if they have no number."""
     if len(lines) < 2:
         return lines
     for place in (0, -1):

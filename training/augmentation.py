@@ -22,8 +22,9 @@ def augment_features(features: Tensor, *, scale: float = 0.0, shift: float = 0.0
     """
     if not (scale or shift or noise):
         return features
-    unit = features.std(dim=0, keepdim=True, correction=0)
-    factors = 1 + scale * torch.randn_like(unit)
+    # correction=0: a recording of one frame then has a std of 0, not NaN.
+    unit = features.std(dim=0, keepdim=True, correction=0)  # (1, D)
+    factors = 1 + scale * torch.randn_like(unit)  # (1, D), the same at all frames
     return features * factors + unit * (shift * torch.randn_like(unit) + noise * torch.randn_like(features))
 
 
@@ -42,15 +43,21 @@ def warp_time(features: Tensor, times: Mapping, deviation: float) -> tuple[Tenso
     """
     if not deviation:
         return features, times
-    starts, ends = (torch.as_tensor(times[key], dtype=torch.long) for key in ('start_frame', 'end_frame'))
+    starts, ends = (torch.as_tensor(times[key], dtype=torch.long) for key in ('start_frame', 'end_frame'))  # (S,) each
+    # Log-normal, so that twice as fast is as likely as half as fast. (1 + S,): first the factor of the recording.
     factors = torch.exp(deviation * torch.randn(1 + len(starts))).clamp(*WARP_LIMITS).tolist()
+    # How many new frames each old frame lasts, (T,); their cumulative sum is the new time at which it ends.
     durations = torch.full((len(features),), factors[0])
     for start, end, factor in zip(starts.tolist(), ends.tolist(), factors[1:], strict=True):
         durations[start:end + 1] *= factor
     passed = durations.cumsum(0)
-    count = max(2, round(float(passed[-1])))
+    count = max(2, round(float(passed[-1])))  # T'; alignment requires two frames
+    # Centers of T' new frames of equal length, in the new time, (T',).
     moments = (torch.arange(count) + 0.5) * (passed[-1] / count)
+    # The old frame that is shown at each center. Rounding may put the last center past the end.
     taken = torch.searchsorted(passed, moments).clamp(max=len(features) - 1)
+    # taken never decreases: a segment's new frames are those from the first taken >= start to the last taken <= end. A
+    # segment whose frames are all left out gets an end before its start.
     starts = torch.searchsorted(taken, starts).tolist()
     ends = (torch.searchsorted(taken, ends, right=True) - 1).tolist()
     kept = [segment for segment in zip(times['step'], starts, ends, strict=True) if segment[1] <= segment[2]]

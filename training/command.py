@@ -45,10 +45,12 @@ def run_training_command(argv: Sequence[str] | None, program: str, train: TrainF
         with naming_options():
             check_model(config)
         with join_processes(config.DEVICE) as world:
+            # Set up again, now that the processes are known: only the first one logs.
             set_up_logging(config.DEBUG, quiet=not world.first)
             try:
                 train(config, arguments, world)
             except StoppedError as stop:
+                # One message for all processes of the run; the others end silently.
                 saved = any(has_begun(path) for path in run_paths(config))
                 given = sys.argv[1:] if argv is None else argv
                 stop.args = (_how_to_go_on(program, given, world, saved=saved) if world.first else '',)

@@ -70,7 +70,7 @@ class World:
         """Return the largest number over all processes; all processes must call this."""
         if self.count == 1:
             return number
-        shared = torch.tensor(number, device=self.device)
+        shared = torch.tensor(number, device=self.device)  # NCCL reduces tensors on the GPU only
         dist.all_reduce(shared, dist.ReduceOp.MAX)
         return int(shared)
 
@@ -83,6 +83,7 @@ class World:
     def seed(self, seed: int) -> None:
         """Seed every process except the first differently; the first keeps its random state."""
         if not self.first:
+            # Different draws per process, because each has other batches; the first draws as a single process would.
             seed_everything(seed + SEED_STEP * self.rank)
 
     def wrap(self, module: nn.Module) -> nn.Module:
@@ -97,6 +98,7 @@ class World:
     def copy_from_first(self, module: nn.Module) -> None:
         """Copy a module's weights and buffers from the first process; all processes must call this."""
         if self.count > 1:
+            # state_dict holds the tensors themselves, so this writes into the module.
             for values in module.state_dict().values():
                 dist.broadcast(values, 0)
 
@@ -115,9 +117,13 @@ class World:
         """
         total, alignment = terms['total_loss'], terms['alignment_loss']
         own = [terms.counts.get(name, 0) for name in ('alignment_loss', 'progress_loss')]
+        # A single collective for counts and finiteness, so that all processes take or skip the step together.
         *sums, broken = self.sums([*own, int(not torch.isfinite(total))])
+        # Backward averages gradients over the P processes: with w_p = P n_p / N, the mean over p of w_p g_p is the
+        # sum of n_p g_p / N: the gradient of the mean over all N elements. If N is 0, the term is a zero everywhere.
         weights = [self.count * here / everywhere if everywhere else 1.0
                    for here, everywhere in zip(own, sums, strict=True)]
+        # total - alignment is lambda * progress.
         return weights[0] * alignment + weights[1] * (total - alignment), not broken
 
 
@@ -134,12 +140,14 @@ def join_processes(device: str) -> Iterator[World]:
     Raises:
         UserError: the device does not exist, or another process is lost.
     """
+    # WORLD_SIZE alone does not tell: cluster schedulers set it, too.
     if int(os.environ.get('WORLD_SIZE', 1)) == 1 or not dist.is_torchelastic_launched():
         yield World(device=choose_device(device))
         return
     rank, count, local = (int(os.environ[name]) for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'))
     own = choose_device(device_of_process(device, local))
     if own.type == 'cuda':
+        # Gathering objects goes through the current GPU, which would be the first one in every process.
         torch.cuda.set_device(own)
     try:
         dist.init_process_group('nccl' if own.type == 'cuda' else 'gloo')
@@ -199,6 +207,8 @@ class SharedValidation:
             yield from (batch for loader in loaders.values() for batch in read_ahead(loader))
         elif not self._states:
             for batch in (batch for loader in loaders.values() for batch in read_ahead(loader)):
+                # The states before the batch is used. In this pass no process skips a batch, so they equal a single
+                # process's.
                 self._states.append((random.getstate(), torch.get_rng_state()))
                 yield batch
         else:
@@ -208,6 +218,7 @@ class SharedValidation:
         start = 0
         for loader in loaders.values():
             indices = list(loader.batch_sampler)
+            # Batches are numbered across tasks and dealt out in turn.
             numbers = [number for number in range(start, start + len(indices))
                        if number % self.world.count == self.world.rank]
             own = make_loader(loader.dataset, [indices[number - start] for number in numbers])

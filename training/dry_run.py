@@ -60,8 +60,10 @@ def dry_run(model: nn.Module, loss_fn: Callable[..., LossTerms], train: Loaders,
         UserError: the largest batch does not fit into memory.
     """
     datasets = {task: loader.dataset for task, loader in train.items()}
+    # The largest batch that could ever be drawn: it bounds the memory of the whole run.
     smallest, largest = extreme_batches(datasets, config.BATCH_SIZE)
     module = LossModule(model.to(device), loss_fn, amp=config.AMP)
+    # A real optimizer and real steps, because the moments of Adam take memory, too.
     optimizer = build_optimizer(model, config.LEARNING_RATE, config.PROGRESS_LOSS.head_learning_rate,
                                 config.WEIGHT_DECAY)
     with _in_memory(datasets, largest):
@@ -70,7 +72,9 @@ def dry_run(model: nn.Module, loss_fn: Callable[..., LossTerms], train: Loaders,
                             key=lambda step: step.seconds) for batch in (smallest, largest))
         validation = _validation_step(module, _read(datasets, largest), config, device)
     few, many = count_frames(datasets, smallest), count_frames(datasets, largest)
+    # A step costs a constant, such as launching kernels, plus a time per frame.
     start, slope = fit_seconds((few, many), (small.seconds, large.seconds))
+    # Training by the fitted line; validation in proportion to frames, from the measured batch.
     epoch = (sum(start + slope * frames for frames in frames_of_batches(train))
              + sum(frames_of_batches(val)) * validation.seconds / many)
     return '\n'.join([
@@ -129,8 +133,10 @@ def fit_seconds(frames: Sequence[int], seconds: Sequence[float]) -> tuple[float,
     """Return a, b >= 0 of ``seconds = a + b * frames``, fitted to two batches, the smaller batch first."""
     (few, many), (fast, slow) = frames, seconds
     if many == few or slow <= fast:
+        # No growth can be measured, so the larger time counts for every batch.
         return max(seconds), 0.0
     slope = (slow - fast) / (many - few)
+    # A negative constant is a measurement error: then time is proportional to frames.
     return (fast - slope * few, slope) if slope * few <= fast else (0.0, slow / many)
 
 
@@ -158,12 +164,13 @@ def _validation_step(module: LossModule, batch: Batch, config: Mapping, device: 
     module.eval()
     started = time.perf_counter()
     output = module.model(to_device(batch.videos, device))
-    module.loss_fn(output, config.NUM_EPOCHS - 1, times=batch.times)
+    module.loss_fn(output, config.NUM_EPOCHS - 1, times=batch.times)  # losses as in validation: final epoch
     _wait_for(device)
     return Forward(output, time.perf_counter() - started)
 
 
 def _wait_for(device: torch.device) -> None:
+    # Kernels run asynchronously: without waiting, only their launch would be timed.
     if device.type == 'cuda':
         torch.cuda.synchronize(device)
 

@@ -38,6 +38,7 @@ def train_epoch(trainer: Trainer, epoch: int) -> dict[str, Tensor]:
     """
     config, module, world = trainer.config, trainer.module, trainer.world
     module.train()
+    # The order of batches depends on seed and epoch alone, so a resumed run continues with the same batches.
     trainer.loader.batch_sampler.epoch = epoch
     schedule_learning_rate(trainer.optimizer, config.LEARNING_RATE_SCHEDULE, epoch, config.NUM_EPOCHS)
     limits, weigh = clip_limits(config), world.weigh_loss if world.count > 1 else None
@@ -47,10 +48,13 @@ def train_epoch(trainer: Trainer, epoch: int) -> dict[str, Tensor]:
             videos, times = augment_batch(to_device(batch.videos, trainer.device), batch.times, config.AUGMENTATION)
             with anomaly_detection(module, name_recordings(batch)) if config.DETECT_ANOMALY else nullcontext():
                 result = training_step(module, trainer.optimizer, videos, times, epoch, limits, weigh)
+            # The terms of a skipped step may be NaN, which would spoil the means of the epoch.
             if result.taken:
                 means.add(result.terms)
             trainer.monitor.step(batch, result, module)
+            # Between two steps, so that all processes stop with the same weights.
             trainer.stop.check()
+    # Every process has seen other batches; the means are over all of them.
     means.merge(world.all_gather)
     return means.means(get_progress_lambda(epoch, config.NUM_EPOCHS, config.PROGRESS_LOSS))
 
@@ -79,9 +83,12 @@ def run_validation_epoch(model: nn.Module, val_dl_dict: Mapping[str, DataLoader]
     """
     shared = shared or SharedValidation(SINGLE_PROCESS)
     was_training = model.training
+    # A head that is fitted in closed form computes its loss in evaluation mode only.
     model.eval()
+    # The final epoch: losses with a schedule would otherwise fall or rise with it, and epochs could not be compared.
     final_epoch = config.NUM_EPOCHS - 1
     means = ComponentMeans()
+    # The same draws in every epoch, so that luck does not select the best checkpoint.
     with seeded_draws(config.SEED + VALIDATION_SEED_OFFSET):
         for batch in shared.batches(val_dl_dict):
             means.add(loss_fn(model(to_device(batch.videos, device)), final_epoch, times=batch.times))

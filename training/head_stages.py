@@ -19,8 +19,10 @@ def fit_head(trainer: Trainer) -> None:
     head = _head_of(trainer)
     if head is not None and head.fits_embeddings:
         recordings = embed_recordings(trainer, trainer.train_loaders)
+        # Draws of the head are the same in every epoch, and do not shift the draws of training.
         with seeded_draws(trainer.config.SEED + STAGE_SEED_OFFSET):
             head.fit(recordings)
+        # All processes fit to the same recordings, but may differ by rounding.
         trainer.world.copy_from_first(head)
 
 
@@ -57,8 +59,9 @@ def embed_recordings(trainer: Trainer, loaders: Mapping[str, DataLoader]) -> lis
     annotated = [index for index, recording in enumerate(members) if recording.segments]
     trainer.model.eval()
     own = []
-    indices = annotated[world.rank::world.count]
+    indices = annotated[world.rank::world.count]  # every count-th recording
     for index, batch in zip(indices, read_ahead(make_loader(dataset, [[index] for index in indices])), strict=True):
+        # on the CPU: sent to other processes
         embeddings = trainer.model(to_device(batch.videos, device))['outputs'][0].float().cpu()  # (T, E)
         recording = members[index]
         own.append(EmbeddedRecording(recording.task, recording.handle, embeddings, list(recording.actions),

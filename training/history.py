@@ -27,6 +27,7 @@ class ComponentMeans:
     def __init__(self) -> None:
         self._sums: dict[str, float] = defaultdict(float)
         self._counts: dict[str, int] = defaultdict(int)
+        # A dict as an ordered set; it also holds the terms that no batch had data for.
         self._names: dict[str, None] = {}
 
     def add(self, terms: LossTerms) -> None:
@@ -43,6 +44,7 @@ class ComponentMeans:
         Args:
             all_gather: returns the values of all processes as a list.
         """
+        # Sums and counts instead of means, because processes may have different numbers of batches with a term.
         parts = all_gather((dict(self._sums), dict(self._counts), self._names))
         self._sums, self._counts, self._names = defaultdict(float), defaultdict(int), {}
         for sums, counts, names in parts:
@@ -66,6 +68,7 @@ class ComponentMeans:
             return {}
         means = {name: torch.tensor(self._sums[name] / self._counts[name], dtype=torch.float64)
                  for name in self._names if self._counts[name]}
+        # Without alignment (weight 0, or batches of one recording) the total consists of progress alone.
         means.setdefault('alignment_loss', torch.zeros((), dtype=torch.float64))
         means['total_loss'] = total_of(means, progress_weight)
         return means
@@ -99,6 +102,7 @@ class History:
     def curves(self, part: str) -> dict[str, list[float]]:
         """Return the losses of 'train' or 'val' as lists; NaN if an epoch lacks a loss, empty if all epochs lack it."""
         curves = {f'{name}_loss': [row[f'{part}_{name}'] for row in self.rows] for name in COMPONENTS}
+        # A gap in the curve at an epoch without a value; no curve if no epoch has one.
         return {name: [math.nan if value is None else value for value in values] if set(values) != {None} else []
                 for name, values in curves.items()}
 

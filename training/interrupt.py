@@ -39,6 +39,7 @@ class StopRequest:
             self._signum, self._noted_at = signum, time.monotonic()
             if self._announce:
                 os.write(2, NOTICE)  # logging is not safe in a signal handler: it may interrupt another log call
+        # A repeated SIGTERM is ignored: the run is already stopping.
         elif signum == signal.SIGINT and time.monotonic() - self._noted_at > REPEATED_WITHIN:
             raise KeyboardInterrupt
 
@@ -48,6 +49,7 @@ class StopRequest:
         Raises:
             StoppedError: this process or another process of the run received a signal.
         """
+        # All processes must call this at the same step: agree is a collective operation.
         if signum := self._agree(self._signum):
             raise StoppedError(signum)
 
@@ -75,6 +77,7 @@ def command_to_go_on(program: Sequence[str], argv: Sequence[str], *, saved: bool
     for argument in arguments:
         name, _, value = argument.partition('=')
         if _stands_for(name, '--splits') and saved:  # a resumed run keeps its split
+            # The file follows as its own argument, not after '='.
             if not value:
                 next(arguments, None)
         elif not (_stands_for(name, '--overwrite') or _stands_for(name, '--resume')):
@@ -84,4 +87,5 @@ def command_to_go_on(program: Sequence[str], argv: Sequence[str], *, saved: bool
 
 def _stands_for(argument: str, option: str) -> bool:
     """Return True if ``argument`` is ``option`` or an unambiguous prefix of it."""
+    # Shorter abbreviations match several options, so argparse has already refused them.
     return len(argument) > len('--r') and option.startswith(argument)

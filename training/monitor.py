@@ -17,8 +17,10 @@ from training.step import StepResult
 from training.tensorboard import TensorBoardCurves
 from utils.errors import UserError
 from utils.logging import get_logger
+from utils.loss_entry import get_progress_lambda
 
 LOGGER = get_logger(__name__)
+NEGLIGIBLE_PART = 0.01  # of the total loss; a smaller progress term hardly influences the encoder
 SHOWN_LOSSES = ('total', 'alignment', 'progress')  # logged after each epoch
 
 
@@ -87,7 +89,7 @@ class Monitor:
         Raises:
             UserError: more steps were skipped than MAX_SKIPPED_STEPS.
         """
-        self._state.steps += result.taken
+        self._state.steps += result.taken  # True counts as 1
         self._report.add(batch, result)
         if not result.taken:
             self._skipped(batch, result, module)
@@ -95,6 +97,7 @@ class Monitor:
         self._norms.add(result.norms)
         if self._bar is not None:
             loss = float(result.terms['total_loss'].detach())
+            # tqdm redraws at its own rate; a refresh at each step would slow down fast steps.
             self._bar.set_postfix(task=batch.task, loss=f'{loss:.4f}', refresh=False)
 
     def epoch(self, row: Mapping[str, float | None], optimizer: torch.optim.Optimizer) -> None:
@@ -110,10 +113,25 @@ class Monitor:
         weight = f' | lambda {row["lambda"]:.4f}' if row['lambda'] is not None else ''
         LOGGER.info('epoch %d/%d%s | %s | %.1f s', row['epoch'], self._config.NUM_EPOCHS, weight, ' | '.join(losses),
                     row['seconds'])
+        self._warn_of_negligible_progress(row)
         if chosen := row.get('chosen'):
             LOGGER.info('chosen by the progress head: %s',
                         ', '.join(f'{name} {value:.4g}' for name, value in chosen.items()))
         self._curves.add(row, {group['name']: group['lr'] for group in optimizer.param_groups}, self._norms.means())
+
+    def _warn_of_negligible_progress(self, row: Mapping[str, float | None]) -> None:
+        """Warn after the first epoch if the progress term is too small to influence the encoder, at any lambda."""
+        settings, last = self._config.PROGRESS_LOSS, self._config.NUM_EPOCHS - 1
+        alignment, progress = row['train_alignment'], row['train_progress']
+        # A head fitted in closed form has no loss, and with detached embeddings its loss does not reach the encoder.
+        if row['epoch'] > 1 or not alignment or not progress or settings.detach_embeddings:
+            return
+        weight = max(get_progress_lambda(epoch, last + 1, settings) for epoch in (0, last))
+        part = weight * progress / (abs(alignment) + weight * progress)
+        if part < NEGLIGIBLE_PART:
+            LOGGER.warning('lambda x progress is %.2g %% of the total loss at the largest lambda, %.3g: the encoder '
+                           'hardly learns from progress; raise PROGRESS_LOSS.coefficient or its curriculum, to about '
+                           '%.2g for a tenth', 100 * part, weight, abs(alignment) / (9 * progress))
 
     def close(self) -> None:
         """Close the curves and log the report of the run; all processes must call this."""
@@ -124,6 +142,7 @@ class Monitor:
         """Count an optimizer step whose loss or gradient was not finite; raises as :meth:`step` does."""
         self._state.skipped_steps += 1
         values = ', '.join(f'{name} {float(value.detach()):g}' for name, value in result.terms.items())
+        # A collective: either all processes skip a step or no process does.
         parts = self._world.all_gather((name_recordings(batch), values))
         names = ' and '.join(names for names, _ in parts)
         LOGGER.warning('step skipped, loss or gradient not finite on %s', '; '.join(': '.join(part) for part in parts))

@@ -42,6 +42,7 @@ class RunReport:
             skipped: steps skipped.
             all_gather: returns the values of all processes of the run as a list.
         """
+        # Collectives, called by all processes, although only the first one logs.
         used, memory = set().union(*all_gather(self._used)), max(all_gather(max_memory()))
         LOGGER.log(logging.WARNING if skipped else logging.INFO,
                    '%d steps taken, %d skipped because loss or gradient was not finite', steps, skipped)
@@ -53,7 +54,9 @@ class RunReport:
 
     def _reasons(self, used: set[str]) -> dict[str, Sequence[str]]:
         """Return reason -> handles, with the training recordings that no step has used if there was a step."""
+        # A recording with a known reason is not reported a second time for lack of steps.
         explained = {handle for handles in self._unused.values() for handle in handles}
+        # A run that is resumed after its last epoch takes no step, but its recordings were used before.
         idle = [handle for handle in self._training if handle not in used | explained] if self._begun else []
         return {**self._unused, **({NO_STEP: idle} if idle else {})}
 

@@ -47,6 +47,7 @@ class RunState:
         Args:
             states: states of the random generators of every process of the run; if empty, the states of this process.
         """
+        # The first process's states are entries of the checkpoint itself, as in a run of a single process.
         first, *others = states or [random_states()]
         return {'best': dict(self.best), 'history': self.history.rows, 'skipped_steps': self.skipped_steps,
                 'steps': self.steps, 'best_epochs': dict(self.best_epochs), **first, 'other_processes': others}
@@ -54,6 +55,7 @@ class RunState:
 
 def random_states() -> dict:
     """Return the states of the random generators as plain values."""
+    # A list of integers instead of a tuple: checkpoints contain plain types only, to be loaded with weights_only.
     version, words, gauss = random.getstate()
     return {'random_state': [version, list(words), gauss], 'torch_random_state': torch.get_rng_state(),
             'cuda_random_states': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
@@ -63,7 +65,7 @@ def set_random_states(states: Mapping) -> None:
     """Restore the random generators from the entries of :func:`random_states`, for example in a checkpoint."""
     version, words, gauss = states['random_state']
     random.setstate((version, tuple(words), gauss))
-    torch.set_rng_state(states['torch_random_state'].cpu())
+    torch.set_rng_state(states['torch_random_state'].cpu())  # loading moved it to the model's device
     # A run may be resumed on a machine with fewer GPUs than before.
     for device, state in zip(range(torch.cuda.device_count()), states['cuda_random_states'], strict=False):
         torch.cuda.set_rng_state(state.cpu(), device)
@@ -86,6 +88,7 @@ def resume_run(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, c
         UserError: the file cannot be read, or was written under other settings.
     """
     checkpoint = load_checkpoint(path, device)
+    # Before anything is loaded: weights must not be left half replaced.
     _check_same_settings(path, to_plain(checkpoint['config']), to_plain(config))
     try:
         state = _read_state(checkpoint)
@@ -102,10 +105,11 @@ def resume_run(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, c
 
 def _take_random_states(checkpoint: Mapping, config: Mapping, world: World) -> None:
     """Restore the random generators of this process of the run."""
-    states = [checkpoint, *checkpoint['other_processes']]
+    states = [checkpoint, *checkpoint['other_processes']]  # by rank
     if len(states) != world.count:
         LOGGER.warning('trained by %d processes so far, by %d processes from now on: steps get different batches',
                        len(states), world.count)
+    # The generators of processes that did not exist before start at a seed that depends on the epoch.
     if world.rank < len(states):
         set_random_states(states[world.rank])
     else:

@@ -91,6 +91,7 @@ def choose_run_splits(config: EasyDict, recordings: RecordingsByTask, arguments:
     if not arguments.resume:
         with option('--splits') if arguments.splits else nullcontext():
             return trainable(choose_splits(config, recordings, arguments.splits, frames=reads_frames(config)))
+    # --splits may be repeated next to --resume, but must not change the split.
     kept = load_run_splits(stored)
     if arguments.splits and trainable(choose_splits(config, recordings, arguments.splits,
                                                     frames=reads_frames(config))).as_json() != kept.as_json():
@@ -121,14 +122,16 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     parts = split_recordings(recordings, splits)
     reading = reading_options(config, recordings, frames=reads_frames(config))
     train_loaders = make_train_loaders(parts['train'], config.BATCH_SIZE, seed=config.SEED, **reading)
+    # Training recordings fill up validation batches, because a single recording cannot be aligned.
     val_loaders = make_validation_loaders(parts['val'], parts['train'], config.BATCH_SIZE, **reading)
 
-    first = next(iter(parts['train'].values()))[0]
+    first = next(iter(parts['train'].values()))[0]  # all files have the same dimensions
     config.DATAFOLDER = str(first.path.parent)
     fill_in_sizes(config, first.width, len(splits))
     fill_in_head(config, list_all_actions(parts['train']))
     if config.PROGRESS_LOSS.enabled:
         _warn_without_validation_actions(parts['val'])
+    # Right before the model is built, so that its first weights depend on the seed alone, not on how data were read.
     seed_everything(config.SEED)
     model = build_model(config, copies=4)  # weights, gradients, and Adam's two moments
     if not arguments.resume:  # else ckpt/last.pt has it
@@ -141,11 +144,13 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     loss_fn = get_loss_function(config, config.NUM_EPOCHS)
     if world.first and not arguments.resume:
         warn_of_start(model, loss_fn, train_loaders, val_loaders, config, world.device)
+    # After all checks of settings and data, before anything is written.
     if arguments.dry_run:
         if world.first:
             say(dry_run(model, loss_fn, train_loaders, val_loaders, config, world.device))
         return
 
+    # Everything that can be refused has been refused: from here on files are written.
     with ExitStack() as locks:
         if world.first:
             _open_folder(run_path, config, splits, arguments, locks, before_writing)
@@ -154,6 +159,7 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
                     sum(weight.numel() for weight in model.parameters()), world, ', in bf16' if config.AMP else '')
         report = RunReport([recording.handle for members in parts['train'].values() for recording in members],
                            explain_unused(config, recordings, parts))
+        # singletask_train.py passes its own request, which ends all of its runs.
         stop = locks.enter_context(nullcontext(stop) if stop else
                                    stop_on_signals(StopRequest(world.largest, announce=world.first)))
         alignment_training_loop(model, train_loaders, loss_fn, run_path, config, val_loaders,

@@ -40,6 +40,7 @@ class LossModule(nn.Module):
             return LossTerms({'alignment_loss': zero, 'total_loss': zero}, [])
         if not (self.amp and self.training):
             return self.loss_fn(self.model(videos), epoch, times=times)
+        # A model may have no weights, with the identity encoder and a head that is fitted in closed form.
         with torch.autocast(next(self.model.parameters(), videos[0]).device.type, torch.bfloat16):
             outputs = self.model(videos)
         return self.loss_fn(_in_float32(outputs), epoch, times=times)
@@ -61,18 +62,21 @@ def build_optimizer(model: nn.Module, learning_rate: float, head_learning_rate: 
         head_learning_rate: learning rate of the head; None means ``learning_rate``.
         weight_decay: decoupled weight decay: a step subtracts weight_decay * learning rate * weight; 0 is plain Adam.
     """
+    # The progress head has its own learning rate and its own gradient clip.
     head = [weight for name, weight in model.named_parameters() if name.startswith(HEAD_PREFIX)]
     rest = [weight for name, weight in model.named_parameters() if not name.startswith(HEAD_PREFIX)]
     groups = [{'params': rest, 'lr': learning_rate, 'name': 'encoder'}]
     if head:
         groups.append({'params': head, 'lr': head_learning_rate or learning_rate, 'name': 'progress_head'})
     for group in groups:
+        # Adam's groups are saved in last.pt, so that a resumed run knows the rate that the schedule starts from.
         group['initial_lr'] = group['lr']
     return torch.optim.AdamW(groups, weight_decay=weight_decay)
 
 
 def schedule_learning_rate(optimizer: torch.optim.Optimizer, schedule: str, epoch: int, num_epochs: int) -> None:
     """Set the learning rates of an epoch (counted from 0): the initial rates ('constant') or cosine decay to 0."""
+    # 1 in the first epoch, above 0 in the last
     factor = (1 + math.cos(math.pi * epoch / num_epochs)) / 2 if schedule == 'cosine' else 1.0
     for group in optimizer.param_groups:
         group['lr'] = factor * group['initial_lr']
@@ -132,13 +136,16 @@ def training_step(module: nn.Module, optimizer: torch.optim.Optimizer, videos: S
         weigh: if the run has several processes, returns the loss to differentiate given the terms of this process, and
             True if the losses of all processes are finite.
     """
+    # None instead of 0: Adam then skips weights that this batch does not use, instead of moving them by momentum.
     optimizer.zero_grad(set_to_none=True)
     terms = module(videos, times, epoch)
     loss, finite = weigh(terms) if weigh else (terms['total_loss'], bool(torch.isfinite(terms['total_loss'])))
+    # Before the backward pass, in every process alike.
     if not finite:
         return StepResult(terms, False, {})
     if loss.requires_grad:  # there are no weights to train if the encoder is the identity and the head is closed-form
         loss.backward()
+    # Before optimizer.step(): a NaN in Adam's moments would stay there for all further steps.
     norms = clip_gradients(optimizer, limits)
     if not all(map(math.isfinite, norms.values())):
         return StepResult(terms, False, norms)
@@ -158,6 +165,7 @@ def anomaly_detection(module: nn.Module, batch_name: str) -> Iterator[None]:
         UserError: a layer returned a value that is not finite, or a gradient became NaN; the message names the layer or
             the function, and for a function torch prints the traceback of its forward call.
     """
+    # Layers without children: the first of them that returns NaN is the cause, the modules around it follow.
     layers = [(name, layer) for name, layer in module.named_modules() if not list(layer.children())]
     hooks = [layer.register_forward_hook(_refuse_non_finite(name, batch_name)) for name, layer in layers]
     try:
@@ -176,7 +184,7 @@ def anomaly_detection(module: nn.Module, batch_name: str) -> Iterator[None]:
 def _refuse_non_finite(name: str, batch_name: str) -> Callable:
     """Return a forward hook that raises if a layer's output is not finite."""
     def hook(layer: nn.Module, inputs: tuple, output: object) -> None:
-        values = output if isinstance(output, tuple) else (output,)
+        values = output if isinstance(output, tuple) else (output,)  # a GRU returns a tuple
         if not all(torch.isfinite(value).all() for value in values if isinstance(value, Tensor)):
             raise UserError(f'DETECT_ANOMALY: layer {name} ({type(layer).__name__}) returns NaN or infinity in the '
                             f'step on {batch_name}, and no layer before it does; lower LEARNING_RATE, or check its '

@@ -63,6 +63,7 @@ class Trainer:
 
     def __post_init__(self, resume: bool, report: RunReport | None) -> None:
         config, world = self.config, self.world
+        # First to the device: the optimizer and its loaded state refer to the weights there.
         self.model.to(self.device)
         self.optimizer = build_optimizer(self.model, config.LEARNING_RATE, config.PROGRESS_LOSS.head_learning_rate,
                                          config.WEIGHT_DECAY)
@@ -71,7 +72,9 @@ class Trainer:
                                     self.device, world)
         else:
             self.state = RunState()
+            # A resumed run restores the generators instead.
             world.seed(config.SEED)
+        # Only the module is wrapped. Checkpoints are written from the model, whose names have no prefix.
         self.module = world.wrap(LossModule(self.model, self.loss_fn, amp=config.AMP))
         self.loader = merge_loaders(self.train_loaders, config.BATCH_SIZE, seed=config.SEED, workers=config.WORKERS,
                                     rank=world.rank, processes=world.count)

@@ -49,15 +49,24 @@ def legend_height(num_colors: int) -> float:
 
 
 def draw_ribbons(axes: Axes, ribbons: Mapping[str, Sequence[Span]], colors: Mapping[str, tuple], *,
-                 unit: float = 1) -> None:
-    """Draw ribbons of steps below each other.
+                 unit: float = 1, upright: bool = False) -> None:
+    """Draw ribbons of steps below each other, or upright and next to each other.
 
     Args:
         axes: of their lane.
         ribbons: name -> its spans.
         colors: label -> color.
-        unit: length of a frame on the horizontal axis.
+        unit: length of a frame on the axis of time.
+        upright: True if time runs upwards, False if it runs to the right.
     """
+    if upright:
+        for column, spans in enumerate(ribbons.values()):
+            axes.bar([column] * len(spans), [unit * (end - start) for _, start, end in spans], 0.8,
+                     [unit * (start - 0.5) for _, start, _ in spans], color=[colors[name] for name, _, _ in spans],
+                     edgecolor='white', linewidth=0.5)
+        axes.set(xlim=(-0.5, len(ribbons) - 0.5))
+        axes.set_xticks(range(len(ribbons)), list(ribbons), rotation=90)
+        return
     for row, spans in enumerate(ribbons.values()):
         axes.broken_barh([(unit * (start - 0.5), unit * (end - start)) for _, start, end in spans], (row - 0.4, 0.8),
                          facecolors=[colors[name] for name, _, _ in spans], edgecolor='white', linewidth=0.5)

@@ -14,7 +14,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,12 +86,25 @@ def run_cases(arguments: argparse.Namespace, argv: Sequence[str] | None) -> None
     numbers = range(arguments.first, arguments.first + arguments.cases)
     print(f'{describe_command("benchmarks.reliability.fuzz_loaders", argv)}\n', flush=True)
     started = time.monotonic()
-    outcomes = fuzz(arguments.seed, numbers)
+    report(fuzz(arguments.seed, numbers), started)
+
+
+def report(outcomes: Mapping[str, Outcome], started: float) -> None:
+    """Print the outcomes as a table.
+
+    Args:
+        outcomes: kind of mutated input -> outcomes.
+        started: time.monotonic() of the first case.
+
+    Raises:
+        UserError: the outcome of a case is neither a dataset nor a UserError of one line.
+    """
     print(format_table([{'mutated': kind, 'cases': sum(outcome.counts.values()),
                          **{result: outcome.counts[result]
                             for result in ('accepted', 'refused', 'other exception', 'hang')},
                          'slowest, ms': f'{1000 * outcome.slowest:.0f}'} for kind, outcome in outcomes.items()]))
-    print(f'\n{len(numbers)} cases in {time.monotonic() - started:.0f} s.')
+    cases = sum(outcome.counts.total() for outcome in outcomes.values())
+    print(f'\n{cases} cases in {time.monotonic() - started:.0f} s.')
     findings = [finding for outcome in outcomes.values() for finding in outcome.findings]
     if findings:
         raise UserError(f'{len(findings)} cases had another outcome, among them: ' + '; '.join(findings[:MOST_SHOWN]))
@@ -118,10 +131,10 @@ def fuzz(seed: int, numbers: Sequence[int], kinds: Sequence[str] = ()) -> dict[s
             write_dataset(folder)
             if kind == COMMANDS:
                 write_world(folder)
-                _run_case(lambda chosen=draw: run_command_line(folder, chosen), outcomes[kind], number)
+                run_case(lambda chosen=draw: run_command_line(folder, chosen), outcomes[kind], number)
             else:
                 MUTATIONS[kind](folder, draw)
-                _run_case(lambda: load_and_read(folder), outcomes[kind], number)
+                run_case(lambda: load_and_read(folder), outcomes[kind], number)
     return outcomes
 
 
@@ -174,12 +187,18 @@ MUTATIONS: dict[str, Callable[[Path, random.Random], None] | None] = {
     'annotations': _mutate_annotations, 'splits': _mutate_splits, 'features': _mutate_features, COMMANDS: None}
 
 
-def _run_case(case: Callable[[], None], outcome: Outcome, number: int) -> None:
-    """Run a case, and record the outcome."""
+def run_case(read: Callable[[], object], outcome: Outcome, number: int) -> None:
+    """Read the input of a case, and record the outcome.
+
+    Args:
+        read: reads it; raises UserError if it refuses it.
+        outcome: outcomes of its kind.
+        number: number of the case.
+    """
     started = time.monotonic()
     try:
         with time_limit(MOST_SECONDS):
-            case()
+            read()
         result = 'accepted'
     except UserError as error:
         result = 'refused'

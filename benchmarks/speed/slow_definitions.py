@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 Mixture = tuple[Tensor, Tensor, Tensor]  # weights, means and stds of K components, (K,) each
-WINDOW, MARGIN = 15, 2.0  # of the contrastive term, in frames and as a squared distance
+WINDOW, MARGIN = 0.1, 2.0  # of the contrastive term, as a fraction of the recording and as a squared distance
 SMALLEST_STD = math.sqrt(0.5)  # of a component, in frames
 
 
@@ -25,7 +25,7 @@ def tcc(sequences: Sequence[Tensor], softmax_temp: float = 0.1, alignment_varian
         alpha = torch.softmax(-torch.cdist(u, v) / softmax_temp, dim=1)  # (N, M)
         beta = torch.softmax(-torch.cdist(alpha @ v, u) / softmax_temp, dim=1)  # (N, N)
         mean = (beta * index).sum(1)
-        spread = (beta * (index - mean.unsqueeze(1)) ** 2).sum(1) + 0.25
+        spread = (beta * (index - mean.unsqueeze(1)) ** 2).sum(1) + 0.0025 * len(u) ** 2
         losses.append(((index - mean) ** 2 / spread + alignment_variance / 2 * torch.log(spread / len(u) ** 2)).mean())
     return torch.stack(losses).mean()
 
@@ -77,7 +77,7 @@ def gtcc(sequences: Sequence[Tensor], dropouts: Sequence[Tensor], n_components: 
             nearby = _window(i, begins, len(u), delta)
             error = _cycle_error(i, u, v, alpha, nearby, fit(alpha.detach(), n_components), softmax_temp)
             errors.append(kept[i] * error + (1 - kept[i]) / (error + 0.25))
-        losses.append(torch.stack(errors).mean() / len(u) ** 2)
+        losses.append(torch.stack(errors).mean() / (len(u) ** 2 / 12))
     return torch.stack(losses).mean()
 
 
@@ -119,7 +119,7 @@ def contrastive(distances: Tensor) -> Tensor:
     index = torch.arange(len(distances), dtype=distances.dtype)
     gap = (index.unsqueeze(1) - index).abs()
     apart = ((gap / len(distances)) ** 2 + 1) * torch.relu(MARGIN - distances)
-    return torch.where(gap <= WINDOW, distances, apart).mean()
+    return torch.where(gap <= max(1, round(WINDOW * len(distances))), distances, apart).mean()
 
 
 class SoftDTW(torch.autograd.Function):
@@ -169,7 +169,7 @@ def lav(sequences: Sequence[Tensor], min_temp: float = 0.1, cr_coefficient: floa
     for u, v in itertools.combinations(sequences, 2):
         alignment = SoftDTW.apply(squared_differences(u, v), min_temp) / (len(u) + len(v))
         contrast = contrastive(squared_differences(u, u)) + contrastive(squared_differences(v, v))
-        losses.append(alignment + cr_coefficient * contrast)
+        losses.append((alignment + cr_coefficient * contrast) / (1 + 2 * cr_coefficient))
     return torch.stack(losses).mean()
 
 
@@ -185,7 +185,7 @@ def vava(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1, lam
         log_plan = _sinkhorn(cost, lambda2, maxIter - maxIter // 2)
         transport = (log_plan.exp() * (cost + lambda2 * log_plan)).sum()
         contrast = contrastive(torch.cdist(u, u) ** 2) + contrastive(torch.cdist(v, v) ** 2)
-        losses.append(transport + gamma * (contrast + _contrastive_between(squares, log_plan)))
+        losses.append((transport + gamma * (contrast + _contrastive_between(squares, log_plan))) / (1 + 3 * gamma))
     return torch.stack(losses).mean()
 
 
@@ -193,8 +193,8 @@ def _transport_cost(squares: Tensor, matches: tuple[Tensor, Tensor], phase: floa
                     lambda2: float, zeta: float, delta: float) -> Tensor:
     """Compute ``D - lambda1 S - lambda2 log P`` with a virtual frame on each side, (N + 1, M + 1)."""
     n, m = squares.shape
-    x = (torch.arange(n, dtype=squares.dtype) + 1).unsqueeze(1) / n
-    y = (torch.arange(m, dtype=squares.dtype) + 1) / m
+    x = (torch.arange(n, dtype=squares.dtype) + 0.5).unsqueeze(1) / n
+    y = (torch.arange(m, dtype=squares.dtype) + 0.5) / m
     variance = delta ** 2 * (1 / n ** 2 + 1 / m ** 2)
     from_row, from_column = (x - x[matches[1]].T).abs(), (y - y[matches[0]].unsqueeze(1)).abs()
     moment = phase / ((x - y) ** 2 + 1) + (1 - phase) / ((from_row ** 2 + from_column ** 2) / 2 + 1)

@@ -1,33 +1,67 @@
-"""Measure how training with each loss improves alignment: python -m benchmarks.studies.alignment_quality.
+"""Measure what training with each loss does for alignment: python -m benchmarks.studies.alignment_quality.
 
-It trains on the demo dataset with several seeds and compares Kendall's tau and the enclosed area error of the test
-split before and after training (checkpoint with the lowest validation alignment loss).
+It trains the preset configs/alignment_recommended.json with each loss, alone and jointly with a progress head, with
+several seeds, and compares metrics of the test recordings with controls: the features, the features with their change
+over 5 frames, the number of frames elapsed, and the untrained network. Without --dataset it uses the demo dataset;
+others are found by DATASET_PATH and JSON_DPATH.
 """
 
 import argparse
+import copy
 import logging
-import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from pkgutil import resolve_name
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from benchmarks.speed.demo_data import demo_environment, loss_flag
+from benchmarks.speed.demo_data import loss_flag
 from benchmarks.speed.measure import describe_command, describe_machine, format_table, positive
+from benchmarks.studies.progress_study import CONFIGS, data_of, fold_splits
 from configs.choices import LOSSES
 from configs.entry_config import parse_training_arguments
-from configs.generic_config import CONFIG
 from configs.paths import environment_path
-from evaluation.alignment_metrics import enclosed_area_error, kendalls_tau
-from evaluation.evaluate import embed, evaluate_checkpoint
-from models.build import build_model, fill_in_sizes
+from evaluation.embedding_metrics import METRICS
+from evaluation.evaluate import embed
+from models.build import build_model, fill_in_head, fill_in_sizes
 from multitask_train import train
 from recordings.from_config import choose_splits, load_dataset, reading_options, split_recordings
+from recordings.json_dataset import Recording, RecordingDataset
+from utils.ckpt_save import find_checkpoint, load_model
 from utils.command_line import OneLineParser, run_command, seed_everything
-from utils.run_folder import MULTI_TASK, open_run_folder
+from utils.loss_entry import get_loss_function
+from utils.run_folder import MULTI_TASK
 
-METRICS = {'kendalls_tau': 1, 'enclosed_area_error': -1}  # name -> 1 if higher is better, -1 if lower is better
+Embedder = Callable[[Sequence[Tensor]], Mapping[str, object]]  # recordings (T_i, D) -> 'outputs' [(T_i, E)], ...
+CPU = torch.device('cpu')
+VELOCITY_FRAMES = 5
+PRESET = ['--config', str(CONFIGS / 'alignment_recommended.json'), '--no_tensorboard']
+JOINT = ['--progress', '--progress_sampling', 'dense', '--progress_lambda', '1']
+UNTRAINED = 'untrained network'
+# Row -> options of multitask_train.py besides dataset, split, seed and epochs.
+TRAINED = {**{loss: [*PRESET, loss_flag(loss)] for loss in LOSSES},
+           **{f'{loss}, joint': [*PRESET, loss_flag(loss), *JOINT] for loss in LOSSES}}
+# Column of the study -> table of the evaluation and its column.
+MEASURES = {"Kendall's tau": ('kendalls_tau', 'kendalls_tau'), 'R2': ('phase_progression', 'r2'),
+            'area error': ('enclosed_area_error', 'enclosed_area_error'),
+            'phase accuracy': ('phase_classification', 'accuracy_100')}
+
+
+def with_velocity(features: Tensor) -> Tensor:
+    """Append the change over :data:`VELOCITY_FRAMES` frames to features, (T, D) -> (T, 2 D); before them it is 0."""
+    earlier = torch.cat([features[:1].expand(VELOCITY_FRAMES, -1), features])[:len(features)]
+    return torch.cat([features, features - earlier], dim=1)
+
+
+def elapsed(features: Tensor) -> Tensor:
+    """Return the number of frames so far, (T, D) -> (T, 1): an embedding that does not look at the features."""
+    return torch.arange(len(features), dtype=features.dtype).unsqueeze(1)
+
+
+CONTROLS = {'raw features': lambda features: features, 'raw with velocity': with_velocity, 'elapsed frames': elapsed}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,74 +71,110 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = OneLineParser(prog='python -m benchmarks.studies.alignment_quality', description='Alignment before '
-                                                                                      'and after training.')
-    parser.add_argument('--losses', nargs='+', choices=LOSSES, default=list(LOSSES))
+    parser = OneLineParser(prog='python -m benchmarks.studies.alignment_quality', description='Alignment by each loss.')
+    parser.add_argument('--rows', nargs='+', choices=[*CONTROLS, UNTRAINED, *TRAINED], metavar='ROW',
+                        default=[*CONTROLS, UNTRAINED, *TRAINED], help='rows of the table; default all')
+    parser.add_argument('--dataset', metavar='NAME', help='default: the demo dataset with its split by person')
+    parser.add_argument('--splits', type=Path, metavar='FILE', help='default with --dataset: test on the last 25 %% of '
+                                                                    'the sorted handles, train on the others')
+    parser.add_argument('--folds', type=positive, help='for tuning, with --dataset: ignore the test recordings and '
+                                                       'test seed s on the s-th of this many parts of the others')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--epochs', type=positive, default=15)
-    parser.add_argument('--learning_rate', type=float, default=CONFIG.LEARNING_RATE)
     parser.add_argument('--threads', type=positive, default=2, help='default 2')
+    parser.add_argument('--options', nargs=argparse.REMAINDER, default=[], help='more options of multitask_train.py '
+                                                                                'for all rows; must be last')
     return parser.parse_args(argv)
 
 
 def compare_losses(arguments: argparse.Namespace, argv: Sequence[str] | None) -> None:
-    """Train with every loss and seed, evaluate, and print a table."""
+    """Embed the recordings in every way and with every seed, and print the table."""
     torch.set_num_threads(arguments.threads)
     logging.disable(logging.WARNING)
     print(f'{describe_command("benchmarks.studies.alignment_quality", argv)}\n\n'
           f'{describe_machine(arguments.threads)}.\n\n'
-          f'Test split of the demo dataset, mean over tasks; {arguments.epochs} epochs at learning rate '
-          f'{arguments.learning_rate:g}; mean and standard deviation over the seeds {arguments.seeds}; the spread '
-          'is the pooled std of the untrained and the trained networks.\n', flush=True)
+          f'Test recordings, mean over tasks, {arguments.epochs} epochs; mean and standard deviation over the seeds '
+          f'{arguments.seeds}. Loss at the start: of the untrained network on two recordings of each task.\n',
+          flush=True)
     rows = []
-    with demo_environment() as dataset:
-        options = [*dataset, '--tstack', '--mcn', '-ep', str(arguments.epochs), '-lr', str(arguments.learning_rate)]
-        for loss in arguments.losses:
-            results = [measure_run([loss_flag(loss), *options], seed) for seed in arguments.seeds]
-            rows += summarize(loss, results)
+    with data_of(arguments) as dataset:
+        for name in arguments.rows:
+            # Nothing is drawn in a control, but with folds each seed tests other recordings.
+            seeds = arguments.seeds if name not in CONTROLS or arguments.folds else arguments.seeds[:1]
+            results = [measure(name, options_of(name, dataset, seed, arguments)) for seed in seeds]
+            rows.append({'embeddings': name, **summarize(results)})
+            print(rows[-1], file=sys.stderr, flush=True)
     print(format_table(rows))
 
 
-def measure_run(options: Sequence[str], seed: int) -> dict[str, tuple[float, float]]:
-    """Train once, and return each metric (mean over tasks) before and after training."""
-    command = [f'{seed}', *options, '--seed', f'{seed}']
-    before = untrained_metrics(command)
-    config, arguments = parse_training_arguments(command, 'multitask_train.py')
-    train(config, arguments)
-    run = open_run_folder(environment_path('OUTPUT_PATH') / MULTI_TASK / config.EXPERIMENTNAME)
-    tables = evaluate_checkpoint(run, 'alignment', torch.device('cpu')).tables
-    return {metric: (before[metric], tables[metric][-1][metric]) for metric in METRICS}
+def options_of(name: str, dataset: Sequence[str], seed: int, arguments: argparse.Namespace) -> list[str]:
+    """Return the training command line of a row; that of a control only says which recordings to read."""
+    message = ''.join(character if character.isalnum() else '_' for character in name)
+    dataset = list(dataset)
+    if arguments.folds:
+        place = dataset.index('--splits') + 1
+        dataset[place] = str(fold_splits(Path(dataset[place]), seed % arguments.folds, arguments.folds))
+    return [str(seed), *TRAINED.get(name, PRESET), *dataset, '-ep', str(arguments.epochs), '--seed', str(seed), '-m',
+            message, *arguments.options]
 
 
-def untrained_metrics(command: Sequence[str]) -> dict[str, float]:
-    """Return the metrics of the untrained network of a training command."""
-    config, arguments = parse_training_arguments(command, 'multitask_train.py')
+def measure(name: str, command: Sequence[str]) -> dict[str, float]:
+    """Return the measures of a row with one seed, means over the tasks, and the loss at the start if it has one."""
+    config, parsed = parse_training_arguments(command, 'multitask_train.py')
     recordings = load_dataset(config)
-    parts = split_recordings(recordings, choose_splits(config, recordings, arguments.splits))
-    first = next(iter(parts['train'].values()))[0]
-    fill_in_sizes(config, first.width, len(recordings))
-    seed_everything(config.SEED)
-    model = build_model(config).eval()
+    parts = split_recordings(recordings, choose_splits(config, recordings, parsed.splits))
     reading = reading_options(config, recordings)
-    tests = [embed(model, test, reading, torch.device('cpu')) for test in parts['test'].values()]
-    return {'kendalls_tau': float(np.mean([kendalls_tau(test.embeddings) for test in tests])),
-            'enclosed_area_error': float(np.mean([enclosed_area_error(test.embeddings, test.actions)
-                                                  for test in tests]))}
+    start = {}
+    if name in CONTROLS:
+        def embedder(videos: Sequence[Tensor]) -> dict[str, list[Tensor]]:
+            return {'outputs': [CONTROLS[name](video.float()) for video in videos]}
+    else:
+        fill_in_sizes(config, next(iter(parts['train'].values()))[0].width, len(recordings))
+        fill_in_head(config, {task: [recording.actions for recording in part] for task, part in parts['train'].items()})
+        seed_everything(config.SEED)
+        embedder = build_model(config).eval()
+        if name != UNTRAINED:
+            start['loss at the start'] = start_loss(embedder, config, parts['train'], reading)
+            train(*parse_training_arguments(command, 'multitask_train.py'))
+            run = environment_path('OUTPUT_PATH') / MULTI_TASK / config.EXPERIMENTNAME
+            embedder = load_model(find_checkpoint(run, 'alignment'), CPU)[0]
+    scores = [score(embedder, train_part, parts['test'][task], reading) for task, train_part in parts['train'].items()]
+    return {**{measure: float(np.mean([row[measure] for row in scores])) for measure in MEASURES}, **start}
 
 
-def summarize(loss: str, results: Sequence[dict[str, tuple[float, float]]]) -> list[dict[str, object]]:
-    """Return one row per metric: means over the seeds, and the gain in units of the spread over the seeds."""
-    rows = []
-    for metric, sign in METRICS.items():
-        before, after = (np.array([result[metric][place] for result in results]) for place in (0, 1))
-        stds = [values.std(ddof=1) if len(results) > 1 else math.nan for values in (before, after)]
-        spread = math.hypot(*stds) / math.sqrt(2)
-        gain = sign * (after.mean() - before.mean())
-        shown = [f'{values.mean():.4f} ± {std:.4f}' for values, std in zip((before, after), stds, strict=True)]
-        rows.append({'loss': loss, 'metric': metric, 'untrained': shown[0], 'trained': shown[1],
-                     'seeds that gain': f'{(sign * (after - before) > 0).sum()} of {len(results)}',
-                     'gain / spread': f'{gain / spread:.1f}'})
-    return rows
+def score(embedder: Embedder, train_part: Sequence[Recording], test_part: Sequence[Recording],
+          reading: Mapping) -> dict[str, float]:
+    """Return the measures of a task; its recordings of one step each have no phases to classify, NaN."""
+    known, unseen = (embed(embedder, part, reading, CPU) for part in (train_part, test_part))
+    single = len(np.unique(np.concatenate(known.labels))) < 2
+    return {measure: float('nan') if single and table == 'phase_classification'
+            else float(resolve_name(METRICS[table])(known)(unseen)[column])
+            for measure, (table, column) in MEASURES.items()}
+
+
+@torch.no_grad()
+def start_loss(model: torch.nn.Module, config: Mapping, parts: Mapping[str, Sequence[Recording]],
+               reading: Mapping) -> float:
+    """Return the mean over tasks of the alignment loss of two training recordings."""
+    alone = copy.deepcopy(config)
+    alone.PROGRESS_LOSS.enabled = False
+    loss = get_loss_function(alone)
+    values = []
+    for recordings in parts.values():
+        dataset = RecordingDataset(recordings[:2], **reading)
+        output = model([dataset[index][0] for index in range(len(dataset))])
+        values.append(float(loss(output, 0)['alignment_loss']))
+    return float(np.mean(values))
+
+
+def summarize(results: Sequence[Mapping[str, float]]) -> dict[str, str]:
+    """Return mean and standard deviation of each measure over the seeds, '-' if there is no value."""
+    summary = {}
+    for measure in [*MEASURES, 'loss at the start']:
+        values = np.array([result.get(measure, np.nan) for result in results])
+        spread = f' ± {values.std(ddof=1):.3f}' if len(values) > 1 else ''
+        summary[measure] = '-' if np.isnan(values).any() else f'{values.mean():.3f}{spread}'
+    return summary
 
 
 if __name__ == '__main__':

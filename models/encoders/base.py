@@ -24,6 +24,18 @@ class EncoderStream:
         """Return the embeddings (m, E) that only the end of the recording determines; None if there are no such."""
         return None
 
+    def state(self) -> tuple[Tensor, ...]:
+        """Return what is kept between frames, after at least one frame; zeros of the same shapes begin a recording.
+
+        Raises:
+            ValueError: the stream does not offer its state.
+        """
+        raise ValueError(f'a {type(self).__name__} does not offer its state')
+
+    def resume(self, state: tuple[Tensor, ...]) -> None:
+        """Continue from a state that :meth:`state` returned, or from zeros."""
+        raise ValueError(f'a {type(self).__name__} does not offer its state')
+
 
 class FrameWiseStream(EncoderStream):
     """Stream of an encoder that reads each frame independently, so that no past frames are kept.
@@ -38,6 +50,13 @@ class FrameWiseStream(EncoderStream):
     def push(self, frames: Tensor) -> Tensor:
         """Return the embeddings (n, E) of the next frames (n, ...)."""
         return self._encode(frames)
+
+    def state(self) -> tuple[Tensor, ...]:
+        """Return (), as nothing is kept."""
+        return ()
+
+    def resume(self, state: tuple[Tensor, ...]) -> None:
+        """Do nothing, as nothing is kept."""
 
 
 class Encoder(nn.Module):

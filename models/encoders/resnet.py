@@ -99,3 +99,12 @@ class WindowStream(EncoderStream):
         self._held = window[max(0, len(window) - self._encoder.temporal_depth + 1):]
         pooled = self._encoder.pool_chunk(window, len(window) - len(frames))  # (n, 512)
         return self._encoder.fc_layers(pooled)
+
+    def state(self) -> tuple[Tensor, ...]:
+        """Return the last frames, (depth - 1, C, H, W), with zeros before the first frame."""
+        missing = self._encoder.temporal_depth - 1 - len(self._held)
+        return (F.pad(self._held, (0, 0, 0, 0, 0, 0, missing, 0)),)
+
+    def resume(self, state: tuple[Tensor, ...]) -> None:
+        """Continue from a state, see :meth:`EncoderStream.resume`."""
+        self._held, = state

@@ -84,26 +84,30 @@ class StackingEncoder(Encoder):
 
 
 class _ConvolutionLayer:
-    """One temporal convolution over a stream, padded with zeros at the start and end of the recording."""
+    """One temporal convolution over a stream, padded with zeros at the start and end of the recording.
+
+    Attributes:
+        held: inputs (1, into, n) that later outputs see.
+    """
 
     def __init__(self, convolution: TemporalConvolution) -> None:
         self._convolution = convolution
         weight = convolution.weight
-        self._held = weight.new_zeros(1, weight.shape[1], convolution.behind)
+        self.held = weight.new_zeros(1, weight.shape[1], convolution.behind)
 
     def push(self, frames: Tensor) -> Tensor:
         """Convolve the next frames (1, into, n) -> (1, out, m); m < n until the first output has its whole window."""
-        window = torch.cat([self._held, frames], dim=-1)  # (1, into, held + n)
+        window = torch.cat([self.held, frames], dim=-1)  # (1, into, held + n)
         kernel = self._convolution.kernel_size[0]
         # Keep the frames that later outputs see. With a kernel of one frame, [-0:] would keep all of them.
-        self._held = window[..., max(0, window.shape[-1] - kernel + 1):]
+        self.held = window[..., max(0, window.shape[-1] - kernel + 1):]
         if window.shape[-1] < kernel:
             return frames.new_zeros(1, self._convolution.out_channels, 0)
         return F.conv1d(window, self._convolution.weight)  # (1, out, held + n - kernel + 1)
 
     def finish(self) -> Tensor:
         """Return the zeros (1, into, ahead) that follow the last frame of a recording."""
-        return self._held.new_zeros(1, self._held.shape[1], self._convolution.ahead)
+        return self.held.new_zeros(1, self.held.shape[1], self._convolution.ahead)
 
 
 class StackingStream(EncoderStream):
@@ -118,6 +122,7 @@ class StackingStream(EncoderStream):
     def __init__(self, encoder: StackingEncoder) -> None:
         self._layers = [_ConvolutionLayer(layer) if isinstance(layer, TemporalConvolution) else layer
                         for layer in encoder.convolutional_layers]
+        self._convolutions = [layer for layer in self._layers if isinstance(layer, _ConvolutionLayer)]
 
     def push(self, frames: Tensor) -> Tensor:
         """Return the embeddings (m, E) that the next frames (n, D) determine."""
@@ -132,6 +137,15 @@ class StackingStream(EncoderStream):
                 parts.append(self._through(self._layers[depth:], layer.finish()))
         ended = torch.cat(parts)
         return ended if len(ended) else None
+
+    def state(self) -> tuple[Tensor, ...]:
+        """Return the inputs (1, into, n) that each convolution keeps; n is constant if the encoder is causal."""
+        return tuple(layer.held for layer in self._convolutions)
+
+    def resume(self, state: tuple[Tensor, ...]) -> None:
+        """Continue from a state, see :meth:`EncoderStream.resume`."""
+        for layer, held in zip(self._convolutions, state, strict=True):
+            layer.held = held
 
     @staticmethod
     def _through(layers: list, frames: Tensor) -> Tensor:

@@ -98,7 +98,10 @@ class ProgressHeadBase(nn.Module):
             (of the mean over frames, if every frame has a target).
         """
         inputs = [segment.embeddings for segment in segments]
+        # Targets () are progress at the last frame, from sampling 'segment' and 'prefix'; targets (n_i,) are from
+        # 'dense'.
         if segments[0].target.ndim == 0:
+            # (B,) against (B,)
             return {'progress': penalty(self(inputs), torch.stack([segment.target for segment in segments]))}
         return {'progress': self.mean_error(self.forward_dense(inputs, [segment.context for segment in segments]),
                                             segments, penalty)}
@@ -106,6 +109,7 @@ class ProgressHeadBase(nn.Module):
     @staticmethod
     def mean_error(predictions: Sequence[Tensor], segments: Sequence[SampledSegment], penalty: Penalty) -> Tensor:
         """Return the mean over segments of the mean over their frames, (), from the progress (n_i,) of each."""
+        # The mean of means: a long action has many frames, but it counts as one segment.
         return torch.stack([penalty(predicted, segment.target)
                             for predicted, segment in zip(predictions, segments, strict=True)]).mean()
 
@@ -242,6 +246,7 @@ class ProgressHeadBase(nn.Module):
             (3,), the progress and its 5 and 95 % quantiles (NaN in the base class), and the state for the next call.
         """
         progress, state = self.step(embedding, state, context)
+        # NaN instead of the full range [0, 1]: no interval was predicted.
         unknown = torch.full_like(progress, torch.nan)
         return torch.stack([progress, unknown, unknown]), state
 
@@ -276,6 +281,17 @@ class ProgressHeadBase(nn.Module):
         """
         raise self._no_filter()
 
+    def recording_step(self, task: str | None = None) -> nn.Module | None:
+        """Return :meth:`filter_step` as a module of tensors alone, for export; None if the head does not offer it.
+
+        The module is a function of an embedding (D,) and states that returns outputs and states. It has the attributes
+        and methods of :class:`models.heads.filter.recording_step.RecordingStep`. The base class returns None.
+
+        Args:
+            task: task of the recordings; None to infer it.
+        """
+        return None
+
     def _no_filter(self) -> UserError:
         return UserError(f'the progress head of this run ({type(self).__name__}) does not infer where actions start '
                          'and end; give the boundaries of the actions')
@@ -283,6 +299,7 @@ class ProgressHeadBase(nn.Module):
     # --- shapes ---
 
     def _normalize(self, embeddings: Tensor) -> Tensor:
+        # Over the last axis only: each frame by itself, hence causal.
         return F.layer_norm(embeddings, embeddings.shape[-1:]) if self.normalize_embeddings else embeddings
 
     def _check_frame(self, embedding: Tensor) -> None:

@@ -67,25 +67,33 @@ class Durations(nn.Module):
         Raises:
             ValueError: no action has a label in [0, K).
         """
+        # Log durations, because durations are skewed and a pace multiplies them: an offset on the log scale.
         rows = [(a.label, math.log(a.length), index) for index, actions in enumerate(recordings) for a in actions
                 if 0 <= a.label < self.num_labels]
         if not rows:
             raise ValueError('no actions, expected at least one to learn durations from')
         label, log_length, recording = (np.array(column) for column in zip(*rows, strict=True))
+        # Renumber without gaps: recordings without a known action have no rows, and bincount would give them empty
+        # bins.
         recording = np.unique(recording, return_inverse=True)[1]
         means, within, between = _mixed_model(label, recording, log_length, self.num_labels)
+        # The posterior mean of the pace, prior variance between, after n deviations of variance within, is their sum /
+        # (n + within / between). Without between-variance all recordings have the same pace: shrink as much as allowed.
         shrinkage = min(within / between, LARGEST_SHRINKAGE) if between > 0 else LARGEST_SHRINKAGE
         self.log_means.copy_(torch.from_numpy(means))
         self.spread.copy_(torch.tensor([within, between, shrinkage]))
         counts = np.bincount(label, minlength=self.num_labels)
-        self.frequency.copy_(torch.from_numpy((counts + 0.5) / (counts + 0.5).sum()))
+        self.frequency.copy_(torch.from_numpy((counts + 0.5) / (counts + 0.5).sum()))  # all > 0
         self.range.copy_(torch.tensor([math.exp(log_length.min()), math.exp(log_length.max())]))
+        # Shape of the density: what is left of a duration once label and pace are known.
         deviations = _free_of_pace(log_length - means[label], recording, shrinkage)
         names = list(dict.fromkeys(groups)) if groups is not None else None
+        # Without named groups, leave out recordings: actions of one recording share its pace.
         group = np.array([names.index(groups[row[2]]) for row in rows]) if names and len(names) > 1 else recording
         kernel, pooling = _choose_smoothing(deviations, label, group, within)
         at = np.linspace(-TABLE_REACH, TABLE_REACH, TABLE_SIZE)
         for level in range(PACE_LEVELS):
+            # After few completed actions the pace is uncertain; its variance widens the density of that level.
             open_pace = self.pace_variance(_completed_at(level))
             density = _density(at, deviations, label, self.num_labels, within, kernel, pooling, open_pace)
             self.table[level] = torch.from_numpy(np.log(density))
@@ -103,6 +111,7 @@ class Durations(nn.Module):
     def pace_variance(self, num_completed: float) -> float:
         """Return the variance of the log pace that remains after a number of completed actions."""
         _, between, shrinkage = self.spread.tolist()
+        # 1 / (1 / between + n / within), written with the shrinkage s = within / between.
         return between * shrinkage / (num_completed + shrinkage)
 
     def log_density(self, log_frames: Tensor, log_pace: Tensor | float = 0.0,
@@ -120,11 +129,13 @@ class Durations(nn.Module):
         log_pace, num_completed = (torch.as_tensor(value, dtype=self.table.dtype, device=self.table.device)
                                    for value in (log_pace, num_completed))
         deviation = log_frames - self.log_means[:, None] - log_pace[..., None, None]  # (..., K, G)
+        # Coordinate in the table, (..., K, G). The limit below TABLE_SIZE - 1 keeps before + 1 inside.
         position = ((deviation + TABLE_REACH) * ((TABLE_SIZE - 1) / (2 * TABLE_REACH))).clamp(0, TABLE_SIZE - 1.001)
         before = position.floor().long()
         level = (num_completed + 1).log2().clamp(0, PACE_LEVELS - 1.001)  # (...), inverse of _completed_at
         table = torch.lerp(self.table[level.floor().long()], self.table[level.floor().long() + 1],
                            (level - level.floor())[..., None, None])  # (..., K, R)
+        # Linear interpolation of log densities between neighboring points, (..., K, G).
         return torch.lerp(table.gather(-1, before), table.gather(-1, before + 1), position - before)
 
 
@@ -140,22 +151,26 @@ def _mixed_model(label: np.ndarray, group: np.ndarray, values: np.ndarray,
     Unseen labels get the mean over all actions.
     """
     counts = np.bincount(label, minlength=num_labels)
-    means = np.where(counts > 0, np.bincount(label, values, num_labels) / np.maximum(counts, 1), values.mean())
+    means = np.where(counts > 0, np.bincount(label, values, num_labels) / np.maximum(counts, 1), values.mean())  # (K,)
     deviation = values - means[label]
-    sizes = np.bincount(group)
+    sizes = np.bincount(group)  # (groups,)
     group_means = np.bincount(group, deviation) / sizes
+    # Labels and groups together lose one degree of freedom less, as both sets of means contain the overall mean; hence
+    # the + 1 below.
     lost = np.count_nonzero(counts)  # degrees of freedom spent on the labels' means
     if (freedom := len(values) - len(sizes) - lost + 1) > 0 and len(sizes) > 1:
         within = ((deviation - group_means[group]) ** 2).sum() / freedom
+        # A group mean of n deviations has variance between + within / n. This moment estimate may be negative.
         between = max(float(np.mean(group_means ** 2 - within / sizes)), 0.0)
     else:
         within, between = (deviation ** 2).sum() / max(len(values) - lost, 1), 0.0
-    return means, max(float(within), SMALLEST_STD ** 2), between
+    return means, max(float(within), SMALLEST_STD ** 2), between  # a std of 0 would make densities infinite
 
 
 def _free_of_pace(deviation: np.ndarray, group: np.ndarray, shrinkage: float) -> np.ndarray:
     """Subtract each recording's shrunken mean from deviations from the label's mean: (n,) -> (n,)."""
     sums, sizes = np.bincount(group, deviation), np.bincount(group)
+    # Shrunken, not the full mean: a recording with one action would otherwise have a deviation of exactly 0.
     return deviation - (sums / (sizes + shrinkage))[group]
 
 
@@ -165,6 +180,7 @@ def _normal(x: np.ndarray, variance: float | np.ndarray) -> np.ndarray:
 
 def _shrink(kernel: float, within: float) -> float:
     """Return the factor on deviations that preserves their variance after smoothing with a kernel of this std."""
+    # A kernel of variance h^2 adds h^2 to the variance, so deviations shrink by sqrt(1 - h^2 / within) first.
     return math.sqrt(1 - min(kernel ** 2 / within, 0.5))
 
 
@@ -172,16 +188,20 @@ def _choose_smoothing(deviation: np.ndarray, label: np.ndarray, group: np.ndarra
                       within: float) -> tuple[float, float]:
     """Return the kernel std (in log frames) and the pooling with the best log likelihood of left-out groups."""
     rated = np.unique(np.linspace(0, len(label) - 1, MOST_RATED).round().astype(int))  # bounds memory
-    other = group[rated, None] != group
+    # Kernels of a left-out action are centered at the actions of other groups only.
+    other = group[rated, None] != group  # (rated, n)
     same_label = other & (label[rated, None] == label)  # (rated, n)
     best = (-math.inf, KERNELS[-1], POOLING[-1])
     tail = _normal(deviation[rated], TAIL_SCALE ** 2 * within)
     for factor in KERNELS:
         std = factor * math.sqrt(within)
-        kernel = _normal(deviation[rated, None] - _shrink(std, within) * deviation, std ** 2)
+        kernel = _normal(deviation[rated, None] - _shrink(std, within) * deviation, std ** 2)  # (rated, n)
+        # Sums over a label's own actions, and mean over the actions of all labels, (rated,) each.
         own, shared = (kernel * same_label).sum(1), (kernel * other).sum(1) / np.maximum(other.sum(1), 1)
         for pooling in POOLING:
+            # As if pooling additional actions of the label had the density of all labels: few own actions count little.
             density = (own + pooling * shared) / (same_label.sum(1) + pooling)
+            # The tail bounds the log likelihood from below: one odd action must not decide.
             score = float(np.log((1 - TAIL) * density + TAIL * tail).mean())
             if score > best[0]:
                 best = score, factor, pooling
@@ -191,6 +211,7 @@ def _choose_smoothing(deviation: np.ndarray, label: np.ndarray, group: np.ndarra
 def _density(at: np.ndarray, deviation: np.ndarray, label: np.ndarray, num_labels: int, within: float, kernel: float,
              pooling: float, open_pace: float) -> np.ndarray:
     """Return the density (K, R) of each label's deviations at points (R,); ``open_pace`` is the pace's variance."""
+    # A normal kernel, convolved with the normal uncertainty of the pace: variances add.
     kernels = _normal(at[:, None] - _shrink(kernel, within) * deviation, kernel ** 2 + open_pace)  # (R, n)
     shared, counts = kernels.mean(1), np.bincount(label, minlength=num_labels)  # (R,), (K,)
     own = np.stack([kernels[:, label == k].sum(1) for k in range(num_labels)])  # (K, R)

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from models.heads.base import ActionsByTask, EmbeddedRecording, Penalty, ProgressHeadBase
 from models.heads.estimates import BACKGROUND, END, FrameEstimates
+from models.heads.filter.recording_step import RecordingStep
 from models.heads.filter.selection import fit_filters
 from models.heads.filter.task_filter import TaskFilter, TaskSensor, TaskState
-from models.heads.filter.traced_step import TracedStep, trace_step
 from models.heads.filter.unsegmented import FilterOutput
 from models.heads.filter.unsegmented_fit import fit_filter
 from models.heads.padding import blank_padding, pad_segments
@@ -46,7 +46,6 @@ class HeadState(NamedTuple):
 
     filters: tuple  # states of the filters that run
     task: TaskState | None  # state of the task sensor, if several filters run
-    steps: tuple[TracedStep, ...] = ()  # steps of the filters that run, if boundaries are unknown
 
 
 class HSMMHead(ProgressHeadBase):
@@ -99,6 +98,8 @@ class HSMMHead(ProgressHeadBase):
             yet, so the loss is a zero that depends on the embeddings.
         """
         if self.training:
+            # Attached to the graph, so that the backward pass runs if the encoder is trained by alignment at the same
+            # time.
             return {'progress': torch.stack([segment.embeddings.sum() * 0 for segment in segments]).sum()}
         return super().loss(segments, penalty)
 
@@ -112,6 +113,7 @@ class HSMMHead(ProgressHeadBase):
                                 {task: len(known.labels) for task, known in filters.items()}, self.input_dim)
         for task, members in by_task.items():
             filters[task].replace_(segmented[task], fit_filter(members, filters[task].labels))
+        # A single task is never in doubt.
         if len(self._tasks) > 1:
             self.task_sensor.fit([recording.embeddings for members in by_task.values() for recording in members],
                                  [number for number, members in enumerate(by_task.values()) for _ in members])
@@ -119,6 +121,7 @@ class HSMMHead(ProgressHeadBase):
 
     def _log_intervals(self) -> None:
         """Log the posterior quantiles that bound the intervals, selected on left-out groups."""
+        # Levels are in the order estimate, low, high here, but low, estimate, high below.
         LOGGER.info('boundaries given: 90 %% interval from quantile %.3g to %.3g',
                     *self.filters[0].segmented.levels[1:].tolist())
         for task, known in zip(self._tasks, self.filters, strict=True):
@@ -188,16 +191,17 @@ class HSMMHead(ProgressHeadBase):
         """Predict progress at every frame, see :meth:`ProgressHeadBase.forward_dense`."""
         if isinstance(segments, Tensor):
             return self.forward_dense([segments], contexts)[0]
-        return [quantiles[:, 1] for quantiles in self._quantiles(segments, contexts)]
+        return [quantiles[:, 0] for quantiles in self._quantiles(segments, contexts)]  # (n, 3) -> (n,)
 
     def forward_intervals(self, segments: Sequence[Tensor],
                           contexts: Sequence[ActionContext] | None = None) -> list[Tensor]:
         """Predict the ends of 90 % intervals of progress, see :meth:`ProgressHeadBase.forward_intervals`."""
-        return [quantiles[:, ::2] for quantiles in self._quantiles(segments, contexts)]
+        # (n, 3) -> (n, 2), without the estimate
+        return [quantiles[:, 1:] for quantiles in self._quantiles(segments, contexts)]
 
     @torch.no_grad()
     def _quantiles(self, segments: Sequence[Tensor], contexts: Sequence[ActionContext] | None) -> list[Tensor]:
-        """Return low end, estimate, and high end of progress, (n_i, 3), at every frame of each segment (n_i, D)."""
+        """Return estimate, low end, and high end of progress, (n_i, 3), at every frame of each segment (n_i, D)."""
         pad_segments(segments, self.input_dim)  # checks shapes
         contexts = [ActionContext()] * len(segments) if contexts is None else list(contexts)
         if len(contexts) != len(segments):
@@ -205,12 +209,14 @@ class HSMMHead(ProgressHeadBase):
         segments = [segment.float() for segment in segments]
         running = [self._running(context.task) for context in contexts]
         answers: list[list[Tensor]] = [[] for _ in segments]
+        # Filter by filter, so that each of them processes all of its segments as one batch.
         for number, known in enumerate(self.filters):
             which = [index for index, numbers in enumerate(running) if number in numbers]  # segments of this filter
             starts = [known.start(contexts[index].completed, contexts[index].label) for index in which]
             outputs = known.segmented.forward_dense([segments[index] for index in which], starts)
-            for index, output in zip(which, outputs, strict=True):
-                answers[index].append(torch.stack([output.low, output.progress, output.high], dim=1))
+            for index, quantiles in zip(which, outputs, strict=True):
+                answers[index].append(quantiles)
+        # Task unknown: p(progress) is a mixture over tasks; as a simple approximation, average the quantiles.
         return [theirs[0] if len(theirs) == 1 else
                 _mean(theirs, self.task_sensor.probabilities(segment))
                 for theirs, segment in zip(answers, segments, strict=True)]
@@ -237,9 +243,10 @@ class HSMMHead(ProgressHeadBase):
         answers, states = [], []
         for position, number in enumerate(self._running(context.task)):
             known = self.filters[number]
+            # The prior of the action, needed only at its first frame; later the state contains it.
             start = known.start(context.completed, context.label) if state is None else None
-            output, after = known.segmented.step(embedding, state and state.filters[position], start)
-            answers.append(torch.stack([output.progress, output.low, output.high]))  # (3,)
+            progress, after = known.segmented.step(embedding, state and state.filters[position], start)
+            answers.append(progress)  # (3,)
             states.append(after)
         if len(answers) == 1:
             return answers[0], HeadState(tuple(states), None)
@@ -259,6 +266,7 @@ class HSMMHead(ProgressHeadBase):
         pad_segments(recordings, self.input_dim)  # checks shapes
         recordings = [embeddings.float() for embeddings in recordings]
         running = self._running(task)
+        # By filter, then by recording; zip(*by_filter) turns this around.
         by_filter = [self.filters[number].unsegmented.filter(recordings) for number in running]
         return [self._estimates(running, outputs,
                                 self.task_sensor.probabilities(embeddings) if len(running) > 1 else None)
@@ -271,14 +279,22 @@ class HSMMHead(ProgressHeadBase):
         self._check_frame(embedding)
         embedding, running = embedding.float(), self._running(task)
         if state is None:
-            state = HeadState((None,) * len(running), None,
-                              tuple(trace_step(self.filters[number].unsegmented) for number in running))
-        stepped = [step(embedding[None], before) for step, before in zip(state.steps, state.filters, strict=True)]
+            state = HeadState((None,) * len(running), None)
+        # (1, D): one frame of a recording
+        stepped = [self.filters[number].unsegmented.filter_step(embedding[None], before)
+                   for number, before in zip(running, state.filters, strict=True)]
         outputs, states = zip(*stepped, strict=True)
         if len(running) == 1:
-            return self._estimates(running, outputs, None), state._replace(filters=states)
+            return self._estimates(running, outputs, None), HeadState(states, None)
         probability, task_state = self.task_sensor.step(embedding, state.task)
-        return self._estimates(running, outputs, probability[None]), state._replace(filters=states, task=task_state)
+        # (tasks,) -> (1, tasks)
+        return self._estimates(running, outputs, probability[None]), HeadState(states, task_state)
+
+    def recording_step(self, task: str | None = None) -> RecordingStep:
+        """Return the filter's step as a module of tensors, see :meth:`ProgressHeadBase.recording_step`."""
+        running = self._running(task)
+        return RecordingStep([self.filters[number] for number in running],
+                             self.task_sensor if len(running) > 1 else None)
 
     def _estimates(self, running: Sequence[int], outputs: Sequence[FilterOutput],
                    probability: Tensor | None) -> FrameEstimates:
@@ -295,16 +311,19 @@ class HSMMHead(ProgressHeadBase):
             return _estimates_of(outputs[0], self.filters[running[0]].labels)
         best = probability.argmax(1, keepdim=True)  # (n, 1)
         by_task = [_estimates_of(output, self.filters[number].labels)._replace(
+            # p(task, step) = p(task) p(step | task)
             step_probability=output.step_probability * probability[:, position])
                    for position, (number, output) in enumerate(zip(running, outputs, strict=True))]
         merged = {}
         for name in FrameEstimates._fields:
             values = [getattr(estimates, name) for estimates in by_task]
             if name in ('step', 'next_step'):
+                # Labels of different tasks cannot be averaged: take those of the most probable task at frame t.
                 merged[name] = [values[which][t] for t, (which,) in enumerate(best.tolist())]
             elif name == 'step_probability':
-                merged[name] = torch.stack(values, dim=1).gather(1, best).squeeze(1)
+                merged[name] = torch.stack(values, dim=1).gather(1, best).squeeze(1)  # (n, tasks) -> (n, 1) -> (n,)
             elif values[0] is not None:
+                # A frame is unknown only if it fits no task that may be running.
                 merged[name] = torch.stack(values).all(0) if name == 'unknown' else _mean(values, probability)
         return FrameEstimates(**merged)
 
@@ -317,6 +336,7 @@ def _estimates_of(output: FilterOutput, labels: Sequence[str]) -> FrameEstimates
     return FrameEstimates(
         step=[steps[number] for number in output.step.tolist()], progress=progress, progress_low=low,
         progress_high=high, remaining=output.remaining, overall=overall, overall_low=overall_low,
+        # [:, 1] is the estimate, between its low and high end.
         overall_high=overall_high, overall_remaining=output.overall_remaining[:, 1],
         step_probability=output.step_probability,
         next_step=[following[number] for number in output.next_step.tolist()], unknown=output.unknown)

@@ -40,7 +40,7 @@ class ProgressHead(ProgressHeadBase):
                 lengths: Tensor | None = None) -> Tensor:
         """Predict progress at the last frame, see :meth:`ProgressHeadBase.forward`."""
         if isinstance(segments, Tensor) and lengths is None:
-            return self.forward([segments])[0]
+            return self.forward([segments])[0]  # a batch of one
         if lengths is None:
             segments, lengths = pad_segments(segments, self.input_dim)
         else:
@@ -54,6 +54,7 @@ class ProgressHead(ProgressHeadBase):
         """Predict progress at every frame, see :meth:`ProgressHeadBase.forward_dense`."""
         if isinstance(segments, Tensor):
             return self.forward_dense([segments])[0]
+        # Padding is at the end and the states are causal, so it does not affect the frames before it.
         padded, lengths = pad_segments(segments, self.input_dim)
         progress = self.forward_padded(padded)
         return [row[:length] for row, length in zip(progress, lengths.tolist(), strict=True)]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from configs.choices import LOSSES
 from configs.entry_config import parse_training_arguments
 from configs.generic_config import CONFIG
 from configs.validation import flatten
@@ -13,6 +14,7 @@ from utils.errors import UserError
 
 PLAN = Path(__file__).resolve().parents[2] / 'configs/progress_plan.json'
 RECOMMENDED = PLAN.with_name('progress_recommended.json')
+PUBLISHED = PLAN.with_name('published_defaults.json')
 CHOICES = ['1', '--gtcc', '--ego', '--tstack']
 STEPS = ['--set', 'PROGRESS_LOSS.head=hsmm']
 DENSE = ['--progress_sampling', 'dense']
@@ -50,6 +52,12 @@ def test_choices_change_no_other_setting():
         'LOSS_TYPE.GTCC': True, 'DATASET_NAME': 'egoprocel', 'BASEARCH.ARCHITECTURE': 'temporal_stacking',
         'EXPERIMENTNAME': 'V1___GTCC_egoprocel',
         'GTCC_PARAMS.delta': 0.2}  # published for the dataset
+
+
+def test_published_defaults_differ_from_ours_as_documented():
+    assert changed(parse('1', '--lav', '--dataset', 'tea', '--tstack', '--config', PUBLISHED)).items() >= {
+        'GTCC_PARAMS.delta': 0.2, 'LAV_PARAMS.cr_coefficient': 0.01, 'LAV_PARAMS.window': 15, 'VAVA_PARAMS.gamma': 0.5,
+        **{f'{loss.section}.reduction': 'sum' for loss in LOSSES.values()}}.items()
 
 
 def test_defaults_are_not_modified():

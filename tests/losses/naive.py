@@ -22,8 +22,10 @@ def naive_distance(first, second):
     return squared * 0 if squared.item() == 0 else squared.sqrt()
 
 
-def naive_contrast(u, reduction, window=15, margin=2.0):
+def naive_contrast(u, reduction, window=0.1, margin=2.0):
     N, total = len(u), 0
+    if window < 1:
+        window = max(1, round(window * N))
     unit = N if reduction == 'mean' else 1
     for i in range(N):
         for j in range(N):

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from losses import GTCC_loss, LAV_loss, TCC_loss, VAVA_loss
+from models.encoders import NaiveEncoder
+from models.model_multiprong import MultiProngAttDropoutModel
 from tests.losses.naive import (
     DEGENERATE,
     DTYPES,
@@ -18,7 +20,7 @@ from tests.losses.naive import (
 
 
 def seeded_gtcc(sequences, **options):
-    return GTCC_loss(sequences, **{'gamma': 1, 'rng': torch.Generator().manual_seed(0), **options})
+    return GTCC_loss(sequences, **{'gamma': 1, 'delta': 1.0, 'rng': torch.Generator().manual_seed(0), **options})
 
 
 LOSSES = {'TCC': TCC_loss, 'GTCC': seeded_gtcc, 'LAV': LAV_loss, 'VAVA': VAVA_loss}
@@ -50,16 +52,46 @@ def test_single_sequence_gives_an_attached_zero(loss):
     assert value.item() == 0 and sequence.grad.abs().max() == 0
 
 
+def new_embeddings(length, other_length):
+    """Return a new model's embeddings of two recordings; half of their features run alike, half differ."""
+    torch.manual_seed(0)
+    encoder = (NaiveEncoder, {'layers': [64, 64], 'input_dimensions': 16}, 128)
+    model = MultiProngAttDropoutModel(*encoder, 3, attn_layers=[8])
+    features = []
+    for index, frames in enumerate((length, other_length)):
+        angles = torch.linspace(0, 1, frames).unsqueeze(1) * torch.arange(1, 5) * 6  # (T, 4)
+        waves = torch.cat([angles.sin(), angles.cos()], dim=1)  # (T, 8)
+        features.append(torch.cat([waves, (waves.roll(3 * index, 1) + 5 * index).cos()], dim=1) / 0.7)
+    with torch.no_grad():
+        return model(features)['outputs']
+
+
+@EVERY_LOSS
+def test_losses_of_new_embeddings_are_near_one_at_any_frame_rate(loss):
+    values = [loss(new_embeddings(length, length * 5 // 4)).item() for length in (50, 100, 400)]
+    assert all(0.2 < value < 3 for value in values), values
+    assert max(values) < 1.5 * min(values), values
+
+
 @EVERY_LOSS
 def test_shift_does_not_change_the_loss(loss):
     sequences = random_sequences((6, 9, 4))
     torch.testing.assert_close(loss([sequence + 3.7 for sequence in sequences]), loss(sequences))
 
 
-@pytest.mark.parametrize('loss', [TCC_loss, LAV_loss])
-def test_order_of_the_sequences_does_not_change_the_loss(loss):
-    sequences = random_sequences((6, 9, 4))
-    torch.testing.assert_close(loss(sequences[::-1]), loss(sequences))
+@pytest.mark.parametrize('loss', [TCC_loss, partial(seeded_gtcc, n_components=3, delta=1.0, max_comparisons=40),
+                                  LAV_loss, VAVA_loss, partial(VAVA_loss, maxIter=4, global_step=20_000)],
+                         ids=['TCC', 'GTCC, all frames', 'LAV', 'VAVA', 'VAVA, far from convergence'])
+@pytest.mark.parametrize('change', [lambda sequences: [sequences[index] for index in (2, 0, 1)],
+                                    lambda sequences: [sequence.flip(0) for sequence in sequences]],
+                         ids=['permutation', 'time reversal'])
+def test_order_of_the_sequences_and_direction_of_time_change_nothing(loss, change):
+    sequences = random_sequences((16, 39, 24))
+    value, changed = loss(sequences), loss(change(sequences))
+    torch.testing.assert_close(changed, value)
+    for gradient, expected in zip(*(torch.autograd.grad(result, sequences) for result in (changed, value)),
+                                  strict=True):
+        torch.testing.assert_close(gradient, expected, rtol=1e-6, atol=1e-6 * expected.abs().max().item())
 
 
 @pytest.mark.parametrize('loss', [partial(TCC_loss, alignment_variance=0), LAV_loss, VAVA_loss])

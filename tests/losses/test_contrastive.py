@@ -28,6 +28,12 @@ def test_values_computed_by_hand():
     assert contrastive_loss(u, window=1, margin=3).item() == pytest.approx(4 / 9)  # D(0, 2) exceeds the margin
 
 
+def test_window_below_one_is_a_fraction_of_the_recording():
+    sequence = random_sequences((30,))[0]
+    assert contrastive_loss(sequence, window=0.2) == contrastive_loss(sequence, window=6)
+    assert contrastive_loss(sequence, window=0.01) == contrastive_loss(sequence, window=1)
+
+
 def test_gradient_of_frames_within_the_window():
     u = torch.tensor([[0.], [1.]], requires_grad=True)
     contrastive_loss(u).backward()

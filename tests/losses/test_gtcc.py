@@ -79,7 +79,7 @@ def naive_gtcc(sequences, dropouts, draws, *, K, delta, gamma, epoch, tau, varia
                 if gamma < 1:
                     error = kept[i] * error + (1 - kept[i]) / (error + 0.25)
                 total = total + error
-            pairs.append(total / len(frames) / N ** 2 if reduction == 'mean' else total)
+            pairs.append(total / len(frames) / (N ** 2 / 12) if reduction == 'mean' else total)
     return sum(pairs) / len(pairs) if reduction == 'mean' else sum(pairs)
 
 
@@ -151,12 +151,12 @@ def test_errors_computed_by_hand():
 
 
 def test_exact_cycle_computed_by_hand():
-    # Identical sequences of distant frames: L = 0. A frame then costs (1 - q) / 0.25, divided by N^2.
+    # Identical sequences of distant frames: L = 0. A frame then costs (1 - q) / 0.25, divided by N^2 / 12.
     u = 100 * torch.arange(3.).unsqueeze(1)
     loss = GTCC_loss([u, u], 3, 1., 1., rng=seeded())
     densest = GTCC_loss([u, u], 3, 0.3, 0.5, dropouts=[torch.tensor([1., 9.])] * 2, epoch=1, rng=seeded())
     sigmoid = [1 / (1 + math.exp(-z)) for z in (-math.sqrt(1.5), 0, math.sqrt(1.5))]
-    expected = sum((1 - 0.25) * (1 - s) / 0.25 for s in sigmoid) / 3 / 9
+    expected = sum((1 - 0.25) * (1 - s) / 0.25 for s in sigmoid) / 3 / (9 / 12)
     assert densest.item() == pytest.approx(expected, rel=1e-6)  # delta 0.3: windows of one frame
     assert 0 <= loss.item() < 1
 

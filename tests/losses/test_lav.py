@@ -25,7 +25,8 @@ def naive_lav(sequences, gamma, weight, reduction):
                                - gamma * torch.logsumexp(torch.stack([-value / gamma for value in before]), 0))
             cost = R[len(u) - 1, len(v) - 1]
             alignment = cost / (len(u) + len(v)) if reduction == 'mean' else cost
-            pairs.append(alignment + weight * (naive_contrast(u, reduction) + naive_contrast(v, reduction)))
+            value = alignment + weight * (naive_contrast(u, reduction) + naive_contrast(v, reduction))
+            pairs.append(value / (1 + 2 * weight) if reduction == 'mean' else value)
     return sum(pairs) / len(pairs) if reduction == 'mean' else sum(pairs)
 
 
@@ -44,18 +45,18 @@ def test_gradcheck():
 def test_values_computed_by_hand():
     # One frame each: distance 9 divided by N + M, without soft minimum; the contrast of a single frame is 0.
     pair = [torch.tensor([[0.]]), torch.tensor([[3.]])]
-    assert LAV_loss(pair).item() == pytest.approx(9 / 2)
+    assert LAV_loss(pair).item() == pytest.approx(9 / 2 / 3)  # divided by the sum of the weights
     assert LAV_loss(pair, reduction='sum').item() == pytest.approx(2 * 9)
     # Two distant frames each: a hard alignment along the diagonal, 0.01 + 0.01, divided by 4; all within the window.
     u = torch.tensor([[0.], [10.]])
     expected = 0.02 / 4 + 0.5 * 2 * 200 / 4
-    assert LAV_loss([u, u + 0.1], cr_coefficient=0.5).item() == pytest.approx(expected, rel=1e-4)
+    assert LAV_loss([u, u + 0.1], cr_coefficient=0.5).item() == pytest.approx(expected / 2, rel=1e-4)
 
 
 def test_coefficient_weights_the_contrastive_terms():
     sequences = random_sequences((20, 30))
     contrast = sum(contrastive_loss(sequence) for sequence in sequences)
-    torch.testing.assert_close(LAV_loss(sequences, cr_coefficient=2), LAV_loss(sequences, cr_coefficient=0)
+    torch.testing.assert_close(5 * LAV_loss(sequences, cr_coefficient=2), LAV_loss(sequences, cr_coefficient=0)
                                + 2 * contrast)
 
 

@@ -25,7 +25,7 @@ def naive_tcc(sequences, tau, variance_weight, reduction):
                 neighbor = sum(a * v_j for a, v_j in zip(alpha, v, strict=True))
                 beta = naive_softmax([-naive_distance(neighbor, u_k) / tau for u_k in u])
                 mu = sum(b * k for k, b in enumerate(beta))
-                s = sum(b * (k - mu) ** 2 for k, b in enumerate(beta)) + 0.25
+                s = sum(b * (k - mu) ** 2 for k, b in enumerate(beta)) + (N ** 2 / 400 if reduction == 'mean' else 0.25)
                 if reduction == 'mean':  # time in units of N: both the error and the spread are divided by N^2
                     error = ((i - mu) / N) ** 2 / (s / N ** 2) + variance_weight / 2 * torch.log(s / N ** 2)
                     total = total + error / N
@@ -48,11 +48,12 @@ def test_gradcheck():
 
 
 def test_two_distant_frames_computed_by_hand():
-    # Distances are large relative to the temperature: every frame returns to itself, mu = i and sigma = 0, so s = 1/4.
+    # Distances are large relative to the temperature: every frame returns to itself, mu = i and sigma = 0, so s is 1/4
+    # with sums and, in units of N, 1/400 with means.
     u = torch.tensor([[0.], [100.]])
     loss = TCC_loss([u, u + 1], 0.1, 0.5, reduction='sum')
     assert loss.item() == pytest.approx(4 * 2 * 0.5 / 2 * math.log(0.25), rel=1e-6)
-    assert TCC_loss([u, u + 1], 0.1, 0.5).item() == pytest.approx(0.25 * math.log(0.25 / 4), rel=1e-6)
+    assert TCC_loss([u, u + 1], 0.1, 0.5).item() == pytest.approx(0.25 * math.log(1 / 400), rel=1e-6)
 
 
 def test_collapse_computed_by_hand():

@@ -43,6 +43,7 @@ def naive_vava(sequences, steps, lambda1, lambda2, gamma, zeta, delta, phi, redu
                 pair = (moved - moved.detach() + F
                         + gamma * naive_match_contrast(D, T.log(), reduction))
                 pair = pair + gamma * (naive_contrast(u, reduction) + naive_contrast(v, reduction))
+                pair = pair / (1 + 3 * gamma) if reduction == 'mean' else pair
                 pairs += [pair, pair]
     return sum(pairs) / len(pairs) if reduction == 'mean' else sum(pairs)
 

@@ -13,6 +13,7 @@ import configs
 from configs.choices import ENCODERS
 from configs.entry_config import parse_training_arguments
 from models.build import build_model, check_model, fill_in_head, fill_in_sizes, input_width
+from models.encoders.layers import EMBEDDING_NORM
 from models.heads.base import EmbeddedRecording
 from models.heads.hsmm import HSMMHead
 from models.heads.recurrent import ProgressHead
@@ -158,8 +159,8 @@ def test_options_reach_the_head(causal_config):
 
 
 @pytest.mark.parametrize(('architecture', 'causal', 'ahead'), [
-    ('temporal_stacking', True, 0), ('temporal_stacking', False, 7), ('naive', True, 0), ('resnet50', True, 0),
-    ('identity', True, 0), ('identity', False, 0)])
+    ('temporal_stacking', True, 0), ('temporal_stacking', False, 7), ('naive', True, 0), ('recurrent', True, 0),
+    ('resnet50', True, 0), ('identity', True, 0), ('identity', False, 0)])
 def test_causal_is_an_option_of_the_stacking_encoder(causal_config, architecture, causal, ahead):
     causal_config.BASEARCH.ARCHITECTURE, causal_config.CAUSAL = architecture, causal
     assert built(causal_config).lookahead == ahead
@@ -222,3 +223,19 @@ def test_completed_actions_determine_pace(causal_config):
     model, features = built(causal_config), torch.randn(80, D)
     before, after = (predict(model, features, annotation) for annotation in (TIMES, with_times(_1=('pour', 3, 4))))
     assert (before[12] != after[12]).all()
+
+
+@pytest.mark.parametrize('heads', [None, 1, 3, 16, 32])
+@pytest.mark.parametrize('encoder', ['naive', 'temporal_stacking', 'recurrent'])
+def test_embeddings_of_a_new_model_have_the_documented_norm(config, encoder, heads):
+    config.BASEARCH.ARCHITECTURE, config.LOSS_TYPE.LAV = encoder, True
+    config.ARCHITECTURE.update(MCN=heads is not None, num_heads=heads)
+    fill_in_sizes(config, 32, 1)
+    norms = []
+    for seed in range(4):
+        torch.manual_seed(seed)
+        features = torch.randn(40, 32)  # mean square 1
+        with torch.no_grad():
+            norms.append(build_model(config)([features])['outputs'][0].norm(dim=1).mean().item())
+    assert sum(norms) / len(norms) == pytest.approx(EMBEDDING_NORM, rel=0.15)
+    assert all(EMBEDDING_NORM / 2 < norm < 2 * EMBEDDING_NORM for norm in norms)

@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from models.encoders import Encoder, IdentityEncoder, NaiveEncoder, Resnet50Encoder, StackingEncoder
+from models.encoders import (
+    Encoder,
+    IdentityEncoder,
+    NaiveEncoder,
+    RecurrentEncoder,
+    Resnet50Encoder,
+    StackingEncoder,
+)
 from models.model_multiprong import MultiProngAttDropoutModel, SingleEncoderModel
 from models.streaming import EmbeddingStream
 
@@ -11,6 +18,7 @@ E = 8
 ENCODERS = {
     'naive': (NaiveEncoder, {'layers': [9], 'input_dimensions': 6}, (6,)),
     'identity': (IdentityEncoder, {'input_dimensions': E}, (E,)),
+    'recurrent': (RecurrentEncoder, {'hidden_dim': 5, 'input_dimensions': 6}, (6,)),
     'stacking': (StackingEncoder, {'temporal_depth': 2, 'conv_num_channels': 16, 'input_dimensions': 6}, (6,)),
     'stacking, wide kernel': (StackingEncoder, {'temporal_depth': 5, 'conv_num_channels': 16, 'input_dimensions': 6},
                               (6,)),

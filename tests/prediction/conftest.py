@@ -86,16 +86,19 @@ def hsmm_run():
     return run
 
 
+def save(run, folder, splits=None):
+    """Write a run as training leaves it."""
+    (folder / 'ckpt').mkdir(parents=True)
+    optimizer = torch.optim.Adam(run.model.parameters())
+    ckpt_save(run.model, optimizer, 1, 0.0, folder / 'ckpt/best_model_combined.pt', run.config)
+    empty = {part: [] for part in PARTS}
+    write_json(folder / 'splits.json', {'splits': splits or dict.fromkeys(run.tasks, empty)})
+    return folder
+
+
 @pytest.fixture(scope='session')
 def save_run():
     """A function that writes a run as training leaves it."""
-    def save(run, folder, splits=None):
-        (folder / 'ckpt').mkdir(parents=True)
-        optimizer = torch.optim.Adam(run.model.parameters())
-        ckpt_save(run.model, optimizer, 1, 0.0, folder / 'ckpt/best_model_combined.pt', run.config)
-        empty = {part: [] for part in PARTS}
-        write_json(folder / 'splits.json', {'splits': splits or dict.fromkeys(run.tasks, empty)})
-        return folder
     return save
 
 

@@ -15,6 +15,7 @@ import predict as predict_command
 from prediction import FrameProgress, load_run
 from prediction.captions import caption, write_subtitles
 from prediction.overlay import MIN_WIDTH, Panel, write_overlay
+from prediction.video import LiveDelay
 from recordings.feature_info import FeatureInfo, read_feature_info, write_feature_info
 from recordings.video import VideoReader
 from tests.prediction.comparison import assert_equal_rows, read_rows
@@ -77,6 +78,23 @@ def test_a_video_gives_the_rows_of_its_features_and_a_pipe_too(video_run, capsys
     assert_equal_rows(live, rows[0])
 
 
+def test_the_delay_of_a_live_source_is_logged_and_a_late_one_is_worth_a_warning(caplog):
+    delay = LiveDelay('cam')
+    # Pictures every 0.5 s that take 1 s each: every picture is 0.5 s later than the one before.
+    for number in range(6):
+        delay.add(0.5 * number, 7 + number, 8 + number)
+        assert delay.late == pytest.approx(0.5 * number)
+        assert len(caplog.records) == (number >= 4)
+    assert 'cam: pictures are 2 s late' in caplog.text and '(1000 ms each)' in caplog.text
+    fast = LiveDelay('pipe')
+    for number in range(3):
+        fast.add(0.5 * number, 0.1 * number, 0.1 * number + 0.02 * (number + 1))
+    assert fast.late == 0
+    with caplog.at_level('INFO'):
+        fast.log(3)
+    assert 'pipe: 3 frames; a row came 40 ms after its picture on average, 60 ms at most, and 3 frames' in caplog.text
+
+
 @needs_weights
 def test_a_run_on_other_features_is_refused(video_run, capsys):
     for change, message in ((None, 'has no features.json, which describes how its features were made'),
@@ -104,7 +122,7 @@ def test_options_that_do_not_go_together_are_refused(tmp_path, capsys, options, 
 
 
 def test_captions():
-    assert caption(FULL) == ('pour the water 87 %', '12 s left', 'overall 25 %', '2:10 left', 'next: stir')
+    assert caption(FULL) == ('pour the water (87 % sure)', '12 s left', 'overall 25 %', '2:10 left', 'next: stir')
     unsure = FULL._replace(unknown=True, next_step='end', remaining_s=None, overall=None)
     assert caption(unsure)[:3] == ("I don't know (pour the water?)", '', '') and caption(unsure)[4] == 'next: the end'
     assert caption(FrameProgress(0)) == ('step', '', '', '', '')
@@ -113,7 +131,7 @@ def test_captions():
 def test_subtitles(tmp_path):
     write_subtitles(tmp_path / 'a.srt', [FULL, FrameProgress(5, 1.25, 'background')], Fraction(4))
     assert (tmp_path / 'a.srt').read_text() == (
-        '1\n00:00:01,000 --> 00:00:01,250\npour the water 87 %, progress 40 % (30 % to 60 %), 12 s left\n'
+        '1\n00:00:01,000 --> 00:00:01,250\npour the water (87 % sure), progress 40 % (30 % to 60 %), 12 s left\n'
         'overall 25 %, 2:10 left\nnext: stir\n\n2\n00:00:01,250 --> 00:00:01,500\nbackground\n\n')
 
 

@@ -16,6 +16,7 @@ SPELLINGS = {
     'unsorted': 'start,end,label\n1.5,4,pour\n\n0,1.5,"boil water"\n,,\n',
     'other-names': 'name,start_time,end_time\nboil water,0,1.5\npour,1.5,4',
     'blanks': 'start  end label\n 0 1.5   "boil water"\n1.5  4  pour \n',
+    'excel': 'sep=;\r\nlabel;start;end\r\n"boil water";0;1,5\r\npour;1,5;4\r\n',
     'no-header-semicolons': '0;1,5;boil water\n1,5;4;pour',
     'comments': '# it\'s 5" wide, "open\n\nStart | End | Label\n0|1.5|boil water\n# the end\n1.5|4|pour'}
 
@@ -55,6 +56,9 @@ def test_tables_in_json(tmp_path):
     assert read(tmp_path, text, FRAMES, 'a.json') == {'x': [('a', 0, 5)], 'y': [('b', 1, 3)]}
     assert read(tmp_path, '[[0, 0.1, "a"], ["0:00.1", 4, "b"]]', SECONDS, 'b.json') == {
         'b': [('a', 0, Fraction(1, 10)), ('b', Fraction(1, 10), 4)]}
+    with pytest.raises(UserError, match='b.json: found no column; expected one for the start'):
+        read(tmp_path, '[[]]', FRAMES, 'b.json')
+    assert read(tmp_path, '[]', FRAMES, 'b.json') == {}
     with pytest.raises(UserError, match='b.json: segment 1: the label is empty'):
         read(tmp_path, '[[0, 1, "a"], [1, 2, null]]', FRAMES, 'b.json')
     (tmp_path / 'b.json').unlink()

@@ -233,6 +233,36 @@ def test_missing_recordings_can_be_skipped(source, capsys):
     assert len(annotations()['mine']['handles']) == 6
 
 
+@pytest.mark.parametrize(('text', 'options', 'expected', 'message'), [
+    ('start,end,label\n1,6,take_cup\n7,13,pour\n', ['--unit', 'frames', '--first_frame', '1', '--inclusive_ends'],
+     [('take_cup', 0, 6), ('pour', 6, 13)], 'start = start, end = end, label = label; times in frames'),
+    ('start,end,label\n1,6,take_cup\n7,13,pour\n', ['--unit', 'frames'],
+     [('take_cup', 1, 6), ('pour', 7, 13)], 'give --first_frame 1'),
+    ('start_ms,end_ms,label\n0,1500,Background\n1500,3250,pour\n', ['--unit', 'milliseconds', '--fps', '4'],
+     [('0', 0, 6), ('pour', 6, 13)], 'times in milliseconds'),
+    ('start;end;label\n00:00:00:00;00:00:01:15;take_cup\n00:00:01:15;00:00:03:00;idle\n',
+     ['--unit', 'seconds', '--fps', '4', '--timecode_fps', '30'], [('take_cup', 0, 6), ('idle', 6, 12), ('0', 12, 13)],
+     "'idle' may mean background"),
+    ('pour 0 2\n', ['--unit', 'frames', '--columns', 'label=1', 'start=2', 'end=3'], [('pour', 0, 2), ('0', 2, 13)],
+     'end, in the median, at 15% of the recording')])
+def test_tables_as_people_have_them(source, capsys, text, options, expected, message):
+    shutil.rmtree(source / 'splits')
+    Path('tables').mkdir()
+    Path('tables/P01_cam01_P01_tea.csv').write_text(text)
+    # --layout is not needed if only one axis of (6, 13) holds the times.
+    layout = ['--layout', 'DT'] if text.startswith('pour') else []
+    assert import_segments.main(['mine', 'tables', '--features', 'mstcn/features', *options, *layout]) == 0
+    assert segments('mine', 'P01_cam01_P01_tea') == expected
+    assert message in capsys.readouterr().err
+
+
+def test_an_import_without_actions_is_refused(source, capsys):
+    for name in FRAMES:
+        (source / f'groundTruth/{name}.txt').write_text('Sil\n' * len(FRAMES[name]))
+    (source / 'mapping.txt').unlink()
+    assert 'mstcn: contains no action (Sil), expected segments with labels' in refused(capsys)
+
+
 def test_a_new_format_is_one_entry(source, capsys, monkeypatch):
     def read(arguments):
         return {name: SegmentList('own', [arguments.only], [Fraction(0)], [Fraction(13)])

@@ -15,6 +15,7 @@ LABELS = ['prep', 'prep', 'cut', 'cut', 'sew it']
     ['Frame\tPhase', *(f'{number}\t{label}' for number, label in enumerate(LABELS))],
     [f'{number},{label}' for number, label in enumerate(LABELS, 1)],
     [f'{25 * number} {label}' for number, label in enumerate(LABELS)],
+    ['frame_id,phase_name', *(f'{number},{label}' for number, label in enumerate(LABELS))],
     ['phase;frame', *(f'{label}; {number}' for number, label in enumerate(LABELS))]])
 def test_labels_are_found(lines):
     assert one_column(Path('a.txt'), lines, None) == LABELS
@@ -42,3 +43,10 @@ def test_labels_of_the_mapping_stay():
 def test_other_content_is_named(lines, message):
     with pytest.raises(UserError, match=f'a.txt: line 1 is .*{message}.*expected one label per frame'):
         one_column(Path('a.txt'), lines, None)
+
+
+def test_lines_that_are_all_different_are_refused():
+    for form in ('video01_{:06d}.png 3', '{:06d}7 prep'):
+        lines = [form.format(number * number) for number in range(30)]
+        with pytest.raises(UserError, match='a.txt: (30 of 30 lines are different|line 1 is .* a label and a number)'):
+            one_column(Path('a.txt'), lines, None)

@@ -32,3 +32,21 @@ def test_steps_are_counted_in_the_state_of_the_run_and_too_many_skipped_ones_end
     assert (state.steps, state.skipped_steps) == (6, 3)
     with pytest.raises(UserError, match='4 steps skipped .* last on a of task tea; MAX_SKIPPED_STEPS allows 3'):
         monitor.step(batch, StepResult(infinite, False, {}), nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize('alignment, changes, warned', [
+    (50.0, {}, True), (1.0, {}, False), (-50.0, {}, True),
+    (50.0, {'coefficient': 30.0}, False), (50.0, {'detach_embeddings': True}, False),
+    (50.0, {'lambda_curriculum': {'enabled': True, 'start': 0.01, 'end': 9.0}}, False)])
+def test_a_progress_term_too_small_to_matter_gives_a_warning(config, caplog, alignment, changes, warned):
+    config.TENSORBOARD = False
+    config.PROGRESS_LOSS.update({'enabled': True, 'coefficient': 1.0, **changes})
+    monitor = Monitor(config, RunState())
+    optimizer = torch.optim.SGD([{'params': nn.Linear(1, 1).parameters(), 'name': 'encoder'}])
+    row = {'lambda': 1.0, 'train_total': alignment + 0.25, 'train_alignment': alignment, 'train_progress': 0.25,
+           'val_total': None, 'seconds': 1.0}
+    for epoch in (1, 2):
+        monitor.epoch({**row, 'epoch': epoch}, optimizer)
+    # 0.25 / 50.25 = 0.5 %; a tenth of the total needs 50 / 9 / 0.25 = 22.
+    assert caplog.text.count('lambda x progress is 0.5 % of the total loss at the largest lambda, 1:') == warned
+    assert ('to about 22 for a tenth' in caplog.text) == warned

@@ -31,13 +31,17 @@ class CausalFeatures:
         changes = [features - features[..., (t - lag).clamp(min=0), :] for lag in self.lags]
         return torch.cat([features, *changes], dim=-1)
 
-    def step(self, frame: Tensor, recent: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the causal features (..., F) of the next frame (..., D), and the state for the next call.
+    def start(self, frame: Tensor) -> Tensor:
+        """Return the last frames (..., reach, D) before a first frame (..., D)."""
+        return frame.unsqueeze(-2).expand(*frame.shape[:-1], self.reach, -1)
 
-        The state contains the last frames, (..., reach, D), in order of time.
+    def step(self, frame: Tensor, recent: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the causal features (..., F) of the next frame (..., D), and the last frames for the next call.
+
+        Args:
+            frame: (..., D).
+            recent: (..., reach, D), the last frames in order of time.
         """
-        if recent is None:
-            recent = frame.unsqueeze(-2).expand(*frame.shape[:-1], self.reach, -1)
         recent = torch.cat([recent[..., 1:, :], frame.unsqueeze(-2)], dim=-2)
         return torch.cat([frame, *(frame - recent[..., -1 - lag, :] for lag in self.lags)], dim=-1), recent
 
@@ -106,9 +110,8 @@ class Cells(nn.Module):
             ``log p(k | frame)`` for a uniform prior over labels, (..., K), and ``log p(bin | k, frame) - log uniform``,
             (..., K, B), each at least ``LOWEST_EVIDENCE``.
         """
-        log_density = self.log_density(frames)
-        by_label = log_density.logsumexp(-1)  # (..., K)
-        by_phase = log_density - (by_label - math.log(self.bins)).unsqueeze(-1)
+        by_label, by_phase = split_density(self.log_density(frames))
+        by_phase = by_phase + math.log(self.bins)
         return by_label.log_softmax(-1).clamp(min=LOWEST_EVIDENCE), by_phase.clamp(min=LOWEST_EVIDENCE)
 
     def log_density(self, frames: Tensor) -> Tensor:
@@ -141,6 +144,17 @@ class Cells(nn.Module):
             weight = (-0.5 * distance.square()).softmax(0)
             means[label] = weight.T @ y[mine]
         return means
+
+
+def split_density(log_density: Tensor) -> tuple[Tensor, Tensor]:
+    """Split the log density (..., K, B) of frames in cells.
+
+    Returns:
+        Log density of the labels, (..., K), up to a constant; and ``log p(bin | label, frame)``, (..., K, B).
+    """
+    by_phase = log_density.log_softmax(-1)
+    # The log of the sum over bins, from the bin with the largest density: a fraction of the time of logsumexp.
+    return log_density.amax(-1) - by_phase.amax(-1), by_phase
 
 
 def phase_weights(elapsed: Tensor, durations: Tensor, bins: int) -> Tensor:

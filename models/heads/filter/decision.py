@@ -5,36 +5,59 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-
-class Shown(NamedTuple):
-    """The step that is currently shown."""
-
-    step: Tensor  # (N,), K is background, -1 before the first frame
-    last: Tensor  # (N,), the last action shown, K before the first action
+SMALLEST = 1e-12  # added to probabilities
 
 
-def decide(probability: Tensor, shown: Shown, surprise: Tensor, rule: Tensor) -> Shown:
-    """Return the steps to show at the next frame.
+class Rule(NamedTuple):
+    """Tables of a decision rule, from :func:`rule_tables`.
+
+    What is shown is one of M = 2 K + 2 displays: step k; background after step k was the last one (K + k); background
+    before any step (2 K); nothing yet (2 K + 1, before the first frame).
+    """
+
+    cost: Tensor  # (M, K + 1), what the log probability of a step must exceed that of the shown step by
+    following: Tensor  # (M, K + 1) long, display if a step is chosen
+    step: Tensor  # (M,) long, step of each display
+
+
+def rule_tables(surprise: Tensor, rule: Tensor) -> Rule:
+    """Return the tables of a rule.
 
     The shown step changes if the log probability of another step is larger by ``caution`` times its surprise after the
     last shown action, in nats: labels do not flicker around a change, and unlikely transitions need more evidence.
     Surprise applies to actions, not to background; background has a constant ``handicap`` instead, even while shown.
 
     Args:
-        probability: (N, K + 1), background last.
-        shown: steps shown at the previous frame.
         surprise: (K + 1, K + 1), see :class:`PhaseGrid`.
-        rule: (2,) or (N, 2), caution and handicap, each >= 0.
+        rule: (2,), caution and handicap, each >= 0.
     """
-    caution, handicap = rule.unbind(-1)
-    log = (probability + 1e-12).log()
-    log = torch.cat([log[:, :-1], log[:, -1:] - handicap.unsqueeze(-1)], dim=1)
-    first = shown.step < 0
-    held = caution.unsqueeze(-1) * surprise.index_select(0, shown.last)
-    best, index = (log - held.masked_fill(first.unsqueeze(1), 0.0)).max(1)
-    now = log.gather(1, shown.step.clamp(min=0).unsqueeze(1)).squeeze(1)
-    step = torch.where(first | (best > now), index, shown.step)
-    return Shown(step, torch.where(step < surprise.shape[1] - 1, step, shown.last))
+    k, device = len(surprise) - 1, surprise.device
+    labels, display = torch.arange(k + 1, device=device), torch.arange(2 * k + 2, device=device)
+    step = display.clamp(max=k)
+    last = torch.where(display < k, display, display - k)  # action before; k at the start, k + 1 before the first frame
+    handicap = rule[1] * (labels == k)
+    held = torch.cat([rule[0] * surprise, torch.zeros_like(surprise[:1])])[last]  # (M, K + 1)
+    cost = (held + handicap - handicap[step].unsqueeze(1)).scatter(1, step.unsqueeze(1), 0.0)
+    background = k + last.clamp(max=k)
+    return Rule(cost, torch.where(labels < k, labels, background.unsqueeze(1)), step)
+
+
+def before_first(rule: Rule, batch: int) -> Tensor:
+    """Return the display before the first frame, (N,)."""
+    return torch.full((batch,), len(rule.step) - 1, device=rule.step.device)
+
+
+def decide(probability: Tensor, display: Tensor, rule: Rule) -> Tensor:
+    """Return the displays at the next frame, (N,).
+
+    Args:
+        probability: (N, K + 1), background last.
+        display: (N,), at the previous frame.
+        rule: see :func:`rule_tables`.
+    """
+    gain = (probability + SMALLEST).log() - rule.cost.index_select(0, display)
+    chosen = display * rule.cost.shape[1] + gain.argmax(1)  # row and column of the table
+    return rule.following.view(-1).index_select(0, chosen)
 
 
 def decide_all(probability: Tensor, surprise: Tensor, rules: Tensor) -> Tensor:
@@ -43,13 +66,17 @@ def decide_all(probability: Tensor, surprise: Tensor, rules: Tensor) -> Tensor:
     Args:
         probability: (N, T, K + 1), see :func:`decide`.
         surprise: (K + 1, K + 1).
-        rules: (R, 2), see :func:`decide`.
+        rules: (R, 2), see :func:`rule_tables`.
     """
-    rows, count = len(probability), len(rules)
-    rule = rules.repeat(rows, 1)  # (N R, 2)
-    zero = torch.zeros(rows * count, dtype=torch.long, device=probability.device)
-    shown, steps = Shown(zero - 1, zero + probability.shape[2] - 1), []
+    tables = [rule_tables(surprise, rule) for rule in rules]
+    displays = len(tables[0].step)
+    # The displays of all rules in one table, those of rule r from r M on.
+    joined = Rule(torch.cat([table.cost for table in tables]),
+                  torch.cat([table.following + displays * number for number, table in enumerate(tables)]),
+                  torch.cat([table.step for table in tables]))
+    shown = torch.arange(1, len(tables) + 1, device=probability.device).repeat(len(probability)) * displays - 1
+    steps = []
     for t in range(probability.shape[1]):
-        shown = decide(probability[:, t].repeat_interleave(count, dim=0), shown, surprise, rule)
-        steps.append(shown.step)
-    return torch.stack(steps, dim=1).view(rows, count, -1)
+        shown = decide(probability[:, t].repeat_interleave(len(tables), dim=0), shown, joined)
+        steps.append(joined.step[shown])
+    return torch.stack(steps, dim=1).unflatten(0, (len(probability), len(tables)))

@@ -72,12 +72,13 @@ class LogisticLabels(nn.Module):
         self.bias.copy_(bias.detach() - self.weight @ offset)
         self.log_frequency.copy_(((counts + 1) / (counts.sum() + self.num_labels)).log())
 
-    def forward(self, linear: Tensor, projected: Tensor) -> Tensor:
+    def forward(self, linear: Tensor, angles: Tensor) -> Tensor:
         """Return the log likelihood of each label up to a constant, (..., K).
 
         Args:
             linear: (..., K), the part of the scores that is linear in the features, bias included.
-            projected: (..., d).
+            angles: (..., BASIS), whose cosines are the other features: ``frequencies`` times the projection, plus
+                ``phases``.
         """
-        scores = linear + self.basis(projected) @ self.weight[:, self.feature_dim:].T
+        scores = linear + angles.cos() @ self.weight[:, self.feature_dim:].T
         return scores.log_softmax(-1) - self.log_frequency

@@ -17,6 +17,7 @@ STAYING = 1e-4  # part of the mass that ends a segment and yet stays: an endless
 LEAST_PROBABLE = 1e-3  # for the surprise of a label
 LARGEST_PACE, PACES_APART = 0.8, 0.2
 PACES = torch.linspace(-LARGEST_PACE, LARGEST_PACE, 9)  # log paces, at which the durations of new segments are stored
+OUTERMOST = LARGEST_PACE / PACES_APART
 KNOWN = 2.0  # completed actions that the stored durations take the pace to be known from
 
 
@@ -52,14 +53,14 @@ class PhaseGrid(nn.Module):
         self.register_buffer('entry', torch.full((len(PACES), size * RATES), 1 / RATES))
         self.register_buffer('initial', torch.full((size,), 1 / size))
         self.register_buffer('shrinkage', torch.ones(()))
-        for name, shape in (('near', nodes), ('far', nodes), ('leaving', nodes), ('ratio', 2)):
+        for name, shape in (('near', nodes), ('far', nodes), ('beginning', nodes), ('leaving', nodes), ('ratio', 2)):
             self.register_buffer(name, torch.zeros(size * RATES, shape), persistent=False)
         self.register_buffer('following', torch.zeros(size * RATES, size), persistent=False)
-        self.register_buffer('next_label', torch.zeros(size, num_labels + 1), persistent=False)  # and the end
+        self.register_buffer('after_step', torch.zeros(num_labels + 1, dtype=torch.long), persistent=False)
+        self.register_buffer('after_background', torch.zeros(size - num_labels, num_labels + 1), persistent=False)
         self.register_buffer('surprise', torch.zeros(num_labels + 1, num_labels + 1), persistent=False)
         self.register_buffer('source', torch.zeros(2, size * RATES * nodes, dtype=torch.long), persistent=False)
-        self.register_buffer('paces', PACES.clone(), persistent=False)
-        self.register_buffer('known', torch.tensor(KNOWN), persistent=False)
+        self.register_buffer('places', PACES / PACES_APART, persistent=False)
         self.derive()
         self.register_load_state_dict_post_hook(lambda module, _: module.derive())
 
@@ -169,6 +170,7 @@ class PhaseGrid(nn.Module):
                                        ((source - 1).clamp(min=0) + row).flatten()]))
         self.near.copy_((1 - part) * (source >= 0))
         self.far.copy_(part * (source >= 1))
+        self.beginning.copy_(self.near * (source == 0) + self.far * (source == 1))
         self.leaving.copy_((1 - part) * (node + whole > PHASES) + part * (node + whole + 1 > PHASES))
         deviation = self.log_frames - self.log_frames.mean(1, keepdim=True)
         known = torch.zeros_like(deviation)
@@ -176,7 +178,9 @@ class PhaseGrid(nn.Module):
         self.following.copy_(self.transition.repeat_interleave(RATES, dim=0))
         k = self.num_labels
         labels = self.transition[:, :k] + self.transition[:, k:] @ self.transition[k:, :k]
-        self.next_label.copy_(torch.cat([labels, (1 - labels.sum(1, keepdim=True)).clamp(min=0)], dim=1))
+        following = torch.cat([labels, (1 - labels.sum(1, keepdim=True)).clamp(min=0)], dim=1)  # (S, K + 1), K: the end
+        self.after_step[:k] = following[:k].argmax(1)
+        self.after_background.copy_(following[k:])
         first = self.initial[:k] + self.initial[k:] @ self.transition[k:, :k]
         after = torch.cat([labels[:k], first.unsqueeze(0)])
         self.surprise[:, :k] = -after.clamp(min=LEAST_PROBABLE).log()
@@ -184,7 +188,7 @@ class PhaseGrid(nn.Module):
 
     def start(self, batch: int) -> tuple[Tensor, Tensor]:
         """Return mass (N, S V, nodes) and pace statistics (N, 2) before the first frame."""
-        pace = self.initial.new_zeros(batch, 2)
+        pace = torch.stack([self.shrinkage, torch.zeros_like(self.shrinkage)]).expand(batch, -1)
         mass = pace.new_zeros(batch, self.num_kinds * RATES, PHASES + 1)
         mass[..., 0] = self._entering(self.initial.expand(batch, -1), self.pace_weights(pace))
         return mass, pace
@@ -192,10 +196,12 @@ class PhaseGrid(nn.Module):
     def pace_weights(self, pace: Tensor) -> Tensor:
         """Return the weight of each stored pace, (N, paces), for linear interpolation, from statistics (N, 2).
 
-        The log pace is the shrunken mean log ratio of completed actions to their labels' means.
+        The log pace is the shrunken mean log ratio of completed actions to their labels' means: the sum of the log
+        ratios, over the number of actions including those that the recording is credited with before its first.
         """
-        log_pace = (pace[:, 1:] / (pace[:, :1] + self.shrinkage)).clamp(-LARGEST_PACE, LARGEST_PACE)
-        return (1 - (log_pace - self.paces).abs() / PACES_APART).clamp(min=0)
+        credited, total = pace.split(1, dim=1)
+        place = (total / (credited * PACES_APART)).clamp(-OUTERMOST, OUTERMOST)
+        return (1 - (place - self.places).abs()).clamp(min=0)
 
     def _entering(self, kinds: Tensor, pace_weights: Tensor) -> Tensor:
         """Return the mass (N, S V) of new segments given the mass of each kind, (N, S)."""
@@ -208,12 +214,12 @@ class PhaseGrid(nn.Module):
         Mass below 1e-20 is dropped because subnormal numbers are slow.
         """
         left = (mass * self.leaving).sum(2)  # (N, S V)
-        pace = pace + left @ self.ratio
+        pace = torch.addmm(pace, left, self.ratio)
         pace_weights = self.pace_weights(pace)
-        waiting = mass.clone()
-        waiting[..., 0] += self._entering(left @ self.following, pace_weights)
-        flat, shape = waiting.flatten(1), mass.shape
-        moved = flat.index_select(1, self.source[0]).view(shape) * self.near
-        moved.addcmul_(flat.index_select(1, self.source[1]).view(shape), self.far)
+        begun = self._entering(left @ self.following, pace_weights)
+        flat = mass.flatten(1)
+        moved = flat.index_select(1, self.source[0]).view_as(mass) * self.near
+        moved.addcmul_(flat.index_select(1, self.source[1]).view_as(mass), self.far)
+        moved.addcmul_(begun.unsqueeze(2), self.beginning)
         moved[..., -1].add_(left, alpha=STAYING)
         return nn.functional.threshold_(moved, 1e-20, 0.0), pace, pace_weights

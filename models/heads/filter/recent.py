@@ -55,11 +55,11 @@ class RecentFeatures(nn.Module):
 
     def describe(self, window: Tensor) -> Tensor:
         """Return the features (..., F) of the last frame of windows (..., REACH + 1, d)."""
-        frame = window[..., -1:, :]
+        frame = window.narrow(-2, REACH, 1)
         change = window - frame  # differences first: their squares do not cancel
         means = self.averages @ change  # (..., lags + windows, d)
         squares = self.averages[len(LAGS):] @ change.square()
-        std = (squares - means[..., len(LAGS):, :].square()).clamp(min=0).sqrt()
+        std = (squares - means.narrow(-2, len(LAGS), len(WINDOWS)).square()).clamp(min=0).sqrt()
         return torch.cat([frame, means, std], dim=-2).flatten(-2)
 
     def forward(self, embeddings: Tensor) -> Tensor:
@@ -78,4 +78,4 @@ class RecentFeatures(nn.Module):
     def step(self, embedding: Tensor, recent: Tensor) -> tuple[Tensor, Tensor]:
         """Return the features (N, F) of the next embedding (N, D), and the recent frames for the next call."""
         window = torch.cat([recent, self.reduce(embedding).unsqueeze(1)], dim=1)  # (N, REACH + 1, d)
-        return self.describe(window), window[:, 1:]
+        return self.describe(window), window.narrow(1, 1, REACH)

@@ -41,6 +41,9 @@ class Remaining(nn.Module):
         self.register_buffer('longest', torch.ones(()))
         self.register_buffer('blend', torch.ones(()))
         self.register_buffer('spread', torch.tensor([-1.645, 0.0, 1.645]))
+        self.register_buffer('combine', torch.zeros(len(PACES), size * 3 * 2), persistent=False)
+        self.register_buffer('per_frame', torch.zeros(()), persistent=False)  # points of the counter's table
+        self.register_load_state_dict_post_hook(lambda module, _: module.derive())
 
     def fit(self, grid: PhaseGrid, lengths: Sequence[int]) -> None:
         """Solve for the remaining frames and fill the counter's table, from training recordings' lengths, in place."""
@@ -60,6 +63,17 @@ class Remaining(nn.Module):
         alive = [np.median(ordered[np.searchsorted(ordered, t):]) - t for t in elapsed]
         self.counter.copy_(torch.tensor(alive))
         self.longest.fill_(longest)
+        self.derive()
+
+    def derive(self) -> None:
+        """Compute the table that is derived from ``after``; call this after loading a state_dict."""
+        mean, square = self.after.unsqueeze(2).unbind(-1)  # (paces, S, 1)
+        one, zero = torch.ones_like(mean), torch.zeros_like(mean)
+        # A segment's probability, remaining frames, and their square, times a row each, give the recording's moments.
+        rows = [torch.cat([mean + 1, square + 2 * mean + 1], dim=2), torch.cat([one, 2 * mean + 2], dim=2),
+                torch.cat([zero, one], dim=2)]
+        self.combine.copy_(torch.stack(rows, dim=2).flatten(1))  # (paces, S, 3, 2)
+        self.per_frame.copy_((COUNTER_SIZE - 1) / self.longest)
 
     def moments(self, mass: Tensor, pace_weights: Tensor) -> tuple[Tensor, Tensor]:
         """Return the remaining frames according to the chain.
@@ -70,29 +84,25 @@ class Remaining(nn.Module):
 
         Returns:
             (N, S, 2), probability of each kind and expected remaining frames of its current segment, times the
-            probability; (N, 2), mean and mean square of the remaining frames of the recording.
+            probability; (N, 2), mean and mean square of the frames of the recording from the current frame on.
         """
         inside = (mass @ self.left * self.frames).view(len(mass), self.num_kinds, RATES, 3).sum(2)  # (N, S, 3)
-        here, rest, rest_square = inside.unbind(2)
-        mean, square = (pace_weights @ self.after.flatten(1)).view(-1, self.num_kinds, 2).unbind(2)
-        total = torch.stack([rest + here * mean, rest_square + 2 * rest * mean + here * square], dim=1).sum(2)
-        return inside[..., :2], total
+        combine = (pace_weights @ self.combine).view(len(mass), -1, 2)  # weights of the paces sum to 1
+        return inside.narrow(2, 0, 2), (inside.flatten(1).unsqueeze(1) @ combine).squeeze(1)
 
     def count(self, elapsed: Tensor) -> Tensor:
         """Return the frame counter's remaining frames after ``elapsed`` frames; 0 past the longest recording."""
-        index = (elapsed / self.longest * (COUNTER_SIZE - 1)).round().clamp(max=COUNTER_SIZE - 1).long()
-        return self.counter[index]
+        index = (elapsed * self.per_frame).round().clamp(max=COUNTER_SIZE - 1).long()
+        return self.counter.take(index)
 
     def forward(self, moments: Tensor, elapsed: Tensor) -> tuple[Tensor, Tensor]:
-        """Return remaining frames, (..., 3): low end, estimate, high end; and the std of their log, (...).
+        """Return remaining frames, (..., 3): low end, estimate, high end; and the std of their log, (..., 1).
 
         Args:
             moments: (..., 2), from :meth:`moments`.
-            elapsed: (...), frames so far, the current frame included.
+            elapsed: (..., 1), frames so far, the current frame included.
         """
-        mean, square = moments.unbind(-1)
-        estimate = torch.lerp(self.count(elapsed), mean, self.blend)
-        relative = (square - mean.square()).clamp(min=0) / (mean + 1).square()
-        std = (relative + SMALLEST_VARIANCE).log1p().sqrt()
-        factor = (std.unsqueeze(-1) * self.spread).exp()
-        return ((estimate + 1).unsqueeze(-1) * factor - 1).clamp(min=0), std
+        mean, square = moments.split(1, dim=-1)  # (..., 1)
+        estimate = torch.lerp(self.count(elapsed) + 1, mean, self.blend)
+        std = ((square / mean.square()).clamp(min=1) + SMALLEST_VARIANCE).log().sqrt()
+        return (estimate * (std * self.spread).exp() - 1).clamp(min=0), std

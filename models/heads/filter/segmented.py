@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from models.heads.durations import Completed, Durations
 from models.heads.filter.cells import CausalFeatures, Cells, phase_weights
 from models.heads.filter.duration_grid import DurationGrid
+from models.heads.filter.traced_step import TracedModule
 from models.heads.order import StepOrder
 
 LAGS = (2, 5)  # distances in frames of the differences that the cells see
@@ -58,33 +59,15 @@ class Start(NamedTuple):
     num_known: int
 
 
-class FilterOutput(NamedTuple):
-    """Output of the filter; the leading shape is (n,) for the frames of an action, () for a single frame.
-
-    Attributes:
-        progress: (...), posterior median, with the interval ``low``, ``high``; all in (0, 1].
-        remaining: (...), remaining frames, posterior median, with its interval; all >= 0.
-        log_label: (..., K), log posterior of the labels.
-    """
-
-    progress: Tensor
-    low: Tensor
-    high: Tensor
-    remaining: Tensor
-    remaining_low: Tensor
-    remaining_high: Tensor
-    log_label: Tensor
-
-
 class FilterState(NamedTuple):
     """State of :meth:`SegmentedFilter.step` between frames, of constant size."""
 
     recent: Tensor  # (reach, D), the last frames
     log_mass: Tensor  # (K, G), log prior and evidence so far, up to a constant
-    elapsed: int
+    elapsed: Tensor  # (1,), frames so far, float
 
 
-class SegmentedFilter(nn.Module):
+class SegmentedFilter(TracedModule):
     """Filter of a task with given boundaries.
 
     Args:
@@ -111,6 +94,7 @@ class SegmentedFilter(nn.Module):
         self.register_buffer('weights', torch.zeros(2))
         self.register_buffer('levels', torch.tensor(LEVELS))
         self.register_buffer('margin', torch.zeros(2))
+        self.register_buffer('widening', torch.tensor([[0.0, -1, 0], [0, 0, 1]]), persistent=False)
 
     def fit(self, recordings: Sequence[TrainingRecording]) -> None:
         """Fit order, durations, and sensors, but not the weights, to training recordings, in place."""
@@ -140,7 +124,7 @@ class SegmentedFilter(nn.Module):
             log_label[label] = 0
         return Start(log_label, self.durations.log_pace(completed), self.durations.num_known(completed))
 
-    def forward_dense(self, segments: Sequence[Tensor], starts: Sequence[Start]) -> list[FilterOutput]:
+    def forward_dense(self, segments: Sequence[Tensor], starts: Sequence[Start]) -> list[Tensor]:
         """Filter actions.
 
         Args:
@@ -148,18 +132,17 @@ class SegmentedFilter(nn.Module):
             starts: from :meth:`start`, for each action.
 
         Returns:
-            The output at each frame of each action; later frames have no effect.
+            Progress, (n_i, 3), at each frame of each action: posterior median, low end, and high end of the interval,
+            all in (0, 1]. Later frames have no effect.
         """
-        outputs: list[list[FilterOutput]] = [[] for _ in segments]
+        outputs: list[list[Tensor]] = [[] for _ in segments]
         for which, elapsed, log_mass in self.log_masses(segments, starts):
-            output = self._read_out(log_mass, elapsed)
+            progress = self._read_out(log_mass, elapsed)
             for row, index in enumerate(which):
-                rest = len(segments[index]) - int(elapsed[0]) + 1
-                outputs[index].append(FilterOutput(*(value[row, :rest] for value in output)))
-        return [FilterOutput(*(torch.cat(values) for values in zip(*parts, strict=True))) for parts in outputs]
+                outputs[index].append(progress[row, :len(segments[index]) - int(elapsed[0]) + 1])
+        return [torch.cat(parts) for parts in outputs]
 
-    def step(self, embedding: Tensor, state: FilterState | None,
-             start: Start | None) -> tuple[FilterOutput, FilterState]:
+    def step(self, embedding: Tensor, state: FilterState | None, start: Start | None) -> tuple[Tensor, FilterState]:
         """Filter the next frame of an action, at constant cost.
 
         Args:
@@ -168,16 +151,19 @@ class SegmentedFilter(nn.Module):
             start: from :meth:`start`; only used at the action's first frame.
 
         Returns:
-            The output at this frame, equal to that of :meth:`forward_dense`, and the state for the next call.
+            (3,), progress at this frame, equal to that of :meth:`forward_dense`, and the state for the next call.
         """
-        log_mass = self.log_prior([start])[0] if state is None else state.log_mass
-        elapsed = 1 if state is None else state.elapsed + 1
-        features, recent = self.features.step(embedding, None if state is None else state.recent)
-        count = self.weights.new_tensor([elapsed])
-        log_mass = log_mass + self._evidence(features[None, None], count)[0, 0]
-        output = self._read_out(log_mass[None, None], count)
-        return (FilterOutput(*(value[0, 0] for value in output)),
-                FilterState(recent, log_mass - log_mass.amax(), elapsed))
+        if state is None:
+            state = FilterState(self.features.start(embedding), self.log_prior([start])[0], self.weights.new_zeros(1))
+        progress, *after = self.run_step(self._step, embedding, *state)
+        return progress, FilterState(*after)
+
+    def _step(self, embedding: Tensor, recent: Tensor, log_mass: Tensor, elapsed: Tensor) -> tuple[Tensor, ...]:
+        """Return progress (3,) at the next frame (D,), and the next state; the arguments are the state."""
+        features, recent = self.features.step(embedding, recent)
+        elapsed = elapsed + 1
+        log_mass = log_mass + self._evidence(features[None, None], elapsed)[0, 0]
+        return self._read_out(log_mass[None, None], elapsed)[0, 0], recent, log_mass - log_mass.amax(), elapsed
 
     def log_masses(self, segments: Sequence[Tensor],
                    starts: Sequence[Start]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
@@ -230,14 +216,11 @@ class SegmentedFilter(nn.Module):
         """Convert evidence for phase bins (..., C, K, B) at frames (C,) to evidence for durations, (..., C, K, G)."""
         return by_phase @ phase_weights(elapsed, self.grid.frames, self.cells.bins)
 
-    def _read_out(self, log_mass: Tensor, elapsed: Tensor) -> FilterOutput:
-        """Return the output (N, C) given log masses (N, C, K, G) at frames (C,); survival is applied here."""
+    def _read_out(self, log_mass: Tensor, elapsed: Tensor) -> Tensor:
+        """Return progress and its interval (N, C, 3), given log masses (N, C, K, G) at frames (C,)."""
         log_elapsed, surviving = elapsed.log().unsqueeze(1), self.grid.surviving(elapsed)  # (C, 1), (C, G)
-        joint = log_mass.flatten(2).softmax(2).unflatten(2, log_mass.shape[2:]) * surviving.unsqueeze(1)
-        by_duration = joint.sum(2).clamp(min=1e-30)  # (N, C, G)
+        by_duration = log_mass.flatten(2).softmax(2).unflatten(2, log_mass.shape[2:]).sum(2) * surviving  # (N, C, G)
+        by_duration = by_duration.clamp(min=1e-30)
         log_duration = self.grid.quantiles(by_duration, surviving.expand_as(by_duration), 1 - self.levels)
-        middle, low, high = (log_elapsed - log_duration).clamp(max=0).exp().unbind(2)
-        low, high = (low - self.margin[0]).clamp(min=SMALLEST_PROGRESS), (high + self.margin[1]).clamp(max=1)
-        # High progress means few remaining frames, so the ends of the interval swap.
-        remaining = elapsed / torch.stack([middle, high, low]) - elapsed
-        return FilterOutput(middle, low, high, *remaining, joint.sum(3).clamp(min=1e-30).log().log_softmax(2))
+        progress = (log_elapsed - log_duration).clamp(max=0).exp() + self.margin @ self.widening  # (N, C, 3)
+        return progress.clamp(SMALLEST_PROGRESS, 1)

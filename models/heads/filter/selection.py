@@ -7,16 +7,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from models.heads.filter.left_out import FOLDS, TAILS, choose_tail, fold_indices, weighted_quantile
 from models.heads.filter.segmented import SegmentedFilter, TrainingRecording
 
 LABEL_WEIGHTS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
 PHASE_WEIGHTS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7)
-FOLDS = 5
 MOST_FRAMES = 16  # of an action that are rated; all of them count as evidence
 MOST_ACTIONS = 600  # of a task that are rated, about
 ROWS = 2000  # frames that are rated together
 SEARCH_GRID = 64  # cells of the durations of the filters that are rated
-COVERAGE = 0.9
 LEAST_INTERVAL = (0.4, 0.6)  # levels that the interval holds at least
 EXTREME_LEVEL = 0.002  # intervals do not reach further into the posterior; beyond it, they are widened by a margin
 
@@ -72,25 +71,6 @@ def fit_filters(tasks: Mapping[str, Sequence[TrainingRecording]], num_labels: Ma
     return filters
 
 
-def fold_indices(groups: Sequence[str], count: int = FOLDS) -> list[list[int]]:
-    """Return the recordings that each fold leaves out; a group is left out as a whole.
-
-    Args:
-        groups: group of each recording. If there is only one group, adjacent recordings are left out instead.
-        count: number of folds, if there are at least that many groups.
-
-    Returns:
-        Indices of recordings for each fold; no folds if there is only one recording.
-    """
-    names = sorted(set(groups))
-    if len(names) < 2:
-        names, groups = list(range(len(groups))), range(len(groups))
-    count = min(count, len(names))
-    part_of = {name: index * count // len(names) for index, name in enumerate(names)}
-    parts = [[index for index, group in enumerate(groups) if part_of[group] == part] for part in range(count)]
-    return parts if count > 1 else []
-
-
 def fit_folds(recordings: Sequence[TrainingRecording], num_labels: int, feature_dim: int) -> list[Fold]:
     """Return a filter of a task for each fold, fitted to the recordings that are not left out."""
     folds = []
@@ -114,43 +94,37 @@ def choose_weights(folds: Sequence[Fold]) -> Tensor:
     return torch.tensor(combinations[int(errors.argmin())])
 
 
-def calibrate_intervals(folds: Sequence[Fold], weights: Tensor, coverage: float = COVERAGE) -> tuple[Tensor, Tensor]:
+def calibrate_intervals(folds: Sequence[Fold], weights: Tensor) -> tuple[Tensor, Tensor]:
     """Return quantile levels (3,) and margins (2,) that give the intervals their coverage on left-out frames.
 
-    The levels are chosen so that the true progress is below and above the interval equally often, as often as
-    ``coverage`` allows. If the posterior is too narrow for any level, the margins widen the interval. Both are medians
-    over the left-out parts of the groups, so that a single unusual person does not widen all intervals.
+    The levels are chosen so that the true progress is below and above the interval equally often, as often as the
+    coverage of a further group allows, see :func:`choose_tail`. If the posterior is too narrow for any level, the
+    margins widen the interval.
 
     Args:
         folds: from :func:`fit_folds`.
         weights: (2,), weights of the sensors.
-        coverage: fraction of the frames inside the interval; the other frames are half below and half above.
 
     Reference:
-        Romano, Patterson & Candès, "Conformalized quantile regression", NeurIPS 2019.
+        Romano, Patterson & Candes, "Conformalized quantile regression", NeurIPS 2019.
     """
-    tail = (1 - coverage) / 2
     if not folds:
-        return torch.tensor([0.5, tail, 1 - tail]), torch.zeros(2)
-    parts = [_calibrate_part([fold for fold in folds if fold.part == part], weights, tail)
-             for part in sorted({fold.part for fold in folds})]
-    levels, margins = (torch.stack(values).quantile(0.5, dim=0) for values in zip(*parts, strict=True))
-    return levels, margins
-
-
-def _calibrate_part(folds: Sequence[Fold], weights: Tensor, tail: float) -> tuple[Tensor, Tensor]:
-    """Return levels (3,) and margins (2,) such that a fraction ``tail`` of left-out frames is outside on each side."""
-    rated = [(fold.filter, rows) for fold in folds for rows in _rated(fold)]
-    masses = [_mass(fold_filter, rows, weights) for fold_filter, rows in rated]
-    fraction, truth = (torch.cat([getattr(rows, name) for _, rows in rated]) for name in ('fraction', 'truth'))
-    below = torch.cat([fold_filter.grid.exceeding(mass, surviving, (rows.elapsed / rows.truth).log())
-                       for (fold_filter, rows), (mass, surviving) in zip(rated, masses, strict=True)])
-    lower = min(max(_weighted_quantile(below, fraction, tail), EXTREME_LEVEL), LEAST_INTERVAL[0])
-    upper = max(min(_weighted_quantile(below, fraction, 1 - tail), 1 - EXTREME_LEVEL), LEAST_INTERVAL[1])
+        return torch.tensor([0.5, TAILS[0], 1 - TAILS[0]]), torch.zeros(2)
+    rated = [(fold.filter, rows, fold.part) for fold in folds for rows in _rated(fold)]
+    masses = [_mass(fold_filter, rows, weights) for fold_filter, rows, _ in rated]
+    ranks = [fold_filter.grid.exceeding(mass, surviving, (rows.elapsed / rows.truth).log())
+             for (fold_filter, rows, _), (mass, surviving) in zip(rated, masses, strict=True)]
+    parts = [[index for index, row in enumerate(rated) if row[2] == part] for part in sorted({row[2] for row in rated})]
+    tail = choose_tail([torch.cat([ranks[index] for index in part]) for part in parts],
+                       [torch.cat([rated[index][1].fraction for index in part]) for part in parts])
+    rank = torch.cat(ranks)
+    fraction, truth = (torch.cat([getattr(rows, name) for _, rows, _ in rated]) for name in ('fraction', 'truth'))
+    lower = min(max(weighted_quantile(rank, fraction, tail), EXTREME_LEVEL), LEAST_INTERVAL[0])
+    upper = max(min(weighted_quantile(rank, fraction, 1 - tail), 1 - EXTREME_LEVEL), LEAST_INTERVAL[1])
     levels = torch.tensor([0.5, lower, upper]).to(fraction)
     ends = torch.cat([fold_filter.grid.progress_quantiles(mass, rows.elapsed, surviving, levels)
-                      for (fold_filter, rows), (mass, surviving) in zip(rated, masses, strict=True)])
-    margin = [max(_weighted_quantile(outside, fraction, 1 - tail), 0.0)
+                      for (fold_filter, rows, _), (mass, surviving) in zip(rated, masses, strict=True)])
+    margin = [max(weighted_quantile(outside, fraction, 1 - tail), 0.0)
               for outside in (ends[:, 1] - truth, truth - ends[:, 2])]
     return levels, torch.tensor(margin).to(levels)
 
@@ -196,11 +170,3 @@ def _error(fold_filter: SegmentedFilter, rated: Rated, weights: Sequence[float])
     mass, surviving = _mass(fold_filter, rated, weights)
     median = fold_filter.grid.progress_quantiles(mass, rated.elapsed, surviving, mass.new_tensor([0.5])).squeeze(1)
     return ((median - rated.truth).abs() * rated.fraction).sum().item()
-
-
-def _weighted_quantile(values: Tensor, fraction: Tensor, level: float) -> float:
-    """Return the weighted quantile: the value that a fraction ``level`` of the weighted values does not exceed."""
-    order = values.argsort()
-    cumulative = fraction[order].double().cumsum(0)
-    index = int(torch.searchsorted(cumulative, level * cumulative[-1]))
-    return values[order[min(index, len(order) - 1)]].item()

@@ -101,7 +101,8 @@ class TaskSensor(nn.Module):
 
     def step(self, embedding: Tensor, state: TaskState | None) -> tuple[Tensor, TaskState]:
         """Return the probability of each task, (tasks,), at the next frame (D,), and the state for the next call."""
-        features, recent = self.features.step(embedding, None if state is None else state.recent)
+        before = self.features.start(embedding) if state is None else state.recent
+        features, recent = self.features.step(embedding, before)
         log_evidence = TASK_WEIGHT * self.cells.log_evidence(features)[0]
         if state is not None:
             log_evidence = log_evidence + state.log_evidence

@@ -7,12 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from models.heads.filter.cells import Cells
-from models.heads.filter.decision import Shown, decide, decide_all
-from models.heads.filter.label_sensor import LogisticLabels
+from models.heads.filter.cells import Cells, split_density
+from models.heads.filter.decision import before_first, decide, decide_all, rule_tables
+from models.heads.filter.label_sensor import BASIS, LogisticLabels
 from models.heads.filter.phase_grid import PHASES, RATES, PhaseGrid
 from models.heads.filter.recent import RecentFeatures
 from models.heads.filter.remaining import Remaining
+from models.heads.filter.traced_step import TracedModule
 
 BINS, DIMS, SHRINKAGE = 8, 16, 1.0  # of the cells of labels and phases
 SHORT_BINS = 20  # of the cells of phases that see short-term features only
@@ -25,9 +26,8 @@ class Evidence(NamedTuple):
     """Unweighted evidence of the sensors at frames; K' is K, or K + 1 with background as the last label."""
 
     logistic: Tensor  # (..., K'), log likelihood of each label up to a constant
-    gaussian: Tensor  # (..., K'), the same, from the cells
-    phase: Tensor  # (..., K, bins), log p(bin | label, frame) - log uniform
-    short: Tensor  # (..., K, more bins), the same, from short-term features
+    gaussian: Tensor  # (..., K'), the same, up to another constant, from the cells
+    phase: Tensor  # (..., K, bins + short bins), log p(bin | label, frame) - log uniform, from all and short features
     distance: Tensor  # (...), half the squared distance to the nearest cell
 
 
@@ -35,8 +35,9 @@ class Posterior(NamedTuple):
     """Statistics of the filter's posterior at each frame."""
 
     phases: Tensor  # (..., nodes), mass at each phase, over all labels
-    kinds: Tensor  # (..., S, 2), probability of each kind of segment; times expected remaining frames of the segment
-    moments: Tensor  # (..., 2), mean and mean square of the recording's remaining frames
+    steps: Tensor  # (..., K + 1, 2), probability of each label and background; times expected frames until it ends
+    background: Tensor  # (..., K + 1), probability of each kind of background; empty if the task has none
+    moments: Tensor  # (..., 2), mean and mean square of the recording's frames from the current one on
 
 
 class FilterState(NamedTuple):
@@ -45,8 +46,8 @@ class FilterState(NamedTuple):
     recent: Tensor  # (N, reach, d), last frames
     mass: Tensor  # (N, S V, nodes)
     pace: Tensor  # (N, 2), completed actions and their summed log ratios to the labels' means
-    elapsed: Tensor  # (N,), frames so far, float
-    shown: Shown
+    elapsed: Tensor  # (N, 1), frames so far, float
+    display: Tensor  # (N,), see :class:`Rule`
 
 
 class FilterOutput(NamedTuple):
@@ -60,10 +61,9 @@ class FilterOutput(NamedTuple):
     overall_remaining: Tensor  # (..., 3), frames: low end, estimate, high end
     next_step: Tensor
     unknown: Tensor  # bool
-    label_probability: Tensor  # (..., K + 1)
 
 
-class UnsegmentedFilter(nn.Module):
+class UnsegmentedFilter(TracedModule):
     """Bayesian filter over (kind of segment, duration, phase), at constant cost per frame.
 
     :func:`models.heads.filter.unsegmented_fit.fit_filter` fits it. The shown step is not always the most probable step
@@ -96,46 +96,48 @@ class UnsegmentedFilter(nn.Module):
         self.register_buffer('rule', torch.tensor([1.25, 2.0]))
         self.register_buffer('levels', torch.tensor(LEVELS))
         self.register_buffer('unknown_above', torch.tensor(NEVER))
-        rows = self.cells.dims + sensed
+        rows, short_cells = self.cells.dims + sensed + self.short.dims, self.num_labels * SHORT_BINS
         for name, shape in (('sensors', (rows, self.features.dim)), ('sensor_bias', (rows,)),
-                            ('centers', (sensed * BINS, self.cells.dims)), ('center_bias', (sensed * BINS,)),
-                            ('short_sensors', (self.num_labels * SHORT_BINS, self.features.short_dim)),
-                            ('short_bias', (self.num_labels * SHORT_BINS,))):
+                            ('projected', (BASIS + sensed * BINS, self.cells.dims)),
+                            ('projected_bias', (BASIS + sensed * BINS,)),
+                            ('short_cells', (short_cells, self.short.dims)), ('short_bias', (short_cells,))):
             self.register_buffer(name, torch.zeros(shape), persistent=False)
         of_kind = torch.arange(self.grid.num_kinds).clamp(max=self.num_labels)
         self.register_buffer('of_label', nn.functional.one_hot(of_kind, self.num_labels + 1).T.float(),
                              persistent=False)  # (K + 1, S), 1 at the kinds of a label
-        self.register_buffer('between', _interpolation(BINS), persistent=False)  # (bins, nodes)
-        self.register_buffer('between_short', _interpolation(SHORT_BINS), persistent=False)
+        self.register_buffer('between', torch.cat([_interpolation(BINS), _interpolation(SHORT_BINS)]),
+                             persistent=False)  # (bins + short bins, nodes)
+        self.register_buffer('log_bins', torch.tensor([math.log(BINS)] * BINS + [math.log(SHORT_BINS)] * SHORT_BINS),
+                             persistent=False)
         self.register_load_state_dict_post_hook(lambda module, _: module.derive())
 
     def sense(self, features: Tensor) -> Evidence:
         """Return the evidence of the sensors for causal features (..., F)."""
         k = self.num_labels
-        linear = nn.functional.linear(features, self.sensors, self.sensor_bias)  # (..., d + K')
-        y = linear[..., :self.cells.dims]
-        logistic = self.logistic(linear[..., self.cells.dims:], y)
-        density = nn.functional.linear(y, self.centers, self.center_bias)  # (..., K' bins)
+        linear = nn.functional.linear(features, self.sensors, self.sensor_bias)
+        y, scores, z = linear.split([self.cells.dims, self.cells.num_labels, self.short.dims], dim=-1)
+        projected = nn.functional.linear(y, self.projected, self.projected_bias)
+        angles, density = projected.split([BASIS, self.cells.num_labels * BINS], dim=-1)
         distance = 0.5 * y.square().sum(-1) - density.amax(-1)
-        density = density.view(*distance.shape, -1, BINS)
-        by_label = density.logsumexp(-1, keepdim=True)
-        phase = (density - by_label)[..., :k, :] + math.log(BINS)
-        gaussian = by_label.squeeze(-1).log_softmax(-1) + math.log(by_label.shape[-2])
-        short = nn.functional.linear(features[..., :self.features.short_dim], self.short_sensors, self.short_bias)
-        short = short.view(*distance.shape, k, SHORT_BINS).log_softmax(-1) + math.log(SHORT_BINS)
-        return Evidence(logistic.clamp(min=LOWEST_LABEL), gaussian.clamp(min=LOWEST_LABEL),
-                        phase.clamp(min=LOWEST_PHASE), short.clamp(min=LOWEST_PHASE), distance)
+        by_label, phase = split_density(density.unflatten(-1, (-1, BINS)))
+        short = nn.functional.linear(z, self.short_cells, self.short_bias).unflatten(-1, (k, SHORT_BINS))
+        phase = torch.cat([phase.narrow(-2, 0, k), short.log_softmax(-1)], dim=-1) + self.log_bins
+        return Evidence(self.logistic(scores, angles).clamp(min=LOWEST_LABEL),
+                        by_label.log_softmax(-1).clamp(min=LOWEST_LABEL - math.log(self.cells.num_labels)),
+                        phase.clamp(min=LOWEST_PHASE), distance)
 
     def derive(self) -> None:
         """Compute the tables of the sensors derived from the fitted tables."""
-        cells = self.cells
-        self.sensors.copy_(torch.cat([cells.projection.T, self.logistic.weight[:, :self.features.dim]]))
-        self.sensor_bias.copy_(torch.cat([-cells.offset @ cells.projection, self.logistic.bias]))
-        self.centers.copy_(cells.means.flatten(0, 1))
-        self.center_bias.copy_(-0.5 * self.centers.square().sum(1))
-        means = self.short.means.flatten(0, 1)
-        self.short_sensors.copy_(means @ self.short.projection.T)  # projection and cells in a single product
-        self.short_bias.copy_(-0.5 * means.square().sum(1) - self.short_sensors @ self.short.offset)
+        cells, short = self.cells, self.short
+        # Short-term features come first, so the rows of the short-term projection are 0 at the other features.
+        short_rows = nn.functional.pad(short.projection.T, (0, self.features.dim - self.features.short_dim))
+        self.sensors.copy_(torch.cat([cells.projection.T, self.logistic.weight[:, :self.features.dim], short_rows]))
+        self.sensor_bias.copy_(torch.cat([-cells.offset @ cells.projection, self.logistic.bias,
+                                          -short.offset @ short.projection]))
+        self.projected.copy_(torch.cat([self.logistic.frequencies, cells.means.flatten(0, 1)]))
+        self.projected_bias.copy_(torch.cat([self.logistic.phases, -cells.half_norms]))
+        self.short_cells.copy_(short.means.flatten(0, 1))
+        self.short_bias.copy_(-short.half_norms)
 
     def combine(self, evidence: Evidence, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the weighted evidence of labels (..., K') and of phases, at the grid's nodes (..., K, nodes).
@@ -144,9 +146,10 @@ class UnsegmentedFilter(nn.Module):
             evidence: from :meth:`sense`.
             weights: (4,), to use instead of the fitted weights.
         """
-        logistic, gaussian, phase, short = (self.weights if weights is None else weights).unbind()
-        label = logistic * evidence.logistic + gaussian * evidence.gaussian
-        return label, evidence.phase @ (phase * self.between) + evidence.short @ (short * self.between_short)
+        weights = self.weights if weights is None else weights
+        label = weights[0] * evidence.logistic + weights[1] * evidence.gaussian
+        by_bin = torch.cat([weights[2:3].expand(BINS), weights[3:].expand(SHORT_BINS)])
+        return label, evidence.phase @ (by_bin.unsqueeze(1) * self.between)
 
     def update(self, mass: Tensor, pace: Tensor, label: Tensor, phase: Tensor) -> tuple[Tensor, Tensor, Posterior]:
         """Advance the posterior by a frame and condition it on the frame.
@@ -158,32 +161,28 @@ class UnsegmentedFilter(nn.Module):
             phase: (N, K, nodes).
         """
         mass, pace, pace_weights = self.grid.advance(mass, pace)
-        k, kinds = self.num_labels, self.grid.num_kinds
-        shown = phase + label[:, :k].unsqueeze(2)  # (N, K, nodes)
-        if self.has_background:
-            shown = torch.cat([shown, label[:, k:].unsqueeze(2).expand(-1, k + 1, PHASES + 1)], dim=1)
+        k = self.num_labels
         # Evidence is bounded on both sides, so the exponential is safe without subtracting the maximum.
-        mass = (mass.view(len(mass), kinds, -1, PHASES + 1) * shown.exp().unsqueeze(2)).flatten(1, 2)
+        likelihood = (phase + label.narrow(1, 0, k).unsqueeze(2)).exp().unsqueeze(2)  # (N, K, 1, nodes)
+        mass.narrow(1, 0, k * RATES).unflatten(1, (k, RATES)).mul_(likelihood)
+        if self.has_background:
+            mass.narrow(1, k * RATES, (k + 1) * RATES).mul_(label.narrow(1, k, 1).exp().unsqueeze(2))
         mass = mass / mass.sum((1, 2), keepdim=True).clamp(min=1e-30)
-        inside, moments = self.rest.moments(mass, pace_weights)
-        return mass, pace, Posterior(mass[:, :k * RATES].sum(1), inside, moments)
+        kinds, moments = self.rest.moments(mass, pace_weights)
+        return mass, pace, Posterior(mass.narrow(1, 0, k * RATES).sum(1), self.of_label @ kinds,
+                                     kinds.select(2, 0).narrow(1, k, self.grid.num_kinds - k), moments)
 
-    def label_probability(self, kinds: Tensor) -> Tensor:
-        """Return the probability of each label and background, (..., K + 1), given kinds (..., S, 2)."""
-        return kinds[..., 0] @ self.of_label.T
-
-    def read(self, posterior: Posterior, probability: Tensor, step: Tensor, elapsed: Tensor,
-             distance: Tensor) -> FilterOutput:
-        """Return the outputs at frames (...) given their posterior, shown step, and elapsed frames."""
-        mine = posterior.kinds * self.of_label[step].unsqueeze(-1)  # (..., S, 2)
-        shown, frames = mine.sum(-2).unbind(-1)
+    def read(self, posterior: Posterior, step: Tensor, elapsed: Tensor, distance: Tensor) -> FilterOutput:
+        """Return the outputs at frames (...), given their posterior, step, elapsed frames (..., 1), and distance."""
+        rows = step[..., None, None].expand(*step.shape, 1, 2)
+        shown, frames = posterior.steps.gather(-2, rows).squeeze(-2).unbind(-1)
         remaining, _ = self.rest(posterior.moments, elapsed)
-        elapsed = elapsed.unsqueeze(-1)
+        next_step = torch.where(step == self.num_labels, (posterior.background @ self.grid.after_background).argmax(-1),
+                                self.grid.after_step.take(step))
         return FilterOutput(
             step=step, step_probability=shown, progress=phase_quantiles(posterior.phases, self.levels),
             remaining=frames / shown.clamp(min=1e-20), overall=elapsed / (elapsed + remaining.flip(-1)),
-            overall_remaining=remaining, next_step=(mine[..., 0] @ self.grid.next_label).argmax(-1),
-            unknown=distance > self.unknown_above, label_probability=probability)
+            overall_remaining=remaining, next_step=next_step, unknown=distance > self.unknown_above)
 
     @torch.no_grad()
     def posteriors(self, evidence: Sequence[Evidence], weights: Sequence[Tensor] | None = None) -> list[Posterior]:
@@ -213,11 +212,17 @@ class UnsegmentedFilter(nn.Module):
         evidence = [self.sense(self.features(item.unsqueeze(0)).squeeze(0)) for item in embeddings]
         outputs = []
         for item, posterior in zip(evidence, self.posteriors(evidence), strict=True):
-            probability = self.label_probability(posterior.kinds)
+            probability = posterior.steps[..., 0]
             step = decide_all(probability.unsqueeze(0), self.grid.surprise, self.rule.unsqueeze(0)).flatten()
             elapsed = torch.arange(1, len(step) + 1, device=step.device, dtype=probability.dtype)
-            outputs.append(self.read(posterior, probability, step, elapsed, item.distance))
+            outputs.append(self.read(posterior, step, elapsed.unsqueeze(1), item.distance))
         return outputs
+
+    def start(self, embedding: Tensor) -> FilterState:
+        """Return the state before the first frame, given the first embedding (N, D) of each of N recordings."""
+        batch = len(embedding)
+        return FilterState(self.features.start(embedding), *self.grid.start(batch), embedding.new_zeros(batch, 1),
+                           before_first(rule_tables(self.grid.surprise, self.rule), batch))
 
     @torch.no_grad()
     def filter_step(self, embedding: Tensor, state: FilterState | None = None) -> tuple[FilterOutput, FilterState]:
@@ -227,19 +232,22 @@ class UnsegmentedFilter(nn.Module):
             embedding: (N, D), a frame of each of N recordings.
             state: from the previous call; None at the first frame.
         """
-        if state is None:
-            batch = len(embedding)
-            zero = torch.zeros(batch, dtype=torch.long, device=embedding.device)
-            shown = Shown(zero - 1, zero + self.num_labels)
-            elapsed = torch.zeros(batch, device=embedding.device)
-            state = FilterState(self.features.start(embedding), *self.grid.start(batch), elapsed, shown)
-        features, recent = self.features.step(embedding, state.recent)
+        state = self.start(embedding) if state is None else state
+        results = self.run_step(self._step, embedding, *state)
+        outputs = len(FilterOutput._fields)
+        return FilterOutput(*results[:outputs]), FilterState(*results[outputs:])
+
+    def _step(self, embedding: Tensor, recent: Tensor, mass: Tensor, pace: Tensor, elapsed: Tensor,
+              display: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs at the next frame and the next state; the arguments are the state."""
+        features, recent = self.features.step(embedding, recent)
         evidence = self.sense(features)
-        mass, pace, posterior = self.update(state.mass, state.pace, *self.combine(evidence))
-        probability = self.label_probability(posterior.kinds)
-        shown, elapsed = decide(probability, state.shown, self.grid.surprise, self.rule), state.elapsed + 1
-        output = self.read(posterior, probability, shown.step, elapsed, evidence.distance)
-        return output, FilterState(recent, mass, pace, elapsed, shown)
+        mass, pace, posterior = self.update(mass, pace, *self.combine(evidence))
+        rule = rule_tables(self.grid.surprise, self.rule)
+        display = decide(posterior.steps[..., 0], display, rule)
+        elapsed = elapsed + 1
+        return (*self.read(posterior, rule.step.index_select(0, display), elapsed, evidence.distance),
+                recent, mass, pace, elapsed, display)
 
 
 def _interpolation(bins: int) -> Tensor:
@@ -251,8 +259,7 @@ def _interpolation(bins: int) -> Tensor:
 def phase_quantiles(phases: Tensor, levels: Tensor) -> Tensor:
     """Return quantiles of progress, (..., Q) in (0, 1], given unnormalized mass at phases b / B, (..., nodes)."""
     cumulative = phases.cumsum(-1)
-    target = (levels * cumulative[..., -1:]).contiguous()
-    index = torch.searchsorted(cumulative, target).clamp(max=phases.shape[-1] - 1)
-    mass = phases.gather(-1, index)
-    part = ((target - cumulative.gather(-1, index) + mass) / mass.clamp(min=1e-30)).clamp(0, 1)
-    return ((index + part - 0.5) / PHASES).clamp(0.1 / PHASES, 1)
+    target = levels * cumulative.narrow(-1, PHASES, 1)  # (..., Q)
+    # Fraction of each node's mass that is below a quantile: 1 up to the quantile's node, 0 after it.
+    below = (target.unsqueeze(-1) - (cumulative - phases).unsqueeze(-2)) / phases.clamp(min=1e-30).unsqueeze(-2)
+    return ((below.clamp(0, 1).sum(-1) - 0.5) / PHASES).clamp(0.1 / PHASES, 1)

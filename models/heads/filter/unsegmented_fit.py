@@ -1,6 +1,7 @@
 """Fit the filter with unknown boundaries: closed-form parts, then weights and intervals on left-out groups."""
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from models.heads.base import EmbeddedRecording
 from models.heads.filter.decision import decide_all
+from models.heads.filter.left_out import choose_tail, fold_indices, weighted_quantile
 from models.heads.filter.phase_grid import PHASES
 from models.heads.filter.remaining import Remaining
 from models.heads.filter.unsegmented import Evidence, Posterior, UnsegmentedFilter, phase_quantiles
@@ -18,7 +20,6 @@ from utils.edit_distance import levenshtein
 from utils.tensorops import Action
 
 FOLDS = 6
-FEWEST_GROUPS = 3  # with fewer, recordings are left out instead of groups
 FEWEST_RECORDINGS = 3  # with fewer, the weights are the defaults
 MOST_FRAMES = 24_000  # of left-out recordings that weights and intervals are chosen on
 DEFAULTS = {'label': 0.1, 'short': 0.0, 'phase': 0.1}  # weights that are kept unless others are clearly better
@@ -27,7 +28,6 @@ OPTIONS = {'label': (0.0, 0.05, 0.1, 0.2, 0.4, 0.8),  # the logistic sensor's; t
            'phase': (0.0, 0.03, 0.1, 0.3)}  # phases, from all features
 RULES = ((1.25, 2.0), (1.0, 1.0), (0.5, 0.5), (0.0, 0.0))  # caution and handicap, the default first
 BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
-COVERAGE = 0.9
 UNKNOWN = 0.99  # of left-out training frames are known
 EXTREME = 0.002  # levels of an interval's ends are at least this far from 0 and 1
 
@@ -109,26 +109,15 @@ def fit_parts(model: UnsegmentedFilter, items: Sequence[Recording]) -> None:
     model.rest.fit(model.grid, [len(item.label) for item in items])
     model.derive()
     distance = model.sense(frames).distance
-    model.unknown_above.fill_(1.5 * quantile(distance, torch.ones_like(distance), UNKNOWN))
-
-
-def leave_out(items: Sequence[Recording]) -> list[tuple[list[int], list[int]]]:
-    """Return (kept, left out) indices of each fold, by group if there are enough."""
-    groups = [item.group for item in items]
-    if len(set(groups)) < FEWEST_GROUPS:
-        groups = list(range(len(items)))
-    names = sorted(set(groups))
-    parts = np.array_split(np.arange(len(names)), min(FOLDS, len(names)))
-    chosen = [{names[index] for index in part} for part in parts]
-    return [([i for i, group in enumerate(groups) if group not in part],
-             [i for i, group in enumerate(groups) if group in part]) for part in chosen]
+    model.unknown_above.fill_(1.5 * weighted_quantile(distance, torch.ones_like(distance), UNKNOWN))
 
 
 @torch.no_grad()
 def calibrate(model: UnsegmentedFilter, items: Sequence[Recording]) -> None:
     """Choose weights, rule, blend, and intervals on groups left out of the training recordings, in place."""
     folds, stride = [], math.ceil(sum(len(item.label) for item in items) / MOST_FRAMES)
-    for kept, left in leave_out(items):
+    for left in fold_indices([item.group for item in items], FOLDS):
+        kept = [index for index in range(len(items)) if index not in left]
         fold = UnsegmentedFilter(model.labels, model.features.embedding_dim, model.has_background)
         fold.to(items[0].embeddings.device)
         fit_parts(fold, [items[index] for index in kept])
@@ -139,7 +128,7 @@ def calibrate(model: UnsegmentedFilter, items: Sequence[Recording]) -> None:
     model.levels.copy_(progress_levels([item.recording for item in rated], posteriors))
     calibrate_remaining(model.rest, rated, posteriors)
     distance, weight = _by_recording([item.evidence.distance for item in rated])
-    model.unknown_above.fill_(quantile(distance, weight, UNKNOWN))
+    model.unknown_above.fill_(weighted_quantile(distance, weight, UNKNOWN))
 
 
 def choose_weights(model: UnsegmentedFilter, folds: Sequence[Sequence[Rated]]) -> list[Posterior]:
@@ -203,7 +192,7 @@ def rate(rated: Sequence[Rated], posteriors: Sequence[Posterior]) -> Tensor:
     """
     model = rated[0].model
     rules = torch.tensor(RULES, device=posteriors[0].phases.device)
-    probability = pad_sequence([model.label_probability(posterior.kinds) for posterior in posteriors],
+    probability = pad_sequence([posterior.steps[..., 0] for posterior in posteriors],
                                batch_first=True)  # (N, T, K + 1)
     shown = decide_all(probability, model.grid.surprise, rules)  # (N, rules, T)
     scores = []
@@ -233,7 +222,7 @@ def _runs(label: Tensor, background: int) -> np.ndarray:
 
 
 def progress_levels(recordings: Sequence[Recording], posteriors: Sequence[Posterior]) -> Tensor:
-    """Return the levels (low, 0.5, high) between whose quantiles 90 % of the true progress of left-out frames is."""
+    """Return levels (low, 0.5, high); 90 % of a further group's progress is expected between their quantiles."""
     ranks = []
     for recording, posterior in zip(recordings, posteriors, strict=True):
         within = ~recording.progress.isnan()
@@ -243,11 +232,8 @@ def progress_levels(recordings: Sequence[Recording], posteriors: Sequence[Poster
         index = place.floor().long().clamp(max=PHASES).unsqueeze(1)
         upto = mass.cumsum(1).gather(1, index) - mass.gather(1, index) * (1 - (place.unsqueeze(1) - index))
         ranks.append(upto.squeeze(1))
-    rank, weight = _by_recording(ranks)
-    tail = (1 - COVERAGE) / 2
-    low = min(max(quantile(rank, weight, tail), EXTREME), 0.3)
-    high = max(min(quantile(rank, weight, 1 - tail), 1 - EXTREME), 0.7)
-    return torch.tensor([low, 0.5, high])
+    low, high = _outer_quantiles(ranks, recordings)
+    return torch.tensor([min(max(low, EXTREME), 0.3), 0.5, max(min(high, 1 - EXTREME), 0.7)])
 
 
 def calibrate_remaining(rest: Remaining, rated: Sequence[Rated], posteriors: Sequence[Posterior]) -> None:
@@ -256,8 +242,8 @@ def calibrate_remaining(rest: Remaining, rated: Sequence[Rated], posteriors: Seq
         total = []
         for item, posterior in zip(rated, posteriors, strict=True):
             item.model.rest.blend.fill_(blend)
-            elapsed = torch.arange(1, len(posterior.moments) + 1, device=posterior.moments.device)
-            overall = elapsed / (elapsed + item.model.rest(posterior.moments, elapsed)[0][..., 1])
+            elapsed = _elapsed(posterior)
+            overall = elapsed / (elapsed + item.model.rest(posterior.moments, elapsed)[0][:, 1:2])
             total.append((overall - elapsed / len(elapsed)).abs().mean().item())
         return float(np.mean(total))
 
@@ -266,25 +252,32 @@ def calibrate_remaining(rest: Remaining, rated: Sequence[Rated], posteriors: Seq
     residuals = []
     for item, posterior in zip(rated, posteriors, strict=True):
         item.model.rest.blend.fill_(blend)
-        elapsed = torch.arange(1, len(posterior.moments) + 1, device=posterior.moments.device)
+        elapsed = _elapsed(posterior)
         remaining, std = item.model.rest(posterior.moments, elapsed)
         true = (len(elapsed) - elapsed + 1.0).log()
-        residuals.append((true - (remaining[..., 1] + 1).log()) / std)
-    residual, weight = _by_recording(residuals)
-    tail = (1 - COVERAGE) / 2
-    rest.spread.copy_(torch.tensor([min(quantile(residual, weight, tail), 0.0), 0.0,
-                                    max(quantile(residual, weight, 1 - tail), 0.0)]))
+        residuals.append(((true - (remaining[:, 1:2] + 1).log()) / std).squeeze(1))
+    low, high = _outer_quantiles(residuals, [item.recording for item in rated])
+    rest.spread.copy_(torch.tensor([min(low, 0.0), 0.0, max(high, 0.0)]))
+
+
+def _outer_quantiles(values: Sequence[Tensor], recordings: Sequence[Recording]) -> tuple[float, float]:
+    """Return the quantiles of the recordings' values between which 90 % of a further group's values are expected."""
+    groups = {recording.group for recording in recordings}
+    by_group: dict[object, list[Tensor]] = defaultdict(list)
+    for index, (value, recording) in enumerate(zip(values, recordings, strict=True)):
+        if len(value):
+            by_group[recording.group if len(groups) > 1 else index].append(value)
+    tail = choose_tail(*zip(*map(_by_recording, by_group.values()), strict=True))
+    everything = _by_recording(values)
+    return weighted_quantile(*everything, tail), weighted_quantile(*everything, 1 - tail)
+
+
+def _elapsed(posterior: Posterior) -> Tensor:
+    """Return the number of frames so far at each frame of a recording, (T, 1), float."""
+    return torch.arange(1.0, len(posterior.moments) + 1, device=posterior.moments.device).unsqueeze(1)
 
 
 def _by_recording(values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Return concatenated values and weights that give every recording the same total."""
     values = [value for value in values if len(value)]
     return torch.cat(values), torch.cat([torch.full_like(value, 1 / len(value)) for value in values])
-
-
-def quantile(values: Tensor, weights: Tensor, level: float) -> float:
-    """Return the weighted quantile: the least value that a fraction ``level`` of the weight is not above."""
-    ordered, index = values.sort()
-    cumulative = weights[index].double().cumsum(0)
-    at = int(torch.searchsorted(cumulative, level * cumulative[-1]))
-    return ordered[min(at, len(ordered) - 1)].item()

@@ -5,8 +5,10 @@ import subprocess
 import sys
 import time
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from benchmarks.speed import losses as losses_command
 from benchmarks.speed import scale as scale_command
 from benchmarks.speed import stream as stream_command
 from benchmarks.speed import training_step as training_step_command
+from benchmarks.speed import video as video_command
 from benchmarks.speed.measure import (
     Measurement,
     format_table,
@@ -25,6 +28,8 @@ from benchmarks.speed.measure import (
 from benchmarks.speed.training_step import StepBenchmark, random_annotations, verdict
 from benchmarks.studies import progress_study
 from prediction import ActionMarker, ProgressStream
+from recordings.video import VideoReader
+from tests.video_files import write_video
 from utils.command_line import seed_everything
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -160,3 +165,25 @@ def test_the_cost_of_a_stream_is_flat_where_no_tenth_stands_out():
     flat, rising = torch.ones(10).numpy(), torch.linspace(1, 1.3, 10).numpy()
     assert stream_command.verdict([flat]).endswith('1.00, kept.')
     assert stream_command.verdict([flat, rising]).endswith('1.30, broken.')
+
+
+def test_the_stages_of_a_video_are_summed_per_frame_and_memory_is_compared_with_the_second_tenth():
+    costs = np.full((20, 3, 2), [[0.01, 0.02], [0.03, 0.06], [0.06, 0.12]])  # seconds and processor seconds
+    lines = video_command.table_of_stages(costs).splitlines()
+    assert [[cell.strip() for cell in line.strip('|').split('|')][1:] for line in lines[2:]] == [
+        ['10.0', '10.0', '100.0', '50.0'], ['30.0', '30.0', '33.3', '16.7'], ['60.0', '60.0', '16.7', '8.3'],
+        ['40.0', '40.0', '25.0', '12.5'], ['100.0', '100.0', '10.0', '5.0']]
+    memory = np.array([0, 500, *[600] * 17, 620]) * 2**20
+    assert '500 600 600 600 600 600 600 600 600 620' in video_command.describe_memory(memory)
+    assert video_command.describe_memory(memory).endswith('20.0, kept.')
+    memory[-1] += 2**20
+    assert video_command.describe_memory(memory).endswith('21.0, broken.')
+
+
+@pytest.mark.skipif(not find_spec('av'), reason='needs requirements-video.txt')
+def test_a_long_video_repeats_the_pictures_of_a_short_one(tmp_path):
+    video_command.repeat_video(write_video(tmp_path / 'a.mp4', 4, rate=10), tmp_path / 'b.mp4', 1.2)
+    with VideoReader(tmp_path / 'b.mp4') as reader:
+        frames = [(round(start * 10), round(frame.to_ndarray(format='gray').mean() / 8))
+                  for start, _, frame in reader.decoded()]
+    assert frames == [(number, number % 4) for number in range(12)]

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks.studies import progress_study
+from benchmarks.studies import alignment_quality, progress_study
 from configs.entry_config import parse_training_arguments
 from evaluation.baselines import BASELINES
 from tools.demo import DemoSettings, write_demo
@@ -172,3 +172,33 @@ CONFIGURATIONS = {**progress_study.STUDIES['heads'], **progress_study.STUDIES['a
 def test_each_configuration_of_a_study_is_one(name):
     options = CONFIGURATIONS[name]
     parse_training_arguments(['1', *options, '--dataset', 'tiny'], 'multitask_train.py')
+
+
+def test_alignment_quality_compares_losses_with_controls(study, capsys):
+    splits = Path(study[3])
+    parts = json.loads(splits.read_text())
+    tea = parts['splits']['make_tea']
+    tea['test'].append(tea['val'].pop())  # pairs of test recordings need two
+    splits.write_text(json.dumps(parts))
+    rows = ['elapsed frames', 'untrained network', 'LAV, joint']
+    command = ['--rows', *rows, *study, '--seeds', '3', '4', '--epochs', '1', '--options', '-od', '8', '--set',
+               'BASEARCH.RECURRENT_ARCH.hidden_dim=4']
+    assert alignment_quality.main(command) == 0
+    header, _, *table = [[cell.strip() for cell in line.split('|')[1:-1]]
+                         for line in capsys.readouterr().out.splitlines() if line.startswith('|')]
+    assert header == ['embeddings', *alignment_quality.MEASURES, 'loss at the start']
+    found = {row[0]: dict(zip(header, row, strict=True)) for row in table}
+    assert list(found) == rows
+    # Nearest neighbors in time keep the order of time, except for frames that have no later neighbor.
+    assert float(found['elapsed frames']["Kendall's tau"]) > 0.8
+    for name in rows[1:]:
+        assert ' ± ' in found[name]['area error'] and 0 < float(found[name]['phase accuracy'].split()[0]) <= 1
+    assert found['untrained network']['loss at the start'] == found['elapsed frames']['loss at the start'] == '-'
+    assert 0.1 < float(found['LAV, joint']['loss at the start'].split()[0]) < 5
+
+
+def test_velocity_is_the_change_over_five_frames():
+    features = torch.arange(8.).square().unsqueeze(1)  # 0, 1, 4, ..., 49
+    expected = [0., 1, 4, 9, 16, 25, 35, 45]
+    torch.testing.assert_close(alignment_quality.with_velocity(features), torch.stack(
+        [features[:, 0], torch.tensor(expected)], dim=1))

@@ -2,7 +2,7 @@
 
 import torch
 
-from models.encoders import NaiveEncoder, Resnet50Encoder, StackingEncoder
+from models.encoders import NaiveEncoder, RecurrentEncoder, Resnet50Encoder, StackingEncoder
 
 
 def stacking(**changes):
@@ -12,6 +12,10 @@ def stacking(**changes):
 
 def naive(**changes):
     return NaiveEncoder(**{'layers': [7, 6], 'output_dimensions': 8, 'input_dimensions': 5, **changes})
+
+
+def recurrent(**changes):
+    return RecurrentEncoder(**{'hidden_dim': 6, 'output_dimensions': 8, 'input_dimensions': 5, **changes})
 
 
 def resnet(**changes):

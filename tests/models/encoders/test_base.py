@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tests.models.encoders.small import naive, recordings, resnet, stacking
+from tests.models.encoders.small import naive, recordings, recurrent, resnet, stacking
 
 
 @pytest.fixture(autouse=True)
@@ -9,7 +9,7 @@ def seed():
     torch.manual_seed(0)
 
 
-ENCODERS = pytest.mark.parametrize('make', [stacking, naive, resnet])
+ENCODERS = pytest.mark.parametrize('make', [stacking, naive, recurrent, resnet])
 
 
 @ENCODERS
@@ -32,8 +32,8 @@ def test_without_a_drop_network_there_are_no_drop_vectors(make):
 
 
 @pytest.mark.parametrize('make, changes, ahead, behind', [
-    (naive, {}, 0, 0), (resnet, {}, 0, 1), (resnet, {'temporal_depth': 4}, 0, 3), (stacking, {}, 7, 6),
-    (stacking, {'temporal_depth': 5}, 8, 8), (stacking, {'causal': True}, 0, 13),
+    (naive, {}, 0, 0), (recurrent, {}, 0, 14), (resnet, {}, 0, 1), (resnet, {'temporal_depth': 4}, 0, 3),
+    (stacking, {}, 7, 6), (stacking, {'temporal_depth': 5}, 8, 8), (stacking, {'causal': True}, 0, 13),
     (stacking, {'temporal_depth': 1, 'causal': True}, 0, 12)])
 def test_lookahead_matches_dependence_on_future_frames(make, changes, ahead, behind):
     encoder = make(**changes).double()

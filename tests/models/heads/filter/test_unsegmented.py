@@ -1,5 +1,7 @@
 """The filter with boundaries unknown: stream and batch, causality, storage, prior."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,9 @@ from models.heads.base import EmbeddedRecording
 from models.heads.filter.decision import decide_all
 from models.heads.filter.phase_grid import PHASES, RATES, STAYING, PhaseGrid
 from models.heads.filter.recent import REACH, RecentFeatures
-from models.heads.filter.traced_step import trace_step
+from models.heads.filter.traced_step import EAGER_STEPS
 from models.heads.filter.unsegmented import FilterOutput, UnsegmentedFilter, phase_quantiles
-from models.heads.filter.unsegmented_fit import annotate, fit_filter, leave_out, quantile
+from models.heads.filter.unsegmented_fit import annotate, fit_filter
 from utils.tensorops import Action
 
 DIM = 6
@@ -55,23 +57,31 @@ def assert_same(one, other):
             assert torch.equal(a, b), name
 
 
-def test_stream_equals_batch(model):
-    recordings = [make_recording(seed).embeddings for seed in (20, 21)]
-    recordings[1] = recordings[1][:25]
-    for embeddings, output in zip(recordings, model.filter(recordings), strict=True):
-        assert_same(stream(model, embeddings), output)
-
-
 @pytest.mark.parametrize('batch', [1, 2])
-def test_traced_step_equals_batch(model, batch):
-    embeddings = torch.stack([make_recording(seed).embeddings[:40] for seed in range(20, 20 + batch)])  # (N, T, D)
-    step, state, outputs = trace_step(model, batch), None, []
-    for t in range(40):
-        output, state = step(embeddings[:, t], state)
+def test_stream_equals_batch(model, batch):
+    recordings = [make_recording(seed).embeddings[:45] for seed in range(20, 20 + batch)]
+    state, outputs = None, []
+    for frames in torch.stack(recordings, dim=1):  # (N, D)
+        output, state = model.filter_step(frames, state)
         outputs.append(output)
-    for row, expected in enumerate(model.filter(list(embeddings))):
+    for row, expected in enumerate(model.filter(recordings)):
         mine = (torch.stack([item[row] for item in column]) for column in zip(*outputs, strict=True))
         assert_same(FilterOutput(*mine), expected)
+    assert model._traced_shape == (batch, DIM)
+
+
+def test_trace_follows_the_tensors(model):
+    """A copy, a moved module, and a module that loads other weights take steps with their own tensors."""
+    embeddings = make_recording(22).embeddings
+    stream(model, embeddings)
+    changed = copy.deepcopy(model)
+    changed.weights.mul_(3)
+    changed.rule.zero_()
+    assert_same(stream(changed, embeddings), changed.filter([embeddings])[0])
+    changed.load_state_dict(model.state_dict())
+    assert_same(stream(changed, embeddings), model.filter([embeddings])[0])
+    assert stream(changed.double(), embeddings.double()).progress.dtype == torch.double
+    assert len(embeddings) > EAGER_STEPS
 
 
 def test_later_frames_change_nothing(model):
@@ -98,7 +108,7 @@ def test_outputs_are_in_range(model):
         assert bool((interval >= 0).all() and (interval <= 1).all() and (interval.diff(dim=-1) >= -1e-6).all())
     assert bool((output.overall_remaining.diff(dim=-1) >= -1e-4).all())
     assert bool((output.remaining >= 0).all())
-    torch.testing.assert_close(output.label_probability.sum(-1), torch.ones(len(output.step)))
+    torch.testing.assert_close(output.step_probability.clamp(0, 1), output.step_probability)
 
 
 def test_state_dict_restores_the_filter(model, tmp_path):
@@ -221,20 +231,8 @@ def test_recent_features_match_a_loop():
         torch.testing.assert_close(described[0, t, 12:15] + x[0, t], window.mean(0), atol=1e-5, rtol=1e-4)
 
 
-def test_leave_out_keeps_groups_together():
-    items = [annotate(*make_recording(seed)[2:4], LABELS, f'p{seed // 2}') for seed in range(8)]
-    for kept, left in leave_out(items):
-        assert not {items[i].group for i in kept} & {items[i].group for i in left}
-    assert sorted(i for _, left in leave_out(items) for i in left) == list(range(8))
-
-
 def test_annotate():
     item = annotate(torch.zeros(10, 2), [Action('b', 2, 4), Action('a', 5, 7)], ['a', 'b'], 'p')
     assert item.label.tolist() == [2, 2, 1, 1, 1, 0, 0, 0, 2, 2]
     assert item.segments == [(4, 2), (1, 3), (0, 3), (2, 2)]
     assert item.progress[2:5].tolist() == pytest.approx([1 / 3, 2 / 3, 1])
-
-
-def test_weighted_quantile():
-    values, weights = torch.tensor([3.0, 1.0, 2.0]), torch.tensor([1.0, 1.0, 8.0])
-    assert quantile(values, weights, 0.05) == 1 and quantile(values, weights, 0.5) == 2
