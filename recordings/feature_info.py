@@ -1,15 +1,12 @@
 """``features.json``: how the files of a feature folder were extracted, so that different features are not mixed."""
 
-import json
-import os
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from secrets import token_hex
 
 from recordings.rates import exact_number
 from utils.errors import UserError
-from utils.files import read_json
+from utils.files import read_json, write_json
 
 FILE_NAME = 'features.json'
 KINDS = ('features', 'frames')
@@ -149,14 +146,5 @@ def write_feature_info(folder: Path, info: FeatureInfo) -> None:
         UserError: the file cannot be written.
     """
     fps = info.fps.numerator if info.fps.denominator == 1 else str(info.fps)  # '30000/1001', exactly
-    text = json.dumps({**asdict(info), 'fps': fps, 'shape': list(info.shape)}, indent=2) + '\n'
-    # Containers on several machines may have the same process id, so the name is made unique by a random token.
-    temporary = folder / f'.{FILE_NAME}.{token_hex(8)}'
-    try:
-        temporary.write_text(text, encoding='utf-8')
-        os.replace(temporary, folder / FILE_NAME)
-    except OSError as error:
-        raise UserError(f'{folder / FILE_NAME}: cannot be written ({error.strerror}); free some space or choose '
-                        'another place') from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    # The name of the partial file has a random part: processes of several machines may write at the same time.
+    write_json(folder / FILE_NAME, {**asdict(info), 'fps': fps, 'shape': list(info.shape)})

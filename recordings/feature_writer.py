@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
+from recordings.feature_info import FILE_NAME
 from utils.errors import UserError
 from utils.files import PARTIAL_NAME, atomic_path, is_leftover
 
@@ -95,7 +96,7 @@ def remove_partial_files(folder: Path, names: Collection[str]) -> None:
         folder: folder of the files.
         names: names of the files to clean up, without '.npy'.
     """
-    for leftover in list(folder.glob('.*.partial.npy')):
+    for leftover in list(folder.glob('.*.partial.*')):
         match = PARTIAL_NAME.fullmatch(leftover.name)
-        if match and match[1] in names and is_leftover(leftover):
+        if match and (match[1] in names or match[1] + match[3] == FILE_NAME) and is_leftover(leftover):
             leftover.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """What the values of feature files tell about a dataset: copies, constant dimensions, frozen recordings, scales."""
 
 import hashlib
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ def summarize(array: np.ndarray) -> ValueSummary:
     if len(array) >= HEAD:
         beginning = np.array(array[:HEAD], dtype=np.float32)
         head = hashlib.blake2b(_rounded(beginning)).hexdigest() if (beginning != beginning[0]).any() else None
-    count = array.size // array.shape[1]
+    count = len(array) * math.prod(array.shape[2:])  # values per dimension
     mean = sums / count
     return ValueSummary(len(array), mean + offset, np.sqrt(np.maximum(squares / count - mean * mean, 0)), low, high,
                         digest.hexdigest(), head)

@@ -10,7 +10,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import torch
@@ -185,7 +185,8 @@ def run_command_line(folder: Path, draw: random.Random) -> None:
     """
     out = folder / 'out'
     out.mkdir(exist_ok=True)
-    with restored(folder, out), _environment(folder, out):
+    # Results with a relative path are in the folder that is removed.
+    with restored(folder, out), _environment(folder, out), chdir(out):
         program, arguments = draw_case(folder, out, draw)
         status, errors = _call(importlib.import_module(program).main, arguments)
         lines = [line for line in errors.splitlines() if line.startswith('error: ')]

@@ -57,7 +57,7 @@ def test_abandoned_file_is_removed_and_bad_values_are_refused(tmp_path):
 def test_only_partial_files_of_dead_processes_are_removed(tmp_path):
     dead = 2**22 + 1  # above the largest number of a process
     names = [f'.a.{dead}.partial.npy', f'.b.{dead}.partial.npy', f'.a.{os.getppid()}.partial.npy', 'a.npy']
-    for name in names:
+    for name in (*names, f'.features.{dead}-0a1b2c3d.partial.json'):
         (tmp_path / name).touch()
     remove_partial_files(tmp_path, {'a'})
     assert files(tmp_path) == sorted(names[1:])
