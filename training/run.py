@@ -150,7 +150,7 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
             say(dry_run(model, loss_fn, train_loaders, val_loaders, config, world.device))
         return
 
-    # Everything that can be refused has been refused: from here on files are written.
+    # Settings and data have been checked: from here on, files are written.
     with ExitStack() as locks:
         if world.first:
             _open_folder(run_path, config, splits, arguments, locks, before_writing)

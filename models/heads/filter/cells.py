@@ -28,7 +28,7 @@ class CausalFeatures:
     def __call__(self, features: Tensor) -> Tensor:
         """Return the causal features of each frame, (..., T, D) -> (..., T, F); later frames have no effect."""
         t = torch.arange(features.shape[-2], device=features.device)
-        changes = [features - features[..., (t - lag).clamp(min=0), :] for lag in self.lags]
+        changes = [features - features[..., (t - lag).clamp(min=0), :] for lag in self.lags]  # (..., T, D) each
         return torch.cat([features, *changes], dim=-1)
 
     def start(self, frame: Tensor) -> Tensor:
@@ -42,6 +42,7 @@ class CausalFeatures:
             frame: (..., D).
             recent: (..., reach, D), the last frames in order of time.
         """
+        # The window moves on by a frame; the new frame is its last row.
         recent = torch.cat([recent[..., 1:, :], frame.unsqueeze(-2)], dim=-2)
         return torch.cat([frame, *(frame - recent[..., -1 - lag, :] for lag in self.lags)], dim=-1), recent
 
@@ -85,15 +86,18 @@ class Cells(nn.Module):
         """
         frames, phases = frames.double(), phases.double()
         offset, std = frames.mean(0), frames.std(0, correction=0).clamp(min=SMALLEST_STD)
-        z = (frames - offset) / std
+        z = (frames - offset) / std  # (n, F)
         cell = labels * self.bins + self._bin(phases)
         means, counts = self._cell_means(z, cell)
+        # Deviations from the cells' means; LDA assumes that all cells have the same covariance.
         within = z - means[cell]
         projection = _discriminants(within.T @ within / len(z), means[counts > 0], self.shrinkage, self.dims)
-        y = z @ projection
+        y = z @ projection  # (n, d)
         smooth = self._smooth_means(y, labels, phases)
+        # Around smoothed means the deviations are larger than around the cells' own: rescale them to std 1.
         scale = (y - smooth[labels, self._bin(phases)]).square().mean(0).add(1e-3).sqrt()
         self.offset.copy_(offset)
+        # Standardization and rescaling become part of the projection, so that a frame costs one product.
         self.projection.copy_(projection / std.unsqueeze(1) / scale)
         known = torch.bincount(labels, minlength=self.num_labels) > 0
         smooth[~known] = smooth[known].mean(0)
@@ -117,6 +121,7 @@ class Cells(nn.Module):
     def log_density(self, frames: Tensor) -> Tensor:
         """Return the log density of frames (..., F) in each cell, (..., K, B), up to a constant of each frame."""
         # |y|^2 is equal for all cells and left out.
+        # log N(y; m, I) = y m - |m|^2 / 2 - |y|^2 / 2 + constant: (..., d) @ (d, K B).
         flat = self.project(frames) @ self.means.flatten(0, 1).T - self.half_norms
         return flat.unflatten(-1, (self.num_labels, self.bins))
 
@@ -171,6 +176,7 @@ def phase_weights(elapsed: Tensor, durations: Tensor, bins: int) -> Tensor:
     # Bin b has its center at (b + 1/2) / bins.
     position = (torch.outer(elapsed - 0.5, bins / durations) - 0.5).clamp(0, bins - 1)  # (C, G)
     index = torch.arange(bins, device=elapsed.device, dtype=elapsed.dtype)
+    # 1 at the bin's own center, falling to 0 at its neighbors' centers: (C, 1, G) - (B, 1) -> (C, B, G).
     return (1 - (position.unsqueeze(1) - index.unsqueeze(1)).abs()).clamp(min=0)
 
 
@@ -186,8 +192,11 @@ def _discriminants(within: Tensor, means: Tensor, shrinkage: float, dims: int) -
     Returns:
         (F, dims), of unit variance within cells.
     """
+    # W = L L^T, so L^-1 whitens the deviations within cells.
     factor = torch.linalg.cholesky(within + shrinkage * torch.eye(len(within)).to(within))
     whitened = torch.linalg.solve_triangular(factor, (means - means.mean(0)).T, upper=False)  # (F, C)
+    # Principal axes of the whitened means: the directions in which cells differ most, relative to the spread within.
     directions = torch.linalg.svd(whitened, full_matrices=False).U[:, :dims]
+    # L^-T u on features equals u on whitened features.
     projection = torch.linalg.solve_triangular(factor.T, directions, upper=True)
     return torch.nn.functional.pad(projection, (0, dims - projection.shape[1]))

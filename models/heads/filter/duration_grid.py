@@ -53,6 +53,8 @@ class DurationGrid(nn.Module):
         Returns:
             (..., G) in [0, 1]; a small fraction of the last cell always survives.
         """
+        # The part of each cell above log(t - 1/2), in cells: over 1 for longer durations, negative for shorter ones.
+        # (..., G)
         fraction = (self.upper - (elapsed - 0.5).log().unsqueeze(-1)) / self.cell
         return torch.maximum(fraction.clamp(max=1), self.least)
 
@@ -69,8 +71,9 @@ class DurationGrid(nn.Module):
         """
         cumulative = mass.cumsum(-1)
         target = levels * cumulative[..., -1:]  # (..., Q)
-        index = torch.searchsorted(cumulative, target).clamp(max=self.size - 1)
+        index = torch.searchsorted(cumulative, target).clamp(max=self.size - 1)  # (..., Q)
         above = ((cumulative.gather(-1, index) - target) / mass.gather(-1, index)).clamp(0, 1)  # fraction of the cell
+        # Within a cell, mass is spread evenly over its surviving upper part.
         return self.upper[index] - self.cell * surviving.gather(-1, index) * above
 
     def progress_quantiles(self, mass: Tensor, elapsed: Tensor, surviving: Tensor, levels: Tensor) -> Tensor:
@@ -89,5 +92,6 @@ class DurationGrid(nn.Module):
         Returns:
             (...), in [0, 1].
         """
+        # The fraction of each cell's surviving part that is above the given duration.
         left = (self.upper - log_duration.unsqueeze(-1)) / (self.cell * surviving.clamp(min=1e-6))
         return (mass * left.clamp(0, 1)).sum(-1) / mass.sum(-1)

@@ -53,7 +53,7 @@ class LogisticLabels(nn.Module):
         frames = torch.cat([frames, self.basis(projected)], dim=1)
         offset = frames.mean(0)
         std = frames.std(0, correction=0).clamp(min=1e-6)
-        z = (frames - offset) / std
+        z = (frames - offset) / std  # (n, F + BASIS)
         weight = torch.zeros_like(self.weight, requires_grad=True)
         bias = torch.zeros_like(self.bias, requires_grad=True)
         optimizer = torch.optim.LBFGS([weight, bias], max_iter=ITERATIONS, line_search_fn='strong_wolfe')
@@ -61,6 +61,7 @@ class LogisticLabels(nn.Module):
         def closure() -> Tensor:
             optimizer.zero_grad()
             loss = F.cross_entropy(z @ weight.T + bias, labels)
+            # The loss is a mean over frames, so the penalty counts less the more frames there are.
             loss = loss + penalty / len(z) * weight.square().sum()
             loss.backward()
             return loss
@@ -68,8 +69,10 @@ class LogisticLabels(nn.Module):
         with torch.enable_grad():
             optimizer.step(closure)
         counts = torch.bincount(labels, minlength=self.num_labels)
+        # For features that are not standardized: a frame of a stream then costs less.
         self.weight.copy_(weight.detach() / std)
         self.bias.copy_(bias.detach() - self.weight @ offset)
+        # One frame more per label: the log frequency of an unseen label must be finite.
         self.log_frequency.copy_(((counts + 1) / (counts.sum() + self.num_labels)).log())
 
     def forward(self, linear: Tensor, angles: Tensor) -> Tensor:
@@ -81,4 +84,5 @@ class LogisticLabels(nn.Module):
                 ``phases``.
         """
         scores = linear + angles.cos() @ self.weight[:, self.feature_dim:].T
+        # Bayes' rule: p(frame | k) ~ p(k | frame) / p(k). The prior of labels is the filter's, not that of the frames.
         return scores.log_softmax(-1) - self.log_frequency

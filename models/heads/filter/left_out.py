@@ -26,6 +26,7 @@ def fold_indices(groups: Sequence[str], count: int = FOLDS, *, fewest_groups: in
     if len(names) < fewest_groups:
         names, groups = list(range(len(groups))), range(len(groups))
     count = min(count, len(names))
+    # Consecutive names form a part; parts differ by at most one name.
     part_of = {name: index * count // len(names) for index, name in enumerate(names)}
     parts = [[index for index, group in enumerate(groups) if part_of[group] == part] for part in range(count)]
     return parts if count > 1 else []
@@ -35,6 +36,7 @@ def weighted_quantile(values: Tensor, weights: Tensor, level: float) -> float:
     """Return the weighted quantile: the least value that a fraction ``level`` of the weights is not above."""
     ordered, index = values.sort()
     cumulative = weights[index].double().cumsum(0)
+    # No interpolation: the quantile is one of the values.
     at = int(torch.searchsorted(cumulative, level * cumulative[-1]))
     return ordered[min(at, len(ordered) - 1)].item()
 
@@ -63,6 +65,7 @@ def choose_tail(values: Sequence[Tensor], weights: Sequence[Tensor], coverage: f
         inside = total = 0.0
         for group, (value, weight) in enumerate(zip(values, weights, strict=True)):
             others = [torch.cat([*some[:group], *some[group + 1:]]) for some in (list(values), list(weights))]
+            # The group's values play no part in the interval that they are tested with.
             low, high = (weighted_quantile(*others, level) for level in (tail, 1 - tail))
             inside += weight[(value >= low) & (value <= high)].sum().item()
             total += weight.sum().item()

@@ -79,6 +79,7 @@ class PhaseGrid(nn.Module):
         smooth = order.log_bigram[:k + 1].exp().double()  # (K + 1, K + 1), the last row the start, last column the end
         seen = torch.zeros_like(smooth)
         for segments in labels:
+            # As a row, k is the start; as a column, the end.
             path = [k, *(kind for kind, _ in segments), k]
             for before, after in zip(path, path[1:], strict=False):
                 seen[before, after] += 1
@@ -86,6 +87,7 @@ class PhaseGrid(nn.Module):
         repeated = {a for segments in recordings for (a, _), (b, _) in zip(segments, segments[1:], strict=False)
                     if a == b}
         self._set_transitions(self.transition, smooth, background, repeated, self.initial)
+        # Relative frequencies; a label that nothing follows in training falls back to the smoothed bigrams.
         seen = (seen + 0.2 * smooth) / (seen.sum(1, keepdim=True) + 0.2)
         self._set_transitions(self.likely, seen, background, repeated)
         actions = Durations(k)
@@ -119,10 +121,12 @@ class PhaseGrid(nn.Module):
         """
         k = self.num_labels
         table.zero_()
+        # From a label straight to the next one, if no background comes in between.
         table[:k, :k] = (1 - background[:k, None]) * after[:k, :k]
         for label in set(range(k)) - set(repeated):
             table[label, label] = 0.0
         if self.has_background:
+            # From a label to the background after it, which remembers the label, and from there to the next label.
             table[torch.arange(k), k + torch.arange(k)] = background[:k].to(table)
             table[k:, :k] = after[:, :k]
         if initial is not None:
@@ -155,12 +159,14 @@ class PhaseGrid(nn.Module):
         entry = self.entry.view(len(PACES), self.num_kinds, RATES)
         for index, pace in enumerate(PACES if paced else torch.zeros_like(PACES)):
             log_density = durations.log_density(grid, pace, torch.tensor(KNOWN if paced else 0.0))
+            # A small uniform part, so that no duration is impossible.
             entry[index, kinds] = 0.999 * log_density.softmax(-1) + 0.001 / RATES
 
     def derive(self) -> None:
         """Compute the tables derived from the fitted tables; call this after loading a state_dict."""
         nodes, size = PHASES + 1, self.num_kinds * RATES
         moved = (PHASES / self.log_frames.exp().clamp(min=1)).reshape(size, 1)
+        # Mass moves by B / L nodes per frame, in general not a whole number: it is divided between two nodes.
         whole = moved.floor()
         part = moved - whole
         node = torch.arange(nodes, device=moved.device)
@@ -177,6 +183,7 @@ class PhaseGrid(nn.Module):
         known[:self.num_labels] = 1
         self.following.copy_(self.transition.repeat_interleave(RATES, dim=0))
         k = self.num_labels
+        # The next label comes directly, or after background: (S, K).
         labels = self.transition[:, :k] + self.transition[:, k:] @ self.transition[k:, :k]
         following = torch.cat([labels, (1 - labels.sum(1, keepdim=True)).clamp(min=0)], dim=1)  # (S, K + 1), K: the end
         self.after_step[:k] = following[:k].argmax(1)
@@ -213,7 +220,9 @@ class PhaseGrid(nn.Module):
 
         Mass below 1e-20 is dropped because subnormal numbers are slow.
         """
+        # Mass that passes the last node at this frame: segments that have ended.
         left = (mass * self.leaving).sum(2)  # (N, S V)
+        # An action that has ended with probability p counts as p completed actions.
         pace = torch.addmm(pace, left, self.ratio)
         pace_weights = self.pace_weights(pace)
         begun = self._entering(left @ self.following, pace_weights)

@@ -90,6 +90,7 @@ class RecordingStep(nn.Module):
 
     def _infer_task(self, embedding: Tensor, kept: TaskState, first: Tensor) -> tuple[Tensor, TaskState]:
         """Return the probability of each task, (tasks,), and the sensor's next state."""
+        # Both results are computed and one is taken: a graph of tensors has no branches.
         begun = self.sensor.step(embedding, None)
         later = self.sensor.step(embedding, kept)
         return torch.where(first, begun[0], later[0]), _chosen(first, begun[1], later[1])
@@ -97,6 +98,7 @@ class RecordingStep(nn.Module):
     def _merged(self, outputs: Sequence[FilterOutput], probability: Tensor) -> list[Tensor]:
         """Return the outputs of several tasks as one: labels of the most probable task, means of the numbers."""
         best = probability.argmax().reshape(1)
+        # The labels of all tasks are in one list; those of a task begin after those of the tasks before it.
         before = [sum(len(known.labels) + 1 for known in self.filters[:number]) for number in range(len(outputs))]
         merged = []
         for name in FilterOutput._fields:
@@ -104,6 +106,7 @@ class RecordingStep(nn.Module):
             if name in ('step', 'next_step'):
                 merged.append((values + values.new_tensor(before)).index_select(0, best).squeeze(0))
             elif name == 'step_probability':
+                # p(task, step) = p(task) p(step | task)
                 merged.append((values * probability).index_select(0, best).squeeze(0))
             else:
                 merged.append(values.all() if name == 'unknown' else probability @ values)

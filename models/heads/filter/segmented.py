@@ -94,6 +94,7 @@ class SegmentedFilter(TracedModule):
         self.register_buffer('weights', torch.zeros(2))
         self.register_buffer('levels', torch.tensor(LEVELS))
         self.register_buffer('margin', torch.zeros(2))
+        # (2, 3): margin @ widening leaves the estimate, lowers the low end, and raises the high end.
         self.register_buffer('widening', torch.tensor([[0.0, -1, 0], [0, 0, 1]]), persistent=False)
 
     def fit(self, recordings: Sequence[TrainingRecording]) -> None:
@@ -103,8 +104,10 @@ class SegmentedFilter(TracedModule):
         self.durations.fit(completed, [recording.group for recording in recordings])
         self.grid.fit(*self.durations.range.tolist())
         segments = [segment for recording in recordings for segment in recording.segments()]
+        # The phase of a frame is its middle: (i - 1/2) / L at the i-th of L frames.
         phases = torch.cat([(torch.arange(len(segment), device=segment.device) + 0.5) / len(segment)
                             for segment in segments])
+        # A label per action, then repeated for each of its frames.
         labels = torch.tensor([label for recording in recordings for label in recording.labels])
         labels = labels.to(phases.device).repeat_interleave(torch.tensor([len(segment) for segment in segments],
                                                                          device=phases.device))
@@ -139,6 +142,7 @@ class SegmentedFilter(TracedModule):
         for which, elapsed, log_mass in self.log_masses(segments, starts):
             progress = self._read_out(log_mass, elapsed)
             for row, index in enumerate(which):
+                # The chunk begins at frame elapsed[0], and may extend past the end of a shorter action.
                 outputs[index].append(progress[row, :len(segments[index]) - int(elapsed[0]) + 1])
         return [torch.cat(parts) for parts in outputs]
 
@@ -173,7 +177,9 @@ class SegmentedFilter(TracedModule):
             Indices of the N actions, numbers (C,) of the frames from 1 on, and the log mass (N, C, K, G); rows past an
             action's end are meaningless. Actions that end before the chunk are left out.
         """
+        # Actions of similar length share a batch, so that little of it is padding.
         by_length = sorted(range(len(segments)), key=lambda index: len(segments[index]))
+        # So many actions that a chunk has at least 32 frames.
         together = max(1, MOST_ENTRIES // (32 * self.num_labels * self.grid.size))
         for first in range(0, len(by_length), together):
             which = by_length[first:first + together]
@@ -185,8 +191,9 @@ class SegmentedFilter(TracedModule):
                 alive = [row for row, index in enumerate(which) if len(segments[index]) > begin]
                 elapsed = torch.arange(begin + 1, min(begin + size, features.shape[1]) + 1).to(self.weights)
                 evidence = self._evidence(features[alive, begin:begin + size], elapsed)
-                total = log_mass[alive].unsqueeze(1) + evidence.cumsum(1)
+                total = log_mass[alive].unsqueeze(1) + evidence.cumsum(1)  # (N, C, K, G)
                 yield [which[row] for row in alive], elapsed, total
+                # Only differences matter; with the maximum at 0, sums over long actions keep their precision.
                 log_mass[alive] = total[:, -1] - total[:, -1].amax((-2, -1), keepdim=True)
 
     def log_prior(self, starts: Sequence[Start]) -> Tensor:
@@ -195,6 +202,7 @@ class SegmentedFilter(TracedModule):
         log_density = self.durations.log_density(self.grid.centers(),
                                                  log_label.new_tensor([start.log_pace for start in starts]),
                                                  log_label.new_tensor([start.num_known for start in starts]))
+        # Cells are of equal size in log frames, so normalized densities are masses. (N, K, 1) + (N, K, G)
         return log_label.unsqueeze(2) + log_density.log_softmax(2)
 
     def _evidence(self, features: Tensor, elapsed: Tensor) -> Tensor:
@@ -214,13 +222,16 @@ class SegmentedFilter(TracedModule):
 
     def at_durations(self, by_phase: Tensor, elapsed: Tensor) -> Tensor:
         """Convert evidence for phase bins (..., C, K, B) at frames (C,) to evidence for durations, (..., C, K, G)."""
+        # At frame t of an action of L frames the phase is (t - 1/2) / L: (..., C, K, B) @ (C, B, G) -> (..., C, K, G).
         return by_phase @ phase_weights(elapsed, self.grid.frames, self.cells.bins)
 
     def _read_out(self, log_mass: Tensor, elapsed: Tensor) -> Tensor:
         """Return progress and its interval (N, C, 3), given log masses (N, C, K, G) at frames (C,)."""
         log_elapsed, surviving = elapsed.log().unsqueeze(1), self.grid.surviving(elapsed)  # (C, 1), (C, G)
+        # Sum over labels, times survival [L >= t]; quantiles do not need masses that sum to 1.
         by_duration = log_mass.flatten(2).softmax(2).unflatten(2, log_mass.shape[2:]).sum(2) * surviving  # (N, C, G)
-        by_duration = by_duration.clamp(min=1e-30)
+        by_duration = by_duration.clamp(min=1e-30)  # quantiles divide by it
+        # Progress t / L falls with L: its 5 % quantile is at the 95 % quantile of the duration.
         log_duration = self.grid.quantiles(by_duration, surviving.expand_as(by_duration), 1 - self.levels)
         progress = (log_elapsed - log_duration).clamp(max=0).exp() + self.margin @ self.widening  # (N, C, 3)
         return progress.clamp(SMALLEST_PROGRESS, 1)

@@ -64,6 +64,7 @@ def fit_filters(tasks: Mapping[str, Sequence[TrainingRecording]], num_labels: Ma
     filters = {}
     for task, recordings in tasks.items():
         filters[task] = SegmentedFilter(num_labels[task], feature_dim).to(recordings[0].embeddings.device)
+        # The filter that is used learns from all recordings; only weights and intervals come from the folds.
         filters[task].fit(recordings)
         filters[task].weights.copy_(weights)
         filters[task].levels.copy_(levels)
@@ -112,6 +113,8 @@ def calibrate_intervals(folds: Sequence[Fold], weights: Tensor) -> tuple[Tensor,
         return torch.tensor([0.5, TAILS[0], 1 - TAILS[0]]), torch.zeros(2)
     rated = [(fold.filter, rows, fold.part) for fold in folds for rows in _rated(fold)]
     masses = [_mass(fold_filter, rows, weights) for fold_filter, rows, _ in rated]
+    # The posterior probability that progress is below the truth, i.e. that the duration exceeds t / truth. Over frames,
+    # a calibrated posterior would make it uniform in [0, 1].
     ranks = [fold_filter.grid.exceeding(mass, surviving, (rows.elapsed / rows.truth).log())
              for (fold_filter, rows, _), (mass, surviving) in zip(rated, masses, strict=True)]
     parts = [[index for index, row in enumerate(rated) if row[2] == part] for part in sorted({row[2] for row in rated})]
@@ -119,11 +122,13 @@ def calibrate_intervals(folds: Sequence[Fold], weights: Tensor) -> tuple[Tensor,
                        [torch.cat([rated[index][1].fraction for index in part]) for part in parts])
     rank = torch.cat(ranks)
     fraction, truth = (torch.cat([getattr(rows, name) for _, rows, _ in rated]) for name in ('fraction', 'truth'))
+    # The level that a fraction tail of the ranks is below becomes the lower one; likewise above.
     lower = min(max(weighted_quantile(rank, fraction, tail), EXTREME_LEVEL), LEAST_INTERVAL[0])
     upper = max(min(weighted_quantile(rank, fraction, 1 - tail), 1 - EXTREME_LEVEL), LEAST_INTERVAL[1])
     levels = torch.tensor([0.5, lower, upper]).to(fraction)
     ends = torch.cat([fold_filter.grid.progress_quantiles(mass, rows.elapsed, surviving, levels)
                       for (fold_filter, rows, _), (mass, surviving) in zip(rated, masses, strict=True)])
+    # How far the truth is still outside at these levels; 0 if the levels are enough.
     margin = [max(weighted_quantile(outside, fraction, 1 - tail), 0.0)
               for outside in (ends[:, 1] - truth, truth - ends[:, 2])]
     return levels, torch.tensor(margin).to(levels)
@@ -132,6 +137,7 @@ def calibrate_intervals(folds: Sequence[Fold], weights: Tensor) -> tuple[Tensor,
 def _rated(fold: Fold) -> Iterator[Rated]:
     """Iterate over the evaluated frames of a fold's left-out recordings, about ``ROWS`` at a time."""
     num_actions = sum(len(recording.labels) for recording in fold.left_out)
+    # Rounded up: every n-th recording is rated, so that all folds together rate about MOST_ACTIONS actions.
     every = -(-num_actions * FOLDS // MOST_ACTIONS)
     rows: list[Rated] = []
     for recording in fold.left_out[::every]:
@@ -147,10 +153,12 @@ def _rated_actions(fold_filter: SegmentedFilter, recording: TrainingRecording, k
     """Iterate over the actions of a recording that represents ``1 / kept`` recordings."""
     done = recording.completed()
     for position, segment in enumerate(recording.segments()):
+        # (n,), evenly spaced frames of the action; the evidence at each of them is the sum up to it.
         picked = torch.linspace(0, len(segment) - 1, min(len(segment), MOST_FRAMES)).round().long().to(segment.device)
         elapsed = torch.arange(1, len(segment) + 1).to(segment)
         by_label, by_phase = fold_filter.cells.log_evidence(fold_filter.features(segment))
         by_duration = fold_filter.at_durations(by_phase, elapsed).cumsum(0)[picked]  # (n, K, G)
+        # A rated frame represents len / n frames of its action. Recordings weigh equally, as in the metric.
         fraction = len(segment) / len(picked) / sum(action.length for action in done) / kept
         yield Rated(fold_filter.log_prior([fold_filter.start(done[:position])]).expand_as(by_duration),
                     by_label.cumsum(0)[picked].unsqueeze(2), by_duration, elapsed[picked],
@@ -159,6 +167,7 @@ def _rated_actions(fold_filter: SegmentedFilter, recording: TrainingRecording, k
 
 def _mass(fold_filter: SegmentedFilter, rated: Rated, weights: Sequence[float] | Tensor) -> tuple[Tensor, Tensor]:
     """Return the posterior mass of each duration, (n, G), and the surviving fraction of its cell, (n, G)."""
+    # Linear in the weights: the sums of each sensor are computed once, for all weights. (n, K, G)
     log_mass = rated.log_prior + weights[0] * rated.by_label + weights[1] * rated.by_phase
     surviving = fold_filter.grid.surviving(rated.elapsed)
     mass = log_mass.flatten(1).softmax(1).unflatten(1, log_mass.shape[1:]).sum(1) * surviving

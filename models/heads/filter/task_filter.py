@@ -40,6 +40,7 @@ class TaskFilter(nn.Module):
         """Load the state of fitted filters, in place."""
         state = {f'{name}.{key}': value for name, fitted in (('segmented', segmented), ('unsegmented', unsegmented))
                  for key, value in fitted.state_dict().items()}
+        # As a state dict, so that the hooks for loading run: they derive tables again and drop traces.
         self.load_state_dict({'has_background': torch.tensor(unsegmented.has_background), **state})
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *more: object) -> None:
@@ -51,6 +52,7 @@ class TaskFilter(nn.Module):
 
     def code(self, recording: EmbeddedRecording) -> TrainingRecording:
         """Return a recording of the task with integer labels; -1 is a label unknown to the task."""
+        # Annotations may extend past the features.
         actions = [action for action in recording.actions if action.start < len(recording.embeddings)]
         last = len(recording.embeddings) - 1
         return TrainingRecording(recording.embeddings, [self._number(action.name) for action in actions],
@@ -97,6 +99,7 @@ class TaskSensor(nn.Module):
     def probabilities(self, embeddings: Tensor) -> Tensor:
         """Return the probability of each task at every frame, (n, tasks), given the frames (n, D) up to it."""
         by_task, _ = self.cells.log_evidence(self.features(embeddings))
+        # Evidence of all frames so far, on a uniform prior.
         return (TASK_WEIGHT * by_task).cumsum(0).softmax(1)
 
     def step(self, embedding: Tensor, state: TaskState | None) -> tuple[Tensor, TaskState]:

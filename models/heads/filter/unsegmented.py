@@ -114,10 +114,12 @@ class UnsegmentedFilter(TracedModule):
     def sense(self, features: Tensor) -> Evidence:
         """Return the evidence of the sensors for causal features (..., F)."""
         k = self.num_labels
+        # A single product for all sensors, whose projections are the rows of this table.
         linear = nn.functional.linear(features, self.sensors, self.sensor_bias)
         y, scores, z = linear.split([self.cells.dims, self.cells.num_labels, self.short.dims], dim=-1)
         projected = nn.functional.linear(y, self.projected, self.projected_bias)
         angles, density = projected.split([BASIS, self.cells.num_labels * BINS], dim=-1)
+        # |y|^2 / 2 - max (y m - |m|^2 / 2) over the cells' means m is the least |y - m|^2 / 2.
         distance = 0.5 * y.square().sum(-1) - density.amax(-1)
         by_label, phase = split_density(density.unflatten(-1, (-1, BINS)))
         short = nn.functional.linear(z, self.short_cells, self.short_bias).unflatten(-1, (k, SHORT_BINS))

@@ -76,10 +76,12 @@ def annotate(embeddings: Tensor, actions: Sequence[Action], labels: Sequence[str
     length, k = len(embeddings), len(labels)
     spans, end, previous = [], 0, k
     for action in actions:
+        # Half-open, without overlap, and within the features.
         start, stop = max(action.start, end), min(action.end + 1, length)
         if stop <= start:
             continue
         if start > end:
+            # A gap is background, of the kind that follows the previous label.
             spans.append((k + previous, end, start))
         previous = labels.index(action.name)
         spans.append((previous, start, stop))
@@ -88,6 +90,7 @@ def annotate(embeddings: Tensor, actions: Sequence[Action], labels: Sequence[str
         spans.append((k + previous, end, length))
     sizes = torch.tensor([stop - start for _, start, stop in spans])
     kind = torch.tensor([span[0] for span in spans]).repeat_interleave(sizes)
+    # (T,), progress: the end of each frame within its segment. Its middle, the phase, is half a frame earlier.
     place = torch.cat([torch.arange(1, size + 1) / size for size in sizes.tolist()])
     half = torch.repeat_interleave(0.5 / sizes, sizes)
     device = embeddings.device
@@ -110,6 +113,7 @@ def fit_parts(model: UnsegmentedFilter, items: Sequence[Recording]) -> None:
     model.rest.fit(model.grid, [len(item.label) for item in items])
     model.derive()
     distance = model.sense(frames).distance
+    # Training frames are closer to their own cells than new frames are; calibrate() uses left-out frames instead.
     model.unknown_above.fill_(1.5 * weighted_quantile(distance, torch.ones_like(distance), UNKNOWN))
 
 
@@ -227,10 +231,12 @@ def progress_levels(recordings: Sequence[Recording], posteriors: Sequence[Poster
     ranks = []
     for recording, posterior in zip(recordings, posteriors, strict=True):
         within = ~recording.progress.isnan()
+        # The inverse of phase_quantiles: the number of nodes whose mass is below this progress.
         place = recording.progress[within] * PHASES + 0.5
         mass = posterior.phases[within]
         mass = mass / mass.sum(1, keepdim=True)
         index = place.floor().long().clamp(max=PHASES).unsqueeze(1)
+        # The posterior probability below the true progress, linear within a node.
         upto = mass.cumsum(1).gather(1, index) - mass.gather(1, index) * (1 - (place.unsqueeze(1) - index))
         ranks.append(upto.squeeze(1))
     low, high = _outer_quantiles(ranks, recordings)
@@ -255,6 +261,7 @@ def calibrate_remaining(rest: Remaining, rated: Sequence[Rated], posteriors: Seq
         item.model.rest.blend.fill_(blend)
         elapsed = _elapsed(posterior)
         remaining, std = item.model.rest(posterior.moments, elapsed)
+        # The current frame included, as in Remaining.forward, so that the log is finite at the last frame.
         true = (len(elapsed) - elapsed + 1.0).log()
         residuals.append(((true - (remaining[:, 1:2] + 1).log()) / std).squeeze(1))
     low, high = _outer_quantiles(residuals, [item.recording for item in rated])
