@@ -10,6 +10,12 @@ from matplotlib.image import imsave
 from configs.generic_config import CONFIG
 
 ROOT = Path(__file__).resolve().parents[1]
+SLOWEST = ('test_torchrun.py', 'test_crash_safety.py', 'test_command_lines.py', 'test_export.py')
+
+
+def pytest_collection_modifyitems(items):
+    """Start with the slowest files: if one came last, the other processes of `make test` would wait for it."""
+    items.sort(key=lambda item: item.path.name not in SLOWEST)
 
 
 @pytest.fixture

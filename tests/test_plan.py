@@ -126,5 +126,5 @@ def test_lambda_from_the_first_epoch_to_the_last(options, first, last):
 
 def test_the_recommended_preset_is_what_was_measured():
     assert json.loads(RECOMMENDED.read_text()) == {
-        'ALIGNMENT_WEIGHT': 0.0, 'BASEARCH': {'ARCHITECTURE': 'identity'}, 'NUM_EPOCHS': 1,
+        'LOSS_TYPE': {'GTCC': True}, 'ALIGNMENT_WEIGHT': 0.0, 'BASEARCH': {'ARCHITECTURE': 'identity'}, 'NUM_EPOCHS': 1,
         'PROGRESS_LOSS': {'enabled': True, 'sampling': 'dense', 'head': 'hsmm'}}
