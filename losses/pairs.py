@@ -41,6 +41,22 @@ def squared_distances(rows: Tensor, columns: Tensor) -> Tensor:
     return euclidean_distances(rows, columns).square()
 
 
+def scale_gradient(tensor: Tensor, factor: float) -> Tensor:
+    """Return the tensor; its gradient is multiplied by the factor on the way back."""
+    return _ScaledGradient.apply(tensor, factor)
+
+
+class _ScaledGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, tensor: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient * ctx.factor, None
+
+
 class _Distances(torch.autograd.Function):
     """Accurate distances of float32 vectors by matrix products, several times faster than ``torch.cdist``.
 

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from losses.arguments import check_non_negative, check_positive, check_reduction, check_sequences
-from losses.pairs import attached_zero, euclidean_distances, index_moments, sum_over_blocks
+from losses.pairs import attached_zero, euclidean_distances, index_moments, scale_gradient, sum_over_blocks
 
 # Smallest spread, which keeps the loss finite if a cycle returns to a single frame: in squared frames for sums, and as
 # a fraction of the squared length for means, (1 / 20)^2.
 VARIANCE_OFFSET, RELATIVE_OFFSET = 0.25, 0.0025
+GRADIENT_SCALE = 2.0 ** 40  # of gradients between the embeddings and the loss
 KEPT_ENTRIES = 2 ** 25  # if there are more, the backward pass recomputes the blocks; about 0.3 GiB are kept
 
 
@@ -60,6 +61,9 @@ def TCC_loss(sequences: Sequence[Tensor], softmax_temp: float = 0.1, alignment_v
     recompute = torch.is_grad_enabled() and _count_entries(sequences) > KEPT_ENTRIES
     losses = []
     with torch.autocast(sequences[0].device.type, enabled=False):
+        # Products of small weights and small gradients would be subnormal float32 numbers, several times slower on a
+        # CPU, so the gradient inside is larger; a power of two changes no digit of it.
+        sequences = [scale_gradient(sequence, 1 / GRADIENT_SCALE) for sequence in sequences]
         everything = torch.cat(sequences)  # (sum of T_i, E)
         for sequence in sequences:
             offset = RELATIVE_OFFSET * len(sequence) ** 2 if reduction == 'mean' else VARIANCE_OFFSET
@@ -69,7 +73,7 @@ def TCC_loss(sequences: Sequence[Tensor], softmax_temp: float = 0.1, alignment_v
                 total = total / len(sequence) / len(sequences) - alignment_variance * math.log(len(sequence))
             losses.append(total)
     reduced = torch.stack(losses).mean() if reduction == 'mean' else torch.stack(losses).sum()
-    return reduced.to(sequences[0].dtype)
+    return scale_gradient(reduced, GRADIENT_SCALE).to(sequences[0].dtype)
 
 
 def _count_entries(sequences: Sequence[Tensor]) -> int:
