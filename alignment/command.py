@@ -19,7 +19,9 @@ from recordings.rates import FRAMES, SECONDS
 from utils.action import Action
 from utils.command_line import option
 from utils.errors import UserError
+from utils.files import remove_leftovers
 from utils.folders import make_folder
+from utils.standard_streams import say
 
 DEFAULT_TASK = 'recordings'
 ANNOTATIONS = 'annotations.json'
@@ -42,8 +44,9 @@ def align(arguments: argparse.Namespace, run: TrainedRun | None, fps: Fraction |
         raise UserError(f'--reference {reference.name}: is not annotated in {arguments.labels}, expected one of '
                         f'{", ".join(given)}')
     labels = frame_labels(given[reference.name], reference.frames) if given else None
-    print(f'reference: {reference.name}')
+    say(f'reference: {reference.name}')
     make_folder(arguments.output, 'choose an output folder that can be written')
+    remove_leftovers(arguments.output)  # of processes that were killed
     alignments = []
     for recording in recordings:
         alignments.append(align_recording(recording, reference, labels, keep_order=arguments.keep_order))
@@ -52,12 +55,12 @@ def align(arguments: argparse.Namespace, run: TrainedRun | None, fps: Fraction |
         path = arguments.annotations or arguments.output / ANNOTATIONS
         write_annotations(path, arguments.task or task or _only_task(run) or DEFAULT_TASK,
                           _annotated(reference, alignments, given), background[0])
-        print(f'labels carried over -> {path}')
+        say(f'labels carried over -> {path}')
     if arguments.video:
         from alignment.side_by_side import write_side_by_side  # needs requirements-video.txt
 
         write_side_by_side(arguments.video, reference, labels, alignments)
-        print(f'side by side -> {arguments.video}')
+        say(f'side by side -> {arguments.video}')
 
 
 def _check_outputs(arguments: argparse.Namespace, sources: Sequence[Path]) -> None:
@@ -114,8 +117,8 @@ def _write(alignment: Alignment, reference: AlignedRecording, labels: Sequence[s
     write_matches(table, alignment, reference)
     draw_alignment(DrawnAlignment(reference.name, recording.name, (reference.embedding, recording.embedding), matches,
                                   labels, ribbons, background), picture)
-    print(f'{recording.name}: {matches.matched.mean():.1%} of {len(matches.frames)} frames matched, confidence '
-          f'{matches.confidence.mean():.2f}{agreeing} -> {table}, {picture}')
+    say(f'{recording.name}: {matches.matched.mean():.1%} of {len(matches.frames)} frames matched, confidence '
+        f'{matches.confidence.mean():.2f}{agreeing} -> {table}, {picture}')
 
 
 def _annotated(reference: AlignedRecording, alignments: Sequence[Alignment],

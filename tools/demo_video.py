@@ -21,6 +21,7 @@ from utils.command_line import OneLineParser, run_command
 from utils.errors import UserError
 from utils.files import write_csv, write_json
 from utils.folders import make_folder, replace_folder, staged_folder
+from utils.standard_streams import say
 
 RATE = 12  # pictures per second
 TEST_PEOPLE = 2
@@ -168,9 +169,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_demo_video(out, arguments.seed, people=arguments.people, repetitions=arguments.repetitions,
                          seconds=arguments.seconds, overwrite=arguments.overwrite)
         videos, table, splits = (shlex.quote(str(out / name)) for name in ('videos', 'steps.csv', 'splits.json'))
-        print(f'Wrote {arguments.people * arguments.repetitions} drawn videos of {arguments.people} people to '
-              f'{videos}, when each step happens to {table}, and who trains and who tests to {splits}. Next:\n\n'
-              f'python -m tools.extract {videos} toy_car\npython -m tools.import_segments toy_car {table}')
+        say(f'Wrote {arguments.people * arguments.repetitions} drawn videos of {arguments.people} people to '
+            f'{videos}, when each step happens to {table}, and who trains and who tests to {splits}. Next:\n\n'
+            f'python -m tools.extract {videos} toy_car\npython -m tools.import_segments toy_car {table}')
 
     return run_command(command)
 

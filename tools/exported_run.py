@@ -20,6 +20,7 @@ from utils.files import write_json
 from utils.folders import replace_folder, staged_folder
 from utils.logging import get_logger
 from utils.run_folder import open_run_folder
+from utils.standard_streams import say
 
 LOGGER = get_logger(__name__)
 PACKAGES = ('onnx', 'onnxscript', 'onnxruntime', 'safetensors')
@@ -84,8 +85,8 @@ def export_run(folder: Path, out: Path, task: str | None = None, checkpoint_type
         shutil.copymode(staged / MODEL, staged / WEIGHTS)  # safetensors makes files that only their owner can read
         shutil.copyfile(Path(__file__).with_name('export_example.py'), staged / EXAMPLE)
         replace_folder(staged, out)
-    print(f'{path.stem}.pt (epoch {checkpoint["epoch"]}), {", ".join(tasks)} -> {out}\n'
-          f'Try it with numpy and onnxruntime alone:\n\npython {out / EXAMPLE} FEATURES.npy')
+    say(f'{path.stem}.pt (epoch {checkpoint["epoch"]}), {", ".join(tasks)} -> {out}\n'
+        f'Try it with numpy and onnxruntime alone:\n\npython {out / EXAMPLE} FEATURES.npy')
 
 
 def _check_out(out: Path, *, overwrite: bool) -> None:

@@ -18,6 +18,7 @@ from recordings.rates import exact_number
 from utils.command_line import OneLineParser, run_command
 from utils.errors import UserError
 from utils.logging import set_up_logging
+from utils.standard_streams import say
 from utils.text import short_text
 
 if TYPE_CHECKING:
@@ -68,15 +69,17 @@ def check_arguments(arguments: argparse.Namespace) -> None:
         if value is not None and not least <= value <= most:
             raise UserError(f'--{name} {value}: expected {least} to {most}')
 
+
 def print_summary(name: str, done: 'Extraction', info: 'FeatureInfo') -> None:
     """Print what was written and the next command."""
     frames = sum(done.written.values())
     size = ' x '.join(map(str, info.shape))
-    print(f'Wrote {len(done.written)} recordings ({frames:,} frames of {size} values, {info.fps} per second) to '
-          f'{done.folder}; {len(done.kept)} already existed.')
+    say(f'Wrote {len(done.written)} recordings ({frames:,} frames of {size} values, {info.fps} per second) to '
+        f'{done.folder}; {len(done.kept)} already existed.')
     if not done.mistakes:
-        print(f'Next, with annotations in a CSV file (recording, start, end, label):\n\n'
-              f'python -m tools.import_segments {name} ANNOTATIONS.csv')
+        say(f'Next, with annotations in a CSV file (recording, start, end, label):\n\n'
+            f'python -m tools.import_segments {name} ANNOTATIONS.csv')
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""

@@ -44,6 +44,7 @@ class Extraction:
     kept: list[str] = field(default_factory=list)
     mistakes: list[str] = field(default_factory=list)
 
+
 def describe(encoder: ImageEncoder, arguments: argparse.Namespace) -> FeatureInfo:
     """Return the description of the features that an encoder computes with these options."""
     return FeatureInfo(encoder=encoder.name, version=encoder.version, fps=arguments.fps, image_size=encoder.image_size,
@@ -168,6 +169,7 @@ def _device_name(name: str, environment: Mapping[str, str]) -> str:
     if name == 'auto' and torch.cuda.is_available():
         return f'cuda:{int(environment.get("LOCAL_RANK", 0)) % torch.cuda.device_count()}'
     return name
+
 
 def wait_for_others(environment: Mapping[str, str]) -> None:
     """Under torchrun, wait for all processes: torchrun stops all of them as soon as one ends with an error."""

@@ -16,6 +16,7 @@ from recordings.video import VideoReader
 from utils.command_line import OneLineParser, option, run_command
 from utils.errors import UserError
 from utils.files import atomic_path
+from utils.standard_streams import say
 
 MAX_COLORS = 256
 MAX_FPS = 50  # browsers show faster GIFs at 10 per second
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if not least <= (value := getattr(arguments, name)) <= most:
                 raise UserError(f'--{name} {value}: expected {least} to {most}')
         number = write_gif(arguments.source, arguments.path, fps=fps, width=arguments.width, colors=arguments.colors)
-        print(f'{arguments.path}: {number} pictures, {arguments.path.stat().st_size / 1024:.0f} KiB')
+        say(f'{arguments.path}: {number} pictures, {arguments.path.stat().st_size / 1024:.0f} KiB')
 
     return run_command(command)
 

@@ -88,6 +88,8 @@ def jobs(folder: Path, run: Path, features: Path) -> list[Job]:
         Job('evaluation', 'eval', ['-f', '{out}/run', '--report', '--device', 'cpu']),
         Job('prediction', 'predict', ['-f', str(run), '--features', str(features), '-o', '{out}/predictions',
                                       '--task', 'make_tea', '--device', 'cpu'], ['--overwrite']),
+        Job('alignment', 'align', [str(features), '-f', str(run), '-o', '{out}/alignment', '--device', 'cpu'],
+            ['--overwrite']),
     ]
     if all(map(find_spec, ('av', 'efficientnet_lite_pytorch'))):
         found.insert(1, Job('extraction', 'tools.extract', [str(_write_videos(folder)), 'extracted', '--workers', '0',
@@ -99,7 +101,8 @@ def jobs(folder: Path, run: Path, features: Path) -> list[Job]:
 
 IMPORT = ['--unit', 'frames', '--layout', 'TD']
 # What the commands import when they need it: once here instead of in every forked process.
-IMPORTED_LATE = ('evaluation.evaluate', 'evaluation.report', 'evaluation.single_tasks', 'prediction.command')
+IMPORTED_LATE = ('evaluation.evaluate', 'evaluation.report', 'evaluation.single_tasks', 'prediction.command',
+                 'alignment.command')
 
 
 def _write_tables(folder: Path, count: int, label: str) -> Path:

@@ -36,7 +36,7 @@ from utils.files import atomic_path, read_json
 from utils.plotter import plot_dual_losses
 from utils.run_folder import RunFolder
 
-PARTS = 5  # training, import, extraction, evaluation, prediction
+PARTS = 6  # training, import, extraction, evaluation, prediction, alignment
 EPOCHS = 4
 OPTIONS = ['1', '--dataset', 'demo', '--gtcc', '--naive', '--mcn', '--progress', '-ep', str(EPOCHS), '-od', '16',
            '--set', 'TRAIN_SPLIT=[0.5,0.25,0.25]', '--set', 'ARCHITECTURE.attn_layers=[16]',
@@ -84,7 +84,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = OneLineParser(prog='python -m benchmarks.reliability.crash_safety',
                            description='Kill training and the other commands, run them again, compare.')
-    parser.add_argument('--kills', type=positive, default=300, help='in all, a fifth of them in training; default 300')
+    parser.add_argument('--kills', type=positive, default=300, help='in all, a sixth of them in training; default 300')
     parser.add_argument('--seed', type=int, default=0, help='seed of the times of the kills, default 0')
     return parser.parse_args(argv)
 
