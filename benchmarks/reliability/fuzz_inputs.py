@@ -4,16 +4,13 @@ Each case must give a valid result or a UserError of one line, never another exc
 the seed and its number.
 """
 
-import argparse
 import contextlib
 import io
 import json
-import logging
 import os
 import random
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -23,9 +20,8 @@ from unittest.mock import patch
 
 import numpy as np
 
-from benchmarks.reliability.fuzz_loaders import MUTATIONS, Outcome, report, run_case, write_dataset
+from benchmarks.reliability.fuzz_loaders import MUTATIONS, Outcome, fuzz_command, run_case, write_dataset
 from benchmarks.reliability.mutations import mutate_bytes, mutate_json
-from benchmarks.speed.measure import describe_command, positive
 from configs.generic_config import CONFIG
 from recordings.segment_tables import TableOptions, read_tables
 from recordings.time_columns import COLUMNS
@@ -33,7 +29,6 @@ from recordings.times import UNITS
 from tools import import_segments
 from tools.frame_labels import read_label_file
 from tools.inspection import inspect_dataset
-from utils.command_line import OneLineParser, run_command
 
 TIMES = ('0', '1', '2.5', '1,5', '1,000', '1.000.000', '0:01', '00:00:01.5', '00:00:01,250', '0:75', '00:00:01:12',
          '00:00:01;12', '1e3', '1e9999', 'nan', '-1', '١', '1/2', '1_0', '', '12 345', '9' * 400)
@@ -48,30 +43,7 @@ WORDS = ('seconds', 'frames', 'milliseconds', '10', '1', '-1', '30000/1001', 'la
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    return run_command(lambda: run_cases(parse_arguments(argv), argv))
-
-
-def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = OneLineParser(prog='python -m benchmarks.reliability.fuzz_inputs',
-                           description='Mutated tables, label files and imports.')
-    parser.add_argument('--cases', type=positive, default=20_000, help='default 20000')
-    parser.add_argument('--seed', type=int, default=0, help='default 0')
-    parser.add_argument('--first', type=int, default=0, help='number of the first case, to repeat a case')
-    return parser.parse_args(argv)
-
-
-def run_cases(arguments: argparse.Namespace, argv: Sequence[str] | None) -> None:
-    """Run the cases and print a table.
-
-    Raises:
-        UserError: the outcome of a case is neither a result nor a UserError of one line.
-    """
-    logging.disable(logging.CRITICAL)
-    warnings.simplefilter('ignore')  # from numpy, about unusual headers that it can still parse
-    print(f'{describe_command("benchmarks.reliability.fuzz_inputs", argv)}\n', flush=True)
-    started = time.monotonic()
-    report(fuzz(arguments.seed, range(arguments.first, arguments.first + arguments.cases)), started)
+    return fuzz_command('fuzz_inputs', 'Mutated tables, label files and imports.', fuzz, argv)
 
 
 def fuzz(seed: int, numbers: Sequence[int]) -> dict[str, Outcome]:
@@ -80,7 +52,8 @@ def fuzz(seed: int, numbers: Sequence[int]) -> dict[str, Outcome]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         paths = {'DATASET_PATH': str(folder / 'data'), 'JSON_DPATH': str(folder / 'json'), 'HOME': str(folder)}
-        with patch.dict(os.environ, paths), contextlib.redirect_stdout(io.StringIO()):
+        with (patch.dict(os.environ, paths), contextlib.redirect_stdout(io.StringIO()),
+              warnings.catch_warnings(action='ignore')):  # from numpy, about headers that it can still parse
             for number in numbers:
                 draw = random.Random(f'{seed}/{number}')
                 kind = draw.choice(tuple(KINDS))

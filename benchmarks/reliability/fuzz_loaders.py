@@ -4,7 +4,6 @@ Each case must give a readable dataset, a command that ends well, or a UserError
 a hang. A case depends only on the seed and its number, so a single case can be repeated.
 """
 
-import argparse
 import json
 import logging
 import random
@@ -63,30 +62,32 @@ class Outcome:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    return run_command(lambda: run_cases(parse_arguments(argv), argv))
+    return fuzz_command('fuzz_loaders', 'Mutated files for the loaders, and mutated command lines.', fuzz, argv)
 
 
-def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = OneLineParser(prog='python -m benchmarks.reliability.fuzz_loaders',
-                           description='Mutated files for the loaders, and mutated command lines.')
-    parser.add_argument('--cases', type=positive, default=20_000, help='default 20000')
-    parser.add_argument('--seed', type=int, default=0, help='default 0')
-    parser.add_argument('--first', type=int, default=0, help='number of the first case, to repeat a case')
-    return parser.parse_args(argv)
+def fuzz_command(name: str, description: str, run: Callable[[int, Sequence[int]], dict[str, Outcome]],
+                 argv: Sequence[str] | None) -> int:
+    """Run the command line of a fuzzer and return its exit status: 0 if every case has an expected outcome.
 
-
-def run_cases(arguments: argparse.Namespace, argv: Sequence[str] | None) -> None:
-    """Run the cases and print a table.
-
-    Raises:
-        UserError: the outcome of a case is neither a dataset nor a UserError of one line.
+    Args:
+        name: name of its module in ``benchmarks.reliability``.
+        description: for ``--help``.
+        run: runs cases, given the seed and the numbers of the cases.
+        argv: arguments.
     """
-    logging.disable(logging.WARNING)
-    numbers = range(arguments.first, arguments.first + arguments.cases)
-    print(f'{describe_command("benchmarks.reliability.fuzz_loaders", argv)}\n', flush=True)
-    started = time.monotonic()
-    report(fuzz(arguments.seed, numbers), started)
+    def command() -> None:
+        module = f'benchmarks.reliability.{name}'
+        parser = OneLineParser(prog=f'python -m {module}', description=description)
+        parser.add_argument('--cases', type=positive, default=20_000, help='default 20000')
+        parser.add_argument('--seed', type=int, default=0, help='default 0')
+        parser.add_argument('--first', type=int, default=0, help='number of the first case, to repeat a case')
+        arguments = parser.parse_args(argv)
+        logging.disable(logging.CRITICAL)
+        print(f'{describe_command(module, argv)}\n', flush=True)
+        started = time.monotonic()
+        report(run(arguments.seed, range(arguments.first, arguments.first + arguments.cases)), started)
+
+    return run_command(command)
 
 
 def report(outcomes: Mapping[str, Outcome], started: float) -> None:
