@@ -73,19 +73,19 @@ study: $(INSTALLED)
 
 $(INSTALLED): requirements.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --no-compile --disable-pip-version-check -r requirements.txt
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
 video: $(VIDEO)  # packages that read videos; everything else runs without them
 
 $(VIDEO): $(INSTALLED) requirements-video.txt
-	$(RUN) -m pip install --quiet --no-compile --disable-pip-version-check -r requirements-video.txt
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-video.txt
 	touch $@
 
 export-packages: $(EXPORT)  # packages that tools.export needs; everything else runs without them
 
 $(EXPORT): $(INSTALLED) requirements-export.txt
-	$(RUN) -m pip install --quiet --no-compile --disable-pip-version-check -r requirements-export.txt
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-export.txt
 	touch $@
 
 $(DEMO)/.written: $(INSTALLED) tools/demo.py

@@ -51,6 +51,9 @@ PROGRAMS: Mapping[str, Sequence[str]] = {
                       'cpu', '--shard', '1/1'],
     'tools.convert_checkpoint': ['{d}/run/ckpt/best_model_combined.pt', '--run', '{o}/run', '--dataset', 'set',
                                  '--splits', '{d}/splits.json'],
+    'align': ['{d}/features/t1.npy', '{d}/features/t2.npy', '-f', '{d}/run', '--reference', 't1', '--labels',
+              '{d}/segments.csv', '--task', 'tea', '--unit', 'frames', '--device', 'cpu', '-o', '{o}/aligned'],
+    'tools.export': ['{d}/run', '{o}/export', '--task', 'tea', '--checkpoint_type', 'combined'],
 }
 MUTATED_FILES = ('config.json', 'splits.json', 'set.json', 'table.csv', 'segments.csv', 'run/splits.json',
                  'run/config.json', 'run/ckpt/best_model_combined.pt')
