@@ -10,6 +10,7 @@ from recordings.rates import FRAMES, SECONDS
 from recordings.segment_list import SegmentList, list_files
 from recordings.table_header import UNNAMED, TableColumns, choose_columns, name_columns
 from recordings.table_rows import ENDINGS, TableRow, read_rows
+from recordings.time_notes import look_inclusive
 from recordings.times import TimeFormat, TimeFormatError, parse_time, shows_decimal_comma
 from utils.errors import UserError
 from utils.files import is_writable
@@ -206,11 +207,9 @@ def _in_order(path: Path, name: str | None, segments: Sequence[_Segment], option
 
 
 def ends_look_inclusive(recordings: Mapping[str, SegmentList]) -> bool:
-    """Return True if most segments, in frames, end one frame before the next segment, and no two segments touch."""
-    # 0: the next segment starts where this one ends. 1: one frame is missing in between, or the end is inclusive.
-    gaps = [start - end for segments in recordings.values()
-            for end, start in zip(segments.ends, segments.starts[1:], strict=False)]
-    return len(gaps) > 1 and 0 not in gaps and 2 * gaps.count(1) > len(gaps)
+    """Return True if the ends of segments in frames look inclusive, see :func:`.time_notes.look_inclusive`."""
+    return look_inclusive((segments.starts for segments in recordings.values()),
+                          (segments.ends for segments in recordings.values()))
 
 
 def starts_look_one_based(recordings: Mapping[str, SegmentList]) -> bool:

@@ -1,7 +1,7 @@
 """Notes on annotated times that may be wrong: stretched, beyond the recording, inclusive ends, counted from 1."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from recordings.annotations import TaskAnnotations
@@ -72,12 +72,22 @@ def _beyond(labeled: Labeled) -> str | None:
             'that features and annotation belong to the same recordings, and TIME_SCALE')
 
 
+def look_inclusive(starts: Iterable[Sequence], ends: Iterable[Sequence]) -> bool:
+    """Return True if most segments, in frames, end one frame before the next segment, and no two segments touch.
+
+    Args:
+        starts: starts of the segments of each recording, in order of time.
+        ends: their ends.
+    """
+    # 0: the next segment starts where this one ends. 1: one frame is missing in between, or the end is inclusive.
+    gaps = [start - end for begun, ended in zip(starts, ends, strict=True)
+            for end, start in zip(ended, begun[1:], strict=False)]
+    return len(gaps) > 1 and 0 not in gaps and 2 * gaps.count(1) > len(gaps)
+
+
 def _inclusive_ends(annotated: TaskAnnotations) -> str | None:
-    """Return a note if most segments end one frame before the next one starts, and no two touch."""
-    # See recordings.segment_tables.ends_look_inclusive, which does the same for tables.
-    gaps = [start - end for starts, ends in zip(annotated.starts, annotated.ends, strict=True)
-            for end, start in zip(ends, starts[1:], strict=False)]
-    if len(gaps) < 2 or 0 in gaps or 2 * gaps.count(1) <= len(gaps):
+    """Return a note if ends look inclusive."""
+    if not look_inclusive(annotated.starts, annotated.ends):
         return None
     return ('most segments end one frame before the next one starts, as if an end were the last frame of its segment; '
             'an end is the frame after it: add 1 to the ends if they are inclusive')
