@@ -61,6 +61,7 @@ def results_folder(root: Path, config: EasyDict, checkpoint: str) -> Path:
     """
     folder = root / config.EVAL_PLOTFOLDER / checkpoint
     make_folder(folder, 'make the run folder writable')
+    remove_leftovers(folder.parent)  # the report is written next to the folders of the checkpoints
     remove_leftovers(folder)
     return folder
 

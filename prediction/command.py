@@ -23,6 +23,7 @@ from recordings.segment_tables import TableOptions
 from recordings.table_options import read_columns, timecode_rate
 from utils.command_line import option
 from utils.errors import UserError
+from utils.files import remove_leftovers
 from utils.logging import get_logger
 from utils.standard_streams import say
 
@@ -85,6 +86,8 @@ def predict_video(run: TrainedRun, arguments: argparse.Namespace) -> None:
     # Compare resolved paths: two spellings of a path may name the same file.
     if source.resolve() in [path.resolve() for path in results if path]:
         raise UserError(f'{source}: would be replaced by its own overlay or subtitles; choose another name')
+    for path in filter(None, results):
+        remove_leftovers(path.parent)
 
     def use(prediction: Prediction) -> None:
         if arguments.srt:

@@ -15,7 +15,7 @@ from recordings.rates import parse_rate
 from recordings.video import VideoReader
 from utils.command_line import OneLineParser, option, run_command
 from utils.errors import UserError
-from utils.files import atomic_path
+from utils.files import atomic_path, remove_leftovers
 from utils.standard_streams import say
 
 MAX_COLORS = 256
@@ -59,6 +59,7 @@ def write_gif(source: Path, path: Path, *, fps: Fraction, width: int, colors: in
     palette = choose_palette(pictures, colors)
     # No dithering: its pattern would change from picture to picture, and nothing would stay the same between them.
     first, *others = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    remove_leftovers(path.parent)
     with atomic_path(path) as temporary:
         first.save(temporary, format='GIF', save_all=True, append_images=others, duration=round(1000 / fps), loop=0)
     return len(pictures)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 
 import pytest
@@ -95,7 +96,12 @@ def test_every_table_is_printed_and_written(runs, capsys, name):
 def test_the_report_is_written_beside_the_tables_and_says_where(runs, capsys, tmp_path, name):
     run = tmp_path / runs[name].path.name  # a copy: the pictures of the report are no part of a plain evaluation
     shutil.copytree(runs[name].path, run, ignore=shutil.ignore_patterns('EVAL'))
+    # As if two evaluations had been killed; the process ID is this one's, so no other process is writing.
+    for name_of_part in ('.report', 'best_model_combined/.action_progress'):
+        (run / 'EVAL' / name_of_part).parent.mkdir(parents=True, exist_ok=True)
+        (run / f'EVAL/{name_of_part}.{os.getpid()}-0123abcd.partial.html').write_text('half')
     assert eval_command.main(['-f', str(run), '--report']) == 0
+    assert not list(run.glob('EVAL/**/.*'))
     assert capsys.readouterr().out.endswith(f'best_model_combined\n\nreport: {run / "EVAL/report.html"}\n')
     page = (run / 'EVAL/report.html').read_text(encoding='utf-8')
     assert f'python eval.py -f {run} --report' in page

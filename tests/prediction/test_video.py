@@ -1,6 +1,7 @@
 """Videos: rows of their features, the overlay, subtitles, live sources, and what is refused."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -48,7 +49,10 @@ def call(folder, *arguments):
 
 @needs_weights
 def test_a_video_gives_the_rows_of_its_features_and_a_pipe_too(video_run, capsys, monkeypatch):
+    leftover = Path(f'.seen.{os.getpid()}-0123abcd.partial.mp4')  # as if an earlier command had been killed
+    leftover.write_text('half')
     assert call(video_run, '--video', 'clip.mp4', '--overlay', 'seen.mp4', '--srt', 'clip.srt', '-o', 'video') == 0
+    assert not leftover.exists()
     assert call(video_run, '--features', 'data/set/features/clip.npy', '-o', 'features') == 0
     rows = [read_rows(Path(folder, 'clip.csv').read_text()) for folder in ('video', 'features')]
     assert_equal_rows(*rows)
