@@ -160,4 +160,5 @@ def _check_finite(values: dict[str, Cell], frame: int, source: Source) -> None:
     for name, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise NotFiniteError(f'{source.name}: the run predicts {name} {value} at frame {frame}, expected a finite '
-                                 'number; choose another checkpoint (--checkpoint_type) or train the run again')
+                                 'number; check the scale of the features, choose another checkpoint '
+                                 '(--checkpoint_type) or train the run again')
