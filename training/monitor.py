@@ -107,9 +107,9 @@ class Monitor:
             UserError: every step of the run so far was skipped.
         """
         if self._state.skipped_steps and not self._state.steps:
-            raise UserError(f'all {self._state.skipped_steps} steps skipped because loss or gradient was not finite, so '
-                            'nothing is trained, expected finite losses; check the scale of the features (tools.check), '
-                            'lower LEARNING_RATE, or set DETECT_ANOMALY to locate it')
+            raise UserError(f'all {self._state.skipped_steps} steps skipped because loss or gradient was not finite, '
+                            'so nothing is trained, expected finite losses; check the scale of the features '
+                            '(tools.check), lower LEARNING_RATE, or set DETECT_ANOMALY to locate it')
 
     def epoch(self, row: Mapping[str, float | None], optimizer: torch.optim.Optimizer) -> None:
         """Log an epoch in one line and add it to the TensorBoard curves.
