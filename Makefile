@@ -47,8 +47,9 @@ demo-video: $(VIDEO_DEMO)/.shown
 test: $(INSTALLED)
 	time OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-lint: $(INSTALLED)
+lint: $(INSTALLED)  # ruff checks everything, mypy the types of the public API
 	$(RUN) -m ruff check .
+	$(RUN) -m mypy
 
 docs: $(INSTALLED)  # the page that is written from the defaults
 	$(RUN) -m configs.describe -o docs/configuration.md
