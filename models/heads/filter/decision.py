@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-SMALLEST = 1e-12  # added to probabilities
+SMALLEST = 1e-12  # lower bound on probabilities
 
 
 class Rule(NamedTuple):
@@ -55,7 +55,7 @@ def decide(probability: Tensor, display: Tensor, rule: Rule) -> Tensor:
         display: (N,), at the previous frame.
         rule: see :func:`rule_tables`.
     """
-    gain = (probability + SMALLEST).log() - rule.cost.index_select(0, display)
+    gain = probability.clamp(min=SMALLEST).log() - rule.cost.index_select(0, display)
     chosen = display * rule.cost.shape[1] + gain.argmax(1)  # row and column of the table
     return rule.following.view(-1).index_select(0, chosen)
 

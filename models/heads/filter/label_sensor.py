@@ -76,13 +76,13 @@ class LogisticLabels(nn.Module):
         self.log_frequency.copy_(((counts + 1) / (counts.sum() + self.num_labels)).log())
 
     def forward(self, linear: Tensor, angles: Tensor) -> Tensor:
-        """Return the log likelihood of each label up to a constant, (..., K).
+        """Return the log likelihood of each label up to a constant, (n, K).
 
         Args:
-            linear: (..., K), the part of the scores that is linear in the features, bias included.
-            angles: (..., BASIS), whose cosines are the other features: ``frequencies`` times the projection, plus
+            linear: (n, K), the part of the scores that is linear in the features, bias included.
+            angles: (n, BASIS), whose cosines are the other features: ``frequencies`` times the projection, plus
                 ``phases``.
         """
-        scores = linear + angles.cos() @ self.weight[:, self.feature_dim:].T
+        scores = torch.addmm(linear, angles.cos(), self.weight[:, self.feature_dim:].T)
         # Bayes' rule: p(frame | k) ~ p(k | frame) / p(k). The prior of labels is the filter's, not that of the frames.
         return scores.log_softmax(-1) - self.log_frequency

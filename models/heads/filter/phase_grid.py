@@ -61,6 +61,7 @@ class PhaseGrid(nn.Module):
         self.register_buffer('surprise', torch.zeros(num_labels + 1, num_labels + 1), persistent=False)
         self.register_buffer('source', torch.zeros(2, size * RATES * nodes, dtype=torch.long), persistent=False)
         self.register_buffer('places', PACES / PACES_APART, persistent=False)
+        self.register_buffer('one', torch.ones(()), persistent=False)
         self.derive()
         self.register_load_state_dict_post_hook(lambda module, _: module.derive())
 
@@ -191,7 +192,8 @@ class PhaseGrid(nn.Module):
         first = self.initial[:k] + self.initial[k:] @ self.transition[k:, :k]
         after = torch.cat([labels[:k], first.unsqueeze(0)])
         self.surprise[:, :k] = -after.clamp(min=LEAST_PROBABLE).log()
-        self.ratio.copy_(torch.stack([known, known * deviation], dim=-1).flatten(0, 1))
+        # Log ratios count in units of the distance between paces, so that pace_weights() has less to do.
+        self.ratio.copy_(torch.stack([known, known * deviation / PACES_APART], dim=-1).flatten(0, 1))
 
     def start(self, batch: int) -> tuple[Tensor, Tensor]:
         """Return mass (N, S V, nodes) and pace statistics (N, 2) before the first frame."""
@@ -206,9 +208,9 @@ class PhaseGrid(nn.Module):
         The log pace is the shrunken mean log ratio of completed actions to their labels' means: the sum of the log
         ratios, over the number of actions including those that the recording is credited with before its first.
         """
-        credited, total = pace.split(1, dim=1)
-        place = (total / (credited * PACES_APART)).clamp(-OUTERMOST, OUTERMOST)
-        return (1 - (place - self.places).abs()).clamp(min=0)
+        place = (pace.narrow(1, 1, 1) / pace.narrow(1, 0, 1)).clamp(-OUTERMOST, OUTERMOST)
+        # `one` is a tensor because a Python number costs a traced step three times as much.
+        return (self.one - (place - self.places).abs()).clamp(min=0)
 
     def _entering(self, kinds: Tensor, pace_weights: Tensor) -> Tensor:
         """Return the mass (N, S V) of new segments given the mass of each kind, (N, S)."""
