@@ -59,6 +59,7 @@ docs-check: $(EXPORT)  # runs every command of the documents
 
 bench: $(INSTALLED)
 	$(RUN) -m benchmarks.speed.losses
+	$(RUN) -m benchmarks.speed.libraries
 	$(RUN) -m benchmarks.speed.training_step
 	$(RUN) -m benchmarks.speed.training_step --length 2000 --repeats 3
 	$(RUN) -m benchmarks.studies.mixture_fit
