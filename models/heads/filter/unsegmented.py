@@ -107,6 +107,8 @@ class UnsegmentedFilter(TracedModule):
                              persistent=False)  # (bins + short bins, nodes)
         self.register_buffer('log_bins', torch.tensor([math.log(BINS)] * BINS + [math.log(SHORT_BINS)] * SHORT_BINS),
                              persistent=False)
+        first = 3 * torch.arange(self.num_labels + 1).unsqueeze(1)
+        self.register_buffer('columns', torch.cat([first, first + 1], dim=1), persistent=False)
         self.register_buffer('reverse', torch.tensor([2, 1, 0]), persistent=False)
         self.register_load_state_dict_post_hook(lambda module, _: module.derive())
 
@@ -177,15 +179,17 @@ class UnsegmentedFilter(TracedModule):
 
     def read(self, posterior: Posterior, step: Tensor, elapsed: Tensor, distance: Tensor) -> FilterOutput:
         """Return the outputs at frames (...), given their posterior, step, elapsed frames (..., 1), and distance."""
-        rows = step[..., None, None].expand(*step.shape, 1, 2)
-        shown, frames = posterior.steps.gather(-2, rows).squeeze(-2).unbind(-1)
+        # Columns of the step's probability and frames in the table, if it is one row.
+        columns = self.columns.index_select(0, step.flatten()).view(*step.shape, 2)
+        shown, frames = posterior.steps.flatten(-2).gather(-1, columns).unbind(-1)
         remaining, _ = self.rest(posterior.moments, elapsed)
         next_step = torch.where(step == self.num_labels, (posterior.background @ self.grid.after_background).argmax(-1),
                                 self.grid.after_step.take(step))
         return FilterOutput(
             step=step, step_probability=shown, progress=phase_quantiles(posterior.phases, self.levels),
-            remaining=frames / shown.clamp(min=1e-20), overall=elapsed / (elapsed + remaining.index_select(-1, self.reverse)),
-            overall_remaining=remaining, next_step=next_step, unknown=distance > self.unknown_above)
+            remaining=frames / shown.clamp(min=1e-20),
+            overall=elapsed / (elapsed + remaining.index_select(-1, self.reverse)), overall_remaining=remaining,
+            next_step=next_step, unknown=distance > self.unknown_above)
 
     @torch.no_grad()
     def posteriors(self, evidence: Sequence[Evidence], weights: Sequence[Tensor] | None = None) -> list[Posterior]:
