@@ -167,6 +167,9 @@ def _folded(name: str) -> str:
 
 def refuse_other_content(path: Path, error: Exception) -> UserError:
     """Return the error for a file that NumPy cannot map, with what it contains if that is known."""
+    if isinstance(error, PermissionError):
+        return UserError(f'{path}: cannot be read ({error.strerror}), expected a file that you may read; change its '
+                         'permissions')
     if what := content_of(path):
         return UserError(f'{path}: {what}')
     reason = ' '.join(str(error).split())[:200] or type(error).__name__

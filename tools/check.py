@@ -19,6 +19,7 @@ from tools.feature_values import constant_in_training, copies, copies_in_two_par
 from tools.inspection import Inspection, RecordingView, TaskView, collected_warnings, inspect_dataset, quartiles
 from utils.command_line import OneLineParser, run_command
 from utils.errors import UserError
+from utils.files import remove_leftovers
 from utils.standard_streams import say
 from utils.tables import Row, format_table
 from utils.text import one_line
@@ -212,6 +213,7 @@ def check_dataset(arguments: argparse.Namespace) -> Inspection:
     if arguments.output and any(durations.values()):
         from tools.duration_picture import draw_durations  # slow to import, and no picture may be asked for
 
+        remove_leftovers(arguments.output.parent)  # of processes that were killed
         draw_durations(arguments.name, durations, arguments.output)
         say(f'durations of actions: {arguments.output}')
     return found

@@ -128,7 +128,10 @@ def spoil(handle, value=np.nan):
     ids=['missing', 'nan', 'shape', 'ndim', 'unreadable', 'json', 'overlap', 'unannotated'])
 def test_problems_are_printed_and_give_status_1(mine, capsys, damage, message):
     damage()
+    leftover = Path('.mine.999999999-0123abcd.partial.png')  # of a command that was killed
+    leftover.touch()
     status, text, log = run(capsys, '-o', 'mine.png')
+    assert leftover.exists() != Path('mine.png').exists()
     assert (status, log) == (1, '')
     assert message in text and text.index('wrong:') < text.index(message)
     assert 'This dataset cannot be trained on as it is.' in text
