@@ -64,6 +64,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--sizes', nargs='+', type=size, default=[5, ALL], help='numbers of training recordings of a '
                                                                                 "task, or 'all'; default 5 all")
     parser.add_argument('--most', type=positive, help='use only this many training recordings of a task, evenly spaced')
+    parser.add_argument('--tasks', type=positive, help='use only this many tasks, the first ones by name')
     parser.add_argument('--folds', type=positive, default=3, help='parts that the groups of the training recordings '
                                                                   'are left out in, default 3')
     parser.add_argument('--epochs', type=positive, default=10, help='of the encoder, default 10')
@@ -86,7 +87,7 @@ def run_study(arguments: argparse.Namespace, argv: Sequence[str] | None) -> None
     with data_of(arguments) as dataset:
         groups = arguments.group_regex or (None if arguments.dataset else DEMO_PEOPLE)
         dataset = [*dataset, *(['--set', f'GROUP_REGEX={groups}'] if groups else [])]
-        folds = fold_splits_by_group(dataset, arguments.folds, arguments.most)
+        folds = fold_splits_by_group(dataset, arguments.folds, arguments.most, arguments.tasks)
         used = sum(len(parts['train']) + len(parts['test']) for parts in folds[0].values())
         print(f'{describe_command("benchmarks.studies.filter_input", argv)}\n\n{describe_machine(arguments.threads)}.'
               f'\n\n{used} training recordings of {len(folds[0])} tasks, {len(folds)} folds of their groups; mean over '
@@ -107,7 +108,8 @@ def order(count: str) -> float:
     return np.inf if count == ALL else int(count)
 
 
-def fold_splits_by_group(dataset: Sequence[str], folds: int, most: int | None) -> list[Splits]:
+def fold_splits_by_group(dataset: Sequence[str], folds: int, most: int | None = None,
+                         tasks: int | None = None) -> list[Splits]:
     """Return splits of the training recordings alone: each tests on a part of their groups and trains on the others.
 
     Raises:
@@ -115,7 +117,7 @@ def fold_splits_by_group(dataset: Sequence[str], folds: int, most: int | None) -
     """
     config, parsed = parse_training_arguments(['1', *RECOMMENDED, *dataset], 'filter_input')
     splits = choose_splits(config, load_dataset(config), parsed.splits)
-    handles = {task: sorted(parts['train']) for task, parts in splits.items()}
+    handles = {task: sorted(parts['train']) for task, parts in sorted(splits.items())[:tasks]}
     if most is not None:
         handles = {task: [names[index] for index in np.unique(np.linspace(0, len(names) - 1, most).round().astype(int))]
                    for task, names in handles.items()}

@@ -13,15 +13,14 @@ from benchmarks.studies.filter_input import ALIGNED, ALL, BOTH, RAW, choose_trai
 from recordings.splits import Splits
 from tools.demo import DemoSettings, write_demo
 
-SMALL = ['-od', '4', '--set', 'BASEARCH.RECURRENT_ARCH.hidden_dim=4', '--set', 'SKIP_RATE=8']
+FIRST = 'change_tyre'  # of the tasks by name
+SMALL = ['-od', '4', '--set', 'BASEARCH.SHORT_MEMORY_ARCH.hidden_dim=4', '--set', 'SKIP_RATE=8']
 
 
 @pytest.fixture
 def dataset(tmp_path, monkeypatch):
-    """One task of a tiny demo dataset, as its split file; what the command sets is set back."""
+    """A tiny demo dataset, as its split file; what the command sets is set back."""
     paths = write_demo(tmp_path, 'tiny', settings=DemoSettings(people=6, repetitions=2, width=6))
-    annotations = json.loads((paths['JSON_DPATH'] / 'tiny.json').read_text())
-    (paths['JSON_DPATH'] / 'tiny.json').write_text(json.dumps({'make_tea': annotations['make_tea']}))
     for variable, path in paths.items():
         monkeypatch.setenv(variable, str(path))
     threads = torch.get_num_threads()
@@ -39,7 +38,7 @@ def test_the_table(dataset, monkeypatch, capsys):
                                                          filter_input.fit_head, [], [], [])
 
     def noted_training(config, arguments):
-        trained.append(json.loads(arguments.splits.read_text())['splits']['make_tea'])
+        trained.append(json.loads(arguments.splits.read_text())['splits'][FIRST])
         train(config, arguments)
 
     def noted_embedding(embedder, members, reading, device):
@@ -47,16 +46,16 @@ def test_the_table(dataset, monkeypatch, capsys):
         return embedded[-1]
 
     def noted_fit(tasks):
-        fitted.append([recording.handle for recording in tasks['make_tea'].recordings])
+        fitted.append([recording.handle for recording in tasks[FIRST].recordings])
         return fit_head(tasks)
 
     monkeypatch.setattr(filter_input, 'train', noted_training)
     monkeypatch.setattr(filter_input, 'embed', noted_embedding)
     monkeypatch.setattr(filter_input, 'fit_head', noted_fit)
     command = ['--dataset', 'tiny', '--splits', str(dataset), '--group_regex', DEMO_PEOPLE, '--sizes', '2',
-               '--folds', '2', '--epochs', '1', '--options', *SMALL]
+               '--tasks', '1', '--folds', '2', '--epochs', '1', '--options', *SMALL]
     assert filter_input.main(command) == 0
-    split = json.loads(dataset.read_text())['splits']['make_tea']
+    split = json.loads(dataset.read_text())['splits'][FIRST]
     assert len(trained) == 2  # a fold each
     for number, parts in enumerate(trained):
         assert len(parts['train']) == 2 and not people(parts['train']) & people(parts['test'])
@@ -81,12 +80,13 @@ def test_the_table(dataset, monkeypatch, capsys):
 
 def test_folds_leave_out_people_of_the_training_recordings(dataset):
     options = ['--dataset', 'tiny', '--splits', str(dataset), '--set', f'GROUP_REGEX={DEMO_PEOPLE}']
-    known = sorted(json.loads(dataset.read_text())['splits']['make_tea']['train'])
-    folds = [splits['make_tea'] for splits in fold_splits_by_group(options, 3, None)]
+    known = sorted(json.loads(dataset.read_text())['splits'][FIRST]['train'])
+    folds = [splits[FIRST] for splits in fold_splits_by_group(options, 3, tasks=1)]
     assert sorted(sum((parts['test'] for parts in folds), [])) == known
     for parts in folds:
         assert sorted(parts['train'] + parts['test']) == known and not people(parts['train']) & people(parts['test'])
-    fewer = [splits['make_tea'] for splits in fold_splits_by_group(options, 2, 3)]
+    assert len(fold_splits_by_group(options, 3)[0]) == 3
+    fewer = [splits[FIRST] for splits in fold_splits_by_group(options, 2, 3, 1)]
     middle = known[round((len(known) - 1) / 2)]
     assert sorted(fewer[0]['train'] + fewer[0]['test']) == [known[0], middle, known[-1]]
 
