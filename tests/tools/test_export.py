@@ -91,7 +91,8 @@ def test_an_export_is_replaced_only_if_asked_and_never_half(tmp_path, monkeypatc
     assert export.main([*command, '--overwrite']) == 0 and (tmp_path / 'out/filter.onnx').read_text() == ''
     from safetensors import SafetensorError
     capsys.readouterr()
-    for error in (OSError(28, 'No space left'), SafetensorError('No space left'), UserError(f'{tmp_path}/.out.7.new/x')):
+    full = (OSError(28, 'No space left'), SafetensorError('No space left'), UserError(f'{tmp_path}/.out.7.new/x'))
+    for error in full:
         def refuse(*arguments, error=error):
             raise error
         monkeypatch.setattr(exported_run, '_write_weights', refuse)
