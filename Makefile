@@ -47,8 +47,9 @@ demo-video: $(VIDEO_DEMO)/.shown
 test: $(INSTALLED)
 	time OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-lint: $(INSTALLED)
+lint: $(INSTALLED)  # ruff checks everything, mypy the types of the public API
 	$(RUN) -m ruff check .
+	$(RUN) -m mypy
 
 docs: $(INSTALLED)  # the page that is written from the defaults
 	$(RUN) -m configs.describe -o docs/configuration.md
@@ -58,6 +59,7 @@ docs-check: $(EXPORT)  # runs every command of the documents
 
 bench: $(INSTALLED)
 	$(RUN) -m benchmarks.speed.losses
+	$(RUN) -m benchmarks.speed.libraries
 	$(RUN) -m benchmarks.speed.training_step
 	$(RUN) -m benchmarks.speed.training_step --length 2000 --repeats 3
 	$(RUN) -m benchmarks.studies.mixture_fit

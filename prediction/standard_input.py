@@ -3,7 +3,7 @@
 import io
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -91,7 +91,7 @@ def _parse_line(line: bytes, where: str) -> Item:
     return frame.astype(np.float64)
 
 
-def _parse_object(content: dict, where: str) -> Item:
+def _parse_object(content: Mapping[str, object], where: str) -> Item:
     item = _action_marker(content) or _recording_item(content) or _frame_rate(content)
     if item is None:
         raise UserError(f'{where}: {json.dumps(content)[:60]}, {EXPECTED}')
@@ -101,7 +101,7 @@ def _parse_object(content: dict, where: str) -> Item:
     return item
 
 
-def _action_marker(content: dict) -> ActionMarker | None:
+def _action_marker(content: Mapping[str, object]) -> ActionMarker | None:
     action, ended = content.get('action'), content.get('ended')
     if not set(content) <= {'action', 'ended'} or not isinstance(action, bool | str) or not isinstance(
             ended, str | None):
@@ -109,7 +109,7 @@ def _action_marker(content: dict) -> ActionMarker | None:
     return ActionMarker(action if isinstance(action, str) else None, action is not False, ended)
 
 
-def _recording_item(content: dict) -> RecordingMarker | EndMarker | None:
+def _recording_item(content: Mapping[str, object]) -> RecordingMarker | EndMarker | None:
     if set(content) == {'end'} and isinstance(content['end'], str):
         return EndMarker(content['end'])
     recording, task = content.get('recording'), content.get('task')
@@ -118,7 +118,7 @@ def _recording_item(content: dict) -> RecordingMarker | EndMarker | None:
     return None
 
 
-def _frame_rate(content: dict) -> FrameRate | None:
+def _frame_rate(content: Mapping[str, object]) -> FrameRate | None:
     rate = content.get('fps')
     # bool is a subclass of int, but true is not a frame rate.
     if set(content) != {'fps'} or isinstance(rate, bool) or not isinstance(rate, int | float | str):

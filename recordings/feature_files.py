@@ -131,8 +131,12 @@ def open_recording(path: Path, ndim: int) -> RecordingFile:
     return RecordingFile(path, array)
 
 
-def check_finite(array: np.ndarray | RecordingFile, path: Path) -> None:
+def check_finite(array: np.ndarray | RecordingFile, name: Path | str) -> None:
     """Check in bounded chunks that all values of a recording are finite as float32.
+
+    Args:
+        array: features (T, D) or frames (T, C, H, W).
+        name: its file or name, for the message.
 
     Raises:
         UserError: a value is NaN, infinite, or too large for float32; the message names the first such frame.
@@ -145,7 +149,7 @@ def check_finite(array: np.ndarray | RecordingFile, path: Path) -> None:
         finite = finite.reshape(-1, size).all(axis=1)  # (rows, ...) -> (rows,)
         if not finite.all():
             frame = start + int(np.argmin(finite))
-            raise UserError(f'{path}: frame {frame} holds NaN or infinity (as float32), expected finite values; '
+            raise UserError(f'{name}: frame {frame} holds NaN or infinity (as float32), expected finite values; '
                             'extract the features of this recording again')
 
 

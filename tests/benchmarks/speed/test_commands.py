@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.speed import libraries as libraries_command
 from benchmarks.speed import losses as losses_command
 from benchmarks.speed import scale as scale_command
 from benchmarks.speed import stream as stream_command
@@ -117,6 +118,18 @@ def test_scale_command_prints_what_reading_and_a_step_take(monkeypatch, capsys):
     assert sorted(rows[-3][1:]) == ['GTCC', 'LAV', 'TCC', 'VAVA'] and all(float(peak) > 100 for peak in rows[-1][1:])
     assert scale_command.main(['--recordings', '1', '--frames', '40', '--width', '6', '--workers', '0']) == 2
     assert 'only one batch, so no waiting to measure' in capsys.readouterr().err
+
+
+def test_libraries_command_compares_them_with_torch(monkeypatch, capsys):
+    monkeypatch.setattr(libraries_command, 'in_fresh_process', lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(libraries_command, 'first_soft_dtw', lambda folder: 1)  # it sets a variable of its process
+    threads = torch.get_num_threads()
+    assert libraries_command.main(['--lengths', '5', '9', '--repeats', '1']) == 0
+    torch.set_num_threads(threads)
+    printed = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in printed.splitlines() if line.startswith('|')]
+    assert [row[0] for row in rows[2:]] == ['5', '9'] and all(float(cell) > 0 for row in rows[2:] for cell in row)
+    assert 'to import numba and read the compiled code' in printed
 
 
 @pytest.mark.parametrize('benchmark', [losses_command, training_step_command, progress_study, stream_command])
