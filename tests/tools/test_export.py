@@ -44,7 +44,7 @@ def test_the_example_gives_the_rows_of_the_stream_without_torch(tmp_path, capsys
     features = np.random.default_rng(0).standard_normal((60, WIDTH)).astype(np.float32)
     np.save(tmp_path / 'features.npy', features)
     result = subprocess.run([sys.executable, '-c', WITHOUT_TORCH, str(out / 'example.py'),
-                             str(tmp_path / 'features.npy'), '5'], capture_output=True, text=True, timeout=120)
+                             str(tmp_path / 'features.npy'), '5'], capture_output=True, text=True, timeout=600)
     assert (result.returncode, result.stderr) == (0, '')
     rows = read_rows(result.stdout)
     expected = [row._asdict() for row in stream(load_run(folder, device='cpu'), features, 'tea', fps=5)]
