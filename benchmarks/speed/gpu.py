@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         device = choose_device(arguments.device)
         name = torch.cuda.get_device_name(device) if device.type == 'cuda' else str(device)
         machine = describe_machine(torch.get_num_threads())
-        print(f'{describe_command("benchmarks.speed.gpu", argv)}\n\n{name}; {machine}.\n\n"Difference": largest difference from the CPU, as a fraction of the largest value, at most '
+        print(f'{describe_command("benchmarks.speed.gpu", argv)}\n\n{name}; {machine}.\n\n'
+              '"Difference": largest difference from the CPU, as a fraction of the largest value, at most '
               f'{TOLERANCE} ({AMP_TOLERANCE} with --amp).\n', flush=True)
         rows = [compare(part, prepare, device, arguments.repeats, tolerance)
                 for part, prepare, tolerance in parts_of(arguments)]
