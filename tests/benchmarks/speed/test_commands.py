@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.speed import gpu as gpu_command
 from benchmarks.speed import libraries as libraries_command
 from benchmarks.speed import losses as losses_command
 from benchmarks.speed import measure
@@ -127,6 +128,27 @@ def test_libraries_command_compares_them_with_torch(monkeypatch, capsys):
     rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in printed.splitlines() if line.startswith('|')]
     assert [row[0] for row in rows[2:]] == ['5', '9'] and all(float(cell) > 0 for row in rows[2:] for cell in row)
     assert 'to import numba and read the compiled code' in printed
+
+
+def test_gpu_command_runs_every_part_on_the_device_and_shows_what_fails(monkeypatch, capsys):
+    sizes = ['--length', '24', '--heads', '2', '--width', '8', '--repeats', '1', '--no_commands']
+
+    def broken(loss, length, device):
+        raise RuntimeError('no kernel\nand more')
+
+    prepare = gpu_command.prepare_loss
+    monkeypatch.setattr(gpu_command, 'prepare_loss', lambda loss, length, device: (
+        broken if loss == 'LAV' else prepare)(loss, length, device))
+    assert gpu_command.main(['--device', 'cpu', *sizes]) == 1
+    rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in capsys.readouterr().out.splitlines()
+            if line.startswith('|')][2:]
+    assert {row[0]: row[-1] for row in rows if row[-1] != 'ok'} == {
+        'LAV, value and gradient': 'RuntimeError: no kernel'}
+    assert len(rows) == 14 and all(row[4] == '0' for row in rows if row[-1] == 'ok')  # the same device, twice
+    if not torch.cuda.is_available():
+        assert gpu_command.main(sizes) == 2
+        printed = capsys.readouterr()
+        assert printed.out == '' and printed.err.count('\n') == 1 and 'cuda: not available' in printed.err
 
 
 @pytest.mark.parametrize('benchmark', [losses_command, training_step_command, progress_study, stream_command])
