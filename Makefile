@@ -23,7 +23,7 @@ VIDEO_PATHS := OMP_NUM_THREADS=1 DATASET_PATH=$(VIDEO_DEMO)/data JSON_DPATH=$(VI
 VIDEO_RUN := $(VIDEO_DEMO)/output/multi-task-setting/V1___GTCC_toy_car
 VIDEO_UNSEEN := p09_1
 
-.PHONY: demo demo-video test lint video export-packages docs docs-check bench bench-training study
+.PHONY: demo demo-video test lint video export-packages docs docs-check bench bench-training bench-gpu study
 demo: $(DEMO)/.evaluated
 	@cat $(DEMO)/.evaluated
 	@echo
@@ -68,6 +68,9 @@ bench: $(INSTALLED)
 bench-training: $(INSTALLED)
 	$(RUN) -m benchmarks.reliability.stress --threads 1
 	$(RUN) -m benchmarks.studies.alignment_quality --threads 1
+
+bench-gpu: $(INSTALLED)  # everything that computes on a device; without a GPU it says so in one line
+	@$(RUN) -m benchmarks.speed.gpu
 
 study: $(INSTALLED)
 	$(RUN) -m benchmarks.studies.progress_study --study heads

@@ -1,19 +1,18 @@
 """The benchmarks of speed measure what they say, and run."""
 
 import os
-import subprocess
-import sys
-import time
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from benchmarks.speed import gpu as gpu_command
 from benchmarks.speed import libraries as libraries_command
 from benchmarks.speed import losses as losses_command
+from benchmarks.speed import measure
 from benchmarks.speed import scale as scale_command
 from benchmarks.speed import stream as stream_command
 from benchmarks.speed import training_step as training_step_command
@@ -33,8 +32,6 @@ from recordings.video import VideoReader
 from tests.video_files import write_video
 from utils.command_line import seed_everything
 
-ROOT = Path(__file__).resolve().parents[3]
-
 
 def test_growth_is_fitted_to_the_longer_lengths():
     lengths = [4, 8, 16, 32, 64]
@@ -50,8 +47,12 @@ def test_tables_are_markdown_with_aligned_columns():
     assert [short(value) for value in (0.012345, 12.345, 3316.7, None)] == ['0.0123', '12.3', '3317', '-']
 
 
-def test_time_and_memory_of_a_case():
-    assert 0.05 <= time_and_memory(partial(time.sleep, 0.05), 3).seconds < 0.5
+def test_time_and_memory_of_a_case(monkeypatch):
+    calls, clock = [], iter([0, 0.05, 1, 1.2, 3, 3.1])
+    with monkeypatch.context() as patched:
+        patched.setattr(measure, 'time', SimpleNamespace(perf_counter=clock.__next__))
+        assert time_and_memory(partial(calls.append, 1), 3).seconds == pytest.approx(0.1)  # the median
+    assert len(calls) == 4  # with the one that warms up
     # In a process that ran before, the 64 MiB may come from memory that it had freed but kept.
     assert 60 <= in_fresh_process(time_and_memory, partial(torch.ones, 2 ** 24), 3).peak_mib < 80
 
@@ -84,14 +85,11 @@ def test_the_verdict_names_the_share():
     assert verdict({'alignment in all': '51%'}).endswith('51%, broken.')
 
 
-def run(*command):
-    return subprocess.run([sys.executable, '-m', *command], cwd=ROOT, capture_output=True, text=True, timeout=280)
-
-
-def test_losses_command_prints_a_table():
-    result = run('benchmarks.speed.losses', '--lengths', '8', '--losses', 'TCC', '--threads', '1', '--repeats', '1')
-    assert result.returncode == 0, result.stderr
-    lines = result.stdout.splitlines()
+def test_losses_command_prints_a_table(monkeypatch, capsys):
+    # The processes of their own are tested above.
+    monkeypatch.setattr(losses_command, 'in_fresh_process', lambda function, *arguments: function(*arguments))
+    assert losses_command.main(['--lengths', '8', '--losses', 'TCC', '--threads', '1', '--repeats', '1']) == 0
+    lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith('`python -m benchmarks.speed.losses --lengths 8 ') and '1 thread,' in lines[2]
     header, _, *rows = [line for line in lines if line.startswith('|')]
     assert [row.split('|')[1].strip() for row in rows] == ['8'] and 'slow / fast: memory' in header
@@ -130,6 +128,27 @@ def test_libraries_command_compares_them_with_torch(monkeypatch, capsys):
     rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in printed.splitlines() if line.startswith('|')]
     assert [row[0] for row in rows[2:]] == ['5', '9'] and all(float(cell) > 0 for row in rows[2:] for cell in row)
     assert 'to import numba and read the compiled code' in printed
+
+
+def test_gpu_command_runs_every_part_on_the_device_and_shows_what_fails(monkeypatch, capsys):
+    sizes = ['--length', '24', '--heads', '2', '--width', '8', '--repeats', '1', '--no_commands']
+
+    def broken(loss, length, device):
+        raise RuntimeError('no kernel\nand more')
+
+    prepare = gpu_command.prepare_loss
+    monkeypatch.setattr(gpu_command, 'prepare_loss', lambda loss, length, device: (
+        broken if loss == 'LAV' else prepare)(loss, length, device))
+    assert gpu_command.main(['--device', 'cpu', *sizes]) == 1
+    rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in capsys.readouterr().out.splitlines()
+            if line.startswith('|')][2:]
+    assert {row[0]: row[-1] for row in rows if row[-1] != 'ok'} == {
+        'LAV, value and gradient': 'RuntimeError: no kernel'}
+    assert len(rows) == 14 and all(row[4] == '0' for row in rows if row[-1] == 'ok')  # the same device, twice
+    if not torch.cuda.is_available():
+        assert gpu_command.main(sizes) == 2
+        printed = capsys.readouterr()
+        assert printed.out == '' and printed.err.count('\n') == 1 and 'cuda: not available' in printed.err
 
 
 @pytest.mark.parametrize('benchmark', [losses_command, training_step_command, progress_study, stream_command])
