@@ -225,7 +225,7 @@ def test_completed_actions_determine_pace(causal_config):
     assert (before[12] != after[12]).all()
 
 
-@pytest.mark.parametrize('heads', [None, 1, 3, 16, 32])
+@pytest.mark.parametrize('heads', [None, 1, 16])
 @pytest.mark.parametrize('encoder', ['naive', 'temporal_stacking', 'recurrent'])
 def test_embeddings_of_a_new_model_have_the_documented_norm(config, encoder, heads):
     config.BASEARCH.ARCHITECTURE, config.LOSS_TYPE.LAV = encoder, True
