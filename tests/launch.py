@@ -27,9 +27,9 @@ LOADED = ('torch.distributed', 'torch._dynamo', 'torch.utils.tensorboard', 'matp
           'evaluation.report', 'prediction.command', 'alignment.command')
 
 
-def run_program(*command, cwd=ROOT, timeout=600, **variables):
+def run_program(*command, cwd=ROOT, stdin=os.devnull, timeout=600, **variables):
     """Run ``python COMMAND`` with these environment variables; returns what ``subprocess.run`` does, output as text."""
-    done, = _run([command], cwd, [variables], timeout)
+    done, = _run([command], cwd, [variables], timeout, stdin)
     return done
 
 
@@ -50,18 +50,18 @@ def free_port():
             return str(port)
 
 
-def _run(commands, cwd, variables, timeout):
+def _run(commands, cwd, variables, timeout, stdin=os.devnull):
     """Run command lines at the same time, and wait for all of them; the output goes through files, so none waits."""
     with tempfile.TemporaryDirectory() as folder:
         asked = [{'command': list(map(str, command)), 'cwd': str(cwd), 'variables': {**os.environ, **more},
-                  'streams': [f'{folder}/out{number}', f'{folder}/err{number}']}
+                  'streams': [str(stdin), f'{folder}/out{number}', f'{folder}/err{number}']}
                  for number, (command, more) in enumerate(zip(commands, variables, strict=True))]
         with _server().makefile('rw') as server:
             server.write(json.dumps([timeout, asked]) + '\n')
             server.flush()
             statuses = json.loads(server.readline())
         done = [subprocess.CompletedProcess(one['command'], status, *(Path(path).read_text()
-                                                                      for path in one['streams']))
+                                                                      for path in one['streams'][1:]))
                 for one, status in zip(asked, statuses, strict=True)]
     assert None not in statuses, f'killed after {timeout} s: {done}'
     return done
@@ -116,8 +116,8 @@ def become(command, cwd, variables, streams):
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(cwd)
-    for descriptor, path in enumerate(streams, 1):
-        file = os.open(path, os.O_WRONLY | os.O_CREAT)
+    for descriptor, path in enumerate(streams):
+        file = os.open(path, os.O_WRONLY | os.O_CREAT if descriptor else os.O_RDONLY)
         os.dup2(file, descriptor)
         os.close(file)
     program = command[1 if command[0] in ('-c', '-m') else 0]
