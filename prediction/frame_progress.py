@@ -162,4 +162,5 @@ def _check_finite(values: Mapping[str, float], frame: int, source: Source) -> No
     for name, value in values.items():
         if not math.isfinite(value):
             raise NotFiniteError(f'{source.name}: the run predicts {name} {value} at frame {frame}, expected a finite '
-                                 'number; choose another checkpoint (--checkpoint_type) or train the run again')
+                                 'number; check the scale of the features, choose another checkpoint '
+                                 '(--checkpoint_type) or train the run again')

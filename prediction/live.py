@@ -1,5 +1,6 @@
 """Predict progress while frames arrive, at constant cost per frame."""
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -134,7 +135,8 @@ class ProgressStream:
         tensor = torch.as_tensor(frame.copy() if isinstance(frame, np.ndarray) else frame)  # it may be read-only
         self._run.check_shape((1, *tensor.shape), where)  # a recording of one frame
         tensor = tensor.float()
-        if not torch.isfinite(tensor).all():
+        # A finite sum has finite terms only, and takes a third of the time of looking at each of them.
+        if not (math.isfinite(tensor.sum().item()) or torch.isfinite(tensor).all()):
             raise UserError(f'{where} holds NaN or infinity (as float32), expected finite values; leave it out or '
                             're-extract it')
         return tensor

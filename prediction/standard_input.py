@@ -9,9 +9,10 @@ import numpy as np
 
 from prediction.many_recordings import EndMarker, FrameRate, Item, RecordingMarker
 from prediction.trackers import ActionMarker
+from recordings.feature_lookup import VIDEO, binary_kind
 from recordings.rates import parse_rate
 from utils.errors import UserError, first_line
-from utils.files import is_writable
+from utils.files import is_writable, unique_keys
 
 NPY_FIRST_BYTE = b'\x93'  # not a valid first byte of UTF-8 text
 MAX_FRAME_BYTES = 2**30  # a damaged header may ask for more memory than is available
@@ -71,9 +72,13 @@ def _skip_line(source: io.BufferedReader) -> None:
 
 def _parse_line(line: bytes, where: str) -> Item:
     try:
-        content = json.loads(line)
+        # Decoded here: json.loads(bytes) would take UTF-16, in which lines do not end at the byte of a line end.
+        content = json.loads(line.decode('utf-8-sig'), object_pairs_hook=unique_keys(where))
     except (ValueError, RecursionError) as error:
-        raise UserError(f'{where}: not valid JSON ({error}), {EXPECTED}; write one item per line') from error
+        what = binary_kind(line)
+        fix = 'give videos and cameras to --video' if what == VIDEO else 'write one item per line'
+        found = f'is {what}' if what else f'not valid JSON ({first_line(error)})'
+        raise UserError(f'{where}: {found}, {EXPECTED}; {fix}') from error
     if isinstance(content, dict):
         return _parse_object(content, where)
     try:

@@ -121,10 +121,11 @@ def open_recording(path: Path, ndim: int) -> RecordingFile:
         array.close()
         raise refuse_other_content(path, ValueError('an archive of arrays'))
     if array.ndim != ndim:
-        raise UserError(f'{path}: shape {array.shape}, expected {AXES[ndim]}; save it with that shape')
+        fix = 'numpy.squeeze removes axes of size 1' if array.squeeze().ndim == ndim else 'save it with that shape'
+        raise UserError(f'{path}: shape {array.shape}, expected {AXES[ndim]}; {fix}')
     if array.dtype.kind != 'f' or array.dtype.itemsize not in (2, 4, 8) or not array.dtype.isnative:
         raise UserError(f'{path}: values of type {array.dtype}, expected float16, float32 or float64 in the byte order '
-                        'of this machine; convert them')
+                        'of this machine; convert them with .astype("float32")')
     if 0 in array.shape:
         raise UserError(f'{path}: shape {array.shape} is empty, expected {AXES[ndim]} with at least one frame')
     return RecordingFile(path, array)

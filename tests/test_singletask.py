@@ -14,7 +14,8 @@ from evaluation.progress_metrics import skill
 from tools.demo import DemoSettings, write_demo
 from utils.ckpt_save import load_checkpoint
 
-COMMAND = ['1', '--tcc', '--naive', '--ego', '--progress', '--progress_sampling', 'dense', '-ep', '2', '-lr', '1e-3']
+COMMAND = ['1', '--tcc', '--naive', '--ego', '--progress', '--progress_sampling', 'dense', '-ep', '2', '-lr', '1e-3',
+           '-od', '8', '--set', 'BASEARCH.NAIVE_ARCH.layers=[16]', '--no_tensorboard']
 pytestmark = pytest.mark.usefixtures('blank_pictures')
 
 

@@ -225,7 +225,8 @@ def test_amp_computes_the_network_in_bf16_in_training_and_nothing_else(config):
     assert all(weight.dtype == torch.float32 for weight in model.parameters())
 
 
-@pytest.mark.parametrize('architecture', ['naive', 'temporal_stacking', 'recurrent', 'resnet50', 'identity'])
+@pytest.mark.parametrize('architecture', ['naive', 'temporal_stacking', 'recurrent', 'short_memory', 'resnet50',
+                                          'identity'])
 def test_gradients_with_amp_are_those_without_but_for_rounding(config, architecture):
     make_small(config, 'LAV', mcn=True, architecture=architecture)
     videos = [torch.randn(length, WIDTH, *((3, 3) if architecture == 'resnet50' else ())) for length in (12, 14)]

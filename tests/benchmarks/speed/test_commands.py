@@ -1,12 +1,9 @@
 """The benchmarks of speed measure what they say, and run."""
 
 import os
-import subprocess
-import sys
-import time
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +13,7 @@ from benchmarks.speed import gpu as gpu_command
 from benchmarks.speed import hours as hours_command
 from benchmarks.speed import libraries as libraries_command
 from benchmarks.speed import losses as losses_command
+from benchmarks.speed import measure
 from benchmarks.speed import scale as scale_command
 from benchmarks.speed import stream as stream_command
 from benchmarks.speed import training_step as training_step_command
@@ -36,8 +34,6 @@ from tests.video_files import write_video
 from utils.command_line import seed_everything
 from utils.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[3]
-
 
 def test_growth_is_fitted_to_the_longer_lengths():
     lengths = [4, 8, 16, 32, 64]
@@ -53,8 +49,12 @@ def test_tables_are_markdown_with_aligned_columns():
     assert [short(value) for value in (0.012345, 12.345, 3316.7, None)] == ['0.0123', '12.3', '3317', '-']
 
 
-def test_time_and_memory_of_a_case():
-    assert 0.05 <= time_and_memory(partial(time.sleep, 0.05), 3).seconds < 0.5
+def test_time_and_memory_of_a_case(monkeypatch):
+    calls, clock = [], iter([0, 0.05, 1, 1.2, 3, 3.1])
+    with monkeypatch.context() as patched:
+        patched.setattr(measure, 'time', SimpleNamespace(perf_counter=clock.__next__))
+        assert time_and_memory(partial(calls.append, 1), 3).seconds == pytest.approx(0.1)  # the median
+    assert len(calls) == 4  # with the one that warms up
     # In a process that ran before, the 64 MiB may come from memory that it had freed but kept.
     assert 60 <= in_fresh_process(time_and_memory, partial(torch.ones, 2 ** 24), 3).peak_mib < 80
 
@@ -87,14 +87,11 @@ def test_the_verdict_names_the_share():
     assert verdict({'alignment in all': '51%'}).endswith('51%, broken.')
 
 
-def run(*command):
-    return subprocess.run([sys.executable, '-m', *command], cwd=ROOT, capture_output=True, text=True, timeout=280)
-
-
-def test_losses_command_prints_a_table():
-    result = run('benchmarks.speed.losses', '--lengths', '8', '--losses', 'TCC', '--threads', '1', '--repeats', '1')
-    assert result.returncode == 0, result.stderr
-    lines = result.stdout.splitlines()
+def test_losses_command_prints_a_table(monkeypatch, capsys):
+    # The processes of their own are tested above.
+    monkeypatch.setattr(losses_command, 'in_fresh_process', lambda function, *arguments: function(*arguments))
+    assert losses_command.main(['--lengths', '8', '--losses', 'TCC', '--threads', '1', '--repeats', '1']) == 0
+    lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith('`python -m benchmarks.speed.losses --lengths 8 ') and '1 thread,' in lines[2]
     header, _, *rows = [line for line in lines if line.startswith('|')]
     assert [row.split('|')[1].strip() for row in rows] == ['8'] and 'slow / fast: memory' in header
