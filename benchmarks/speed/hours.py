@@ -25,7 +25,7 @@ PRESET = 'configs/progress_recommended.json'
 
 
 class Cost(NamedTuple):
-    """Cost of a command: processor seconds and peak memory in MiB."""
+    """Cost of a command: processor seconds, and peak memory in MiB, at least that of the process that started it."""
 
     seconds: float
     peak_mib: float

@@ -172,7 +172,7 @@ def test_hours_command_divides_the_cost_of_commands_by_the_hours_of_video(monkey
 def test_the_cost_of_a_command_is_its_processor_time_and_peak_memory():
     cost = hours_command.cost_of(['-c', 'import time; held = bytearray(200 << 20)\n'
                                   'while time.process_time() < 0.2: pass'], {})
-    assert 0.2 <= cost.seconds < 2 and 200 < cost.peak_mib < 260
+    assert 0.2 <= cost.seconds < 2 and cost.peak_mib > 200
     with pytest.raises(UserError, match='-c ended with status 3: no data; run it by hand'):
         hours_command.cost_of(['-c', 'import sys; print("no data"); sys.exit(3)'], {})
 
