@@ -14,6 +14,7 @@ from prediction import load_run, stream
 from tests.prediction.comparison import read_rows
 from tests.prediction.conftest import STEP_HEAD, WIDTH, save, untrained
 from tools import export, exported_run
+from utils.errors import UserError
 from utils.files import write_json
 
 needs_packages = pytest.mark.skipif(not all(map(find_spec, exported_run.PACKAGES)),
@@ -88,6 +89,17 @@ def test_an_export_is_replaced_only_if_asked_and_never_half(tmp_path, monkeypatc
     (tmp_path / 'out/filter.onnx').write_text('old')
     assert export.main(command) == 2 and (tmp_path / 'out/filter.onnx').read_text() == 'old'
     assert export.main([*command, '--overwrite']) == 0 and (tmp_path / 'out/filter.onnx').read_text() == ''
+    from safetensors import SafetensorError
+    capsys.readouterr()
+    for error in (OSError(28, 'No space left'), SafetensorError('No space left'), UserError(f'{tmp_path}/.out.7.new')):
+        def refuse(*arguments, error=error):
+            raise error
+        monkeypatch.setattr(exported_run, '_write_weights', refuse)
+        assert export.main([*command, '--overwrite']) == 2
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith('error')]
+        assert line.startswith(f'error: OUT {tmp_path}/out: cannot be written (No space left); free') or (
+            line == f'error: {tmp_path}/out')
+    assert sorted(path.name for path in tmp_path.rglob('*') if path.parent.name == 'out') == files
 
 
 @pytest.mark.parametrize(('options', 'arguments', 'message'), [

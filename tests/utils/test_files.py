@@ -74,7 +74,7 @@ def test_killed_process_keeps_the_old_file_and_leaves_a_removable_file(tmp_path)
     code = ('import os, signal, sys; from utils.files import atomic_path\n'
             'with atomic_path(sys.argv[1]) as temporary:\n'
             '    temporary.write_text("half"); os.kill(os.getpid(), signal.SIGKILL)')
-    killed = subprocess.run([sys.executable, '-c', code, path], cwd=ROOT, timeout=60)
+    killed = subprocess.run([sys.executable, '-c', code, path], cwd=ROOT, timeout=600)
     assert killed.returncode == -signal.SIGKILL
     assert path.read_text() == 'old' and len(list(tmp_path.iterdir())) == 2
     remove_leftovers(tmp_path)
@@ -103,7 +103,7 @@ def test_content_is_synced_before_the_name(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(('content', 'message'), [
     (None, 'cannot be read .No such file.*expected a split'), (b'{"a": ', 'not valid JSON at line 1, column 7 .*: fix'),
-    (b'\xff\xfe', 'not valid JSON .*; fix it'), (b'[' * 10**5, 'not valid JSON .*; fix it'),
+    (b'\xff', 'not valid JSON .*; fix it'), (b'[' * 10**5, 'not valid JSON .*; fix it'),
     (b'{"b": {"a": 1, "a": 2}}', "'a' stands twice")])
 def test_invalid_json_is_a_user_error(tmp_path, content, message):
     path = tmp_path / 'splits.json'

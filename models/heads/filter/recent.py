@@ -1,4 +1,4 @@
-"""Causal features of an embedding stream: the frame, its changes, and mean and std over short windows."""
+"""Causal features of an embedding stream: the frame, its changes, and averages over short windows and long times."""
 
 import torch
 from torch import Tensor, nn
@@ -7,6 +7,7 @@ LAGS = (2, 5)  # frames back that changes are taken over
 WINDOWS = (5, 15)  # frames that a mean and a std are taken over, the current one included
 REACH = max(*LAGS, *(window - 1 for window in WINDOWS))  # frames back that are looked at
 MOST_DIMS = 128  # embeddings with more dimensions are reduced to their first principal components
+SLOW = (30.0, 90.0)  # time constants of the slow averages, frames
 SMALLEST_STD = 1e-6
 CHUNK = 2048  # frames described at a time
 
@@ -82,3 +83,45 @@ class RecentFeatures(nn.Module):
         """Return the features (N, F) of the next embedding (N, D), and the recent frames for the next call."""
         window = torch.cat([recent, self.reduce(embedding).unsqueeze(0)])  # (REACH + 1, N, d)
         return self.describe(window), window.narrow(0, 1, REACH)
+
+
+class SlowAverages(nn.Module):
+    """Exponential moving averages of a stream with long time constants: what has been seen so far, at constant cost.
+
+    At its beginning, an average is the plain mean of all frames so far, until there are as many as its time constant.
+
+    Args:
+        input_dim: d, the dimension of the stream.
+
+    Attributes:
+        dim: number of averages per frame, d for each time constant.
+    """
+
+    def __init__(self, input_dim: int) -> None:
+        super().__init__()
+        self.input_dim, self.dim = input_dim, input_dim * len(SLOW)
+        rates = torch.tensor([1 / constant for constant in SLOW]).repeat_interleave(input_dim)
+        self.register_buffer('rates', rates, persistent=False)  # (dim,)
+
+    def start(self, batch: int) -> Tensor:
+        """Return the averages (N, dim) before the first frame."""
+        return self.rates.new_zeros(batch, self.dim)
+
+    def step(self, frame: Tensor, averages: Tensor, elapsed: Tensor) -> Tensor:
+        """Return the averages (N, dim) with the next frame.
+
+        Args:
+            frame: (N, d), the next frame.
+            averages: (N, dim), those of the frames before it.
+            elapsed: (N, 1), number of frames so far, this one included, float.
+        """
+        return torch.lerp(averages, frame.repeat(1, len(SLOW)), torch.maximum(self.rates, elapsed.reciprocal()))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return the averages at each frame of a recording, (T, d) -> (T, dim); later frames have no effect."""
+        averages, elapsed, found = self.start(1), frames.new_zeros(1, 1), []
+        for frame in frames.split(1):
+            elapsed = elapsed + 1
+            averages = self.step(frame, averages, elapsed)
+            found.append(averages)
+        return torch.cat(found)

@@ -11,7 +11,7 @@ from models.heads.filter.cells import Cells, split_density
 from models.heads.filter.decision import before_first, decide, decide_all, rule_tables
 from models.heads.filter.label_sensor import BASIS, LogisticLabels
 from models.heads.filter.phase_grid import PHASES, RATES, PhaseGrid
-from models.heads.filter.recent import RecentFeatures
+from models.heads.filter.recent import RecentFeatures, SlowAverages
 from models.heads.filter.remaining import Remaining
 from models.heads.filter.traced_step import TracedModule
 
@@ -19,6 +19,7 @@ BINS, DIMS, SHRINKAGE = 8, 16, 1.0  # of the cells of labels and phases
 SHORT_BINS = 20  # of the cells of phases that see short-term features only
 LOWEST_LABEL, LOWEST_PHASE = -5.0, -8.0  # one frame never says more against a label or a phase, before its weight
 NEVER = 1e30  # a distance that no frame has; a checkpoint holds finite numbers only
+DEFAULT_RULE = (1.25, 1.5)  # caution and handicap of the shown step
 LEVELS = (0.05, 0.5, 0.95)  # quantiles of progress: low end, estimate, high end
 SMALLEST_PROGRESS = 0.1 / PHASES
 
@@ -45,7 +46,8 @@ class Posterior(NamedTuple):
 class FilterState(NamedTuple):
     """State of :meth:`UnsegmentedFilter.filter_step` between frames, for N recordings in parallel."""
 
-    recent: Tensor  # (N, reach, d), last frames
+    recent: Tensor  # (reach, N, d), last frames
+    context: Tensor  # (N, C), slow averages of the projection
     mass: Tensor  # (N, S V, nodes)
     pace: Tensor  # (N, 2), see :meth:`PhaseGrid.pace_weights`
     elapsed: Tensor  # (N, 1), frames so far, float
@@ -92,19 +94,21 @@ class UnsegmentedFilter(TracedModule):
         self.features = RecentFeatures(embedding_dim)
         self.cells = Cells(sensed, self.features.dim, bins=BINS, dims=DIMS, shrinkage=SHRINKAGE)
         self.short = Cells(self.num_labels, self.features.short_dim, bins=SHORT_BINS, dims=DIMS, shrinkage=SHRINKAGE)
-        self.logistic = LogisticLabels(sensed, self.features.dim, self.cells.dims)
+        self.averages = SlowAverages(self.cells.dims)
+        self.logistic = LogisticLabels(sensed, self.features.dim, self.cells.dims, self.averages.dim)
         self.grid = PhaseGrid(self.num_labels, has_background)
         self.rest = Remaining(self.grid)
         self.register_buffer('weights', torch.tensor([0.1, 0.05, 0.1, 0.0]))
-        self.register_buffer('rule', torch.tensor([1.25, 2.0]))
+        self.register_buffer('rule', torch.tensor(DEFAULT_RULE))
         self.register_buffer('levels', torch.tensor(LEVELS))
         self.register_buffer('margin', torch.zeros(3))
         self.register_buffer('unknown_above', torch.tensor(NEVER))
         self.register_buffer('one_half', torch.tensor(0.5), persistent=False)
-        self.parts = [BASIS, sensed * BINS, self.num_labels * SHORT_BINS]  # of the rows of `projected`
+        self.parts = [BASIS, sensed, sensed * BINS, self.num_labels * SHORT_BINS]  # of the rows of `projected`
         dims = self.cells.dims + self.short.dims
         for name, shape in (('sensors', (dims + sensed, self.features.dim)), ('sensor_bias', (dims + sensed,)),
-                            ('projected', (sum(self.parts), dims)), ('projected_bias', (sum(self.parts),))):
+                            ('projected', (sum(self.parts), self.averages.dim + dims)),
+                            ('projected_bias', (sum(self.parts),))):
             self.register_buffer(name, torch.zeros(shape), persistent=False)
         self.register_buffer('between', torch.cat([_interpolation(BINS), _interpolation(SHORT_BINS)]),
                              persistent=False)  # (bins + short bins, nodes)
@@ -120,35 +124,59 @@ class UnsegmentedFilter(TracedModule):
         state_dict.setdefault(f'{prefix}margin', torch.zeros_like(self.margin))
         super()._load_from_state_dict(state_dict, prefix, *more)
 
-    def sense(self, features: Tensor) -> Evidence:
-        """Return the evidence of the sensors for causal features (n, F)."""
-        k, dims, both = self.num_labels, self.cells.dims, self.cells.dims + self.short.dims
+    def project(self, features: Tensor) -> Tensor:
+        """Return the products of causal features (n, F) with the sensors, (n, dims + short dims + K')."""
         # One product with the features for all sensors, and one with their projections: operations cost more than size.
-        linear = nn.functional.linear(features, self.sensors, self.sensor_bias)
+        return nn.functional.linear(features, self.sensors, self.sensor_bias)
+
+    def context(self, linear: Tensor) -> Tensor:
+        """Return the context (T, C) at each frame of a recording, given its frames' products with the sensors."""
+        return self.averages(linear[:, :self.cells.dims])
+
+    def sense(self, linear: Tensor, context: Tensor) -> Evidence:
+        """Return the evidence of the sensors at n frames.
+
+        Args:
+            linear: (n, dims + short dims + K'), from :meth:`project`.
+            context: (n, C), slow averages of the projection up to each frame.
+        """
+        k, dims, both = self.num_labels, self.cells.dims, self.cells.dims + self.short.dims
         y, scores = linear.narrow(-1, 0, dims), linear.narrow(-1, both, self.cells.num_labels)
-        angles, density, short = nn.functional.linear(linear.narrow(-1, 0, both), self.projected,
-                                                      self.projected_bias).split(self.parts, dim=-1)
+        inputs = torch.cat([context, linear.narrow(-1, 0, both)], dim=-1)
+        angles, by_context, density, short = nn.functional.linear(inputs, self.projected, self.projected_bias).split(
+            self.parts, dim=-1)
         # |y|^2 / 2 - max (y m - |m|^2 / 2) over the cells' means m is the least |y - m|^2 / 2.
         distance = torch.linalg.vecdot(y, y * self.one_half) - density.amax(-1)
         by_label, phase = split_density(density.unflatten(-1, (-1, BINS)))
         short = short.unflatten(-1, (k, SHORT_BINS)).log_softmax(-1)
         phase = torch.cat([phase.narrow(-2, 0, k), short], dim=-1) + self.log_bins
-        return Evidence(self.logistic(scores, angles).clamp(min=LOWEST_LABEL),
+        return Evidence(self.logistic(scores + by_context, angles).clamp(min=LOWEST_LABEL),
                         by_label.log_softmax(-1).clamp(min=LOWEST_LABEL - math.log(self.cells.num_labels)),
                         phase.clamp(min=LOWEST_PHASE), distance)
 
+    def sense_recording(self, embeddings: Tensor) -> Evidence:
+        """Return the evidence at each frame of a recording (T, D); later frames have no effect."""
+        linear = self.project(self.features(embeddings.unsqueeze(0)).squeeze(0))
+        return self.sense(linear, self.context(linear))
+
     def derive(self) -> None:
         """Compute the tables of the sensors derived from the fitted tables."""
-        cells, short = self.cells, self.short
+        cells, short, logistic = self.cells, self.short, self.logistic
         # Short-term features come first, so the rows of the short-term projection are 0 at the other features.
         short_rows = nn.functional.pad(short.projection.T, (0, self.features.dim - self.features.short_dim))
-        self.sensors.copy_(torch.cat([cells.projection.T, short_rows, self.logistic.weight[:, :self.features.dim]]))
+        features, slow = self.features.dim, self.averages.dim
+        self.sensors.copy_(torch.cat([cells.projection.T, short_rows, logistic.weight[:, :features]]))
         self.sensor_bias.copy_(torch.cat([-cells.offset @ cells.projection, -short.offset @ short.projection,
-                                          self.logistic.bias]))
-        # Rows that see the projection of all features, then rows that see that of short-term features.
-        self.projected.copy_(torch.block_diag(torch.cat([self.logistic.frequencies, cells.means.flatten(0, 1)]),
-                                              short.means.flatten(0, 1)))
-        self.projected_bias.copy_(torch.cat([self.logistic.phases, -cells.half_norms, -short.half_norms]))
+                                          logistic.bias]))
+        # Inputs: context, projection of all features, projection of short-term features. Their rows: cosines, labels by
+        # context, cells of all features, cells of short-term features.
+        by_context = logistic.weight[:, features:features + slow]
+        means = cells.means.flatten(0, 1)
+        wide = torch.cat([logistic.frequencies.roll(slow, dims=1), nn.functional.pad(by_context, (0, cells.dims)),
+                          nn.functional.pad(means, (slow, 0))])
+        self.projected.copy_(torch.block_diag(wide, short.means.flatten(0, 1)))
+        self.projected_bias.copy_(torch.cat([logistic.phases, torch.zeros_like(logistic.bias), -cells.half_norms,
+                                             -short.half_norms]))
 
     def combine(self, evidence: Evidence, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the weighted evidence of labels (..., K') and of phases, at the grid's nodes (..., K, nodes).
@@ -225,7 +253,7 @@ class UnsegmentedFilter(TracedModule):
     @torch.no_grad()
     def filter(self, embeddings: Sequence[Tensor]) -> list[FilterOutput]:
         """Return the output at each frame of recordings (T_i, D); later frames have no effect."""
-        evidence = [self.sense(self.features(item.unsqueeze(0)).squeeze(0)) for item in embeddings]
+        evidence = [self.sense_recording(item) for item in embeddings]
         outputs = []
         for item, posterior in zip(evidence, self.posteriors(evidence), strict=True):
             probability = posterior.steps[..., 0]
@@ -237,8 +265,9 @@ class UnsegmentedFilter(TracedModule):
     def start(self, embedding: Tensor) -> FilterState:
         """Return the state before the first frame, given the first embedding (N, D) of each of N recordings."""
         batch = len(embedding)
-        return FilterState(self.features.start(embedding), *self.grid.start(batch), embedding.new_zeros(batch, 1),
-                           before_first(rule_tables(self.grid.surprise, self.rule), batch))
+        display = before_first(rule_tables(self.grid.surprise, self.rule), batch)
+        return FilterState(self.features.start(embedding), self.averages.start(batch), *self.grid.start(batch),
+                           embedding.new_zeros(batch, 1), display)
 
     def filter_step(self, embedding: Tensor, state: FilterState | None = None) -> tuple[FilterOutput, FilterState]:
         """Return the output at the next frame and the state for the next call.
@@ -252,17 +281,18 @@ class UnsegmentedFilter(TracedModule):
         outputs = len(FilterOutput._fields)
         return FilterOutput(*results[:outputs]), FilterState(*results[outputs:])
 
-    def _step(self, embedding: Tensor, recent: Tensor, mass: Tensor, pace: Tensor, elapsed: Tensor,
+    def _step(self, embedding: Tensor, recent: Tensor, context: Tensor, mass: Tensor, pace: Tensor, elapsed: Tensor,
               display: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs at the next frame and the next state; the arguments are the state."""
         features, recent = self.features.step(embedding, recent)
-        evidence = self.sense(features)
+        linear, elapsed = self.project(features), elapsed + self.grid.one
+        context = self.averages.step(linear.narrow(1, 0, self.cells.dims), context, elapsed)
+        evidence = self.sense(linear, context)
         mass, pace, posterior = self.update(mass, pace, *self.combine(evidence))
         rule = rule_tables(self.grid.surprise, self.rule)
         display = decide(posterior.steps[..., 0], display, rule)
-        elapsed = elapsed + self.grid.one
         return (*self.read(posterior, rule.step.index_select(0, display), elapsed, evidence.distance),
-                recent, mass, pace, elapsed, display)
+                recent, context, mass, pace, elapsed, display)
 
 
 def _interpolation(bins: int) -> Tensor:
