@@ -24,7 +24,7 @@ VIDEO_PATHS := OMP_NUM_THREADS=1 DATASET_PATH=$(VIDEO_DEMO)/data JSON_DPATH=$(VI
 VIDEO_RUN := $(VIDEO_DEMO)/output/multi-task-setting/V1___GTCC_toy_car
 VIDEO_UNSEEN := p09_1
 
-.PHONY: demo demo-video test lint packages video export-packages docs docs-check bench bench-training study
+.PHONY: demo demo-video test lint packages video export-packages docs docs-check bench bench-training bench-gpu study
 demo: $(DEMO)/.evaluated
 	@cat $(DEMO)/.evaluated
 	@echo
@@ -49,8 +49,9 @@ demo-video: $(VIDEO_DEMO)/.shown
 test: $(INSTALLED)
 	time OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-lint: $(INSTALLED)
+lint: $(INSTALLED)  # ruff checks everything, mypy the types of the public API
 	$(RUN) -m ruff check .
+	$(RUN) -m mypy
 
 docs: $(INSTALLED)  # the page that is written from the defaults
 	$(RUN) -m configs.describe -o docs/configuration.md
@@ -60,6 +61,7 @@ docs-check: $(EXPORT)  # runs every command of the documents
 
 bench: $(INSTALLED)
 	$(RUN) -m benchmarks.speed.losses
+	$(RUN) -m benchmarks.speed.libraries
 	$(RUN) -m benchmarks.speed.training_step
 	$(RUN) -m benchmarks.speed.training_step --length 2000 --repeats 3
 	$(RUN) -m benchmarks.studies.mixture_fit
@@ -68,6 +70,9 @@ bench: $(INSTALLED)
 bench-training: $(INSTALLED)
 	$(RUN) -m benchmarks.reliability.stress --threads 1
 	$(RUN) -m benchmarks.studies.alignment_quality --threads 1
+
+bench-gpu: $(INSTALLED)  # everything that computes on a device; without a GPU it says so in one line
+	@$(RUN) -m benchmarks.speed.gpu
 
 study: $(INSTALLED)
 	$(RUN) -m benchmarks.studies.progress_study --study heads

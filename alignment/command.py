@@ -46,7 +46,8 @@ def align(arguments: argparse.Namespace, run: TrainedRun | None, fps: Fraction |
     labels = frame_labels(given[reference.name], reference.frames) if given else None
     say(f'reference: {reference.name}')
     make_folder(arguments.output, 'choose an output folder that can be written')
-    remove_leftovers(arguments.output)  # of processes that were killed
+    for folder in {arguments.output, *(path.parent for path in (arguments.annotations, arguments.video) if path)}:
+        remove_leftovers(folder)  # of processes that were killed
     alignments = []
     for recording in recordings:
         alignments.append(align_recording(recording, reference, labels, keep_order=arguments.keep_order))

@@ -135,6 +135,12 @@ ENCODERS = {
         ('--gru',), 'a recurrent unit over the recording so far', 'models.encoders.recurrent:RecurrentEncoder',
         'RECURRENT_ARCH', (
             Setting('hidden_dim', 128, SIZE, 'dimension of the state'), FEATURE_DIM)),
+    'short_memory': EncoderChoice(
+        ('--short_memory',), 'features plus convolutions over the last frames; starts as the features',
+        'models.encoders.short_memory:ShortMemoryEncoder', 'SHORT_MEMORY_ARCH', (
+            Setting('hidden_dim', 128, SIZE, 'channels of the convolutions'),
+            Setting('layers', 3, between(1, 16), 'convolutions; n of them see 2^(n + 1) - 2 earlier frames'),
+            FEATURE_DIM)),
     'resnet50': EncoderChoice(
         ('--resnet50', '--rnet50'), 'convolutions over frames (T, C, H, W)', 'models.encoders.resnet:Resnet50Encoder',
         'Resnet50_ARCH', (

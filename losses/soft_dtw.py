@@ -2,16 +2,11 @@
 
 import math
 
-import numba
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from losses.arguments import check_positive, widen
-
-NEGLIGIBLE = -37.0  # in float64, 1 + exp(x) is 1 below this x
-UNDERFLOW = -745.0  # in float64, exp(x) is 0 below this x
 
 
 def soft_dtw(distances: Tensor, gamma: float = 0.1) -> Tensor:
@@ -51,7 +46,10 @@ class _SoftDTW(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, distances: Tensor, gamma: float) -> Tensor:
-        enter = enter_by_cells if distances.device.type == 'cpu' else enter_by_antidiagonals
+        if distances.device.type == 'cpu':
+            from losses.soft_dtw_cells import enter_by_cells as enter  # needs numba, which is slow to import
+        else:
+            enter = enter_by_antidiagonals
         entering = enter(distances, gamma)
         ctx.save_for_backward(distances, entering)
         ctx.gamma = gamma
@@ -61,7 +59,10 @@ class _SoftDTW(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
         distances, entering = ctx.saved_tensors
-        align = align_by_cells if distances.device.type == 'cpu' else align_by_antidiagonals
+        if distances.device.type == 'cpu':
+            from losses.soft_dtw_cells import align_by_cells as align
+        else:
+            align = align_by_antidiagonals
         alignment = align(distances, entering, ctx.gamma)
         return alignment.mul_(gradient.to(alignment.dtype)).to(distances.dtype), None
 
@@ -108,52 +109,3 @@ def _antidiagonal(matrix: Tensor, total: int, first: int, last: int) -> Tensor:
     down, right = matrix.stride()
     return matrix.as_strided((last - first,), (down - right,),
                              matrix.storage_offset() + first * down + (total - first) * right)
-
-
-def enter_by_cells(distances: Tensor, gamma: float) -> Tensor:
-    """Compute the soft maximum over each cell's predecessors, (N, M), in compiled code on the CPU."""
-    entering = np.empty(distances.shape)
-    _enter(distances.detach().contiguous().numpy(), 1 / gamma, entering)
-    return torch.from_numpy(entering)
-
-
-def align_by_cells(distances: Tensor, entering: Tensor, gamma: float) -> Tensor:
-    """Compute the expected alignment, (N, M), in compiled code on the CPU."""
-    alignment = np.zeros(distances.shape)
-    _align(distances.detach().contiguous().numpy(), 1 / gamma, entering.numpy(), alignment)
-    return torch.from_numpy(alignment)
-
-
-@numba.njit(nogil=True)
-def _enter(distances: np.ndarray, sharpness: float, entering: np.ndarray) -> None:
-    rows, columns = distances.shape
-    potentials = np.full(columns + 1, -np.inf)  # of the row above, overwritten from the left
-    before = 0.0  # potential of the diagonal predecessor; 0 starts every alignment
-    for i in range(rows):
-        left = -np.inf
-        for j in range(columns):
-            above = potentials[j + 1]
-            top = max(left, above, before)
-            total = 0.0
-            for value in (left, above, before):  # usually one predecessor dominates, so skip the other exponentials
-                if value - top > NEGLIGIBLE:
-                    total += math.exp(value - top)
-                elif math.isnan(value):
-                    total = math.nan
-            entering[i, j] = top + math.log(total)
-            left = entering[i, j] - distances[i, j] * sharpness
-            before, potentials[j + 1] = above, left
-        before = -np.inf
-
-
-@numba.njit(nogil=True)
-def _align(distances: np.ndarray, sharpness: float, entering: np.ndarray, alignment: np.ndarray) -> None:
-    rows, columns = distances.shape
-    alignment[rows - 1, columns - 1] = 1.0  # every alignment ends in the last cell
-    for i in range(rows - 1, -1, -1):
-        for j in range(columns - 1, -1, -1):
-            here = entering[i, j] - distances[i, j] * sharpness
-            for down, right in ((1, 0), (0, 1), (1, 1)):
-                k, n = i + down, j + right
-                if k < rows and n < columns and here - entering[k, n] > UNDERFLOW:
-                    alignment[i, j] += alignment[k, n] * math.exp(here - entering[k, n])

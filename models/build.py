@@ -5,14 +5,13 @@ from functools import partial
 from pkgutil import resolve_name
 
 import torch
-from torch import nn
 
 from configs.choices import ENCODERS, HEADS
 from configs.generic_config import CONFIG
 from configs.validation import SET, flatten
 from models.encoders import Encoder
 from models.heads.base import ActionsByTask, ProgressHeadBase
-from models.model_multiprong import MultiProngAttDropoutModel, SingleEncoderModel
+from models.model_multiprong import MultiProngAttDropoutModel, ProgressModel, SingleEncoderModel
 from models.standardizer import FeatureStandardizer
 from utils.errors import UserError
 from utils.logging import get_logger
@@ -142,7 +141,7 @@ def fill_in_head(config: Mapping, training: ActionsByTask) -> None:
     head_class(config).fill_in(config.PROGRESS_LOSS, training)
 
 
-def build_model(config: Mapping, copies: int = 1) -> nn.Module:
+def build_model(config: Mapping, copies: int = 1) -> ProgressModel:
     """Build the model of a configuration on the CPU; call :func:`fill_in_sizes` first.
 
     Args:
@@ -170,7 +169,7 @@ def build_model(config: Mapping, copies: int = 1) -> nn.Module:
     return _build(config)
 
 
-def _build(config: Mapping) -> nn.Module:
+def _build(config: Mapping) -> ProgressModel:
     """Return the model of a configuration on the default device."""
     encoder = encoder_class(config)
     encoder_params = {**config.BASEARCH[ENCODERS[config.BASEARCH.ARCHITECTURE].section],
@@ -194,7 +193,7 @@ def _build(config: Mapping) -> nn.Module:
     return model
 
 
-def _build_multi_head(encoder: type[Encoder], encoder_params: dict, config: Mapping, shared: Mapping) -> nn.Module:
+def _build_multi_head(encoder: type[Encoder], encoder_params: dict, config: Mapping, shared: Mapping) -> ProgressModel:
     """Return the multi-head network; ``shared`` are the arguments of both models."""
     # Only tools.convert_checkpoint writes the layout key. It is not a setting, so new models cannot use the layout.
     return MultiProngAttDropoutModel(encoder, encoder_params, config.OUTPUT_DIMENSIONALITY,

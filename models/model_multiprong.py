@@ -57,6 +57,9 @@ class ProgressModel(nn.Module):
         ValueError: the encoder's output dimension is not E.
     """
 
+    dropout: DropNetwork  # exists if dropping
+    progress_head: ProgressHeadBase  # exists if use_progress_head
+
     def __init__(self, base_model_class: type[Encoder], base_model_params: dict, output_dimensionality: int, *,
                  dropping: bool = False, drop_layers: Sequence[int] = DROP_LAYERS, use_progress_head: bool = False,
                  progress_head_hidden_dim: int = 64, progress_head_use_gru: bool = True,

@@ -76,7 +76,7 @@ def write_subtitles(path: Path, rows: Sequence[FrameProgress], fps: Fraction) ->
 def _text(row: FrameProgress) -> str:
     words = caption(row)
     within = '' if row.progress is None else percent(row.progress)
-    if row.progress_low is not None:
+    if row.progress_low is not None and row.progress_high is not None:
         within += f' ({percent(row.progress_low)} to {percent(row.progress_high)})'
     lines = [(words.step, within and f'progress {within}', words.step_remaining),
              (words.overall, words.overall_remaining), (words.next_step,)]

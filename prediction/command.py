@@ -1,6 +1,7 @@
 """Implementation of ``predict.py``, after its command line is parsed."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 from models.build import input_width
 from prediction import Prediction, TrainedRun
@@ -104,7 +106,8 @@ def predict_video(run: TrainedRun, arguments: argparse.Namespace) -> None:
 def rows_to_stdout() -> Iterator[None]:
     """Prepare standard output for rows, and end without an error if the reader closes it."""
     # Use the encoding of the files, regardless of the terminal: labels may be any text.
-    sys.stdout.reconfigure(encoding='utf-8', newline='')
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding='utf-8', newline='')
     try:
         yield
         sys.stdout.flush()
@@ -129,6 +132,7 @@ def predict_stream(run: TrainedRun, arguments: argparse.Namespace, fps: Fraction
     with option('--task'):
         task = run.check_task(arguments.task)
     streams = RecordingStreams(run, task, fps=fps, name=NAME)
+    source = cast(io.BufferedReader, sys.stdin.buffer)  # its declared type lacks peek
     with rows_to_stdout():
-        serve(streams, sys.stdin.buffer, run.ndim, sys.stdout, arguments.format, skip_bad=arguments.skip_bad,
+        serve(streams, source, run.ndim, sys.stdout, arguments.format, skip_bad=arguments.skip_bad,
               width=input_width(run.config))

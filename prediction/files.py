@@ -215,7 +215,7 @@ def frames_ahead(run: TrainedRun, prediction: Prediction) -> int:
     return int((frames[lookahead:] - frames[:len(frames) - lookahead]).max())
 
 
-def _summary(run: TrainedRun, request: Request, task: str | None, prediction: Prediction) -> dict:
+def _summary(run: TrainedRun, request: Request, task: str | None, prediction: Prediction) -> dict[str, object]:
     """Return the predictions per action, and the settings that they were made with."""
     frames, progress = prediction.frame.tolist(), prediction.progress.tolist()
     return {

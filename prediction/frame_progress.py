@@ -1,7 +1,7 @@
 """Prediction at a frame, in the same form for tables, streams and Python, and its text format."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -135,29 +135,32 @@ def rows_of_estimates(frames: Sequence[int], estimates: FrameEstimates, source: 
     Raises:
         NotFiniteError: an estimate is NaN or infinity.
     """
-    offered = {name: value.tolist() if isinstance(value, Tensor) else value
-               for name, value in estimates._asdict().items() if value is not None}
+    columns = {name: value.tolist() for name, value in estimates._asdict().items() if isinstance(value, Tensor)}
     for index, frame in enumerate(frames):
-        values = {name: column[index] for name, column in offered.items()}
-        _check_finite(values, frame, source)
-        yield _estimated_row(frame, values, source.clock)
+        numbers = {name: column[index] for name, column in columns.items()}
+        _check_finite(numbers, frame, source)
+        next_step = None if estimates.next_step is None else estimates.next_step[index]
+        # Some heads return the step as a numpy string.
+        yield _estimated_row(frame, str(estimates.step[index]), next_step, numbers, source.clock)
 
 
-def _estimated_row(frame: int, values: dict[str, Cell], clock: Clock) -> FrameProgress:
-    # Some heads return the step as a numpy string; progress is a placeholder if the step is background.
-    step, get = str(values['step']), values.get
+def _estimated_row(frame: int, step: str, next_step: str | None, numbers: Mapping[str, float],
+                   clock: Clock) -> FrameProgress:
+    get = numbers.get
+    # Progress is a placeholder if the step is background.
     within = {} if step == BACKGROUND else {
         **{name: get(name) for name in ('progress', 'progress_low', 'progress_high')},
         'remaining_s': clock.seconds(get('remaining'))}
     return FrameProgress(
         frame, clock.time(frame), step, get('step_probability'), **within, overall=get('overall'),
         overall_low=get('overall_low'), overall_high=get('overall_high'),
-        overall_remaining_s=clock.seconds(get('overall_remaining')), next_step=get('next_step'),
-        unknown=get('unknown'))
+        overall_remaining_s=clock.seconds(get('overall_remaining')), next_step=next_step,
+        unknown=bool(numbers['unknown']) if 'unknown' in numbers else None)
 
 
-def _check_finite(values: dict[str, Cell], frame: int, source: Source) -> None:
+def _check_finite(values: Mapping[str, float], frame: int, source: Source) -> None:
     for name, value in values.items():
-        if isinstance(value, float) and not math.isfinite(value):
+        if not math.isfinite(value):
             raise NotFiniteError(f'{source.name}: the run predicts {name} {value} at frame {frame}, expected a finite '
-                                 'number; choose another checkpoint (--checkpoint_type) or train the run again')
+                                 'number; check the scale of the features, choose another checkpoint '
+                                 '(--checkpoint_type) or train the run again')

@@ -1,5 +1,6 @@
 """A stream of several recordings whose frames arrive interleaved, each recording with its own state."""
 
+from contextlib import nullcontext
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -9,7 +10,8 @@ from prediction.frame_progress import FrameProgress
 from prediction.live import ProgressStream
 from prediction.trackers import ActionMarker
 from prediction.trained_run import TrainedRun
-from utils.errors import UserError
+from utils.command_line import option
+from utils.errors import UserError, name_some
 
 
 class RecordingMarker(NamedTuple):
@@ -121,7 +123,7 @@ class RecordingStreams:
 
     def _end(self, recording: str | None) -> list[NamedRow]:
         if recording not in self._open:
-            names = ', '.join(map(str, filter(None, self._open))) or 'none'
+            names = name_some([name for name in self._open if name]) or 'none'
             raise UserError(f'{self._name}: recording {recording!r} ends, but is not open; expected one of: {names}')
         rows = self._open.pop(recording).finish()
         return self._name_rows(recording, rows)
@@ -138,7 +140,9 @@ class RecordingStreams:
 
     def _new_stream(self, recording: str | None, task: str | None) -> ProgressStream:
         name = self._name if recording is None else f'{self._name}: recording {recording}'
-        return ProgressStream(self._run, task or self._task, fps=self._fps, name=name)
+        # The task of the command line has been checked, with the name of its option.
+        with option(f'{name}: task') if task else nullcontext():
+            return ProgressStream(self._run, task or self._task, fps=self._fps, name=name)
 
     @staticmethod
     def _name_rows(recording: str | None, rows: list[FrameProgress]) -> list[NamedRow]:

@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib import get_data_path
@@ -14,6 +15,10 @@ from prediction.frame_progress import FrameProgress
 from recordings.video import VideoReader, import_av, to_image
 from utils.errors import UserError
 from utils.files import atomic_path
+
+if TYPE_CHECKING:
+    from av import VideoStream
+    from av.container import OutputContainer
 
 MIN_WIDTH = 320  # pixels; a narrower picture gets a margin
 LETTERS = 34  # height of a letter is this fraction of the width
@@ -82,7 +87,7 @@ class Panel:
         if value is None:
             return
         fill(0, value, color)
-        if low is not None:
+        if low is not None and high is not None:
             pale = tuple((channel + 255) // 2 for channel in color)
             fill(max(0, low), min(1, high), pale, inset=BAR * self._letter / 3)
         mark = max(1, self._letter / 12)
@@ -105,7 +110,8 @@ def write_overlay(source: Path, path: Path, rows: Sequence[FrameProgress], fps: 
     av, numbers = import_av(), [row.frame for row in rows]
     try:
         with atomic_path(path) as temporary, VideoReader(source) as reader, av.open(str(temporary), 'w') as container:
-            output, panel, drawn, last = None, None, None, -1
+            output: VideoStream | None = None
+            panel, drawn, last = Panel(MIN_WIDTH), None, -1
             for start, _, frame in reader.decoded():
                 picture = to_image(frame)
                 if output is None:
@@ -122,13 +128,15 @@ def write_overlay(source: Path, path: Path, rows: Sequence[FrameProgress], fps: 
                 shown = av.VideoFrame.from_ndarray(_compose(picture, drawn[1], output.height), format='rgb24')
                 shown.pts, shown.time_base = pts, TIME_BASE
                 container.mux(output.encode(shown))
-            container.mux(output.encode())  # pictures that the encoder has held back
+            if output is not None:
+                container.mux(output.encode())  # pictures that the encoder has held back
     except (av.FFmpegError, ValueError) as error:
         raise UserError(f'{path}: cannot be written as a video ({" ".join(str(error).split())[:200]}); expected a name '
                         'that ends in .mp4 or .mkv') from error
 
 
-def _add_stream(container: object, reader: VideoReader, panel: Panel, picture_height: int) -> object:
+def _add_stream(container: 'OutputContainer', reader: VideoReader, panel: Panel,
+                picture_height: int) -> 'VideoStream':
     """Add the video stream of the overlay to an open container."""
     stream = container.add_stream('libx264', rate=reader.rate, options={'crf': '20', 'preset': 'veryfast'})
     # yuv420p stores color at half resolution, so height and width must be even.

@@ -1,5 +1,6 @@
 """Picture of a recording: steps as a ribbon, progress within steps and of the whole recording, with intervals."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,7 @@ def _horizontal(prediction: Prediction) -> tuple[np.ndarray, str]:
 
 def _draw_progress(axes: Axes, prediction: Prediction, x: np.ndarray) -> None:
     """Draw each action as its own curve: a single curve would join the end of an action to the start of the next."""
-    labels = CURVE_LABELS
+    labels: Sequence[str | None] = CURVE_LABELS
     values = _curve(prediction, 'progress')
     for action in prediction.actions:
         inside = slice(action.start, action.end + 1)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from prediction.frame_progress import FrameProgress
-from utils.tensorops import Action
+from utils.action import Action
 
 DTYPES = {'frame': int, 'step': object, 'next_step': object, 'unknown': bool}  # other columns are float
 GIVEN, INFERRED, WHOLE_RECORDING = 'given', 'inferred', 'whole recording'
@@ -33,8 +33,9 @@ class Prediction:
     def __init__(self, boundaries: str, actions: Sequence[Action], rows: Sequence[FrameProgress]) -> None:
         self.boundaries, self.actions, self.rows = boundaries, actions, rows
         # As a float, None is NaN.
-        columns = {name: np.array(values, DTYPES.get(name, float))
-                   for name, values in zip(FrameProgress._fields, zip(*rows, strict=True), strict=True)}
+        columns: dict[str, np.ndarray] = {
+            name: np.array(values, DTYPES.get(name, float))
+            for name, values in zip(FrameProgress._fields, zip(*rows, strict=True), strict=True)}
         self.frame, self.time_s = columns['frame'], columns['time_s']
         self.step, self.step_probability = columns['step'], columns['step_probability']
         self.progress = columns['progress']

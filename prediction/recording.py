@@ -19,20 +19,21 @@ from prediction.frame_progress import (
     rows_of_estimates,
 )
 from prediction.prediction import GIVEN, INFERRED, WHOLE_RECORDING, Prediction
-from prediction.segments import Segment, check_segments
+from prediction.segments import GivenSegment, Segment, check_segments
 from prediction.trained_run import TrainedRun
 from recordings.feature_files import FRAME_NDIM, RecordingFile, check_finite
 from recordings.json_dataset import to_device
 from recordings.kept_frames import follow_frames, kept_frames, select_frames
+from utils.action import Action
 from utils.logging import get_logger
-from utils.tensorops import Action
 
 LOGGER = get_logger(__name__)
 
 
 @torch.no_grad()
-def predict(run: TrainedRun, features: np.ndarray | Tensor | RecordingFile, segments: Sequence[Sequence] | None = None,
-            task: str | None = None, *, fps: Fraction | float | None = None, name: str = 'features') -> Prediction:
+def predict(run: TrainedRun, features: np.ndarray | Tensor | RecordingFile,
+            segments: Sequence[GivenSegment] | None = None, task: str | None = None, *,
+            fps: Fraction | float | None = None, name: str = 'features') -> Prediction:
     """Predict progress at each frame of a recording.
 
     Args:
@@ -74,7 +75,7 @@ def predict(run: TrainedRun, features: np.ndarray | Tensor | RecordingFile, segm
     return Prediction(boundaries, actions, rows)
 
 
-def _boundaries(run: TrainedRun, segments: Sequence[Sequence] | None) -> str:
+def _boundaries(run: TrainedRun, segments: Sequence[GivenSegment] | None) -> str:
     if segments is not None:
         return GIVEN
     return INFERRED if run.head.offers_filter else WHOLE_RECORDING
@@ -100,13 +101,15 @@ def embed_recording(run: TrainedRun, features: np.ndarray | RecordingFile, used:
     kept = select_frames(features, used)
     # A copy in float32: files may be float16. Frames stay in their file: the encoder reads them in chunks.
     video = kept if run.ndim == FRAME_NDIM else torch.from_numpy(np.array(kept, dtype=np.float32))
-    return run.model(to_device([video], run.device))['outputs'][0].float()
+    embeddings: Tensor = run.model(to_device([video], run.device))['outputs'][0]
+    return embeddings.float()
 
 
 def _rows_within(run: TrainedRun, embedding: Tensor, actions: Sequence[Action], task: str | None,
                  used: Sequence[int], source: Source) -> list[FrameProgress]:
     """Return the rows of a recording whose actions are given."""
-    rows, next_frame = [], 0
+    rows: list[FrameProgress] = []
+    next_frame = 0
     curves = zip(actions, predict_actions(run.model, embedding, actions, task),
                  predict_intervals(run.model, embedding, actions, task), strict=True)
     for action, progress, bounds in curves:
@@ -129,15 +132,15 @@ def _steps(rows: Sequence[FrameProgress]) -> list[Action]:
     return actions
 
 
-def _given_actions(run: TrainedRun, segments: Sequence[Sequence] | None, num_frames: int, used: Sequence[int],
+def _given_actions(run: TrainedRun, segments: Sequence[GivenSegment] | None, num_frames: int, used: Sequence[int],
                    name: str) -> list[Action]:
     """Return the actions of a recording, in the frames that the run uses."""
-    segments = [Segment(0, num_frames)] if segments is None else [Segment(*segment) for segment in segments]
-    check_segments(segments, num_frames, name)
+    given = [Segment(0, num_frames)] if segments is None else [Segment(*segment) for segment in segments]
+    check_segments(given, num_frames, name)
     # From feature frames to positions among the used frames; segments without a used frame are left out.
-    followed = follow_frames([Action(label, start, end - 1) for start, end, label in segments], used)
+    followed = follow_frames([Action(label, start, end - 1) for start, end, label in given], used)
     actions = [segment for segment in followed if not run.is_background(segment.name)]
     if not actions:
         LOGGER.warning('%s: none of its %d segments is an action that contains a frame; nothing to predict', name,
-                       len(segments))
+                       len(given))
     return actions

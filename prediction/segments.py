@@ -29,6 +29,9 @@ class Segment(NamedTuple):
     label: str | None = None
 
 
+GivenSegment = tuple[int, int] | tuple[int, int, str | None]  # a Segment, or the same without a label
+
+
 def read_segments(path: Path | str, recording: str | None = None, *, fps: Fraction | None = None,
                   options: TableOptions | None = None) -> list[Segment]:
     """Read the segments of a recording from a table in any format of ``tools.import_segments``; labels may be missing.
@@ -71,7 +74,8 @@ def choose_segments(tables: Mapping[str | None, list[Segment]], recording: str |
     if None in tables:
         return tables[None]
     if recording not in tables:
-        raise UserError(f'{path}: has segments of {name_some(list(tables))}, expected those of '
+        names = [name for name in tables if name is not None]
+        raise UserError(f'{path}: has segments of {name_some(names)}, expected those of '
                         f'{"one recording; name it" if recording is None else f"{recording}; add them"}')
     return tables[recording]
 

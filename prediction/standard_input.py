@@ -3,15 +3,16 @@
 import io
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
 from prediction.many_recordings import EndMarker, FrameRate, Item, RecordingMarker
 from prediction.trackers import ActionMarker
+from recordings.feature_lookup import VIDEO, binary_kind
 from recordings.rates import parse_rate
 from utils.errors import UserError, first_line
-from utils.files import is_writable
+from utils.files import is_writable, unique_keys
 
 NPY_FIRST_BYTE = b'\x93'  # not a valid first byte of UTF-8 text
 MAX_FRAME_BYTES = 2**30  # a damaged header may ask for more memory than is available
@@ -71,9 +72,13 @@ def _skip_line(source: io.BufferedReader) -> None:
 
 def _parse_line(line: bytes, where: str) -> Item:
     try:
-        content = json.loads(line)
+        # Decoded here: json.loads(bytes) would take UTF-16, in which lines do not end at the byte of a line end.
+        content = json.loads(line.decode('utf-8-sig'), object_pairs_hook=unique_keys(where))
     except (ValueError, RecursionError) as error:
-        raise UserError(f'{where}: not valid JSON ({error}), {EXPECTED}; write one item per line') from error
+        what = binary_kind(line)
+        fix = 'give videos and cameras to --video' if what == VIDEO else 'write one item per line'
+        found = f'is {what}' if what else f'not valid JSON ({first_line(error)})'
+        raise UserError(f'{where}: {found}, {EXPECTED}; {fix}') from error
     if isinstance(content, dict):
         return _parse_object(content, where)
     try:
@@ -86,7 +91,7 @@ def _parse_line(line: bytes, where: str) -> Item:
     return frame.astype(np.float64)
 
 
-def _parse_object(content: dict, where: str) -> Item:
+def _parse_object(content: Mapping[str, object], where: str) -> Item:
     item = _action_marker(content) or _recording_item(content) or _frame_rate(content)
     if item is None:
         raise UserError(f'{where}: {json.dumps(content)[:60]}, {EXPECTED}')
@@ -96,7 +101,7 @@ def _parse_object(content: dict, where: str) -> Item:
     return item
 
 
-def _action_marker(content: dict) -> ActionMarker | None:
+def _action_marker(content: Mapping[str, object]) -> ActionMarker | None:
     action, ended = content.get('action'), content.get('ended')
     if not set(content) <= {'action', 'ended'} or not isinstance(action, bool | str) or not isinstance(
             ended, str | None):
@@ -104,7 +109,7 @@ def _action_marker(content: dict) -> ActionMarker | None:
     return ActionMarker(action if isinstance(action, str) else None, action is not False, ended)
 
 
-def _recording_item(content: dict) -> RecordingMarker | EndMarker | None:
+def _recording_item(content: Mapping[str, object]) -> RecordingMarker | EndMarker | None:
     if set(content) == {'end'} and isinstance(content['end'], str):
         return EndMarker(content['end'])
     recording, task = content.get('recording'), content.get('task')
@@ -113,7 +118,7 @@ def _recording_item(content: dict) -> RecordingMarker | EndMarker | None:
     return None
 
 
-def _frame_rate(content: dict) -> FrameRate | None:
+def _frame_rate(content: Mapping[str, object]) -> FrameRate | None:
     rate = content.get('fps')
     # bool is a subclass of int, but true is not a frame rate.
     if set(content) != {'fps'} or isinstance(rate, bool) or not isinstance(rate, int | float | str):

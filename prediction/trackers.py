@@ -12,7 +12,7 @@ from prediction.frame_progress import (
     rows_of_estimates,
 )
 from prediction.trained_run import TrainedRun
-from utils.tensorops import Action
+from utils.action import Action
 
 
 class ActionMarker(NamedTuple):
@@ -41,9 +41,13 @@ class GivenBoundaries:
     def __init__(self, run: TrainedRun, task: str | None, name: str) -> None:
         self._run, self._task, self._name = run, task, name
         self._completed: list[Action] = []
-        self._label, self._start = None, None  # of the current action; the start is None in background
+        # Of the current action; the start is None in background.
+        self._label: str | None = None
+        self._start: int | None = None
         self._frames = 0  # frames that the run has used so far
-        self._state = self._context = None
+        # Each head has its own.
+        self._state: object = None
+        self._context: object = None
 
     def check(self, marker: ActionMarker, frame: int) -> None:
         """Check the labels of a marker.
@@ -71,7 +75,7 @@ class GivenBoundaries:
             return
         self._label, self._start = marker.label, self._frames
         # The end of the action is unknown, but the context does not depend on it.
-        begun = Action(self._label, self._start, self._start)
+        begun = Action(self._label, self._frames, self._frames)
         self._context = self._run.head.context(self._task, self._completed, begun)
 
     def step(self, frame: int, embedding: Tensor, source: Source) -> FrameProgress:
@@ -99,7 +103,7 @@ class InferredBoundaries:
 
     def __init__(self, run: TrainedRun, task: str | None) -> None:
         self._head, self._task = run.head, task
-        self._state = None
+        self._state: object = None  # each head has its own
 
     def step(self, frame: int, embedding: Tensor, source: Source) -> FrameProgress:
         """Return the row of the next frame.

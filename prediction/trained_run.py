@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 from easydict import EasyDict
-from torch import nn
 
 from models.build import input_width
 from models.heads.base import ProgressHeadBase
+from models.model_multiprong import ProgressModel
 from recordings.feature_files import AXES
 from recordings.feature_info import FeatureInfo, read_feature_info
 from recordings.splits import load_run_splits
@@ -40,7 +40,7 @@ class TrainedRun:
     name: str
     checkpoint: str
     epoch: int
-    model: nn.Module
+    model: ProgressModel
     config: EasyDict
     device: torch.device
     tasks: Sequence[str]
@@ -49,18 +49,20 @@ class TrainedRun:
 
     @property
     def head(self) -> ProgressHeadBase:
-        """The progress head; None if the run has none, see :func:`load_run`."""
+        """The progress head; an AttributeError if the run has none, see :func:`load_run`."""
         return self.model.progress_head
 
     @property
     def skip_rate(self) -> int:
         """Only every n-th frame is used, starting with the first frame."""
-        return self.config.SKIP_RATE
+        rate: int = self.config.SKIP_RATE
+        return rate
 
     @property
     def max_frames(self) -> int | None:
         """Largest number of frames that are used of a whole recording; None if there is no limit."""
-        return self.config.MAX_FRAMES
+        limit: int | None = self.config.MAX_FRAMES
+        return limit
 
     @property
     def delay(self) -> int:

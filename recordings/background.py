@@ -11,7 +11,14 @@ from utils.errors import name_some
 LOOK_ALIKES = {'bg', 'bkg', 'back', 'background', 'backgroundclass', 'none', 'null', 'nan', 'na', 'n/a', 'nothing',
                'idle', 'noaction', 'noactivity', 'nolabel', 'nostep', 'nophase', 'noclass', 'unlabeled', 'unlabelled',
                'unannotated', 'unknown', 'undefined', 'ignore', 'ignored', 'other', 'others', 'misc', 'void', 'empty',
-               'blank', 'sil', 'silence', 'pause', 'noop', 'transition', '?', ''}
+               'blank', 'sil', 'silence', 'pause', 'rest', 'wait', 'waiting', 'neutral', 'outside', 'unsure',
+               'ambiguous', 'noop', 'transition', '?', '∅', ''}
+# Words that make any label one, and words before and after that do: 'BG_class', 'not labeled', 'none of the above'.
+CERTAIN_WORDS = {'bg', 'bkg', 'bkgd', 'background', 'unlabeled', 'unlabelled', 'unannotated', 'unassigned', 'undefined',
+                 'irrelevant', 'unk', 'pad', 'padding'}
+NEGATIONS = {'no', 'non', 'not', 'none', 'without'}
+NEGATED = {'action', 'actions', 'activity', 'label', 'labels', 'labeled', 'labelled', 'annotated', 'annotation', 'step',
+           'phase', 'class', 'task', 'gesture', 'event', 'of'}
 NUMBERS = {-100, -99, -1, 0, 255, 999}  # indices that loaders of frame-wise labels use for frames without a label
 
 
@@ -51,6 +58,10 @@ def look_alikes(labels: Iterable[str], background: Collection[str]) -> list[str]
 
 def _looks_like_background(label: str) -> bool:
     if re.sub(r'[\s_-]+', '', label.casefold()).strip('()[]<>*.') in LOOK_ALIKES:
+        return True
+    words = re.findall('[^\\W\\d_]+', label.casefold())
+    if len(words) <= 4 and words and (words[0] in CERTAIN_WORDS or len(words) > 1 and words[0] in NEGATIONS
+                                      and words[1] in NEGATED):
         return True
     try:
         return float(label) in NUMBERS

@@ -121,17 +121,22 @@ def open_recording(path: Path, ndim: int) -> RecordingFile:
         array.close()
         raise refuse_other_content(path, ValueError('an archive of arrays'))
     if array.ndim != ndim:
-        raise UserError(f'{path}: shape {array.shape}, expected {AXES[ndim]}; save it with that shape')
+        fix = 'numpy.squeeze removes axes of size 1' if array.squeeze().ndim == ndim else 'save it with that shape'
+        raise UserError(f'{path}: shape {array.shape}, expected {AXES[ndim]}; {fix}')
     if array.dtype.kind != 'f' or array.dtype.itemsize not in (2, 4, 8) or not array.dtype.isnative:
         raise UserError(f'{path}: values of type {array.dtype}, expected float16, float32 or float64 in the byte order '
-                        'of this machine; convert them')
+                        'of this machine; convert them with .astype("float32")')
     if 0 in array.shape:
         raise UserError(f'{path}: shape {array.shape} is empty, expected {AXES[ndim]} with at least one frame')
     return RecordingFile(path, array)
 
 
-def check_finite(array: np.ndarray | RecordingFile, path: Path) -> None:
+def check_finite(array: np.ndarray | RecordingFile, name: Path | str) -> None:
     """Check in bounded chunks that all values of a recording are finite as float32.
+
+    Args:
+        array: features (T, D) or frames (T, C, H, W).
+        name: its file or name, for the message.
 
     Raises:
         UserError: a value is NaN, infinite, or too large for float32; the message names the first such frame.
@@ -144,7 +149,7 @@ def check_finite(array: np.ndarray | RecordingFile, path: Path) -> None:
         finite = finite.reshape(-1, size).all(axis=1)  # (rows, ...) -> (rows,)
         if not finite.all():
             frame = start + int(np.argmin(finite))
-            raise UserError(f'{path}: frame {frame} holds NaN or infinity (as float32), expected finite values; '
+            raise UserError(f'{name}: frame {frame} holds NaN or infinity (as float32), expected finite values; '
                             'extract the features of this recording again')
 
 

@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from recordings.rates import exact_number
+from recordings.segment_list import list_files
 from utils.errors import UserError
 from utils.files import read_json, write_json
 
@@ -116,7 +117,7 @@ def claim_folder(folder: Path, info: FeatureInfo) -> None:
         UserError: the folder contains features that were extracted differently, or the description cannot be written.
     """
     if read_feature_info(folder) is None:
-        if foreign := next(folder.glob('*.npy'), None):
+        if foreign := next(iter(list_files(folder, '.npy')), None):
             raise UserError(f'{folder}: contains features that tools.extract did not write ({foreign.name}), expected '
                             'an empty folder; choose another NAME')
         write_feature_info(folder, info)

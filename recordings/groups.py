@@ -8,8 +8,9 @@ from utils.errors import UserError, name_some
 Groups = dict[str, str]  # handle -> group
 # A camera, view, or modality in a handle: a word with a number that may follow it, or a letter with one.
 VIEW = re.compile(r'(?<![a-z0-9])(?:(?:web)?cam(?:era)?|view|angle|kinect|stereo|gopro|front|side|top|left|right|rear'
-                  r'|back|center|centre|head|ego|exo|hmc|fpv|rgb|depth|ir|infrared|thermal|flow|mono|take|clip|part|crop'
-                  r'|flip|copy|aug)[ _.-]?\d*(?![a-z0-9])|(?<![a-z0-9])[cv]\d+(?![a-z0-9])', re.IGNORECASE)
+                  r'|back|center|centre|head|chest|overhead|ceiling|static|wide|ego|exo|hmc|fpv|rgb|depth|ir|infrared'
+                  r'|thermal|flow|mono|take|clip|part|crop|flip(?:ped)?|mirror(?:ed)?|copy|aug(?:mented)?)[ _.-]?\d*'
+                  r'(?![a-z0-9])|(?<![a-z0-9])[cv]\d+(?![a-z0-9])', re.IGNORECASE)
 FEW_ACTIONS = 3  # fewer actions may have the same times by chance
 
 
@@ -91,6 +92,7 @@ def _without_view(handle: str) -> str | None:
     """Return a handle with what names its camera or view replaced; None if nothing else is left of it."""
     tokens = list(VIEW.finditer(handle))
     if re.search('[a-zA-Z0-9]', VIEW.sub('', handle)):
-        return VIEW.sub('*', handle)
+        # Without separators: 'P1_tea' and 'P1_tea_flip' show one performance, too.
+        return re.sub(r'[ _.-]*\*', '', VIEW.sub('*', handle)).strip(' _.-')
     # Of 'take3.view1', the first is the performance; 'v1' alone is any recording.
     return f'{handle[:tokens[-1].start()]}*' if len(tokens) > 1 else None

@@ -33,8 +33,12 @@ def follow_frames(segments: Sequence[Action], frames: Sequence[int]) -> list[Act
         frames: indices of the used frames, from :func:`kept_frames`.
     """
     # From the first used frame at or after start, to the last one at or before end.
-    followed = (Action(name, bisect_left(frames, start), bisect_right(frames, end) - 1)
-                for name, start, end in segments)
+    if isinstance(frames, range):  # from 0 with a constant step: without a search, which would dominate a large index
+        step, last = frames.step, len(frames) - 1
+        followed = (Action(name, max(0, -(-start // step)), min(last, end // step)) for name, start, end in segments)
+    else:
+        followed = (Action(name, bisect_left(frames, start), bisect_right(frames, end) - 1)
+                    for name, start, end in segments)
     return [segment for segment in followed if segment.start <= segment.end]
 
 

@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from sys import intern
 
 from recordings.annotations import TaskAnnotations, short
 from utils.action import Action
@@ -43,9 +44,15 @@ def segments_at_rate(labels: Sequence[str], starts: Sequence[int | Fraction], en
     if not 0 < rate < math.inf:
         raise ValueError(f'rate is {rate}, expected a positive number of feature frames per annotation frame')
     exact = rate if isinstance(rate, Fraction) else Fraction(rate).limit_denominator(MAX_DENOMINATOR)
-    half = Fraction(1, 2)
-    # Frame i has its center at i + 1/2: it is inside if s r <= i + 1/2 < e r.
-    segments = (Action(label, math.ceil(start * exact - half), min(math.ceil(end * exact - half), int(num_frames)) - 1)
+    top, bottom = exact.as_integer_ratio()
+
+    def first_center(time: int | Fraction) -> int:
+        # Frame i has its center at i + 1/2: it is inside if s r <= i + 1/2 < e r. With r = top / bottom, this is
+        # ceil(time r - 1/2) in integers, several times faster than sums of fractions.
+        return int(-((bottom - 2 * time * top) // (2 * bottom)))
+
+    # A label is one string for all its segments; the JSON parser makes one for each.
+    segments = (Action(intern(label), first_center(start), min(first_center(end), int(num_frames)) - 1)
                 for label, start, end in zip(labels, starts, ends, strict=True))
     return [segment for segment in segments if segment.start <= segment.end]
 

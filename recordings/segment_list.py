@@ -39,11 +39,17 @@ def read_text(path: Path) -> str:
     """Read a text file, with or without Windows' byte order mark and line ends.
 
     Raises:
-        UserError: the file cannot be read or is not UTF-8 text.
+        UserError: the file cannot be read, is not UTF-8 text (or UTF-16 with a byte order mark), or contains NUL.
     """
     try:
-        return read_bounded(path).replace('\r\n', '\n').replace('\r', '\n')
+        text = read_bounded(path).replace('\r\n', '\n').replace('\r', '\n')
     except OSError as error:
         raise UserError(f'{path}: cannot be read ({error.strerror}); expected a text file') from error
     except UnicodeDecodeError as error:
-        raise UserError(f'{path}: byte {error.start} is not UTF-8; save the file as UTF-8 text') from error
+        raise UserError(f'{path}: byte {error.start} is not {error.encoding.upper()}; save the file as UTF-8 text (in '
+                        'Excel: CSV UTF-8)') from error
+    # UTF-16 without a mark decodes as UTF-8, with a NUL after each letter.
+    if '\0' in text:
+        raise UserError(f'{path}: contains NUL characters, as binary files and UTF-16 without a byte order mark do; '
+                        'save it as UTF-8 text')
+    return text

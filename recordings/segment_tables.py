@@ -17,7 +17,8 @@ from utils.files import is_writable
 from utils.logging import get_logger
 
 LOGGER = get_logger(__name__)
-FILE_ENDINGS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.npy', '.csv', '.txt')
+FILE_ENDINGS = ('.mp4', '.m4v', '.avi', '.mov', '.mkv', '.webm', '.mpg', '.mpeg', '.wmv', '.flv', '.mts', '.npy',
+                '.csv', '.txt')
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,8 @@ def _read_segment(path: Path, row: TableRow, columns: Mapping[str, str], options
     end += int(options.inclusive_ends)  # half-open from here on
     if start < 0 or end < start:
         raise UserError(f'{where}: from {row.cells[columns["start"]]} to {row.cells[columns["end"]]}, expected a start '
-                        f'of at least {options.first_frame} and an end that is not before it')
+                        f'of at least {options.first_frame} and an end that is not before it; correct the row'
+                        + _first_frame_advice(options, start))
     label = row.cells.get(columns.get('label', ''))
     if not isinstance(label, str | None):
         raise UserError(f'{where}: label is {str(label)[:60]!r}, expected text; put it in quotes')
@@ -175,6 +177,10 @@ def _read_segment(path: Path, row: TableRow, columns: Mapping[str, str], options
     # With fps, times are in seconds: they become feature frames, as exact fractions.
     scale = options.fps or 1
     return _Segment(row.place, label or None, start * scale, end * scale)
+
+
+def _first_frame_advice(options: TableOptions, start: Fraction) -> str:
+    return ', or leave --first_frame out' if options.first_frame and start < 0 else ''
 
 
 def _read_time(where: str, column: str, cell: object, options: TableOptions, times: TimeFormat) -> Fraction:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from recordings.feature_lookup import near_name
 from recordings.groups import Groups, check_groups
 from utils.errors import UserError
 from utils.files import read_json
@@ -206,7 +207,9 @@ def _check_task(path: Path, task: str, parts: object, handles: Sequence[str]) ->
     for part in PARTS:
         for handle in parts[part]:
             if handle not in known:
-                raise UserError(f'{where}: {part} names {handle!r:.60}, which is missing in the annotations; remove it')
+                near = near_name(handle, handles)
+                raise UserError(f'{where}: {part} names {handle!r:.60}, which is missing in the annotations; remove it'
+                                + (f', or write {near!r:.60}' if near else ''))
             if handle in seen:
                 raise UserError(f'{where}: {handle!r} is in the split twice; keep one of them')
             seen.add(handle)

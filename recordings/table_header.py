@@ -99,13 +99,19 @@ def choose_columns(path: Path, names: Sequence[str], wanted: TableColumns) -> di
             raise _missing(path, names, 'label', ', '.join(LABEL_NAMES), wanted)
     if twice := next((name for name in columns.values() if names.count(name) > 1), None):
         raise UserError(f'{path}: the column {twice} occurs {names.count(twice)} times, expected it once; rename one')
-    return {column: columns[column] for column in ('recording', *UNNAMED) if column in columns}
+    chosen = {column: columns[column] for column in ('recording', *UNNAMED) if column in columns}
+    if shared := next((name for name in chosen.values() if [*chosen.values()].count(name) > 1), None):
+        roles = ' and '.join(column for column, name in chosen.items() if name == shared)
+        raise UserError(f'{path}: the column {shared} is given as {roles}, expected a column for each; correct '
+                        '--columns')
+    return chosen
 
 
 def _given_column(path: Path, names: Sequence[str], column: str, name: str, wanted: TableColumns) -> str:
     if name not in names:
         raise _missing(path, names, column, name, wanted)
-    if column in ('start', 'end') and wanted.unit not in (allowed := unit_in_name(name)):
+    # The whole name 's' is rather short for start than for seconds.
+    if column in ('start', 'end') and len(name) > 1 and wanted.unit not in (allowed := unit_in_name(name)):
         raise _other_unit(path, [name], allowed, wanted)
     return name
 

@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recordings.segment_list import read_text
-from utils.errors import UserError
+from recordings.table_content import refuse_other_content
+from recordings.times import looks_like_time
+from utils.errors import UserError, name_some
 from utils.files import read_json
+from utils.logging import get_logger
+
+LOGGER = get_logger(__name__)
 
 # Delimiter -> its name in messages. A table without any of the others is separated by blanks.
 DELIMITERS = {'\t': 'tabs', ';': 'semicolons', ',': 'commas', '|': 'vertical bars', ' ': 'blanks'}
@@ -67,6 +72,7 @@ def read_rows(path: Path, default: Sequence[str], name_columns: NameColumns) -> 
 
 
 def _read_text_rows(path: Path, name_columns: NameColumns) -> Table:
+    refuse_other_content(path)
     text = read_text(path)
     told = EXCEL_SEPARATOR.match(text)
     text = text[told.end():] if told else text
@@ -86,19 +92,24 @@ def _read_text_rows(path: Path, name_columns: NameColumns) -> Table:
             raise UserError(f'{path}: line {number}: {len(cells)} cells, expected {", ".join(names)}; put a label that '
                             f'contains {delimiter!r} in quotes, or name all columns in the first line')
         rows.append(TableRow(f'line {number}', dict(zip(names, cells, strict=False))))
+    _warn_of_comments(path, comments, len(names))
     layout = f'separated by {DELIMITERS[delimiter]}, {"with" if found is None else "without"} a header'
-    left_out = f', {comments} comment line{"s" if comments > 1 else ""} left out' if comments else ''
+    left_out = f', {len(comments)} comment line{"s" if len(comments) > 1 else ""} left out' if comments else ''
     return Table(names, rows, layout + left_out)
 
 
-def _split_lines(path: Path, text: str, delimiter: str) -> tuple[list[tuple[int, list[str]]], int]:
-    """Return the number and the cells of each line that is neither empty nor a comment, and the number of comments."""
-    comments, head = 0, io.StringIO(text)
+Lines = list[tuple[int, list[str]]]  # number and cells of each line
+
+
+def _split_lines(path: Path, text: str, delimiter: str) -> tuple[Lines, Lines]:
+    """Return the lines that are neither empty nor a comment, and the comments."""
+    comments, head = [], io.StringIO(text)
     kept, in_head = [], True
-    for line in head:  # comments before the table may contain quotes that never close
+    for number, line in enumerate(head, 1):  # comments before the table may contain quotes that never close
         is_comment = in_head and line.lstrip().startswith(COMMENTS)
         in_head = in_head and (is_comment or not line.strip())
-        comments += is_comment
+        if is_comment:
+            comments.append((number, [line.strip()]))
         kept.append('\n' if is_comment else line)
     reader = csv.reader(iter(kept), delimiter=delimiter, strict=True, skipinitialspace=True)
     try:
@@ -107,7 +118,18 @@ def _split_lines(path: Path, text: str, delimiter: str) -> tuple[list[tuple[int,
         raise UserError(f'{path}: line {reader.line_num}: not valid CSV ({error}); close each quote, and double a '
                         'quote within a quoted label') from error
     rows = [(number, cells) for number, cells in lines if not cells[0].startswith(COMMENTS)]
-    return rows, comments + len(lines) - len(rows)
+    return rows, comments + [line for line in lines if line[1][0].startswith(COMMENTS)]
+
+
+def _warn_of_comments(path: Path, comments: Lines, width: int) -> None:
+    """Warn if comments look like segments of a recording or label whose name begins with a comment sign."""
+    # A row that is commented out looks the same, so it is left out, but not without a word.
+    alike = [f'line {number} ({", ".join(cells)[:60]})' for number, cells in comments
+             if len(cells) == width and sum(map(looks_like_time, cells[1:])) > 1]
+    if alike:
+        LOGGER.warning('%s: %d lines begin with %s and are left out as comments, although they look like segments: %s; '
+                       'if they are, rename what begins with this sign', path, len(alike), ', '.join(COMMENTS),
+                       name_some(alike, 2))
 
 
 def _read_json_rows(path: Path, default: Sequence[str]) -> Table:

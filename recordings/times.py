@@ -52,8 +52,11 @@ def parse_time(cell: object, form: TimeFormat) -> Fraction:
     if isinstance(cell, bool) or not isinstance(cell, str | int | float):
         raise TimeFormatError(_expected(form))
     text = str(cell).strip()
-    if ':' in text and form.unit == SECONDS:
+    if form.unit == SECONDS and ':' in text:
         return _clock(text, form)
+    if any(pattern.fullmatch(text) for pattern in (CLOCK, TIME_CODE, DROP_FRAME)):
+        advice = '' if form.unit == FRAMES else '; the unit of clock times is seconds'  # for frames, the caller has one
+        raise TimeFormatError(f'a clock time, {_expected(form)}{advice}')
     # A JSON number or a clock time cannot have a thousands separator.
     if isinstance(cell, str) and _is_ambiguous(text, form):
         raise TimeFormatError('which may have a thousands separator; expected plain digits with a decimal point if '

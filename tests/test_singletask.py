@@ -197,6 +197,10 @@ def test_a_task_without_actions_is_left_out_where_the_head_knows_steps(trained, 
     (tmp_path / 'egoprocel.json').write_text(json.dumps({first: tiny[first]}))
     assert 'but not in the dataset' in refused(capsys, singletask_train, *command, '--resume')
     assert 'contain no action' in refused(capsys, singletask_train, *command, '--overwrite')
+    # Tasks named like files of the folder:
+    for name in ('EVAL', 'splits.json'):
+        (tmp_path / 'egoprocel.json').write_text(json.dumps({name: tiny[second]}))
+        assert f"task '{name}': is the name of a file" in refused(capsys, singletask_train, *command, '--overwrite')
 
 
 def test_a_task_that_was_not_trained_yet_is_named(trained, capsys):

@@ -15,10 +15,11 @@ from recordings.feature_files import AXES, FEATURE_NDIM, FRAME_NDIM
 from recordings.groups import groups_in_two_parts, views_in_train_and_test
 from recordings.rates import recording_rate
 from recordings.splits import PARTS, Splits, load_splits
-from tools.feature_values import copies, copies_in_two_parts
-from tools.inspection import Inspection, RecordingView, TaskView, inspect_dataset, quartiles
+from tools.feature_values import constant_in_training, copies, copies_in_two_parts
+from tools.inspection import Inspection, RecordingView, TaskView, collected_warnings, inspect_dataset, quartiles
 from utils.command_line import OneLineParser, run_command
 from utils.errors import UserError
+from utils.files import remove_leftovers
 from utils.standard_streams import say
 from utils.tables import Row, format_table
 from utils.text import one_line
@@ -75,10 +76,11 @@ def look_at_splits(found: Inspection, path: Path) -> Splits:
         found: inspection of the dataset.
         path: split file.
     """
-    handles = {task: [recording.handle for recording in view.recordings]
-               for task, view in found.tasks.items() if view.recordings}
+    if not found.handles:  # the annotations cannot be read, which has been reported
+        return Splits()
     try:
-        splits = load_splits(path, handles)
+        with collected_warnings(found.notes):
+            splits = load_splits(path, found.handles)
     except UserError as error:
         found.problems.append(str(error))
         return Splits()
@@ -87,12 +89,16 @@ def look_at_splits(found: Inspection, path: Path) -> Splits:
     found.notes += [*([shared] if shared else []), *views_in_train_and_test(splits, splits.groups, actions)]
     in_parts = {part: [handle for parts in splits.values() for handle in parts[part]] for part in PARTS}
     found.notes += copies_in_two_parts(copies(found.values), in_parts)
+    if note := constant_in_training(found.values, in_parts['train']):
+        found.notes.append(note)
     if not in_parts['val']:
         found.notes.append('there are no validation recordings: the training losses select the best checkpoints')
     for task, parts in splits.items():
         names = {recording.handle: {action.name for action in recording.actions}
                  for recording in found.tasks[task].recordings}
-        seen = {part: set().union(*(names[handle] for handle in parts[part])) for part in PARTS}
+        if not {*parts['train'], *parts['test']} <= names.keys():  # files that cannot be read, which has been reported
+            continue
+        seen = {part: set().union(*(names[handle] for handle in parts[part])) for part in ('train', 'test')}
         if unseen := sorted(seen['test'] - seen['train']):
             found.notes.append(f'task {task}: labels of test recordings that are missing in the training recordings: '
                                f'{", ".join(unseen)}')
@@ -207,6 +213,7 @@ def check_dataset(arguments: argparse.Namespace) -> Inspection:
     if arguments.output and any(durations.values()):
         from tools.duration_picture import draw_durations  # slow to import, and no picture may be asked for
 
+        remove_leftovers(arguments.output.parent)  # of processes that were killed
         draw_durations(arguments.name, durations, arguments.output)
         say(f'durations of actions: {arguments.output}')
     return found

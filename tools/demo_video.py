@@ -19,7 +19,7 @@ from tools.demo import mirrored
 from tools.demo_scene import HEIGHT, STEPS, WIDTH, Scene, draw_style
 from utils.command_line import OneLineParser, run_command
 from utils.errors import UserError
-from utils.files import write_csv, write_json
+from utils.files import remove_leftovers, write_csv, write_json
 from utils.folders import make_folder, replace_folder, staged_folder
 from utils.standard_streams import say
 
@@ -129,6 +129,7 @@ def write_demo_video(out: Path, seed: int = 0, *, people: int = 10, repetitions:
     if not overwrite and (table.exists() or videos.exists()):
         raise UserError(f'{out}: contains videos of the demo; --overwrite replaces them, or choose another folder')
     make_folder(out, 'choose another folder')
+    remove_leftovers(out)  # of processes that were killed
     paces = np.exp(mirrored(people, np.random.default_rng([seed, 0])) * PACE)
     rows, parts, groups = [], {'train': [], 'val': [], 'test': []}, {}
     with staged_folder(videos) as staged:

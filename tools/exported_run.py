@@ -1,7 +1,10 @@
 """Write a run as files that other programs read: ONNX graphs, weights, a description, and an example."""
 
 import json
+import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +18,7 @@ from models.build import input_width, reads_frames
 from recordings.feature_info import FeatureInfo, read_feature_info
 from tools.onnx_graph import INPUT, EncoderStep, StatefulStep, write_graph
 from utils.ckpt_save import find_checkpoint, load_model, to_plain
-from utils.errors import UserError
+from utils.errors import UserError, first_line
 from utils.files import write_json
 from utils.folders import replace_folder, staged_folder
 from utils.logging import get_logger
@@ -71,7 +74,7 @@ def export_run(folder: Path, out: Path, task: str | None = None, checkpoint_type
     if config.MAX_FRAMES:
         LOGGER.warning('in training, the run uses at most %d evenly spaced frames of a recording, but an export uses '
                        'every frame: longer recordings have more frames than in training', config.MAX_FRAMES)
-    with staged_folder(out) as staged:
+    with _named_errors(out), staged_folder(out) as staged:
         graphs = [_write(step, staged / name) for name, step in steps.items()]
         write_json(staged / MODEL, {
             'format': FORMAT, 'run': run.path.resolve().name, 'checkpoint': path.stem, 'epoch': checkpoint['epoch'],
@@ -87,6 +90,25 @@ def export_run(folder: Path, out: Path, task: str | None = None, checkpoint_type
         replace_folder(staged, out)
     say(f'{path.stem}.pt (epoch {checkpoint["epoch"]}), {", ".join(tasks)} -> {out}\n'
         f'Try it with numpy and onnxruntime alone:\n\npython {out / EXAMPLE} FEATURES.npy')
+
+
+@contextmanager
+def _named_errors(out: Path) -> Iterator[None]:
+    """Name the folder that the user asked for if a file cannot be written, not the temporary one.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
+        reason = getattr(error, 'strerror', None) or first_line(error)
+        raise UserError(f'OUT {out}: cannot be written ({reason}); free some space or choose another folder') from error
+    except UserError as error:
+        name = out.resolve().name
+        raise UserError(re.sub(rf'\.{re.escape(name)}\.\d+\.new', name, str(error))) from error
 
 
 def _check_out(out: Path, *, overwrite: bool) -> None:

@@ -14,6 +14,7 @@ from utils.errors import name_some
 HEAD = 32  # frames at the beginning of a recording that are compared, to find copies of another length
 SMALL_SCALE, LARGE_SCALE = 1e-3, 1e3  # networks expect values of about 1
 UNEQUAL = 1e3  # ratio of the largest to the median std of a dimension
+MANY_REPEATED = 0.25  # fraction of frames that equal the frame before them
 OTHER_SCALE = 10  # ratio of a recording's scale to the median one
 STANDARDIZE = 'train with --standardize_features'
 
@@ -28,8 +29,9 @@ class ValueSummary:
         std: the same, standard deviation.
         low: the same, smallest value.
         high: the same, largest value.
-        digest: equal for recordings with the same values, up to the precision of float16.
+        digest: equal for recordings with the same values, up to the precision of float16 if they vary by more.
         head: digest of the first ``HEAD`` frames; None if there are fewer, or they do not change.
+        repeated: number of frames that equal the frame before them.
     """
 
     frames: int
@@ -39,6 +41,7 @@ class ValueSummary:
     high: np.ndarray
     digest: str
     head: str | None
+    repeated: int = 0
 
     @property
     def frozen(self) -> bool:
@@ -49,24 +52,33 @@ class ValueSummary:
 def summarize(array: np.ndarray) -> ValueSummary:
     """Return the summary of a recording (T, D) or (T, C, H, W) whose values are finite; reads it in bounded chunks."""
     rows = max(1, CHUNK_BYTES // max(1, array[0].nbytes) // 4)
-    digest, head = hashlib.blake2b(str(array.shape).encode()), None
+    digests = [hashlib.blake2b(str(array.shape).encode()) for _ in range(2)]  # of rounded and of exact values
+    repeated, last = 0, None
     offset = _per_dimension(np.array(array[:1], dtype=np.float64), np.mean)
     shift = offset.reshape(-1, *[1] * (array.ndim - 2))  # (D,) or (C, 1, 1)
     sums, squares, low, high = 0.0, 0.0, np.inf, -np.inf
     for start in range(0, len(array), rows):
         values = np.array(array[start:start + rows], dtype=np.float32)
-        digest.update(_rounded(values))
+        for digest, content in zip(digests, (_rounded(values), values.tobytes()), strict=True):
+            digest.update(content)
+        follow = values if last is None else np.concatenate([last, values])
+        repeated += int((follow[1:] == follow[:-1]).reshape(len(follow) - 1, -1).all(axis=1).sum())
+        last = values[-1:].copy()
         low = np.minimum(low, _per_dimension(values, np.min))
         high = np.maximum(high, _per_dimension(values, np.max))
         values = values.astype(np.float64) - shift  # sums of squares would lose digits far from 0
         sums, squares = sums + _per_dimension(values, np.sum), squares + _per_dimension(values * values, np.sum)
-    if len(array) >= HEAD:
-        beginning = np.array(array[:HEAD], dtype=np.float32)
-        head = hashlib.blake2b(_rounded(beginning)).hexdigest() if (beginning != beginning[0]).any() else None
     count = len(array) * math.prod(array.shape[2:])  # values per dimension
     mean = sums / count
-    return ValueSummary(len(array), mean + offset, np.sqrt(np.maximum(squares / count - mean * mean, 0)), low, high,
-                        digest.hexdigest(), head)
+    std = np.sqrt(np.maximum(squares / count - mean * mean, 0))
+    # Far from 0, float16 cannot tell frames apart, and different recordings would be equal.
+    coarse = bool(np.median(np.maximum(abs(low), abs(high)) * 2**-11 - std / 10) > 0)
+    head = None
+    if len(array) >= HEAD:
+        beginning = np.array(array[:HEAD], dtype=np.float32)
+        content = beginning.tobytes() if coarse else _rounded(beginning)
+        head = hashlib.blake2b(content).hexdigest() if (beginning != beginning[0]).any() else None
+    return ValueSummary(len(array), mean + offset, std, low, high, digests[coarse].hexdigest(), head, repeated)
 
 
 def _per_dimension(values: np.ndarray, reduce: Callable) -> np.ndarray:
@@ -82,9 +94,11 @@ def _rounded(values: np.ndarray) -> bytes:
 
 
 def copies(summaries: Mapping[str, ValueSummary]) -> list[list[str]]:
-    """Return groups of recordings that have the same values, or begin with the same frames."""
+    """Return groups of recordings that have the same values, or begin with the same frames; they change over time."""
     groups: dict[str, list[str]] = {}
     for handle, summary in summaries.items():
+        if summary.frozen:  # such as black pictures: named by their own note
+            continue
         groups.setdefault(summary.head or summary.digest, []).append(handle)
     return [group for group in groups.values() if len(group) > 1]
 
@@ -96,13 +110,17 @@ def value_notes(summaries: Mapping[str, ValueSummary]) -> list[str]:
     views = list(summaries.values())
     found = [f'{" and ".join(group[:4])} have the same features, or begin with the same {HEAD} frames: copies of one '
              'recording?' for group in copies(summaries)]
-    constant = np.minimum.reduce([view.low for view in views]) == np.maximum.reduce([view.high for view in views])
+    constant = _constant(views)
     if constant.any():
         found.append(f'{int(constant.sum())} of {len(constant)} feature dimensions have one value in all recordings: '
                      f'{name_some([str(index) for index in np.flatnonzero(constant)])}')
     if frozen := [handle for handle, view in summaries.items() if view.frozen and not constant.all()]:
         found.append(f'the features of {len(frozen)} recordings do not change over time: {name_some(frozen)}; extract '
                      'them again')
+    if stuck := [f'{handle} ({view.repeated} of {view.frames} frames)' for handle, view in summaries.items()
+                 if not view.frozen and view.repeated > MANY_REPEATED * view.frames]:
+        found.append(f'many frames repeat the frame before in {len(stuck)} recordings: {name_some(stuck)}; padded with '
+                     'zeros or with the last frame, or a frozen picture?')
     return found + _scale_notes(summaries, ~constant)
 
 
@@ -139,6 +157,23 @@ def _other_scales(summaries: Mapping[str, ValueSummary]) -> list[str]:
         return []
     return [f'the values of {len(far)} recordings have another scale than the median recording ({middle:.2g}): '
             f'{name_some(far)}; extract all recordings in the same way']
+
+
+def _constant(views: Sequence[ValueSummary]) -> np.ndarray:
+    """Return for each dimension whether it has one value in all recordings."""
+    return np.minimum.reduce([view.low for view in views]) == np.maximum.reduce([view.high for view in views])
+
+
+def constant_in_training(summaries: Mapping[str, ValueSummary], trained: Sequence[str]) -> str | None:
+    """Return a sentence on the dimensions that have one value in the training recordings, but not in the others."""
+    views = [summaries[handle] for handle in trained if handle in summaries]
+    if not views or len({len(summary.mean) for summary in summaries.values()}) > 1:
+        return None
+    dead = np.flatnonzero(_constant(views) & ~_constant([*summaries.values()]))
+    if not len(dead):
+        return None
+    return (f'{len(dead)} of {len(views[0].mean)} feature dimensions have one value in the training recordings, but '
+            f'not in the others: {name_some([str(index) for index in dead])}')
 
 
 def copies_in_two_parts(groups: Sequence[Sequence[str]], parts: Mapping[str, Sequence[str]]) -> list[str]:

@@ -43,7 +43,9 @@ def read_label_folder(folder: Path, mapping: Mapping[str, str] | None) -> dict[s
     """
     paths = list_files(folder, '.txt')
     if not paths:
-        raise UserError(f'{folder}: contains no .txt file, expected a file per recording with one label per frame')
+        others = name_some([path.name for path in list_files(folder, '')], 3)
+        raise UserError(f'{folder}: contains no .txt file{f" (but {others})" if others else ""}, expected a file per '
+                        'recording with one label per frame; rename or convert the files')
     return {path.stem: read_label_file(path, mapping) for path in paths}
 
 

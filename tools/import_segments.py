@@ -21,7 +21,7 @@ from recordings.annotations import check_name, short
 from recordings.background import look_alike_note
 from recordings.groups import Groups, groups_by_regex, groups_in_two_parts, views_in_train_and_test
 from recordings.rates import parse_rate
-from recordings.segment_list import SegmentList
+from recordings.segment_list import SegmentList, list_files
 from recordings.splits import Splits, make_splits
 from tools.extracted_features import check_lengths, find_feature_source
 from tools.frame_labels import read_bundles
@@ -111,8 +111,11 @@ def choose_format(source: Path) -> ImportFormat:
     """
     found = next((form for form in FORMATS if form.recognizes(source)), None) if source.exists() else None
     if found is None:
-        raise UserError(f'SOURCE {source}: {"of no known format" if source.exists() else "does not exist"}, expected '
-                        f'{"; or ".join(form.source for form in FORMATS)}')
+        what = 'does not exist'
+        if source.exists():
+            there = name_some([path.name for path in list_files(source, '')], 4) or 'nothing'
+            what = f'of no known format{f" (contains {there})" if source.is_dir() else ""}'
+        raise UserError(f'SOURCE {source}: {what}, expected {"; or ".join(form.source for form in FORMATS)}')
     return found
 
 
@@ -242,6 +245,7 @@ def import_dataset(arguments: argparse.Namespace) -> tuple[list[ImportedRecordin
     splits = _choose_splits(parts, tasks, arguments.val_share, choose_groups(arguments, list(files)))
     actions = {recording.handle: [segment for segment in zip(*recording.segments.values(), strict=True)
                                   if segment[0] not in CONFIG.BACKGROUND_LABELS] for recording in recordings}
+    _check_actions(arguments.source, actions)
     for warning in (groups_in_two_parts(splits, splits.groups),
                     *views_in_train_and_test(splits, splits.groups, actions)):
         if warning:
@@ -252,6 +256,20 @@ def import_dataset(arguments: argparse.Namespace) -> tuple[list[ImportedRecordin
     else:
         write_dataset(paths, recordings, splits, sample_rate=arguments.sample_rate, info=features.info)
     return recordings, splits, parts is not None
+
+
+def _check_actions(source: Path, actions: Mapping[str, Sequence]) -> None:
+    """Check that actions are left at the rate of the features; warn of recordings without any.
+
+    Raises:
+        UserError: no recording has an action.
+    """
+    idle = [name for name, found in actions.items() if not found]
+    if len(idle) == len(actions):
+        raise UserError(f'{source}: no action contains the center of a feature frame, expected actions of a frame or '
+                        'more; check the times, --unit, --fps and --labels_per_feature')
+    if idle:
+        LOGGER.warning('%s: no action in %d of %d recordings: %s', source, len(idle), len(actions), name_some(idle))
 
 
 def _warn_of_numbers(sources: Mapping[str, SegmentList]) -> None:

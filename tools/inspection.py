@@ -86,6 +86,7 @@ class Inspection:
 
     Attributes:
         tasks: tasks by name, in the order of the file.
+        handles: task -> handles of its annotations, also those without a valid file.
         frame_shape: shape of one frame; () if no file can be read.
         problems: problems that make training impossible.
         notes: observations that do not prevent training, but should be checked.
@@ -93,6 +94,7 @@ class Inspection:
     """
 
     tasks: dict[str, TaskView] = field(default_factory=dict)
+    handles: dict[str, list[str]] = field(default_factory=dict)
     frame_shape: tuple[int, ...] = ()
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -124,6 +126,7 @@ def inspect_dataset(annotations: Path, folder: Path, *, frames: bool = False, ta
     tasks = spell_background({task: annotated for task, annotated in tasks.items() if task.endswith(task_suffix)},
                              background)
     handles = [handle for annotated in tasks.values() for handle in annotated.handles]
+    found.handles = {task: list(annotated.handles) for task, annotated in tasks.items()}
     shapes = _read_shapes(found, handles, folder, FRAME_NDIM if frames else FEATURE_NDIM, values)
     # With a task suffix, files of the other tasks are expected to be in the folder.
     spare = sorted({path.stem for path in list_files(folder, '.npy')} - set(handles)) if not task_suffix else []
@@ -133,7 +136,7 @@ def inspect_dataset(annotations: Path, folder: Path, *, frames: bool = False, ta
     found.notes += value_notes(found.values)
     for task, annotated in tasks.items():
         found.tasks[task] = TaskView(task, len(annotated.handles), len(annotated.actions))
-        with _collected_warnings(found.notes):
+        with collected_warnings(found.notes):
             try:
                 found.tasks[task].recordings = _view_task(annotated, shapes, time_scale, background)
             except UserError as error:
@@ -149,7 +152,7 @@ def inspect_dataset(annotations: Path, folder: Path, *, frames: bool = False, ta
 
 
 @contextmanager
-def _collected_warnings(messages: list[str]) -> Iterator[None]:
+def collected_warnings(messages: list[str]) -> Iterator[None]:
     """Collect the warnings that training would log."""
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

@@ -15,6 +15,7 @@ MAX_MISMATCH = 10  # feature frames; feature extractors lose the length of a win
 MAX_RELATIVE = Fraction(10, 100)  # most recordings must fit within this fraction of their length
 FEW_FRAMES = 2  # a difference that means nothing, however short the recordings are
 SAME_FRACTION = Fraction(105, 100)  # recordings whose annotations end at the same fraction of their length
+MANY_FRAMES = 10  # with as many, labels repeat
 OTHER_RATE = Fraction(3, 2)  # at this ratio of the lengths the rates differ, however small the difference
 
 
@@ -81,6 +82,14 @@ def _advice(segments: SegmentList, num_frames: int) -> str:
     if segments.length is None:
         return 'check --unit, --fps and --labels_per_feature'
     ratio = segments.length / num_frames
+    if len(segments.labels) == segments.length < MANY_FRAMES < num_frames:
+        # A new label in each of a few lines: a list of segments, or all labels in one line.
+        return (f'it has {segments.length} line{"s" if segments.length > 1 else ""}, the first is '
+                f'{segments.labels[0][:40]!r}, expected one label per frame, each on a line of its own; segments are '
+                'imported as a table (CSV) of start, end and label')
+    if ratio < 0.7 and abs(1 / ratio - round(1 / ratio)) < 0.2 / ratio:
+        return (f'there are about {round(1 / ratio)} feature frames per label: if the labels are sampled more '
+                f'coarsely, give --labels_per_feature 1/{round(1 / ratio)}')
     if ratio > 1.4 and abs(ratio - round(ratio)) < 0.2 * ratio:
         return (f'there are about {round(ratio)} labels per feature frame: if the features are sampled more coarsely, '
                 f'give --labels_per_feature {round(ratio)}')

@@ -71,7 +71,8 @@ def build_optimizer(model: nn.Module, learning_rate: float, head_learning_rate: 
     for group in groups:
         # Adam's groups are saved in last.pt, so that a resumed run knows the rate that the schedule starts from.
         group['initial_lr'] = group['lr']
-    return torch.optim.AdamW(groups, weight_decay=weight_decay)
+    # Fused: one pass over the memory of weights, gradients, and moments.
+    return torch.optim.AdamW(groups, weight_decay=weight_decay, fused=True)
 
 
 def schedule_learning_rate(optimizer: torch.optim.Optimizer, schedule: str, epoch: int, num_epochs: int) -> None:

@@ -5,9 +5,15 @@ from typing import NamedTuple
 
 
 class Action(NamedTuple):
-    """One annotated segment of a recording; frames at the feature rate, both ends inclusive."""
+    """A segment of a recording; frames at the feature rate, both ends inclusive.
 
-    name: str
+    Attributes:
+        name: label; None if unknown, which occurs in prediction only.
+        start: first frame.
+        end: last frame.
+    """
+
+    name: str | None
     start: int
     end: int
 

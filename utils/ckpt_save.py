@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from configs.stored import complete_config
 from models.build import LEGACY_LAYOUT, build_model
-from models.model_multiprong import HEAD_PREFIX
+from models.model_multiprong import HEAD_PREFIX, ProgressModel
 from utils.errors import UserError
 from utils.files import atomic_path, expand_home
 from utils.logging import get_logger
@@ -131,7 +131,7 @@ def find_checkpoint(ckpt_folder: Path | str, checkpoint_type: str = 'combined') 
     raise FileNotFoundError(f'No checkpoints found in {folder}: expected {wanted.name}, {OLD_BEST_NAME} or epoch-*.pt')
 
 
-def load_model(path: Path | str, device: torch.device | str = 'cpu') -> tuple[nn.Module, EasyDict, dict]:
+def load_model(path: Path | str, device: torch.device | str = 'cpu') -> tuple[ProgressModel, EasyDict, dict]:
     """Build the model described by the configuration stored in a checkpoint, and load its weights.
 
     Returns:
@@ -204,7 +204,7 @@ def _misfit(model: nn.Module, checkpoint: Mapping) -> str | None:
 
 
 def get_ckpt_MCN(ckpt_folder: Path | str, num_heads: int, device: torch.device | str,  # noqa: N802 (users' name)
-                 dropout: bool = False, checkpoint_type: str = 'combined') -> tuple[nn.Module, int, str]:
+                 dropout: bool = False, checkpoint_type: str = 'combined') -> tuple[ProgressModel, int, str]:
     """Load the multi-head model of a run.
 
     Args:
@@ -234,7 +234,7 @@ def get_ckpt_MCN(ckpt_folder: Path | str, num_heads: int, device: torch.device |
 
 
 def get_ckpt_for_eval(ckpt_folder: Path | str, device: torch.device | str,
-                      checkpoint_type: str = 'combined') -> tuple[nn.Module, int, str]:
+                      checkpoint_type: str = 'combined') -> tuple[ProgressModel, int, str]:
     """Load the model of a run, with or without heads.
 
     Arguments, return values and errors are those of :func:`get_ckpt_MCN`.

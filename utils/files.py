@@ -1,5 +1,6 @@
 """Atomic writing of files, and reading of JSON with one-line errors."""
 
+import codecs
 import csv
 import json
 import os
@@ -16,6 +17,9 @@ from utils.locks import holding, try_lock
 # Names of partial files, see atomic_path; the number is the process ID. Earlier versions had no token after it.
 PARTIAL_NAME = re.compile(r'\.(.*)\.(\d+)(?:-[0-9a-f]+)?\.partial(\..*)?', re.DOTALL)
 MAX_TEXT_BYTES = 2**28
+# The marks of UTF-32 first: that of UTF-16 is the beginning of one of them.
+BYTE_ORDER_MARKS = {codecs.BOM_UTF32_LE: 'utf-32', codecs.BOM_UTF32_BE: 'utf-32', codecs.BOM_UTF16_LE: 'utf-16',
+                    codecs.BOM_UTF16_BE: 'utf-16'}
 CSV, JSON_LINES = 'csv', 'jsonl'
 ROW_FORMATS = (CSV, JSON_LINES)  # of what predict.py writes and prints
 
@@ -105,16 +109,19 @@ def is_another_process(number: int) -> bool:
 def read_bounded(path: Path) -> str:
     """Read a UTF-8 text file, with or without a byte order mark, of at most ``MAX_TEXT_BYTES``.
 
+    UTF-16 and UTF-32, as Excel ("Unicode text") and PowerShell write, are read if there is a byte order mark.
+
     Raises:
         OSError: the file cannot be read.
         UserError: the file is larger, perhaps a device that never ends.
-        UnicodeDecodeError: the file is not UTF-8.
+        UnicodeDecodeError: the file is not such text.
     """
     with path.open('rb') as file:
         content = file.read(MAX_TEXT_BYTES + 1)
     if len(content) > MAX_TEXT_BYTES:
         raise UserError(f'{path}: more than {MAX_TEXT_BYTES // 2**20} MiB, expected a smaller text file')
-    return content.decode('utf-8-sig')
+    encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if content.startswith(mark)), 'utf-8-sig')
+    return content.decode(encoding)
 
 
 def read_json(path: Path, expected: str, fix: str = 'write it again as UTF-8 text') -> object:

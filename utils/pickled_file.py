@@ -40,6 +40,9 @@ def load_pickled(path: Path | str, device: torch.device | str, expected: str, sa
             content = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(f'{path}: refused, it {what_is_refused(error)}; expected {expected}') from error
+    except PermissionError as error:
+        raise UserError(f'{path}: cannot be read ({error.strerror}), expected a file that you may read; change its '
+                        'permissions') from error
     except DAMAGE as error:
         raise UserError(f'{path}: cannot be read as a checkpoint ({first_line(error)[:200]}); it may be truncated: '
                         'choose another checkpoint of the run') from error

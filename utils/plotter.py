@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from typing import TYPE_CHECKING
 
 from utils.files import atomic_path
+
+if TYPE_CHECKING:  # matplotlib is slow to import, so training imports it when it draws
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Curves = Mapping[str, Sequence[float]]
 NOTHING_TO_DRAW = 'no recordings'
@@ -18,14 +18,17 @@ LARGEST_RATIO = 20  # between the maxima of curves on a linear axis; otherwise i
 DUAL_LOSS_PICTURE = 'dual_loss_comparison.png'
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> 'Figure':
     """Return a figure without a window or global state; sizes are in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout='constrained')
     FigureCanvasAgg(figure)
     return figure
 
 
-def save_figure(figure: Figure, path: Path | str) -> None:
+def save_figure(figure: 'Figure', path: Path | str) -> None:
     """Write a figure as PNG, atomically."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=PICTURE_DPI)
@@ -59,7 +62,7 @@ def plot_dual_losses(train_losses: Curves, val_losses: Curves, output_folder: Pa
     save_figure(figure, Path(output_folder) / DUAL_LOSS_PICTURE)
 
 
-def _mark_epochs(axes: Axes, marked: Mapping[str, int]) -> None:
+def _mark_epochs(axes: 'Axes', marked: Mapping[str, int]) -> None:
     """Draw a vertical line at each marked epoch; names of the same epoch share it."""
     for epoch, style in zip(dict.fromkeys(marked.values()), MARK_STYLES, strict=False):
         names = ', '.join(name for name, other in marked.items() if other == epoch)
@@ -90,8 +93,10 @@ def _scales_differ(curves: Sequence[tuple[str, Sequence[float], str, str]]) -> b
     return min(map(min, drawn)) > 0 and max(tops) > LARGEST_RATIO * min(tops)
 
 
-def _draw_curves(axes: Axes, curves: Sequence[tuple[str, Sequence[float], str, str]], title: str) -> None:
+def _draw_curves(axes: 'Axes', curves: Sequence[tuple[str, Sequence[float], str, str]], title: str) -> None:
     """Plot (label, values, color, style) curves over the epochs, counted from 1."""
+    from matplotlib.ticker import MaxNLocator
+
     for label, values, color, style in curves:
         # A line through a single point is invisible, so mark it.
         axes.plot(range(1, len(values) + 1), values, style, color=color, label=label,

@@ -75,7 +75,8 @@ def draw_ribbons(axes: Axes, ribbons: Mapping[str, Sequence[Span]], colors: Mapp
     axes.set(yticks=range(len(ribbons)), yticklabels=list(ribbons), ylim=(len(ribbons) - 0.5, -0.5))
 
 
-def draw_band(axes: Axes, x: np.ndarray, values: Sequence[np.ndarray], color: str, labels: Sequence[str]) -> None:
+def draw_band(axes: Axes, x: np.ndarray, values: Sequence[np.ndarray], color: str,
+              labels: Sequence[str | None]) -> None:
     """Draw a curve, and the band between two others if there are any.
 
     Args:
@@ -83,7 +84,7 @@ def draw_band(axes: Axes, x: np.ndarray, values: Sequence[np.ndarray], color: st
         x: (n,).
         values: the curve (n,), or the curve and the bounds of the band (n,); NaN is a gap.
         color: of curve and band.
-        labels: of curve and band in the legend.
+        labels: of curve and band in the legend; None if it does not contain them.
     """
     axes.plot(x, values[0], color=color, linewidth=1.2, label=labels[0])
     if len(values) > 1:

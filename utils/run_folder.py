@@ -1,12 +1,12 @@
 """The folder of a run and the files in it."""
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.errors import UserError
+from utils.errors import UserError, name_some
 from utils.files import write_json
 from utils.folders import replace_folder, staged_folder
 from utils.locks import locked_folder
@@ -138,12 +138,24 @@ def open_run_folder(path: Path) -> RunFolder:
     """
     if not path.is_dir():
         names = [other.name for other in path.parent.iterdir() if other.is_dir()] if path.parent.is_dir() else []
-        nearest = difflib.get_close_matches(path.name, names, n=1)
+        nearest = [path.with_name(name) for name in difflib.get_close_matches(path.name, names, n=1)]
         raise UserError(f'{path}: no such run folder; expected the one that training printed'
-                        + (f', perhaps {path.with_name(nearest[0])}' if nearest else ''))
+                        + _perhaps(nearest or _runs_near(path)))
     if not RunFolder(path).checkpoints.is_dir():
-        raise UserError(f'{path}: contains no ckpt/ with checkpoints; expected a run folder of a finished epoch')
+        raise UserError(f'{path}: contains no ckpt/ with checkpoints; expected a run folder of a finished epoch'
+                        + _perhaps(_runs_near(path)))
     return RunFolder(path)
+
+
+def _runs_near(path: Path) -> list[Path]:
+    """Return the run that a path is in, such as its ckpt/, or the runs in it, such as those of single tasks."""
+    around = [folder for folder in (path.parent, path.parent.parent) if RunFolder(folder).checkpoints.is_dir()]
+    inside = sorted(path.iterdir()) if path.is_dir() else []
+    return around or [folder for folder in inside if RunFolder(folder).checkpoints.is_dir()]
+
+
+def _perhaps(runs: Sequence[Path]) -> str:
+    return f', perhaps {name_some([str(run) for run in runs], 3)}' if runs else ''
 
 
 def is_single_task_folder(path: Path) -> bool:

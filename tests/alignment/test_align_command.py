@@ -51,9 +51,12 @@ def rows_of(path):
 
 
 def test_the_command_writes_matches_pictures_and_a_dataset(recordings, capsys):
+    leftover = Path('jsons/.mine.999999999-0123abcd.partial.json')  # of a command that was killed
+    leftover.parent.mkdir(exist_ok=True)
+    leftover.touch()
     done = run_program(ROOT / 'align.py', *recordings, '--labels', 'a.csv', '--annotations', 'jsons/mine.json',
                        '--task', 'cook', '--fps', '2', '--unit', 'frames', '-o', 'out', cwd=Path.cwd())
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0 and not leftover.exists(), done.stderr
     assert done.stdout.startswith('reference: a\nb: 80.8% of 52 frames matched') and 'jsons/mine.json' in done.stdout
     assert sorted(path.name for path in Path('out').iterdir()) == ['b.csv', 'b.png', 'c.csv', 'c.png']
     for name in 'bc':

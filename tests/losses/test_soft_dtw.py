@@ -4,13 +4,8 @@ import math
 import pytest
 import torch
 
-from losses.soft_dtw import (
-    align_by_antidiagonals,
-    align_by_cells,
-    enter_by_antidiagonals,
-    enter_by_cells,
-    soft_dtw,
-)
+from losses.soft_dtw import align_by_antidiagonals, enter_by_antidiagonals, soft_dtw
+from losses.soft_dtw_cells import align_by_cells, enter_by_cells
 
 
 def random_distances(rows, columns, scale=1.0, dtype=torch.float64, seed=0):

@@ -160,7 +160,7 @@ def test_options_reach_the_head(causal_config):
 
 @pytest.mark.parametrize(('architecture', 'causal', 'ahead'), [
     ('temporal_stacking', True, 0), ('temporal_stacking', False, 7), ('naive', True, 0), ('recurrent', True, 0),
-    ('resnet50', True, 0), ('identity', True, 0), ('identity', False, 0)])
+    ('short_memory', True, 0), ('resnet50', True, 0), ('identity', True, 0), ('identity', False, 0)])
 def test_causal_is_an_option_of_the_stacking_encoder(causal_config, architecture, causal, ahead):
     causal_config.BASEARCH.ARCHITECTURE, causal_config.CAUSAL = architecture, causal
     assert built(causal_config).lookahead == ahead
@@ -225,8 +225,8 @@ def test_completed_actions_determine_pace(causal_config):
     assert (before[12] != after[12]).all()
 
 
-@pytest.mark.parametrize('heads', [None, 1, 16])
-@pytest.mark.parametrize('encoder', ['naive', 'temporal_stacking', 'recurrent'])
+@pytest.mark.parametrize('heads', [None, 1, 3, 16, 32])
+@pytest.mark.parametrize('encoder', ['naive', 'temporal_stacking', 'recurrent', 'short_memory'])
 def test_embeddings_of_a_new_model_have_the_documented_norm(config, encoder, heads):
     config.BASEARCH.ARCHITECTURE, config.LOSS_TYPE.LAV = encoder, True
     config.ARCHITECTURE.update(MCN=heads is not None, num_heads=heads)

@@ -9,6 +9,7 @@ from models.encoders import (
     NaiveEncoder,
     RecurrentEncoder,
     Resnet50Encoder,
+    ShortMemoryEncoder,
     StackingEncoder,
 )
 from models.model_multiprong import MultiProngAttDropoutModel, SingleEncoderModel
@@ -19,6 +20,7 @@ ENCODERS = {
     'naive': (NaiveEncoder, {'layers': [9], 'input_dimensions': 6}, (6,)),
     'identity': (IdentityEncoder, {'input_dimensions': E}, (E,)),
     'recurrent': (RecurrentEncoder, {'hidden_dim': 5, 'input_dimensions': 6}, (6,)),
+    'short memory': (ShortMemoryEncoder, {'hidden_dim': 5, 'layers': 2, 'input_dimensions': 6}, (6,)),
     'stacking': (StackingEncoder, {'temporal_depth': 2, 'conv_num_channels': 16, 'input_dimensions': 6}, (6,)),
     'stacking, wide kernel': (StackingEncoder, {'temporal_depth': 5, 'conv_num_channels': 16, 'input_dimensions': 6},
                               (6,)),

@@ -45,7 +45,7 @@ def test_what_does_not_fit_what_came_before_is_refused(streams, make_features):
     assert "is of task 'tea' since it began, not of 'tyre'" in refused(streams, RecordingMarker('a', 'tyre'))
     assert "recording a: ended before the first frame" in refused(streams, EndMarker('a'))
     assert "camera: a frame or marker of no recording: 'a' is over" in refused(streams, frame)
-    assert "'coffee': not a task of the run" in refused(streams, RecordingMarker('c', 'coffee'))
+    assert "recording c: task 'coffee': not a task of the run" in refused(streams, RecordingMarker('c', 'coffee'))
     assert streams.finish() == []
 
 

@@ -18,13 +18,15 @@ def test_case_does_not_matter():
 
 
 @pytest.mark.parametrize('label', ['BG', 'bg', 'None', 'no_action', 'No-Action', 'idle', '-100', '-1', '0.0', '00',
-                                   'NaN', '255', 'N/A', '<background>', 'background class', 'silence', '-1.0'])
+                                   'NaN', '255', 'N/A', '<background>', 'background class', 'silence', '-1.0',
+                                   'BG_class', 'Background_2', 'not_labeled', 'None of the above', 'waiting', '<unk>'])
 def test_labels_that_look_like_background(label):
     assert look_alikes([label, 'pour'], BACKGROUND) == [label]
     assert look_alikes([label], [*BACKGROUND, label.swapcase()]) == []
 
 
-@pytest.mark.parametrize('label', ['pour', '1', '100', '-2', 'SIL', 'Background', 'take background away', 'inf', '0x'])
+@pytest.mark.parametrize('label', ['pour', '1', '100', '-2', 'SIL', 'Background', 'take background away', 'inf', '0x',
+                                   'not pouring', 'rest spoon', 'no salt'])
 def test_labels_that_do_not(label):
     assert look_alikes([label], BACKGROUND) == []
 

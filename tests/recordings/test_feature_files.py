@@ -63,7 +63,7 @@ BROKEN = {
     'a shape past the file': (with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (4000000000, 3)}"),
                               'cannot be read'),
     'a pipe': (os.mkfifo, 'not a regular file'),
-    'npz': (archive, 'is a .npz archive of arrays, expected a .npy array'),
+    'npz': (archive, 'is a .npz archive of arrays (features), expected a .npy array'),
     'truncated npz': (lambda path: archive(path, 60), 'is a .npz archive'),
     'a folder': (lambda path: path.mkdir(), 'cannot be read'),
     'objects': (lambda path: save(path, np.array([{'a': 1}, None])), 'pickled Python objects'),

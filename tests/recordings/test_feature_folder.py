@@ -91,6 +91,9 @@ def test_encoder_may_have_two_names(tmp_path):
 
 
 def test_foreign_features_are_not_mixed(tmp_path):
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'empty/.a.999999999-0123abcd.partial.npy').touch()  # of a command that was killed
+    claim_folder(tmp_path / 'empty', INFO)
     np.save(tmp_path / 'a.npy', np.zeros((2, 3)))
     with pytest.raises(UserError, match=r'tools.extract did not write \(a.npy\)'):
         claim_folder(tmp_path, INFO)

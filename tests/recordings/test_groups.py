@@ -73,6 +73,7 @@ def test_groups_of_two_parts_are_named_across_tasks():
     ('P1_tea_rgb', 'P1_tea_depth', True), ('P1_tea_take1', 'P1_tea_take2', True), ('x_ego', 'x_exo3', True),
     ('v1', 'v2', False), ('cam1', 'cam2', False),
     ('s1-Cam-1', 's1-Cam-2', True), ('take3.view1', 'take3.view2', True), ('a_c1', 'a_c2', True),
+    ('P1_tea', 'P1_tea_flip', True), ('gopro-P1', 'P1-static', True), ('P1_tea', 'P1_teapot', False),
     ('P03_cam01_P03_tea', 'P04_cam01_P04_tea', False), ('s1_t0', 's1_t1', False),
     ('cook_opti_left_s0_t0', 'cook_opti_left_s0_t1', False), ('s1_camping_1', 's1_camping_2', False)])
 def test_handles_that_differ_in_a_view_only_are_noticed(first, second, alike):

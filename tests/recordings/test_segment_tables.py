@@ -39,6 +39,20 @@ def test_quoted_label_may_span_lines(tmp_path, line_end):
     assert read(tmp_path, text, FRAMES) == {'a': [('pour hot\u2028water', 0, 4), ('a  b', 4, 5)]}
 
 
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'utf-32'])
+def test_encodings_with_a_byte_order_mark(tmp_path, encoding):
+    (tmp_path / 'a.csv').write_bytes('start,end,label\n0,2,größe\n'.encode(encoding))
+    assert read_tables(tmp_path / 'a.csv', FRAMES)['a'].labels == ['größe']
+
+
+def test_comments_that_look_like_segments_are_named(tmp_path, caplog):
+    text = 'video,start,end,label\nx,0,5,a\n#1,0,3,b\n# no, 2, 3\n'
+    assert read(tmp_path, text, FRAMES) == {'x': [('a', 0, 5)]}
+    assert [record.getMessage() for record in caplog.records if record.levelname == 'WARNING'] == [
+        f'{tmp_path / "a.csv"}: 1 lines begin with #, %, // and are left out as comments, although they look like '
+        'segments: line 3 (#1, 0, 3, b); if they are, rename what begins with this sign']
+
+
 def test_one_table_for_all_recordings(tmp_path):
     text = 'video,start,end,action\nx.mp4,0,5,a\ny.v2,0,3,b\nx.mp4,5,6,c\n'
     assert read(tmp_path, text, FRAMES) == {'x': [('a', 0, 5), ('c', 5, 6)], 'y.v2': [('b', 0, 3)]}
@@ -66,6 +80,8 @@ def test_tables_in_json(tmp_path):
 
 
 def test_columns_with_custom_names(tmp_path):
+    letters = TableOptions(columns={'start': 's', 'end': 'e', 'label': 'l'})  # 's' is not taken for seconds
+    assert read(tmp_path, 's,e,l\n1,2,go', letters) == {'a': [('go', 1, 2)]}
     options = TableOptions(columns={'start': 'From', 'end': 'Till', 'label': 'What', 'recording': 'Who'})
     assert read(tmp_path, 'Who,What,from,till,label\nz,go,1,2,no\n', options) == {'z': [('go', 1, 2)]}
 
@@ -135,12 +151,18 @@ def test_inclusive_ends_and_trimmed_overlaps(tmp_path):
      'start_frame is in frames, expected seconds'),
     ('start,end,label\n"1,000","2,000",a', FRAMES, "line 2: start is '1,000', which may have a thousands separator"),
     ('start,end,label\n0:00,0:75,a', SECONDS, "end is '0:75', expected fields after a colon below 60"),
-    ('start,end,label\n0:00,0:02,a', FRAMES, "start is '0:00', expected a whole number of frames"),
+    ('start,end,label\n0:00,0:02,a', FRAMES, "start is '0:00', a clock time, expected a whole number of frames"),
     ('start_sec,end_sec,label\n0,2,a', FRAMES, 'start_sec is in seconds, expected frames'),
     ('start,end,label\n0,5,a\n4,6,b', SECONDS, 'line 2 (a) ends after the start of line 3 (b)'),
     ('start,end,label,video\n0,5,a,sub/x.mp4', SECONDS, "recording 'sub/x.mp4'"),
     ('start,end,label\n0,1,a', TableOptions(columns={'label': 'verb'}, advice={'column': ', or {}=NAME'}),
-     'rename it, or label=NAME')])
+     'rename it, or label=NAME'),
+    ('start,end,label\n0,1,a', TableOptions(columns={'start': 'end'}), 'the column end is given as start and end'),
+    ('PK\x03\x04\0', FRAMES, 'a.csv: is a ZIP archive, as workbooks of Excel'),
+    ('<?xml version="1.0"?>', FRAMES, 'is XML or HTML, as the files of ELAN'),
+    ('{"start": 0}', FRAMES, 'is JSON, expected a table'),
+    ('1\n00:00:01,000 --> 00:00:02,000\npour', SECONDS, 'is subtitles, expected a table'),
+    ('start,end,label\n0,1,a\0b', FRAMES, 'contains NUL characters, as binary files and UTF-16 without')])
 def test_tables_that_are_refused(tmp_path, text, options, message):
     with pytest.raises(UserError, match=re.escape(message)) as error:
         read(tmp_path, text, options)

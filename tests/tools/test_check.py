@@ -128,7 +128,10 @@ def spoil(handle, value=np.nan):
     ids=['missing', 'nan', 'shape', 'ndim', 'unreadable', 'json', 'overlap', 'unannotated'])
 def test_problems_are_printed_and_give_status_1(mine, capsys, damage, message):
     damage()
+    leftover = Path('.mine.999999999-0123abcd.partial.png')  # of a command that was killed
+    leftover.touch()
     status, text, log = run(capsys, '-o', 'mine.png')
+    assert leftover.exists() != Path('mine.png').exists()
     assert (status, log) == (1, '')
     assert message in text and text.index('wrong:') < text.index(message)
     assert 'This dataset cannot be trained on as it is.' in text
@@ -163,6 +166,14 @@ def test_invalid_split_is_a_problem(mine, capsys):
     Path('s.json').write_text('{"splits": {"tea": {"train": ["z"], "val": [], "test": ["b"]}}}')
     status, text, _ = run(capsys, '--splits', 's.json')
     assert status == 1 and "train names 'z'" in text
+    # A file that is missing is no mistake of the split, and annotations that cannot be read say nothing about it.
+    Path('s.json').write_text('{"splits": {"tea": {"train": ["a.npy"], "val": [], "test": ["b"]}}}')
+    assert "missing in the annotations; remove it, or write 'a'" in run(capsys, '--splits', 's.json')[1]
+    Path('s.json').write_text('{"splits": {"tea": {"train": ["a"], "val": [], "test": ["b"]}}}')
+    Path('data/mine/features/a.npy').unlink()
+    assert run(capsys, '--splits', 's.json')[1].count('- ') == 1 + run(capsys)[1].count('- ')  # no validation recording
+    Path('jsons/mine.json').write_text('{')
+    assert 's.json' not in run(capsys, '--splits', 's.json')[1]
 
 
 @pytest.mark.parametrize(('options', 'name', 'message'), [

@@ -14,6 +14,7 @@ from prediction import load_run, stream
 from tests.prediction.comparison import read_rows
 from tests.prediction.conftest import STEP_HEAD, WIDTH, save, untrained
 from tools import export, exported_run
+from utils.errors import UserError
 from utils.files import write_json
 
 needs_packages = pytest.mark.skipif(not all(map(find_spec, exported_run.PACKAGES)),
@@ -43,7 +44,7 @@ def test_the_example_gives_the_rows_of_the_stream_without_torch(tmp_path, capsys
     features = np.random.default_rng(0).standard_normal((60, WIDTH)).astype(np.float32)
     np.save(tmp_path / 'features.npy', features)
     result = subprocess.run([sys.executable, '-c', WITHOUT_TORCH, str(out / 'example.py'),
-                             str(tmp_path / 'features.npy'), '5'], capture_output=True, text=True, timeout=600)
+                             str(tmp_path / 'features.npy'), '5'], capture_output=True, text=True, timeout=120)
     assert (result.returncode, result.stderr) == (0, '')
     rows = read_rows(result.stdout)
     expected = [row._asdict() for row in stream(load_run(folder, device='cpu'), features, 'tea', fps=5)]
@@ -88,6 +89,17 @@ def test_an_export_is_replaced_only_if_asked_and_never_half(tmp_path, monkeypatc
     (tmp_path / 'out/filter.onnx').write_text('old')
     assert export.main(command) == 2 and (tmp_path / 'out/filter.onnx').read_text() == 'old'
     assert export.main([*command, '--overwrite']) == 0 and (tmp_path / 'out/filter.onnx').read_text() == ''
+    from safetensors import SafetensorError
+    capsys.readouterr()
+    for error in (OSError(28, 'No space left'), SafetensorError('No space left'), UserError(f'{tmp_path}/.out.7.new')):
+        def refuse(*arguments, error=error):
+            raise error
+        monkeypatch.setattr(exported_run, '_write_weights', refuse)
+        assert export.main([*command, '--overwrite']) == 2
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith('error')]
+        assert line.startswith(f'error: OUT {tmp_path}/out: cannot be written (No space left); free') or (
+            line == f'error: {tmp_path}/out')
+    assert sorted(path.name for path in tmp_path.rglob('*') if path.parent.name == 'out') == files
 
 
 @pytest.mark.parametrize(('options', 'arguments', 'message'), [

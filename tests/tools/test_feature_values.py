@@ -5,7 +5,7 @@ import pytest
 
 from recordings.feature_files import CHUNK_BYTES
 from tools import feature_values
-from tools.feature_values import copies, copies_in_two_parts, summarize, value_notes
+from tools.feature_values import constant_in_training, copies, copies_in_two_parts, summarize, value_notes
 
 
 def random(seed, frames=40, dims=4, scale=1.0, offset=0.0):
@@ -53,6 +53,7 @@ def test_black_recordings_are_frozen_but_no_copies():
     ({'a': random(0, scale=1e-6), 'b': random(1, scale=1e-6)}, ['but networks expect values']),
     ({'a': random(0, scale=1e6), 'b': random(1, scale=1e6)}, ['but networks expect values']),
     ({'a': random(0, offset=1e5), 'b': random(1, offset=1e5)}, ['are near 1e+05 and vary by only']),
+    ({'a': np.concatenate([random(0), np.zeros((20, 4))]), 'b': random(1)}, ['many frames repeat the frame before']),
     ({'a': random(0) * [1, 1, 1, 1e5], 'b': random(1) * [1, 1, 1, 1e5]}, ['dimension 3 varies by']),
     ({'a': random(0) * [1, 0, 1, 1], 'b': random(1) * [1, 0, 1, 1]}, ['1 of 4 feature dimensions have one value']),
     ({'a': random(0), 'b': random(1), 'c': random(2, scale=100)}, ['1 recordings have another scale']),
@@ -60,3 +61,10 @@ def test_black_recordings_are_frozen_but_no_copies():
 def test_unusual_values_are_named(arrays, expected):
     found = notes_on({name: np.asarray(array, dtype=np.float32) for name, array in arrays.items()})
     assert len(found) == len(expected) and all(text in note for text, note in zip(expected, found, strict=True)), found
+
+
+def test_dimensions_that_only_training_lacks():
+    values = {'a': summarize(random(0) * [1, 0, 1, 0]), 'b': summarize(random(1) * [1, 1, 1, 0])}
+    assert constant_in_training(values, ['a']) == (
+        '1 of 4 feature dimensions have one value in the training recordings, but not in the others: 1')
+    assert constant_in_training(values, ['a', 'b']) is constant_in_training(values, []) is None

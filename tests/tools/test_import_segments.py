@@ -253,6 +253,12 @@ def test_an_import_without_actions_is_refused(source, capsys):
         (source / f'groundTruth/{name}.txt').write_text('Sil\n' * len(FRAMES[name]))
     (source / 'mapping.txt').unlink()
     assert 'mstcn: contains no action (Sil), expected segments with labels' in refused(capsys)
+    Path('tables').mkdir()
+    Path('tables/P01_cam01_P01_tea.csv').write_text('start,end,label\n3,3,pour\n')
+    (source / 'splits').rename('splits')
+    assert import_segments.main(['mine', 'tables', '--features', 'mstcn/features', '--unit', 'frames', '--layout',
+                                 'DT']) == 2
+    assert 'tables: no action contains the center of a feature frame' in capsys.readouterr().err and written() == []
 
 
 def test_a_new_format_is_one_entry(source, capsys, monkeypatch):
@@ -306,7 +312,7 @@ def test_options_that_are_refused(source, capsys, options, message):
 def test_names_and_sources_that_are_refused(source, capsys):
     for name, place, message in (('../up', 'mstcn', 'expected letters, digits'), ('cmu', 'mstcn', 'part of egoprocel'),
                                  ('mine', 'nowhere', 'SOURCE nowhere: does not exist'),
-                                 ('mine', 'mstcn/splits', 'mstcn/splits: of no known format, expected a folder')):
+                                 ('mine', 'mstcn/splits', 'of no known format (contains test.split1.bundle')):
         assert import_segments.main([name, place]) == 2
         assert message in capsys.readouterr().err
     assert written() == []

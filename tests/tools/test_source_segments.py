@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 
 from recordings.segment_list import SegmentList
-from tools.source_segments import check_rate, short_annotation_note
+from tools.source_segments import check_rate, common_length, short_annotation_note
 from utils.errors import UserError
 
 ONE = Fraction(1)
@@ -47,3 +47,15 @@ def test_another_rate_is_refused_however_short_the_recordings_are(lengths, rate,
 def test_tables_that_end_early_are_named(lengths, labels, expected):
     note = short_annotation_note(pairs(lengths, labels=labels), ONE)
     assert note is None if expected is None else expected in note
+
+
+@pytest.mark.parametrize(('labels', 'frames', 'advice'), [
+    (['SIL 10', 'pour 20'], 30, "it has 2 lines, the first is 'SIL 10', expected one label per frame"),
+    (['SIL,SIL,pour'], 16, "it has 1 line, the first is 'SIL,SIL,pour'"),
+    (['pour'] * 20, 200, 'there are about 10 feature frames per label: .* give --labels_per_feature 1/10'),
+    (['pour'] * 200, 20, 'give --labels_per_feature 10$'), (['pour'] * 50, 80, 'have the same rate')])
+def test_a_difference_in_length_comes_with_its_probable_reason(labels, frames, advice):
+    bounds = [Fraction(bound) for bound in range(len(labels) + 1)]
+    with pytest.raises(UserError, match=advice):
+        common_length(SegmentList('a.txt', labels, bounds[:-1], bounds[1:], len(labels)), frames, rate=ONE,
+                      max_mismatch=10)

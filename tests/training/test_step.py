@@ -78,7 +78,8 @@ def descend(weight_decay, optimizer=None, steps=5):
 
 
 def test_without_weight_decay_it_is_adam():
-    assert torch.equal(descend(0.0), descend(0.0, lambda weights: torch.optim.Adam(weights, lr=0.1)))
+    assert torch.equal(descend(0.0), descend(0.0, lambda weights: torch.optim.Adam(weights, lr=0.1, fused=True)))
+    torch.testing.assert_close(descend(0.0), descend(0.0, lambda weights: torch.optim.Adam(weights, lr=0.1)))
     assert build_optimizer(TinyModel(), 1e-3).param_groups[0]['weight_decay'] == 0
 
 
@@ -224,7 +225,8 @@ def test_amp_computes_the_network_in_bf16_in_training_and_nothing_else(config):
     assert all(weight.dtype == torch.float32 for weight in model.parameters())
 
 
-@pytest.mark.parametrize('architecture', ['naive', 'temporal_stacking', 'recurrent', 'resnet50', 'identity'])
+@pytest.mark.parametrize('architecture', ['naive', 'temporal_stacking', 'recurrent', 'short_memory', 'resnet50',
+                                          'identity'])
 def test_gradients_with_amp_are_those_without_but_for_rounding(config, architecture):
     make_small(config, 'LAV', mcn=True, architecture=architecture)
     videos = [torch.randn(length, WIDTH, *((3, 3) if architecture == 'resnet50' else ())) for length in (12, 14)]

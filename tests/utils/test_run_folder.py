@@ -116,6 +116,10 @@ def test_opening_requires_a_run_with_checkpoints(tmp_path):
     for name, message in (('other', 'contains no ckpt/'), ('nowhere', 'no such run folder')):
         with pytest.raises(UserError, match=f'^{tmp_path / name}: {message}'):
             open_run_folder(tmp_path / name)
+    # A folder of runs, and what is in a run: the message names the run.
+    for place, run in (('', 'run'), ('run/ckpt', 'run'), ('run/ckpt/last.pt', 'run'), ('run/nowhere', 'run')):
+        with pytest.raises(UserError, match=f', perhaps {tmp_path / run}$'):
+            open_run_folder(tmp_path / place)
 
 
 def test_error_suggests_the_most_similar_run(tmp_path):

@@ -5,8 +5,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-SMALLEST = 1e-12  # added to probabilities
-
 
 class Rule(NamedTuple):
     """Tables of a decision rule, from :func:`rule_tables`.
@@ -15,7 +13,8 @@ class Rule(NamedTuple):
     before any step (2 K); nothing yet (2 K + 1, before the first frame).
     """
 
-    cost: Tensor  # (M, K + 1), what the log probability of a step must exceed that of the shown step by
+    # (M, K + 1), on the probability of each step: exp of minus what its log must exceed that of the shown step by
+    factor: Tensor
     following: Tensor  # (M, K + 1) long, display if a step is chosen
     step: Tensor  # (M,) long, step of each display
 
@@ -39,7 +38,7 @@ def rule_tables(surprise: Tensor, rule: Tensor) -> Rule:
     held = torch.cat([rule[0] * surprise, torch.zeros_like(surprise[:1])])[last]  # (M, K + 1)
     cost = (held + handicap - handicap[step].unsqueeze(1)).scatter(1, step.unsqueeze(1), 0.0)
     background = k + last.clamp(max=k)
-    return Rule(cost, torch.where(labels < k, labels, background.unsqueeze(1)), step)
+    return Rule((-cost).exp(), torch.where(labels < k, labels, background.unsqueeze(1)), step)
 
 
 def before_first(rule: Rule, batch: int) -> Tensor:
@@ -55,9 +54,8 @@ def decide(probability: Tensor, display: Tensor, rule: Rule) -> Tensor:
         display: (N,), at the previous frame.
         rule: see :func:`rule_tables`.
     """
-    gain = (probability + SMALLEST).log() - rule.cost.index_select(0, display)
-    chosen = display * rule.cost.shape[1] + gain.argmax(1)  # row and column of the table
-    return rule.following.view(-1).index_select(0, chosen)
+    chosen = (probability * rule.factor.index_select(0, display)).argmax(1, keepdim=True)
+    return rule.following.index_select(0, display).gather(1, chosen).squeeze(1)
 
 
 def decide_all(probability: Tensor, surprise: Tensor, rules: Tensor) -> Tensor:
@@ -71,7 +69,7 @@ def decide_all(probability: Tensor, surprise: Tensor, rules: Tensor) -> Tensor:
     tables = [rule_tables(surprise, rule) for rule in rules]
     displays = len(tables[0].step)
     # The displays of all rules in one table, those of rule r from r M on.
-    joined = Rule(torch.cat([table.cost for table in tables]),
+    joined = Rule(torch.cat([table.factor for table in tables]),
                   torch.cat([table.following + displays * number for number, table in enumerate(tables)]),
                   torch.cat([table.step for table in tables]))
     shown = torch.arange(1, len(tables) + 1, device=probability.device).repeat(len(probability)) * displays - 1

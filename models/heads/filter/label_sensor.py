@@ -1,4 +1,4 @@
-"""Label sensor: logistic regression on frames and random features of their projection, converted to a likelihood."""
+"""Label sensor: logistic regression on frames, context, and random features of both, converted to a likelihood."""
 
 import math
 
@@ -9,24 +9,25 @@ from torch import Tensor, nn
 PENALTY = 300.0  # on the squared weights of standardized features, in frames' worth of cross-entropy
 ITERATIONS = 60  # of L-BFGS
 BASIS = 500  # random cosines
-BANDWIDTH = 0.15  # of the cosines: std of their frequencies, per std of the projection within cells
+BANDWIDTH = 0.15  # of the cosines: std of their frequencies for 16 inputs, per std of the projection within cells
 
 
 class LogisticLabels(nn.Module):
     """Classifier that returns ``log p(k | frame) - log p(k)``, the log likelihood of the frame up to a constant.
 
-    The classifier is linear in the features and in random cosines of a projection of them, which approximate a Gaussian
-    kernel: the fit is convex, but decision boundaries need not be linear.
+    The classifier is linear in the features, in the context, and in random cosines of a projection of the features and
+    the context, which approximate a Gaussian kernel: the fit is convex, but decision boundaries need not be linear.
 
     Args:
         num_labels: K, the number of labels.
         feature_dim: F, the dimension of the features.
         projected_dim: d, the dimension of the projection.
+        context_dim: C, the dimension of the context.
 
     Attributes:
-        weight, bias: buffers (K, F + BASIS) and (K,).
-        frequencies, phases: buffers (BASIS, d) and (BASIS,), frequencies and phases of the cosines, drawn with a fixed
-            seed.
+        weight, bias: buffers (K, F + C + BASIS) and (K,).
+        frequencies, phases: buffers (BASIS, d + C) and (BASIS,), frequencies and phases of the cosines, drawn with a
+            fixed seed.
         log_frequency: buffer (K,), log frequency of the labels among the training frames.
 
     References:
@@ -34,26 +35,35 @@ class LogisticLabels(nn.Module):
         Rahimi & Recht, "Random features for large-scale kernel machines", NeurIPS 2007.
     """
 
-    def __init__(self, num_labels: int, feature_dim: int, projected_dim: int) -> None:
+    def __init__(self, num_labels: int, feature_dim: int, projected_dim: int, context_dim: int) -> None:
         super().__init__()
-        self.num_labels, self.feature_dim = num_labels, feature_dim
+        self.num_labels, self.feature_dim, self.context_dim = num_labels, feature_dim, context_dim
         generator = torch.Generator().manual_seed(0)
-        self.register_buffer('frequencies', torch.randn(BASIS, projected_dim, generator=generator) * BANDWIDTH)
+        inputs = projected_dim + context_dim
+        # The distance of two inputs grows with the root of their number.
+        frequencies = torch.randn(BASIS, inputs, generator=generator) * BANDWIDTH * math.sqrt(16 / inputs)
+        self.register_buffer('frequencies', frequencies)
         self.register_buffer('phases', torch.rand(BASIS, generator=generator) * (2 * math.pi))
-        self.register_buffer('weight', torch.zeros(num_labels, feature_dim + BASIS))
+        self.register_buffer('weight', torch.zeros(num_labels, feature_dim + context_dim + BASIS))
         self.register_buffer('bias', torch.zeros(num_labels))
         self.register_buffer('log_frequency', torch.zeros(num_labels))
 
-    def basis(self, projected: Tensor) -> Tensor:
-        """Return the cosines, (..., d) -> (..., BASIS)."""
-        return F.linear(projected, self.frequencies, self.phases).cos()
+    def fit(self, frames: Tensor, projected: Tensor, context: Tensor, labels: Tensor, *,
+            penalty: float = PENALTY) -> None:
+        """Fit the weights, in place.
 
-    def fit(self, frames: Tensor, projected: Tensor, labels: Tensor, *, penalty: float = PENALTY) -> None:
-        """Fit the weights to frames (n, F), their projection (n, d), and labels (n,) in [0, K), in place."""
-        frames = torch.cat([frames, self.basis(projected)], dim=1)
+        Args:
+            frames: (n, F), features of the training frames.
+            projected: (n, d), their projection.
+            context: (n, C), their context.
+            labels: (n,), in [0, K).
+            penalty: on the squared weights.
+        """
+        angles = F.linear(torch.cat([projected, context], dim=1), self.frequencies, self.phases)
+        frames = torch.cat([frames, context, angles.cos()], dim=1)
         offset = frames.mean(0)
         std = frames.std(0, correction=0).clamp(min=1e-6)
-        z = (frames - offset) / std  # (n, F + BASIS)
+        z = (frames - offset) / std  # (n, F + C + BASIS)
         weight = torch.zeros_like(self.weight, requires_grad=True)
         bias = torch.zeros_like(self.bias, requires_grad=True)
         optimizer = torch.optim.LBFGS([weight, bias], max_iter=ITERATIONS, line_search_fn='strong_wolfe')
@@ -76,13 +86,13 @@ class LogisticLabels(nn.Module):
         self.log_frequency.copy_(((counts + 1) / (counts.sum() + self.num_labels)).log())
 
     def forward(self, linear: Tensor, angles: Tensor) -> Tensor:
-        """Return the log likelihood of each label up to a constant, (..., K).
+        """Return the log likelihood of each label up to a constant, (n, K).
 
         Args:
-            linear: (..., K), the part of the scores that is linear in the features, bias included.
-            angles: (..., BASIS), whose cosines are the other features: ``frequencies`` times the projection, plus
+            linear: (n, K), the part of the scores that is linear in features and context, bias included.
+            angles: (n, BASIS), whose cosines are the other features: ``frequencies`` times projection and context, plus
                 ``phases``.
         """
-        scores = linear + angles.cos() @ self.weight[:, self.feature_dim:].T
+        scores = torch.addmm(linear, angles.cos(), self.weight[:, -BASIS:].T)
         # Bayes' rule: p(frame | k) ~ p(k | frame) / p(k). The prior of labels is the filter's, not that of the frames.
         return scores.log_softmax(-1) - self.log_frequency

@@ -53,14 +53,15 @@ class PhaseGrid(nn.Module):
         self.register_buffer('entry', torch.full((len(PACES), size * RATES), 1 / RATES))
         self.register_buffer('initial', torch.full((size,), 1 / size))
         self.register_buffer('shrinkage', torch.ones(()))
-        for name, shape in (('near', nodes), ('far', nodes), ('beginning', nodes), ('leaving', nodes), ('ratio', 2)):
+        for name, shape in (('near', nodes), ('far', PHASES), ('beginning', nodes), ('leaving', nodes), ('ratio', 2)):
             self.register_buffer(name, torch.zeros(size * RATES, shape), persistent=False)
         self.register_buffer('following', torch.zeros(size * RATES, size), persistent=False)
         self.register_buffer('after_step', torch.zeros(num_labels + 1, dtype=torch.long), persistent=False)
         self.register_buffer('after_background', torch.zeros(size - num_labels, num_labels + 1), persistent=False)
         self.register_buffer('surprise', torch.zeros(num_labels + 1, num_labels + 1), persistent=False)
-        self.register_buffer('source', torch.zeros(2, size * RATES * nodes, dtype=torch.long), persistent=False)
+        self.register_buffer('source', torch.zeros(size * RATES * nodes, dtype=torch.long), persistent=False)
         self.register_buffer('places', PACES / PACES_APART, persistent=False)
+        self.register_buffer('one', torch.ones(()), persistent=False)
         self.derive()
         self.register_load_state_dict_post_hook(lambda module, _: module.derive())
 
@@ -172,11 +173,11 @@ class PhaseGrid(nn.Module):
         node = torch.arange(nodes, device=moved.device)
         source = node - whole.long()  # (S V, nodes), where mass comes from; one node further back for `part` of it
         row = torch.arange(size, device=moved.device).unsqueeze(1) * nodes
-        self.source.copy_(torch.stack([(source.clamp(min=0) + row).flatten(),
-                                       ((source - 1).clamp(min=0) + row).flatten()]))
+        self.source.copy_((source.clamp(min=0) + row).flatten())
         self.near.copy_((1 - part) * (source >= 0))
-        self.far.copy_(part * (source >= 1))
-        self.beginning.copy_(self.near * (source == 0) + self.far * (source == 1))
+        # From one node further back than `source`, which is where the node before takes its mass from.
+        self.far.copy_((part * (source >= 1))[:, 1:])
+        self.beginning.copy_((1 - part) * (source == 0) + part * (source == 1))
         self.leaving.copy_((1 - part) * (node + whole > PHASES) + part * (node + whole + 1 > PHASES))
         deviation = self.log_frames - self.log_frames.mean(1, keepdim=True)
         known = torch.zeros_like(deviation)
@@ -191,7 +192,8 @@ class PhaseGrid(nn.Module):
         first = self.initial[:k] + self.initial[k:] @ self.transition[k:, :k]
         after = torch.cat([labels[:k], first.unsqueeze(0)])
         self.surprise[:, :k] = -after.clamp(min=LEAST_PROBABLE).log()
-        self.ratio.copy_(torch.stack([known, known * deviation], dim=-1).flatten(0, 1))
+        # Log ratios count in units of the distance between paces, so that pace_weights() has less to do.
+        self.ratio.copy_(torch.stack([known, known * deviation / PACES_APART], dim=-1).flatten(0, 1))
 
     def start(self, batch: int) -> tuple[Tensor, Tensor]:
         """Return mass (N, S V, nodes) and pace statistics (N, 2) before the first frame."""
@@ -206,9 +208,9 @@ class PhaseGrid(nn.Module):
         The log pace is the shrunken mean log ratio of completed actions to their labels' means: the sum of the log
         ratios, over the number of actions including those that the recording is credited with before its first.
         """
-        credited, total = pace.split(1, dim=1)
-        place = (total / (credited * PACES_APART)).clamp(-OUTERMOST, OUTERMOST)
-        return (1 - (place - self.places).abs()).clamp(min=0)
+        place = (pace.narrow(1, 1, 1) / pace.narrow(1, 0, 1)).clamp(-OUTERMOST, OUTERMOST)
+        # `one` is a tensor because a Python number costs a traced step three times as much.
+        return (self.one - (place - self.places).abs()).clamp(min=0)
 
     def _entering(self, kinds: Tensor, pace_weights: Tensor) -> Tensor:
         """Return the mass (N, S V) of new segments given the mass of each kind, (N, S)."""
@@ -226,9 +228,9 @@ class PhaseGrid(nn.Module):
         pace = torch.addmm(pace, left, self.ratio)
         pace_weights = self.pace_weights(pace)
         begun = self._entering(left @ self.following, pace_weights)
-        flat = mass.flatten(1)
-        moved = flat.index_select(1, self.source[0]).view_as(mass) * self.near
-        moved.addcmul_(flat.index_select(1, self.source[1]).view_as(mass), self.far)
+        came = mass.flatten(1).index_select(1, self.source).view_as(mass)
+        moved = came * self.near
+        moved.narrow(2, 1, PHASES).addcmul_(came.narrow(2, 0, PHASES), self.far)
         moved.addcmul_(begun.unsqueeze(2), self.beginning)
         moved[..., -1].add_(left, alpha=STAYING)
         return nn.functional.threshold_(moved, 1e-20, 0.0), pace, pace_weights

@@ -1,4 +1,4 @@
-"""Causal features of an embedding stream: the frame, its changes, and mean and std over short windows."""
+"""Causal features of an embedding stream: the frame, its changes, and averages over short windows and long times."""
 
 import torch
 from torch import Tensor, nn
@@ -7,6 +7,7 @@ LAGS = (2, 5)  # frames back that changes are taken over
 WINDOWS = (5, 15)  # frames that a mean and a std are taken over, the current one included
 REACH = max(*LAGS, *(window - 1 for window in WINDOWS))  # frames back that are looked at
 MOST_DIMS = 128  # embeddings with more dimensions are reduced to their first principal components
+SLOW = (30.0, 90.0)  # time constants of the slow averages, frames
 SMALLEST_STD = 1e-6
 CHUNK = 2048  # frames described at a time
 
@@ -54,28 +55,73 @@ class RecentFeatures(nn.Module):
         return (embeddings - self.offset) @ self.projection
 
     def describe(self, window: Tensor) -> Tensor:
-        """Return the features (..., F) of the last frame of windows (..., REACH + 1, d)."""
-        frame = window.narrow(-2, REACH, 1)
+        """Return the features (n, F) of the last frame of windows (REACH + 1, n, d)."""
+        frame = window.narrow(0, REACH, 1)
         change = window - frame  # differences first: their squares do not cancel
-        means = self.averages @ change  # (..., lags + windows, d)
-        squares = self.averages[len(LAGS):] @ change.square()
-        std = (squares - means.narrow(-2, len(LAGS), len(WINDOWS)).square()).clamp(min=0).sqrt()
-        return torch.cat([frame, means, std], dim=-2).flatten(-2)
+        # Time is the first axis, so that each average is one product of matrices for all n d values.
+        means = (self.averages @ change.flatten(1)).view(len(self.averages), *frame.shape[1:])  # (lags + windows, n, d)
+        squares = (self.averages[len(LAGS):] @ (change * change).flatten(1)).view(len(WINDOWS), *frame.shape[1:])
+        mean = means.narrow(0, len(LAGS), len(WINDOWS))
+        std = torch.addcmul(squares, mean, mean, value=-1).clamp(min=0).sqrt()
+        return torch.cat([frame, means, std]).transpose(0, 1).flatten(1)
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Return the features of each frame, (N, T, D) -> (N, T, F); later frames have no effect.
 
         Windows that begin before the first frame are padded with the first frame.
         """
-        padded = torch.cat([self.start(embeddings[:, 0]), self.reduce(embeddings)], dim=1)  # (N, REACH + T, d)
-        windows = padded.unfold(1, REACH + 1, 1).transpose(2, 3)  # (N, T, REACH + 1, d), a view
-        return torch.cat([self.describe(part) for part in windows.split(CHUNK, dim=1)], dim=1)
+        frames = torch.cat([self.start(embeddings[:, 0]), self.reduce(embeddings).transpose(0, 1)])  # (REACH + T, N, d)
+        windows = frames.unfold(0, REACH + 1, 1).permute(3, 0, 1, 2)  # (REACH + 1, T, N, d), a view
+        described = [self.describe(part.flatten(1, 2)) for part in windows.split(CHUNK, dim=1)]  # (t N, F) each
+        return torch.cat(described).unflatten(0, (embeddings.shape[1], len(embeddings))).transpose(0, 1)
 
     def start(self, embedding: Tensor) -> Tensor:
-        """Return the recent frames (N, REACH, d) before a recording whose first embedding is (N, D)."""
-        return self.reduce(embedding).unsqueeze(1).expand(-1, REACH, -1)
+        """Return the recent frames (REACH, N, d) before a recording whose first embedding is (N, D)."""
+        return self.reduce(embedding).expand(REACH, -1, -1)
 
     def step(self, embedding: Tensor, recent: Tensor) -> tuple[Tensor, Tensor]:
         """Return the features (N, F) of the next embedding (N, D), and the recent frames for the next call."""
-        window = torch.cat([recent, self.reduce(embedding).unsqueeze(1)], dim=1)  # (N, REACH + 1, d)
-        return self.describe(window), window.narrow(1, 1, REACH)
+        window = torch.cat([recent, self.reduce(embedding).unsqueeze(0)])  # (REACH + 1, N, d)
+        return self.describe(window), window.narrow(0, 1, REACH)
+
+
+class SlowAverages(nn.Module):
+    """Exponential moving averages of a stream with long time constants: what has been seen so far, at constant cost.
+
+    At its beginning, an average is the plain mean of all frames so far, until there are as many as its time constant.
+
+    Args:
+        input_dim: d, the dimension of the stream.
+
+    Attributes:
+        dim: number of averages per frame, d for each time constant.
+    """
+
+    def __init__(self, input_dim: int) -> None:
+        super().__init__()
+        self.input_dim, self.dim = input_dim, input_dim * len(SLOW)
+        rates = torch.tensor([1 / constant for constant in SLOW]).repeat_interleave(input_dim)
+        self.register_buffer('rates', rates, persistent=False)  # (dim,)
+
+    def start(self, batch: int) -> Tensor:
+        """Return the averages (N, dim) before the first frame."""
+        return self.rates.new_zeros(batch, self.dim)
+
+    def step(self, frame: Tensor, averages: Tensor, elapsed: Tensor) -> Tensor:
+        """Return the averages (N, dim) with the next frame.
+
+        Args:
+            frame: (N, d), the next frame.
+            averages: (N, dim), those of the frames before it.
+            elapsed: (N, 1), number of frames so far, this one included, float.
+        """
+        return torch.lerp(averages, frame.repeat(1, len(SLOW)), torch.maximum(self.rates, elapsed.reciprocal()))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return the averages at each frame of a recording, (T, d) -> (T, dim); later frames have no effect."""
+        averages, elapsed, found = self.start(1), frames.new_zeros(1, 1), []
+        for frame in frames.split(1):
+            elapsed = elapsed + 1
+            averages = self.step(frame, averages, elapsed)
+            found.append(averages)
+        return torch.cat(found)

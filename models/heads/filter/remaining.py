@@ -41,8 +41,9 @@ class Remaining(nn.Module):
         self.register_buffer('longest', torch.ones(()))
         self.register_buffer('blend', torch.ones(()))
         self.register_buffer('spread', torch.tensor([-1.645, 0.0, 1.645]))
-        self.register_buffer('combine', torch.zeros(len(PACES), size * 3 * 2), persistent=False)
+        self.register_buffer('combine', torch.zeros(size * 3, 2 * len(PACES)), persistent=False)
         self.register_buffer('per_frame', torch.zeros(()), persistent=False)  # points of the counter's table
+        self.register_buffer('one', torch.ones(()), persistent=False)
         self.register_load_state_dict_post_hook(lambda module, _: module.derive())
 
     def fit(self, grid: PhaseGrid, lengths: Sequence[int]) -> None:
@@ -72,7 +73,8 @@ class Remaining(nn.Module):
         # A segment's probability, remaining frames, and their square, times a row each, give the recording's moments.
         rows = [torch.cat([mean + 1, square + 2 * mean + 1], dim=2), torch.cat([one, 2 * mean + 2], dim=2),
                 torch.cat([zero, one], dim=2)]
-        self.combine.copy_(torch.stack(rows, dim=2).flatten(1))  # (paces, S, 3, 2)
+        table = torch.stack(rows, dim=2)  # (paces, S, 3, 2)
+        self.combine.copy_(table.permute(1, 2, 3, 0).reshape(self.combine.shape))
         self.per_frame.copy_((COUNTER_SIZE - 1) / self.longest)
 
     def moments(self, mass: Tensor, pace_weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,12 +85,13 @@ class Remaining(nn.Module):
             pace_weights: (N, paces), weights of the stored paces.
 
         Returns:
-            (N, S, 2), probability of each kind and expected remaining frames of its current segment, times the
-            probability; (N, 2), mean and mean square of the frames of the recording from the current frame on.
+            (N, S, 3), probability of each kind, and expected remaining frames of its current segment and their square,
+            times the probability; (N, 2), mean and mean square of the frames of the recording from the current frame
+            on.
         """
         inside = (mass @ self.left * self.frames).view(len(mass), self.num_kinds, RATES, 3).sum(2)  # (N, S, 3)
-        combine = (pace_weights @ self.combine).view(len(mass), -1, 2)  # weights of the paces sum to 1
-        return inside.narrow(2, 0, 2), (inside.flatten(1).unsqueeze(1) @ combine).squeeze(1)
+        by_pace = (inside.flatten(1) @ self.combine).view(len(mass), 2, -1)
+        return inside, torch.bmm(by_pace, pace_weights.unsqueeze(2)).squeeze(2)  # weights of the paces sum to 1
 
     def count(self, elapsed: Tensor) -> Tensor:
         """Return the frame counter's remaining frames after ``elapsed`` frames; 0 past the longest recording."""
@@ -102,7 +105,9 @@ class Remaining(nn.Module):
             moments: (..., 2), from :meth:`moments`.
             elapsed: (..., 1), frames so far, the current frame included.
         """
-        mean, square = moments.split(1, dim=-1)  # (..., 1)
-        estimate = torch.lerp(self.count(elapsed) + 1, mean, self.blend)
-        std = ((square / mean.square()).clamp(min=1) + SMALLEST_VARIANCE).log().sqrt()
-        return (estimate * (std * self.spread).exp() - 1).clamp(min=0), std
+        mean, square = moments.narrow(-1, 0, 1), moments.narrow(-1, 1, 1)  # (..., 1)
+        # Tensors instead of Python numbers cost a traced step less.
+        estimate = torch.lerp(self.count(elapsed) + self.one, mean, self.blend)
+        std = (square / (mean * mean)).clamp(min=1 + SMALLEST_VARIANCE).log().sqrt()
+        # estimate exp(std spread) - 1
+        return torch.addcmul(-self.one, estimate, (std * self.spread).exp()).clamp(min=0), std

@@ -11,7 +11,7 @@ from models.heads.filter.cells import Cells, split_density
 from models.heads.filter.decision import before_first, decide, decide_all, rule_tables
 from models.heads.filter.label_sensor import BASIS, LogisticLabels
 from models.heads.filter.phase_grid import PHASES, RATES, PhaseGrid
-from models.heads.filter.recent import RecentFeatures
+from models.heads.filter.recent import RecentFeatures, SlowAverages
 from models.heads.filter.remaining import Remaining
 from models.heads.filter.traced_step import TracedModule
 
@@ -19,6 +19,7 @@ BINS, DIMS, SHRINKAGE = 8, 16, 1.0  # of the cells of labels and phases
 SHORT_BINS = 20  # of the cells of phases that see short-term features only
 LOWEST_LABEL, LOWEST_PHASE = -5.0, -8.0  # one frame never says more against a label or a phase, before its weight
 NEVER = 1e30  # a distance that no frame has; a checkpoint holds finite numbers only
+DEFAULT_RULE = (1.25, 1.5)  # caution and handicap of the shown step
 LEVELS = (0.05, 0.5, 0.95)  # quantiles of progress: low end, estimate, high end
 
 
@@ -35,7 +36,8 @@ class Posterior(NamedTuple):
     """Statistics of the filter's posterior at each frame."""
 
     phases: Tensor  # (..., nodes), mass at each phase, over all labels
-    steps: Tensor  # (..., K + 1, 2), probability of each label and background; times expected frames until it ends
+    # (..., K + 1, 3), probability of each label and background; times expected frames until it ends; times their square
+    steps: Tensor
     background: Tensor  # (..., K + 1), probability of each kind of background; empty if the task has none
     moments: Tensor  # (..., 2), mean and mean square of the recording's frames from the current one on
 
@@ -43,9 +45,10 @@ class Posterior(NamedTuple):
 class FilterState(NamedTuple):
     """State of :meth:`UnsegmentedFilter.filter_step` between frames, for N recordings in parallel."""
 
-    recent: Tensor  # (N, reach, d), last frames
+    recent: Tensor  # (reach, N, d), last frames
+    context: Tensor  # (N, C), slow averages of the projection
     mass: Tensor  # (N, S V, nodes)
-    pace: Tensor  # (N, 2), completed actions and their summed log ratios to the labels' means
+    pace: Tensor  # (N, 2), see :meth:`PhaseGrid.pace_weights`
     elapsed: Tensor  # (N, 1), frames so far, float
     display: Tensor  # (N,), see :class:`Rule`
 
@@ -89,57 +92,83 @@ class UnsegmentedFilter(TracedModule):
         self.features = RecentFeatures(embedding_dim)
         self.cells = Cells(sensed, self.features.dim, bins=BINS, dims=DIMS, shrinkage=SHRINKAGE)
         self.short = Cells(self.num_labels, self.features.short_dim, bins=SHORT_BINS, dims=DIMS, shrinkage=SHRINKAGE)
-        self.logistic = LogisticLabels(sensed, self.features.dim, self.cells.dims)
+        self.averages = SlowAverages(self.cells.dims)
+        self.logistic = LogisticLabels(sensed, self.features.dim, self.cells.dims, self.averages.dim)
         self.grid = PhaseGrid(self.num_labels, has_background)
         self.rest = Remaining(self.grid)
         self.register_buffer('weights', torch.tensor([0.1, 0.05, 0.1, 0.0]))
-        self.register_buffer('rule', torch.tensor([1.25, 2.0]))
+        self.register_buffer('rule', torch.tensor(DEFAULT_RULE))
         self.register_buffer('levels', torch.tensor(LEVELS))
         self.register_buffer('unknown_above', torch.tensor(NEVER))
-        rows, short_cells = self.cells.dims + sensed + self.short.dims, self.num_labels * SHORT_BINS
-        for name, shape in (('sensors', (rows, self.features.dim)), ('sensor_bias', (rows,)),
-                            ('projected', (BASIS + sensed * BINS, self.cells.dims)),
-                            ('projected_bias', (BASIS + sensed * BINS,)),
-                            ('short_cells', (short_cells, self.short.dims)), ('short_bias', (short_cells,))):
+        self.register_buffer('one_half', torch.tensor(0.5), persistent=False)
+        self.parts = [BASIS, sensed, sensed * BINS, self.num_labels * SHORT_BINS]  # of the rows of `projected`
+        dims = self.cells.dims + self.short.dims
+        for name, shape in (('sensors', (dims + sensed, self.features.dim)), ('sensor_bias', (dims + sensed,)),
+                            ('projected', (sum(self.parts), self.averages.dim + dims)),
+                            ('projected_bias', (sum(self.parts),))):
             self.register_buffer(name, torch.zeros(shape), persistent=False)
-        of_kind = torch.arange(self.grid.num_kinds).clamp(max=self.num_labels)
-        self.register_buffer('of_label', nn.functional.one_hot(of_kind, self.num_labels + 1).T.float(),
-                             persistent=False)  # (K + 1, S), 1 at the kinds of a label
         self.register_buffer('between', torch.cat([_interpolation(BINS), _interpolation(SHORT_BINS)]),
                              persistent=False)  # (bins + short bins, nodes)
         self.register_buffer('log_bins', torch.tensor([math.log(BINS)] * BINS + [math.log(SHORT_BINS)] * SHORT_BINS),
                              persistent=False)
+        first = 3 * torch.arange(self.num_labels + 1).unsqueeze(1)
+        self.register_buffer('columns', torch.cat([first, first + 1], dim=1), persistent=False)
+        self.register_buffer('reverse', torch.tensor([2, 1, 0]), persistent=False)
         self.register_load_state_dict_post_hook(lambda module, _: module.derive())
 
-    def sense(self, features: Tensor) -> Evidence:
-        """Return the evidence of the sensors for causal features (..., F)."""
-        k = self.num_labels
-        # A single product for all sensors, whose projections are the rows of this table.
-        linear = nn.functional.linear(features, self.sensors, self.sensor_bias)
-        y, scores, z = linear.split([self.cells.dims, self.cells.num_labels, self.short.dims], dim=-1)
-        projected = nn.functional.linear(y, self.projected, self.projected_bias)
-        angles, density = projected.split([BASIS, self.cells.num_labels * BINS], dim=-1)
+    def project(self, features: Tensor) -> Tensor:
+        """Return the products of causal features (n, F) with the sensors, (n, dims + short dims + K')."""
+        # One product with the features for all sensors, and one with their projections: operations cost more than size.
+        return nn.functional.linear(features, self.sensors, self.sensor_bias)
+
+    def context(self, linear: Tensor) -> Tensor:
+        """Return the context (T, C) at each frame of a recording, given its frames' products with the sensors."""
+        return self.averages(linear[:, :self.cells.dims])
+
+    def sense(self, linear: Tensor, context: Tensor) -> Evidence:
+        """Return the evidence of the sensors at n frames.
+
+        Args:
+            linear: (n, dims + short dims + K'), from :meth:`project`.
+            context: (n, C), slow averages of the projection up to each frame.
+        """
+        k, dims, both = self.num_labels, self.cells.dims, self.cells.dims + self.short.dims
+        y, scores = linear.narrow(-1, 0, dims), linear.narrow(-1, both, self.cells.num_labels)
+        inputs = torch.cat([context, linear.narrow(-1, 0, both)], dim=-1)
+        angles, by_context, density, short = nn.functional.linear(inputs, self.projected, self.projected_bias).split(
+            self.parts, dim=-1)
         # |y|^2 / 2 - max (y m - |m|^2 / 2) over the cells' means m is the least |y - m|^2 / 2.
-        distance = 0.5 * y.square().sum(-1) - density.amax(-1)
+        distance = torch.linalg.vecdot(y, y * self.one_half) - density.amax(-1)
         by_label, phase = split_density(density.unflatten(-1, (-1, BINS)))
-        short = nn.functional.linear(z, self.short_cells, self.short_bias).unflatten(-1, (k, SHORT_BINS))
-        phase = torch.cat([phase.narrow(-2, 0, k), short.log_softmax(-1)], dim=-1) + self.log_bins
-        return Evidence(self.logistic(scores, angles).clamp(min=LOWEST_LABEL),
+        short = short.unflatten(-1, (k, SHORT_BINS)).log_softmax(-1)
+        phase = torch.cat([phase.narrow(-2, 0, k), short], dim=-1) + self.log_bins
+        return Evidence(self.logistic(scores + by_context, angles).clamp(min=LOWEST_LABEL),
                         by_label.log_softmax(-1).clamp(min=LOWEST_LABEL - math.log(self.cells.num_labels)),
                         phase.clamp(min=LOWEST_PHASE), distance)
 
+    def sense_recording(self, embeddings: Tensor) -> Evidence:
+        """Return the evidence at each frame of a recording (T, D); later frames have no effect."""
+        linear = self.project(self.features(embeddings.unsqueeze(0)).squeeze(0))
+        return self.sense(linear, self.context(linear))
+
     def derive(self) -> None:
         """Compute the tables of the sensors derived from the fitted tables."""
-        cells, short = self.cells, self.short
+        cells, short, logistic = self.cells, self.short, self.logistic
         # Short-term features come first, so the rows of the short-term projection are 0 at the other features.
         short_rows = nn.functional.pad(short.projection.T, (0, self.features.dim - self.features.short_dim))
-        self.sensors.copy_(torch.cat([cells.projection.T, self.logistic.weight[:, :self.features.dim], short_rows]))
-        self.sensor_bias.copy_(torch.cat([-cells.offset @ cells.projection, self.logistic.bias,
-                                          -short.offset @ short.projection]))
-        self.projected.copy_(torch.cat([self.logistic.frequencies, cells.means.flatten(0, 1)]))
-        self.projected_bias.copy_(torch.cat([self.logistic.phases, -cells.half_norms]))
-        self.short_cells.copy_(short.means.flatten(0, 1))
-        self.short_bias.copy_(-short.half_norms)
+        features, slow = self.features.dim, self.averages.dim
+        self.sensors.copy_(torch.cat([cells.projection.T, short_rows, logistic.weight[:, :features]]))
+        self.sensor_bias.copy_(torch.cat([-cells.offset @ cells.projection, -short.offset @ short.projection,
+                                          logistic.bias]))
+        # Inputs: context, projection of all features, projection of short-term features. Their rows: cosines, labels by
+        # context, cells of all features, cells of short-term features.
+        by_context = logistic.weight[:, features:features + slow]
+        means = cells.means.flatten(0, 1)
+        wide = torch.cat([logistic.frequencies.roll(slow, dims=1), nn.functional.pad(by_context, (0, cells.dims)),
+                          nn.functional.pad(means, (slow, 0))])
+        self.projected.copy_(torch.block_diag(wide, short.means.flatten(0, 1)))
+        self.projected_bias.copy_(torch.cat([logistic.phases, torch.zeros_like(logistic.bias), -cells.half_norms,
+                                             -short.half_norms]))
 
     def combine(self, evidence: Evidence, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the weighted evidence of labels (..., K') and of phases, at the grid's nodes (..., K, nodes).
@@ -149,7 +178,7 @@ class UnsegmentedFilter(TracedModule):
             weights: (4,), to use instead of the fitted weights.
         """
         weights = self.weights if weights is None else weights
-        label = weights[0] * evidence.logistic + weights[1] * evidence.gaussian
+        label = torch.addcmul(weights[0] * evidence.logistic, weights[1], evidence.gaussian)
         by_bin = torch.cat([weights[2:3].expand(BINS), weights[3:].expand(SHORT_BINS)])
         return label, evidence.phase @ (by_bin.unsqueeze(1) * self.between)
 
@@ -171,20 +200,24 @@ class UnsegmentedFilter(TracedModule):
             mass.narrow(1, k * RATES, (k + 1) * RATES).mul_(label.narrow(1, k, 1).exp().unsqueeze(2))
         mass = mass / mass.sum((1, 2), keepdim=True).clamp(min=1e-30)
         kinds, moments = self.rest.moments(mass, pace_weights)
-        return mass, pace, Posterior(mass.narrow(1, 0, k * RATES).sum(1), self.of_label @ kinds,
-                                     kinds.select(2, 0).narrow(1, k, self.grid.num_kinds - k), moments)
+        background = kinds.narrow(1, k, self.grid.num_kinds - k)  # without rows if the task has none; their sum is 0
+        return mass, pace, Posterior(mass.narrow(1, 0, k * RATES).sum(1),
+                                     torch.cat([kinds.narrow(1, 0, k), background.sum(1, keepdim=True)], dim=1),
+                                     background.select(2, 0), moments)
 
     def read(self, posterior: Posterior, step: Tensor, elapsed: Tensor, distance: Tensor) -> FilterOutput:
         """Return the outputs at frames (...), given their posterior, step, elapsed frames (..., 1), and distance."""
-        rows = step[..., None, None].expand(*step.shape, 1, 2)
-        shown, frames = posterior.steps.gather(-2, rows).squeeze(-2).unbind(-1)
+        # Columns of the step's probability and frames in the table, if it is one row.
+        columns = self.columns.index_select(0, step.flatten()).view(*step.shape, 2)
+        shown, frames = posterior.steps.flatten(-2).gather(-1, columns).unbind(-1)
         remaining, _ = self.rest(posterior.moments, elapsed)
         next_step = torch.where(step == self.num_labels, (posterior.background @ self.grid.after_background).argmax(-1),
                                 self.grid.after_step.take(step))
         return FilterOutput(
             step=step, step_probability=shown, progress=phase_quantiles(posterior.phases, self.levels),
-            remaining=frames / shown.clamp(min=1e-20), overall=elapsed / (elapsed + remaining.flip(-1)),
-            overall_remaining=remaining, next_step=next_step, unknown=distance > self.unknown_above)
+            remaining=frames / shown.clamp(min=1e-20),
+            overall=elapsed / (elapsed + remaining.index_select(-1, self.reverse)), overall_remaining=remaining,
+            next_step=next_step, unknown=distance > self.unknown_above)
 
     @torch.no_grad()
     def posteriors(self, evidence: Sequence[Evidence], weights: Sequence[Tensor] | None = None) -> list[Posterior]:
@@ -211,7 +244,7 @@ class UnsegmentedFilter(TracedModule):
     @torch.no_grad()
     def filter(self, embeddings: Sequence[Tensor]) -> list[FilterOutput]:
         """Return the output at each frame of recordings (T_i, D); later frames have no effect."""
-        evidence = [self.sense(self.features(item.unsqueeze(0)).squeeze(0)) for item in embeddings]
+        evidence = [self.sense_recording(item) for item in embeddings]
         outputs = []
         for item, posterior in zip(evidence, self.posteriors(evidence), strict=True):
             probability = posterior.steps[..., 0]
@@ -223,8 +256,9 @@ class UnsegmentedFilter(TracedModule):
     def start(self, embedding: Tensor) -> FilterState:
         """Return the state before the first frame, given the first embedding (N, D) of each of N recordings."""
         batch = len(embedding)
-        return FilterState(self.features.start(embedding), *self.grid.start(batch), embedding.new_zeros(batch, 1),
-                           before_first(rule_tables(self.grid.surprise, self.rule), batch))
+        display = before_first(rule_tables(self.grid.surprise, self.rule), batch)
+        return FilterState(self.features.start(embedding), self.averages.start(batch), *self.grid.start(batch),
+                           embedding.new_zeros(batch, 1), display)
 
     def filter_step(self, embedding: Tensor, state: FilterState | None = None) -> tuple[FilterOutput, FilterState]:
         """Return the output at the next frame and the state for the next call.
@@ -238,17 +272,18 @@ class UnsegmentedFilter(TracedModule):
         outputs = len(FilterOutput._fields)
         return FilterOutput(*results[:outputs]), FilterState(*results[outputs:])
 
-    def _step(self, embedding: Tensor, recent: Tensor, mass: Tensor, pace: Tensor, elapsed: Tensor,
+    def _step(self, embedding: Tensor, recent: Tensor, context: Tensor, mass: Tensor, pace: Tensor, elapsed: Tensor,
               display: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs at the next frame and the next state; the arguments are the state."""
         features, recent = self.features.step(embedding, recent)
-        evidence = self.sense(features)
+        linear, elapsed = self.project(features), elapsed + self.grid.one
+        context = self.averages.step(linear.narrow(1, 0, self.cells.dims), context, elapsed)
+        evidence = self.sense(linear, context)
         mass, pace, posterior = self.update(mass, pace, *self.combine(evidence))
         rule = rule_tables(self.grid.surprise, self.rule)
         display = decide(posterior.steps[..., 0], display, rule)
-        elapsed = elapsed + 1
         return (*self.read(posterior, rule.step.index_select(0, display), elapsed, evidence.distance),
-                recent, mass, pace, elapsed, display)
+                recent, context, mass, pace, elapsed, display)
 
 
 def _interpolation(bins: int) -> Tensor:
@@ -259,9 +294,12 @@ def _interpolation(bins: int) -> Tensor:
 
 def phase_quantiles(phases: Tensor, levels: Tensor) -> Tensor:
     """Return quantiles of progress, (..., Q) in (0, 1], given unnormalized mass at phases b / B, (..., nodes)."""
-    cumulative = phases.cumsum(-1)
+    mass = phases.clamp(min=1e-30)
+    cumulative = mass.cumsum(-1)
     target = levels * cumulative.narrow(-1, PHASES, 1)  # (..., Q)
     # Fraction of each node's mass that is below a quantile: 1 up to the quantile's node, 0 after it.
-    below = (target.unsqueeze(-1) - (cumulative - phases).unsqueeze(-2)) / phases.clamp(min=1e-30).unsqueeze(-2)
+    below = (target.unsqueeze(-1) - (cumulative - mass).unsqueeze(-2)) / mass.unsqueeze(-2)
+    # Node b holds phases from (b - 1/2) / B to (b + 1/2) / B.
+    progress = torch.add(phases.new_tensor(-0.5 / PHASES), below.clamp(0, 1).sum(-1), alpha=1 / PHASES)
     # Both bounds are floats: the ONNX exporter of torch 2.13 cannot promote the types of a mixed pair.
-    return ((below.clamp(0, 1).sum(-1) - 0.5) / PHASES).clamp(0.1 / PHASES, 1.0)
+    return progress.clamp(0.1 / PHASES, 1.0)

@@ -15,7 +15,7 @@ from models.heads.filter.decision import decide_all
 from models.heads.filter.left_out import choose_tail, fold_indices, weighted_quantile
 from models.heads.filter.phase_grid import PHASES
 from models.heads.filter.remaining import Remaining
-from models.heads.filter.unsegmented import Evidence, Posterior, UnsegmentedFilter, phase_quantiles
+from models.heads.filter.unsegmented import DEFAULT_RULE, Evidence, Posterior, UnsegmentedFilter, phase_quantiles
 from utils.edit_distance import levenshtein
 from utils.tensorops import Action
 
@@ -27,7 +27,7 @@ DEFAULTS = {'label': 0.1, 'short': 0.0, 'phase': 0.1}  # weights that are kept u
 OPTIONS = {'label': (0.0, 0.05, 0.1, 0.2, 0.4, 0.8),  # the logistic sensor's; the Gaussian one has half of it
            'short': (0.0, 0.1, 0.3, 0.6, 1.0),  # phases, from short-term features
            'phase': (0.0, 0.03, 0.1, 0.3)}  # phases, from all features
-RULES = ((1.25, 2.0), (1.0, 1.0), (0.5, 0.5), (0.0, 0.0))  # caution and handicap, the default first
+RULES = (DEFAULT_RULE, (1.0, 1.0), (0.5, 0.5), (0.0, 0.0))  # caution and handicap, the default first
 BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
 UNKNOWN = 0.99  # of left-out training frames are known
 EXTREME = 0.002  # levels of an interval's ends are at least this far from 0 and 1
@@ -108,11 +108,13 @@ def fit_parts(model: UnsegmentedFilter, items: Sequence[Recording]) -> None:
     model.cells.fit(frames, label, phase)
     action = label < model.num_labels
     model.short.fit(frames[action, :model.features.short_dim], label[action], phase[action])
-    model.logistic.fit(frames, (frames - model.cells.offset) @ model.cells.projection, label)
+    projected = (frames - model.cells.offset) @ model.cells.projection
+    context = torch.cat([model.averages(part) for part in projected.split([len(item.label) for item in items])])
+    model.logistic.fit(frames, projected, context, label)
     model.grid.fit([item.segments for item in items], [item.group for item in items])
     model.rest.fit(model.grid, [len(item.label) for item in items])
     model.derive()
-    distance = model.sense(frames).distance
+    distance = model.sense(model.project(frames), context).distance
     # Training frames are closer to their own cells than new frames are; calibrate() uses left-out frames instead.
     model.unknown_above.fill_(1.5 * weighted_quantile(distance, torch.ones_like(distance), UNKNOWN))
 
@@ -126,7 +128,7 @@ def calibrate(model: UnsegmentedFilter, items: Sequence[Recording]) -> None:
         fold = UnsegmentedFilter(model.labels, model.features.embedding_dim, model.has_background)
         fold.to(items[0].embeddings.device)
         fit_parts(fold, [items[index] for index in kept])
-        folds.append([Rated(items[i], fold, fold.sense(fold.features(items[i].embeddings.unsqueeze(0)).squeeze(0)))
+        folds.append([Rated(items[i], fold, fold.sense_recording(items[i].embeddings))
                       for i in left[::stride]])
     rated = [item for some in folds for item in some]
     posteriors = choose_weights(model, folds)

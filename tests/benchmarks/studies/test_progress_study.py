@@ -182,7 +182,7 @@ def test_alignment_quality_compares_losses_with_controls(study, capsys):
     splits.write_text(json.dumps(parts))
     rows = ['elapsed frames', 'untrained network', 'LAV, joint']
     command = ['--rows', *rows, *study, '--seeds', '3', '4', '--epochs', '1', '--options', '-od', '8', '--set',
-               'BASEARCH.RECURRENT_ARCH.hidden_dim=4']
+               'BASEARCH.SHORT_MEMORY_ARCH.hidden_dim=4']
     assert alignment_quality.main(command) == 0
     header, _, *table = [[cell.strip() for cell in line.split('|')[1:-1]]
                          for line in capsys.readouterr().out.splitlines() if line.startswith('|')]

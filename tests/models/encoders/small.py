@@ -2,7 +2,7 @@
 
 import torch
 
-from models.encoders import NaiveEncoder, RecurrentEncoder, Resnet50Encoder, StackingEncoder
+from models.encoders import NaiveEncoder, RecurrentEncoder, Resnet50Encoder, ShortMemoryEncoder, StackingEncoder
 
 
 def stacking(**changes):
@@ -16,6 +16,11 @@ def naive(**changes):
 
 def recurrent(**changes):
     return RecurrentEncoder(**{'hidden_dim': 6, 'output_dimensions': 8, 'input_dimensions': 5, **changes})
+
+
+def short_memory(**changes):
+    return ShortMemoryEncoder(**{'hidden_dim': 6, 'layers': 2, 'output_dimensions': 8, 'input_dimensions': 5,
+                                 **changes})
 
 
 def resnet(**changes):

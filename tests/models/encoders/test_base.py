@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tests.models.encoders.small import naive, recordings, recurrent, resnet, stacking
+from tests.models.encoders.small import naive, recordings, recurrent, resnet, short_memory, stacking
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,8 @@ def test_without_a_drop_network_there_are_no_drop_vectors(make):
 
 @pytest.mark.parametrize('make, changes, ahead, behind', [
     (naive, {}, 0, 0), (recurrent, {}, 0, 14), (resnet, {}, 0, 1), (resnet, {'temporal_depth': 4}, 0, 3),
-    (stacking, {}, 7, 6), (stacking, {'temporal_depth': 5}, 8, 8), (stacking, {'causal': True}, 0, 13),
+    (short_memory, {}, 0, 6), (short_memory, {'layers': 3}, 0, 14), (stacking, {}, 7, 6),
+    (stacking, {'temporal_depth': 5}, 8, 8), (stacking, {'causal': True}, 0, 13),
     (stacking, {'temporal_depth': 1, 'causal': True}, 0, 12)])
 def test_lookahead_matches_dependence_on_future_frames(make, changes, ahead, behind):
     encoder = make(**changes).double()
@@ -79,7 +80,7 @@ def test_error_names_invalid_video(make):
 
 @pytest.mark.parametrize('make, name', [
     (stacking, 'temporal_depth'), (stacking, 'conv_num_channels'), (stacking, 'output_dimensions'),
-    (resnet, 'temporal_depth'), (resnet, 'chunk_frames'), (naive, 'output_dimensions')])
+    (resnet, 'temporal_depth'), (resnet, 'chunk_frames'), (short_memory, 'layers'), (naive, 'output_dimensions')])
 def test_sizes_below_one_are_refused(make, name):
     with pytest.raises(ValueError, match=f'{name} is 0, expected at least 1'):
         make(**{name: 0})

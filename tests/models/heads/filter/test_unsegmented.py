@@ -10,7 +10,7 @@ from evaluation.segmentation_metrics import edit_score, frame_accuracy
 from models.heads.base import EmbeddedRecording
 from models.heads.filter.decision import decide_all
 from models.heads.filter.phase_grid import PHASES, RATES, STAYING, PhaseGrid
-from models.heads.filter.recent import REACH, RecentFeatures
+from models.heads.filter.recent import REACH, SLOW, RecentFeatures, SlowAverages
 from models.heads.filter.traced_step import EAGER_STEPS
 from models.heads.filter.unsegmented import FilterOutput, UnsegmentedFilter, phase_quantiles
 from models.heads.filter.unsegmented_fit import annotate, fit_filter
@@ -229,6 +229,19 @@ def test_recent_features_match_a_loop():
         window = padded[t + REACH - 14:t + REACH + 1]
         torch.testing.assert_close(described[0, t, -3:], window.std(0, correction=0), atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(described[0, t, 12:15] + x[0, t], window.mean(0), atol=1e-5, rtol=1e-4)
+
+
+def test_slow_averages_are_means_at_first_and_then_forget_exponentially():
+    x = torch.randn(130, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    averages = SlowAverages(2).double()
+    found = averages(x)
+    for number, constant in enumerate(SLOW):
+        slow, mean = found[:, 2 * number:2 * number + 2], x[0]
+        for t in range(130):
+            count = t + 1
+            mean = x[:count].mean(0) if count <= constant else mean + (x[t] - mean) / constant
+            torch.testing.assert_close(slow[t], mean)
+    assert torch.equal(averages(x[:100]), found[:100])
 
 
 def test_annotate():
