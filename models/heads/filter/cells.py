@@ -82,7 +82,8 @@ class Cells(nn.Module):
         Args:
             frames: (n, F), all training frames.
             labels: (n,), integers in [0, K).
-            phases: (n,), in [0, 1), the middle of each frame: (i - 1/2) / L at the i-th of L frames.
+            phases: (n,), in [0, 1]; for the i-th of L frames (i - 1/2) / L, its middle, or i / L, its end, as in
+                predictions.
         """
         frames, phases = frames.double(), phases.double()
         offset, std = frames.mean(0), frames.std(0, correction=0).clamp(min=SMALLEST_STD)

@@ -21,6 +21,7 @@ LOWEST_LABEL, LOWEST_PHASE = -5.0, -8.0  # one frame never says more against a l
 NEVER = 1e30  # a distance that no frame has; a checkpoint holds finite numbers only
 DEFAULT_RULE = (1.25, 1.5)  # caution and handicap of the shown step
 LEVELS = (0.05, 0.5, 0.95)  # quantiles of progress: low end, estimate, high end
+SMALLEST_PROGRESS = 0.1 / PHASES
 
 
 class Evidence(NamedTuple):
@@ -81,6 +82,7 @@ class UnsegmentedFilter(TracedModule):
         weights: buffer (4,), weights of the logistic and Gaussian label sensors and of both phase sensors, each >= 0.
         rule: buffer (2,), caution and handicap of :func:`decide`.
         levels: buffer (3,), quantiles of ``progress``, set so that 90 % of left-out frames are inside the interval.
+        margin: buffer (3,), added to these quantiles; not 0 if the posterior is too narrow for any levels.
         unknown_above: buffer (), distance that 1 % of left-out training frames exceed.
     """
 
@@ -99,6 +101,7 @@ class UnsegmentedFilter(TracedModule):
         self.register_buffer('weights', torch.tensor([0.1, 0.05, 0.1, 0.0]))
         self.register_buffer('rule', torch.tensor(DEFAULT_RULE))
         self.register_buffer('levels', torch.tensor(LEVELS))
+        self.register_buffer('margin', torch.zeros(3))
         self.register_buffer('unknown_above', torch.tensor(NEVER))
         self.register_buffer('one_half', torch.tensor(0.5), persistent=False)
         self.parts = [BASIS, sensed, sensed * BINS, self.num_labels * SHORT_BINS]  # of the rows of `projected`
@@ -115,6 +118,11 @@ class UnsegmentedFilter(TracedModule):
         self.register_buffer('columns', torch.cat([first, first + 1], dim=1), persistent=False)
         self.register_buffer('reverse', torch.tensor([2, 1, 0]), persistent=False)
         self.register_load_state_dict_post_hook(lambda module, _: module.derive())
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *more: object) -> None:
+        # Runs of before there were margins have none.
+        state_dict.setdefault(f'{prefix}margin', torch.zeros_like(self.margin))
+        super()._load_from_state_dict(state_dict, prefix, *more)
 
     def project(self, features: Tensor) -> Tensor:
         """Return the products of causal features (n, F) with the sensors, (n, dims + short dims + K')."""
@@ -213,8 +221,9 @@ class UnsegmentedFilter(TracedModule):
         remaining, _ = self.rest(posterior.moments, elapsed)
         next_step = torch.where(step == self.num_labels, (posterior.background @ self.grid.after_background).argmax(-1),
                                 self.grid.after_step.take(step))
+        progress = (phase_quantiles(posterior.phases, self.levels) + self.margin).clamp(SMALLEST_PROGRESS, 1.0)
         return FilterOutput(
-            step=step, step_probability=shown, progress=phase_quantiles(posterior.phases, self.levels),
+            step=step, step_probability=shown, progress=progress,
             remaining=frames / shown.clamp(min=1e-20),
             overall=elapsed / (elapsed + remaining.index_select(-1, self.reverse)), overall_remaining=remaining,
             next_step=next_step, unknown=distance > self.unknown_above)
@@ -302,4 +311,4 @@ def phase_quantiles(phases: Tensor, levels: Tensor) -> Tensor:
     # Node b holds phases from (b - 1/2) / B to (b + 1/2) / B.
     progress = torch.add(phases.new_tensor(-0.5 / PHASES), below.clamp(0, 1).sum(-1), alpha=1 / PHASES)
     # Both bounds are floats: the ONNX exporter of torch 2.13 cannot promote the types of a mixed pair.
-    return progress.clamp(0.1 / PHASES, 1.0)
+    return progress.clamp(SMALLEST_PROGRESS, 1.0)

@@ -38,7 +38,7 @@ class Recording(NamedTuple):
 
     embeddings: Tensor
     label: Tensor  # (T,), K is background
-    phase: Tensor  # (T,), middle of the frame within its segment, in (0, 1)
+    phase: Tensor  # (T,), end of the frame within its segment, in (0, 1], as at the nodes of the grid
     progress: Tensor  # (T,), within the action, in (0, 1]; NaN in background
     segments: list[tuple[int, int]]  # (kind, frames), as PhaseGrid.fit expects
     group: str
@@ -90,11 +90,11 @@ def annotate(embeddings: Tensor, actions: Sequence[Action], labels: Sequence[str
         spans.append((k + previous, end, length))
     sizes = torch.tensor([stop - start for _, start, stop in spans])
     kind = torch.tensor([span[0] for span in spans]).repeat_interleave(sizes)
-    # (T,), progress: the end of each frame within its segment. Its middle, the phase, is half a frame earlier.
+    # (T,). The grid's phases count the current frame as well: if the cells had phases half a frame earlier, progress in
+    # short actions would be too low.
     place = torch.cat([torch.arange(1, size + 1) / size for size in sizes.tolist()])
-    half = torch.repeat_interleave(0.5 / sizes, sizes)
     device = embeddings.device
-    return Recording(embeddings.float(), kind.clamp(max=k).to(device), (place - half).to(device),
+    return Recording(embeddings.float(), kind.clamp(max=k).to(device), place.to(device),
                      torch.where(kind < k, place, torch.nan).to(device),
                      [(kind, stop - start) for kind, start, stop in spans], group)
 
@@ -132,7 +132,9 @@ def calibrate(model: UnsegmentedFilter, items: Sequence[Recording]) -> None:
                       for i in left[::stride]])
     rated = [item for some in folds for item in some]
     posteriors = choose_weights(model, folds)
-    model.levels.copy_(progress_levels([item.recording for item in rated], posteriors))
+    levels, margin = calibrate_progress([item.recording for item in rated], posteriors)
+    model.levels.copy_(levels)
+    model.margin.copy_(margin)
     calibrate_remaining(model.rest, rated, posteriors)
     distance, weight = _by_recording([item.evidence.distance for item in rated])
     model.unknown_above.fill_(weighted_quantile(distance, weight, UNKNOWN))
@@ -228,8 +230,15 @@ def _runs(label: Tensor, background: int) -> np.ndarray:
     return runs[runs != background].cpu().numpy()
 
 
-def progress_levels(recordings: Sequence[Recording], posteriors: Sequence[Posterior]) -> Tensor:
-    """Return levels (low, 0.5, high); 90 % of a further group's progress is expected between their quantiles."""
+def calibrate_progress(recordings: Sequence[Recording], posteriors: Sequence[Posterior]) -> tuple[Tensor, Tensor]:
+    """Return levels (low, 0.5, high) and margins (3,) to add to their quantiles of progress.
+
+    90 % of a further group's progress is expected between the ends. The margins are 0 unless the posterior is too
+    narrow for any levels.
+
+    Reference:
+        Romano, Patterson & Candes, "Conformalized quantile regression", NeurIPS 2019.
+    """
     ranks = []
     for recording, posterior in zip(recordings, posteriors, strict=True):
         within = ~recording.progress.isnan()
@@ -241,8 +250,18 @@ def progress_levels(recordings: Sequence[Recording], posteriors: Sequence[Poster
         # The posterior probability below the true progress, linear within a node.
         upto = mass.cumsum(1).gather(1, index) - mass.gather(1, index) * (1 - (place.unsqueeze(1) - index))
         ranks.append(upto.squeeze(1))
-    low, high = _outer_quantiles(ranks, recordings)
-    return torch.tensor([min(max(low, EXTREME), 0.3), 0.5, max(min(high, 1 - EXTREME), 0.7)])
+    low, high, tail = _outer_quantiles(ranks, recordings)
+    levels = torch.tensor([min(max(low, EXTREME), 0.3), 0.5, max(min(high, 1 - EXTREME), 0.7)])
+    # How far the truth is above the quantiles of these levels, (n, 3) per recording.
+    above = []
+    for recording, posterior in zip(recordings, posteriors, strict=True):
+        within = ~recording.progress.isnan()
+        ends = phase_quantiles(posterior.phases[within], levels.to(within.device))
+        above.append(recording.progress[within].unsqueeze(1) - ends)
+    # A fraction `tail` of the truth may be below the low end, and above the high end.
+    low_end = weighted_quantile(*_by_recording([values[:, 0] for values in above]), tail)
+    high_end = weighted_quantile(*_by_recording([values[:, 2] for values in above]), 1 - tail)
+    return levels, torch.tensor([min(low_end, 0.0), 0.0, max(high_end, 0.0)])
 
 
 def calibrate_remaining(rest: Remaining, rated: Sequence[Rated], posteriors: Sequence[Posterior]) -> None:
@@ -266,12 +285,15 @@ def calibrate_remaining(rest: Remaining, rated: Sequence[Rated], posteriors: Seq
         # The current frame included, as in Remaining.forward, so that the log is finite at the last frame.
         true = (len(elapsed) - elapsed + 1.0).log()
         residuals.append(((true - (remaining[:, 1:2] + 1).log()) / std).squeeze(1))
-    low, high = _outer_quantiles(residuals, [item.recording for item in rated])
+    low, high, _ = _outer_quantiles(residuals, [item.recording for item in rated])
     rest.spread.copy_(torch.tensor([min(low, 0.0), 0.0, max(high, 0.0)]))
 
 
-def _outer_quantiles(values: Sequence[Tensor], recordings: Sequence[Recording]) -> tuple[float, float]:
-    """Return the quantiles of the recordings' values between which 90 % of a further group's values are expected."""
+def _outer_quantiles(values: Sequence[Tensor], recordings: Sequence[Recording]) -> tuple[float, float, float]:
+    """Return two quantiles of the recordings' values and the fraction of them beyond each.
+
+    90 % of a further group's values are expected between the quantiles.
+    """
     groups = {recording.group for recording in recordings}
     by_group: dict[object, list[Tensor]] = defaultdict(list)
     for index, (value, recording) in enumerate(zip(values, recordings, strict=True)):
@@ -279,7 +301,7 @@ def _outer_quantiles(values: Sequence[Tensor], recordings: Sequence[Recording]) 
             by_group[recording.group if len(groups) > 1 else index].append(value)
     tail = choose_tail(*zip(*map(_by_recording, by_group.values()), strict=True))
     everything = _by_recording(values)
-    return weighted_quantile(*everything, tail), weighted_quantile(*everything, 1 - tail)
+    return weighted_quantile(*everything, tail), weighted_quantile(*everything, 1 - tail), tail
 
 
 def _elapsed(posterior: Posterior) -> Tensor:

@@ -12,8 +12,8 @@ from models.heads.filter.decision import decide_all
 from models.heads.filter.phase_grid import PHASES, RATES, STAYING, PhaseGrid
 from models.heads.filter.recent import REACH, SLOW, RecentFeatures, SlowAverages
 from models.heads.filter.traced_step import EAGER_STEPS
-from models.heads.filter.unsegmented import FilterOutput, UnsegmentedFilter, phase_quantiles
-from models.heads.filter.unsegmented_fit import annotate, fit_filter
+from models.heads.filter.unsegmented import FilterOutput, Posterior, UnsegmentedFilter, phase_quantiles
+from models.heads.filter.unsegmented_fit import annotate, calibrate_progress, fit_filter
 from utils.tensorops import Action
 
 DIM = 6
@@ -93,13 +93,16 @@ def test_later_frames_change_nothing(model):
 
 
 def test_finds_the_steps(model):
-    _, _, embeddings, actions, _ = make_recording(40)
-    output = model.filter([embeddings])[0]
-    truth = annotate(embeddings, actions, model.labels, '')
-    within = truth.label < model.num_labels
-    found, true = (np.array([*LABELS, 'background'])[labels.numpy()] for labels in (output.step, truth.label))
-    assert frame_accuracy([found], [true]) > 0.85 and edit_score([found], [true]) == 100
-    assert (output.progress[within, 1] - truth.progress[within]).abs().mean() < 0.15
+    errors = []
+    for seed in range(40, 50):
+        _, _, embeddings, actions, _ = make_recording(seed)
+        output = model.filter([embeddings])[0]
+        truth = annotate(embeddings, actions, model.labels, '')
+        within = truth.label < model.num_labels
+        found, true = (np.array([*LABELS, 'background'])[labels.numpy()] for labels in (output.step, truth.label))
+        assert frame_accuracy([found], [true]) > 0.8 and edit_score([found], [true]) == 100
+        errors.append((output.progress[within, 1] - truth.progress[within]).abs().mean())
+    assert torch.stack(errors).mean() < 0.13
 
 
 def test_outputs_are_in_range(model):
@@ -249,3 +252,27 @@ def test_annotate():
     assert item.label.tolist() == [2, 2, 1, 1, 1, 0, 0, 0, 2, 2]
     assert item.segments == [(4, 2), (1, 3), (0, 3), (2, 2)]
     assert item.progress[2:5].tolist() == pytest.approx([1 / 3, 2 / 3, 1])
+    # The phases that cells learn are those of the grid, which count the current frame.
+    assert torch.equal(item.phase[2:8], item.progress[2:8])
+
+
+def test_margins_widen_an_interval_that_no_quantiles_make_wide_enough():
+    recordings = [annotate(torch.zeros(20, 2), [Action('a', 0, 19)], ['a'], str(group)) for group in range(5)]
+    phases = torch.zeros(20, PHASES + 1)
+    # All mass at a tenth more than the truth, in one node, so that all quantiles are at most half a node apart.
+    phases[torch.arange(20), ((recordings[0].progress + 0.1) * PHASES).round().long().clamp(max=PHASES)] = 1
+    posterior = Posterior(phases, phases, phases, phases)
+    levels, margin = calibrate_progress(recordings, [posterior] * 5)
+    low, middle, high = margin.tolist()
+    assert (middle, high) == (0, 0) and -0.14 < low < -0.06
+    ends = phase_quantiles(phases, levels) + margin
+    inside = (ends[:, 0] <= recordings[0].progress) & (recordings[0].progress <= ends[:, 2])
+    assert inside.float().mean() >= 0.85
+
+
+def test_runs_of_before_there_were_margins_have_none(model):
+    state = {name: value for name, value in model.state_dict().items() if name != 'margin'}
+    other = UnsegmentedFilter(model.labels, DIM, model.has_background)
+    other.margin.fill_(0.5)
+    other.load_state_dict(state)
+    assert other.margin.tolist() == [0, 0, 0]
