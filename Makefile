@@ -4,6 +4,7 @@ export TIMEFORMAT := %lU of CPU time (and %lS in the system), %lR in all
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+PIP = $(RUN) -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS)
 INSTALLED := $(VENV)/.installed
 VIDEO := $(VENV)/.video
 EXPORT := $(VENV)/.export
@@ -23,7 +24,7 @@ VIDEO_PATHS := OMP_NUM_THREADS=1 DATASET_PATH=$(VIDEO_DEMO)/data JSON_DPATH=$(VI
 VIDEO_RUN := $(VIDEO_DEMO)/output/multi-task-setting/V1___GTCC_toy_car
 VIDEO_UNSEEN := p09_1
 
-.PHONY: demo demo-video test lint video export-packages docs docs-check bench bench-training study
+.PHONY: demo demo-video test lint packages video export-packages docs docs-check bench bench-training bench-gpu study
 demo: $(DEMO)/.evaluated
 	@cat $(DEMO)/.evaluated
 	@echo
@@ -43,9 +44,10 @@ demo-video: $(VIDEO_DEMO)/.shown
 	@echo "the same as rows and as a picture: $(VIDEO_DEMO)/predictions/$(VIDEO_UNSEEN).csv, .png"
 	@echo "predicted vs. true:                $(VIDEO_RUN)/EVAL/best_model_combined/progress_toy_car.png"
 
-# One thread per process: the tests compute little, and more threads would wait for each other.
+# One thread per process: the tests compute little, and more threads would wait for each other. The tests start many
+# processes, which would compile every module again if the environment kept Python from storing the result.
 test: $(INSTALLED)
-	time OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 8 --dist worksteal
+	time OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 lint: $(INSTALLED)  # ruff checks everything, mypy the types of the public API
 	$(RUN) -m ruff check .
@@ -69,25 +71,33 @@ bench-training: $(INSTALLED)
 	$(RUN) -m benchmarks.reliability.stress --threads 1
 	$(RUN) -m benchmarks.studies.alignment_quality --threads 1
 
+bench-gpu: $(INSTALLED)  # everything that computes on a device; without a GPU it says so in one line
+	@$(RUN) -m benchmarks.speed.gpu
+
 study: $(INSTALLED)
 	$(RUN) -m benchmarks.studies.progress_study --study heads
 	$(RUN) -m benchmarks.studies.progress_study --study alignment
 
 $(INSTALLED): requirements.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PIP) -r requirements.txt
 	touch $@
+
+packages:  # all of them, by one call of pip
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(PIP) -r requirements.txt -r requirements-video.txt -r requirements-export.txt
+	touch $(INSTALLED) $(VIDEO) $(EXPORT)
 
 video: $(VIDEO)  # packages that read videos; everything else runs without them
 
 $(VIDEO): $(INSTALLED) requirements-video.txt
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-video.txt
+	$(PIP) -r requirements-video.txt
 	touch $@
 
 export-packages: $(EXPORT)  # packages that tools.export needs; everything else runs without them
 
 $(EXPORT): $(INSTALLED) requirements-export.txt
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-export.txt
+	$(PIP) -r requirements-export.txt
 	touch $@
 
 $(DEMO)/.written: $(INSTALLED) tools/demo.py

@@ -59,6 +59,10 @@ def train(config: EasyDict, arguments: argparse.Namespace, world: 'World | None'
     recordings = load_dataset(config, frames=reads_frames(config))
     splits = choose_run_splits(config, recordings, arguments, folder.splits,
                                partial(_trainable, config, recordings))
+    # Next to the folders of the tasks are the split and the tables of eval.py.
+    if taken := next((task for task in splits if task in (folder.splits.name, config.EVAL_PLOTFOLDER)), None):
+        raise UserError(f'task {taken!r}: is the name of a file of these runs, expected another name; rename the task '
+                        'in the annotations, or train it with multitask_train.py')
     split_recordings(recordings, splits)  # raises if a recording is missing
 
     with stop_on_signals(StopRequest(world.largest, announce=world.first)) as stop, ExitStack() as locks:

@@ -143,7 +143,8 @@ TABLE: dict[str, tuple[Setting, ...]] = {
         Setting('LEARNING_RATE', 1e-4, BOUNDED, 'learning rate of Adam', option('-lr', '--learning_rate')),
         # Weights, losses and progress head stay float32.
         Setting('AMP', False, BOOL, 'train the network in bf16, faster on processors that support it', option('--amp')),
-        Setting('NUM_EPOCHS', 50, at_least(1), 'passes over the training recordings', option('-ep', '--epochs')),
+        Setting('NUM_EPOCHS', 50, between(1, 1_000_000), 'passes over the training recordings',
+                option('-ep', '--epochs')),
         Setting('LEARNING_RATE_SCHEDULE', 'constant', one_of('constant', 'cosine'),
                 "'cosine' falls to 0 along half a cosine over the epochs"),
         Setting('WEIGHT_DECAY', 0.0, at_least(0.0), 'weight decay of Adam, decoupled from the gradient (AdamW)'),

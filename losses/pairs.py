@@ -10,6 +10,7 @@ from losses.arguments import widen
 
 NEAR = 0.05  # a pair is near if its distance is at most this fraction of the largest norm of a centered vector
 MOST_NEAR = 0.1  # up to this fraction of near pairs, their gradient is computed by a sparse product
+SMALL_ENTRIES = 2 ** 18  # a matrix of distances with at most as many has a cheaper gradient in float64
 BLOCK_ENTRIES = 2 ** 22  # matrix entries per block of frames
 
 
@@ -79,6 +80,9 @@ class _Distances(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor]:
         rows, columns, distances = ctx.saved_tensors
+        if distances.numel() <= SMALL_ENTRIES:  # everything in float64, without a search for near pairs
+            pull = (gradient / distances).masked_fill_(distances == 0, 0).double()
+            return tuple(part.to(rows.dtype) for part in _pull_together(pull, rows.double(), columns.double()))
         center = columns.mean(0)  # subtracting it does not change the differences, but reduces rounding errors
         largest = torch.maximum(*((side - center).square().sum(1).max() for side in (rows, columns))).sqrt()
         near = (distances <= NEAR * largest).nonzero().unbind(1)  # row and column indices of the near pairs

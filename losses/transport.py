@@ -1,6 +1,7 @@
 """Order-preserving optimal transport between the frames of two recordings, each with an additional virtual frame."""
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -28,6 +29,14 @@ class TransportPlan(NamedTuple):
 
     log_mass: Tensor
     objective: Tensor
+
+    def mass(self, dtype: torch.dtype) -> Tensor:
+        """Return the plan without the virtual frames, (N, M)."""
+        between = self.log_mass[:-1, :-1]
+        mass = torch.empty(between.shape, dtype=dtype, device=between.device)
+        for block in _row_blocks(*between.shape):
+            mass[block] = between[block].exp()
+        return mass
 
 
 class _Matches(NamedTuple):
@@ -76,10 +85,9 @@ def transport_plan(distances: Tensor, max_steps: int, lambda1: float, lambda2: f
     """
     half = max_steps // 2
     costs = _with_virtual_frames(distances, zeta)  # (N + 1, M + 1)
-    previous = _mean_plan(costs, lambda2, half).log_mass
-    matches = _Matches(*(best_and_least_matches(previous, axis)[0] for axis in (1, 0)))
+    matches = _best_matches(costs, lambda2, _sinkhorn(costs, lambda2, half))
     costs = _add_order(costs, matches, phase, lambda1, lambda2, delta)
-    return _mean_plan(costs, lambda2, max_steps - half)
+    return _mean_plan(costs, lambda2, _sinkhorn(costs, lambda2, max_steps - half))
 
 
 def best_and_least_matches(log_mass: Tensor, axis: int) -> tuple[Tensor, Tensor]:
@@ -110,9 +118,7 @@ def _add_order(costs: Tensor, matches: _Matches, phase: float, lambda1: float, l
     y = (torch.arange(columns, dtype=costs.dtype, device=costs.device) + 0.5) / columns  # (M,)
     spread = 2 * (delta * math.hypot(1 / rows, 1 / columns)) ** 2
     log_normalizer = math.log(delta * math.sqrt(2 * math.pi))
-    block_rows = max(1, BLOCK_ENTRIES // columns)
-    for start in range(0, rows, block_rows):
-        block = slice(start, min(start + block_rows, rows))
+    for block in _row_blocks(rows, columns):
         from_diagonal = (x[block] - y).square()  # (b, M)
         from_row = (x[block] - x[matches.of_columns].T).abs()  # (b, M)
         from_column = (y - y[matches.of_rows[block]].unsqueeze(1)).abs()  # (b, M)
@@ -126,16 +132,49 @@ def _add_order(costs: Tensor, matches: _Matches, phase: float, lambda1: float, l
     return costs
 
 
-def _mean_plan(costs: Tensor, regularization: float, steps: int) -> TransportPlan:
-    """Run Sinkhorn iterations from either side, and return the mean of both plans and of their objectives."""
-    log_masses, objectives = [], []
-    for rows, columns in _sinkhorn(costs, regularization, steps):  # potentials f, (N + 1,), and g, (M + 1,)
-        log_mass = (costs / -regularization).add_(rows.unsqueeze(1)).add_(columns)
-        mass = log_mass.exp()
-        # <T, C> + regularization <T, log T>, with log T = f + g - C / regularization.
-        objectives.append(regularization * (rows @ mass.sum(1) + columns @ mass.sum(0)))
-        log_masses.append(log_mass)
-    return TransportPlan(torch.logaddexp(*log_masses).sub_(math.log(2)), (objectives[0] + objectives[1]) / 2)
+def _row_blocks(rows: int, columns: int) -> Iterator[slice]:
+    """Yield slices of consecutive rows whose entries stay in the cache."""
+    size = max(1, BLOCK_ENTRIES // columns)
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))
+
+
+def _best_matches(costs: Tensor, regularization: float, potentials: Sequence[Potentials]) -> _Matches:
+    """Return the best matches of all frames under the mean of the plans; the plan is never in memory as a whole."""
+    rows, columns = costs.shape[0] - 1, costs.shape[1] - 1
+    of_rows = torch.empty(rows, dtype=torch.long, device=costs.device)
+    of_columns = torch.zeros(columns, dtype=torch.long, device=costs.device)
+    largest = costs.new_full((columns,), -math.inf)  # of each column so far
+    for block in _row_blocks(rows, columns):
+        log_mass = (costs[block, :-1] / -regularization).add_(
+            _mean_potential(potentials, block)[:, :-1])  # (b, M), up to a constant
+        of_rows[block] = log_mass.argmax(1)
+        best, row = log_mass.max(0)
+        better = best > largest
+        of_columns = torch.where(better, row + block.start, of_columns)
+        largest = torch.where(better, best, largest)
+    return _Matches(of_rows, of_columns)
+
+
+def _mean_potential(potentials: Sequence[Potentials], block: slice) -> Tensor:
+    """Return ``log(exp(f1_i + g1_j) + exp(f2_i + g2_j))`` for a block of rows i, (b, M + 1), of plans (f, g)."""
+    return torch.logaddexp(*(rows[block].unsqueeze(1) + columns for rows, columns in potentials))
+
+
+def _mean_plan(costs: Tensor, regularization: float, potentials: Sequence[Potentials]) -> TransportPlan:
+    """Return the mean of both plans and of their objectives; the logarithm of the plan overwrites the costs.
+
+    For long recordings, every further matrix of this size would take longer to allocate than to compute.
+    """
+    objective = costs.new_zeros(())
+    for block in _row_blocks(*costs.shape):
+        log_mass = costs[block].div_(-regularization)  # (b, M + 1), without the potentials
+        for rows, columns in potentials:  # f, (N + 1,), and g, (M + 1,)
+            mass = (log_mass + rows[block].unsqueeze(1)).add_(columns).exp_()
+            # <T, C> + regularization <T, log T>, with log T = f + g - C / regularization.
+            objective += rows[block] @ mass.sum(1) + columns @ mass.sum(0)
+        log_mass.add_(_mean_potential(potentials, block)).sub_(math.log(2))
+    return TransportPlan(costs, regularization * objective / 2)
 
 
 def _sinkhorn(costs: Tensor, regularization: float, steps: int) -> list[Potentials]:
@@ -155,24 +194,38 @@ def _sinkhorn(costs: Tensor, regularization: float, steps: int) -> list[Potentia
     """
     starts = costs[:, :-1].amin(1) / regularization, costs[:-1].amin(0) / regularization  # (N + 1,), (M + 1,)
     if costs.dtype == torch.float64:
-        above = (costs / regularization).sub_(starts[0].unsqueeze(1))
-        shifts = starts[0], above.amin(0)
-        above -= shifts[1]
-        kernel = above.clamp(max=CAP).neg_().exp_()
+        kernel = (costs / regularization).sub_(starts[0].unsqueeze(1))  # costs above the minimum of their row
+        shifts = starts[0], kernel.amin(0)
+        capped = bool((kernel.amax(0) - shifts[1]).max() > CAP)
+        kernel.sub_(shifts[1]).clamp_(max=CAP).neg_().exp_()
         columns = starts[1] - shifts[1]
         # A constant factor of all columns changes nothing, as the rows are divided by it; it prevents an overflow.
         scalings = _scale_kernel(kernel, torch.zeros_like(starts[0]), columns - columns.max(), steps)
-        if scalings is not None and not any(_cap_matters(above, *scaling) for scaling in scalings):
-            return [(rows + shifts[0], columns + shifts[1]) for rows, columns in scalings]
+        found = scalings and [(rows + shifts[0], columns + shifts[1]) for rows, columns in scalings]
+        if found and not (capped and _cap_matters(costs, regularization, shifts, scalings)):
+            return found
     columns_first = _log_sinkhorn(costs, regularization, steps, starts[0])
     rows_first = _log_sinkhorn(costs.T, regularization, steps, starts[1])
     return [columns_first, rows_first[::-1]]
 
 
-def _cap_matters(above: Tensor, rows: Tensor, columns: Tensor) -> bool:
-    """Return True if an entry whose cost was capped could have a mass that is not negligible."""
-    mass_at_cap = rows.unsqueeze(1) + columns - CAP  # (N + 1, M + 1), logarithm of the mass
-    return bool(((above > CAP) & (mass_at_cap > NEGLIGIBLE)).any())
+def _cap_matters(costs: Tensor, regularization: float, shifts: Potentials, scalings: Sequence[Potentials]) -> bool:
+    """Return True if an entry whose cost was capped could have a mass that is not negligible.
+
+    Args:
+        costs: (N + 1, M + 1).
+        regularization: unit of the costs in the kernel.
+        shifts: what was subtracted from the rows and columns of the kernel's costs.
+        scalings: logarithms of the scalings of rows and columns, for either order.
+    """
+    for block in _row_blocks(*costs.shape):
+        above = (costs[block] / regularization).sub_(shifts[0][block].unsqueeze(1)).sub_(shifts[1])
+        capped = above > CAP
+        for rows, columns in scalings:
+            mass_at_cap = rows[block].unsqueeze(1) + columns - CAP  # (b, M + 1), logarithm of the mass
+            if bool((capped & (mass_at_cap > NEGLIGIBLE)).any()):
+                return True
+    return False
 
 
 def _scale_kernel(kernel: Tensor, rows: Tensor, columns: Tensor, steps: int) -> list[Potentials] | None:

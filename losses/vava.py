@@ -16,7 +16,7 @@ from losses.arguments import (
 )
 from losses.contrastive import MARGIN, WINDOW, contrastive_loss
 from losses.pairs import attached_zero, reduce_symmetric, squared_distances
-from losses.transport import best_and_least_matches, transport_plan
+from losses.transport import TransportPlan, best_and_least_matches, transport_plan
 
 PHASE_DECAY, SMALLEST_PHASE = 0.999, 0.001
 
@@ -83,14 +83,26 @@ def VAVA_loss(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1
         for first, second in itertools.combinations(sequences, 2):
             squares = squared_distances(first, second)  # (N, M)
             plan = transport_plan(squares, maxIter, lambda1, lambda2, zeta, delta, phase)
-            mass = plan.log_mass[:-1, :-1].exp().to(squares.dtype)  # (N, M), without the virtual frames
-            # The second term is zero; it makes the plan the gradient of the objective.
-            transport = plan.objective.to(squares.dtype) + (mass * (squares - squares.detach())).sum()
+            transport = _Objective.apply(squares, plan)
             pair_terms.append(transport + gamma * match_contrast(squares, plan.log_mass, reduction))
         contrasts = [contrastive_loss(sequence, window=window, reduction=reduction) for sequence in sequences]
         loss = reduce_symmetric(pair_terms, contrasts, gamma, reduction)
         # A weighted mean of terms, each of which is about 1 for the embeddings of a new network.
         return loss / (1 + 3 * gamma) if reduction == 'mean' else loss
+
+
+class _Objective(torch.autograd.Function):
+    """Value of a transport plan, with the plan as its gradient with respect to the distances (N, M)."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, squares: Tensor, plan: TransportPlan) -> Tensor:
+        ctx.save_for_backward(plan.mass(squares.dtype))
+        return plan.objective.to(squares.dtype)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+        return ctx.saved_tensors[0] * gradient, None
 
 
 def match_contrast(squares: Tensor, log_mass: Tensor, reduction: str) -> Tensor:

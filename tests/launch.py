@@ -1,25 +1,146 @@
-"""Several processes of one run, as torchrun starts them, without the seconds that torchrun itself takes."""
+"""Command lines in processes of their own that need no seconds to start: forks of a process that has loaded torch.
 
+A forked process has an environment, a working directory, standard streams and an exit status of its own, like one that
+a shell starts; only its imports, which take 3 to 5 s of CPU time, are done already. What depends on the start of Python
+(its options, the seed of its hashes, packages that are missing) is tested with ``subprocess``.
+"""
+
+import contextlib
+import functools
+import importlib
+import json
 import os
+import random
+import runpy
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+# What the programs import, at their start or at the place of use.
+LOADED = ('torch.distributed', 'torch._dynamo', 'torch.utils.tensorboard', 'matplotlib.backends.backend_agg',
+          'scipy.stats', 'sklearn.linear_model', 'sklearn.svm', 'training.run', 'evaluation.evaluate',
+          'evaluation.report', 'prediction.command', 'alignment.command')
 
 
-def run_processes(count, command, pythonpath, **variables):
-    """Run ``python COMMAND`` in each of ``count`` gloo processes; returns their status, output and errors."""
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    common = {**os.environ, **variables, 'PYTHONPATH': str(pythonpath), 'OMP_NUM_THREADS': '1',
-              'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port), 'WORLD_SIZE': str(count),
-              'LOCAL_WORLD_SIZE': str(count), 'TORCHELASTIC_RUN_ID': 'test'}
-    started = [subprocess.Popen([sys.executable, *map(str, command)], text=True, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, env={**common, 'RANK': str(rank), 'LOCAL_RANK': str(rank)})
-               for rank in range(count)]
-    try:
-        outputs = [process.communicate(timeout=300) for process in started]
-    finally:
-        for process in started:
-            process.kill()  # of no effect on one that has ended
-    return [(process.returncode, *output) for process, output in zip(started, outputs, strict=True)]
+def run_program(*command, cwd=ROOT, stdin=os.devnull, timeout=600, **variables):
+    """Run ``python COMMAND`` with these environment variables; returns what ``subprocess.run`` does, output as text."""
+    done, = _run([command], cwd, [variables], timeout, stdin)
+    return done
+
+
+def run_processes(count, *command, cwd):
+    """Run ``python COMMAND`` in ``count`` gloo processes at the same time, as torchrun starts them."""
+    common = {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': free_port(),
+              'WORLD_SIZE': str(count), 'LOCAL_WORLD_SIZE': str(count), 'TORCHELASTIC_RUN_ID': 'test'}
+    return _run([command] * count, cwd, [{**common, 'RANK': str(rank), 'LOCAL_RANK': str(rank)}
+                                         for rank in range(count)], 600)
+
+
+def free_port():
+    """Return a free port that nobody else is given: the system chooses those of other programs above 32768."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as place, contextlib.suppress(OSError):
+            place.bind(('', port))
+            return str(port)
+
+
+def _run(commands, cwd, variables, timeout, stdin=os.devnull):
+    """Run command lines at the same time, and wait for all of them; the output goes through files, so none waits."""
+    with tempfile.TemporaryDirectory() as folder:
+        asked = [{'command': list(map(str, command)), 'cwd': str(cwd), 'variables': {**os.environ, **more},
+                  'streams': [str(stdin), f'{folder}/out{number}', f'{folder}/err{number}']}
+                 for number, (command, more) in enumerate(zip(commands, variables, strict=True))]
+        with _server().makefile('rw') as server:
+            server.write(json.dumps([timeout, asked]) + '\n')
+            server.flush()
+            statuses = json.loads(server.readline())
+        done = [subprocess.CompletedProcess(one['command'], status, *(Path(path).read_text()
+                                                                      for path in one['streams'][1:]))
+                for one, status in zip(asked, statuses, strict=True)]
+    assert None not in statuses, f'killed after {timeout} s: {done}'
+    return done
+
+
+@functools.cache
+def _server():
+    """Start the process that is forked; it ends when this process does, because it then reads an end of file."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        subprocess.Popen([sys.executable, __file__, str(theirs.fileno())], pass_fds=[theirs.fileno()],
+                         stdin=subprocess.DEVNULL, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    return ours
+
+
+def serve(requests):
+    """Fork a process for each command line that is requested, and answer with their exit statuses.
+
+    Returns:
+        What was requested, in the forked process; None in this one, after the last request.
+    """
+    with requests, requests.makefile('rw') as lines:
+        for line in lines:
+            timeout, asked = json.loads(line)
+            children = []
+            for one in asked:
+                children.append(os.fork())
+                if not children[-1]:
+                    return one
+            lines.write(json.dumps(wait_for(children, timeout)) + '\n')
+            lines.flush()
+    return None
+
+
+def wait_for(children, timeout):
+    """Return the exit statuses of processes, -N after signal N; None for those that are killed after ``timeout`` s."""
+    statuses, until = {}, time.monotonic() + timeout
+    while len(statuses) < len(children) and time.monotonic() < until:
+        for child in set(children) - set(statuses):
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                statuses[child] = os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    for child in set(children) - set(statuses):
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    return [statuses.get(child) for child in children]
+
+
+def become(command, cwd, variables, streams):
+    """Do in this process what ``python COMMAND`` does in a new one."""
+    os.environ.clear()
+    os.environ.update(variables)
+    os.chdir(cwd)
+    for descriptor, path in enumerate(streams):
+        file = os.open(path, os.O_WRONLY | os.O_CREAT if descriptor else os.O_RDONLY)
+        os.dup2(file, descriptor)
+        os.close(file)
+    program = command[1 if command[0] in ('-c', '-m') else 0]
+    installed = [place for place in sys.path if place not in (str(ROOT), str(Path(__file__).parent))]
+    own = [place for place in variables.get('PYTHONPATH', '').split(os.pathsep) if place]
+    sys.path[:] = [str(Path(program).resolve().parent) if program is command[0] else cwd, *own, *installed]
+    if str(ROOT) not in sys.path:  # a copy of the project imports its own modules
+        project = {path.stem for path in ROOT.iterdir()}
+        for name in [name for name in sys.modules if name.partition('.')[0] in project]:
+            del sys.modules[name]
+    sys.argv[:] = command[command.index(program):]
+    if command[0] == '-m':
+        runpy.run_module(program, run_name='__main__', alter_sys=True)
+    elif command[0] == '-c':
+        sys.argv[0] = '-c'
+        exec(compile(program, '<string>', 'exec'), {'__name__': '__main__'})
+    else:
+        runpy.run_path(program, run_name='__main__')
+
+
+if __name__ == '__main__':
+    for module in LOADED:
+        importlib.import_module(module)
+    request = serve(socket.socket(fileno=int(sys.argv[1])))
+    if request:
+        become(**request)

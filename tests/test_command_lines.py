@@ -19,10 +19,14 @@ from models.heads.filter.segmented import SegmentedFilter
 from models.heads.filter.unsegmented_fit import fit_filter
 from recordings.from_config import load_dataset, split_recordings
 from recordings.splits import Splits
+from tests.launch import run_program
 from utils.ckpt_save import load_model
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = ['multitask_train.py', '1', '--ego', '--mcn', '-bs', '2', '-lr', '1e-3']
+SMALL = ['-od', '8', *(option for key in (
+    'ARCHITECTURE.attn_layers=[8]', 'ARCHITECTURE.drop_layers=[8]', 'BASEARCH.NAIVE_ARCH.layers=[16]',
+    'BASEARCH.TEMPORAL_STACKING_ARCH.conv_num_channels=8') for option in ('--set', key))]
 
 
 def environment(root):
@@ -31,8 +35,7 @@ def environment(root):
 
 
 def run(root, *command):
-    return subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, env={**os.environ, **environment(root)},
-                          capture_output=True, text=True, timeout=280)
+    return run_program(*command, **environment(root))
 
 
 def read_rows(path):
@@ -175,7 +178,7 @@ def test_the_head_learns_from_the_training_recordings_alone(demo, recommended_ru
     ids=['tcc-tstack', 'lav-tstack', 'vava-naive', 'gtcc-naive', 'gtcc-resnet50'])
 def test_other_losses_and_encoders_train_and_evaluate(demo, in_process, capsys, options, name):
     message = options[1].strip('-')
-    assert multitask_train.main([*TRAIN[1:], *options, '-ep', '1', '-m', message]) == 0
+    assert multitask_train.main([*TRAIN[1:], *options, *SMALL, '-ep', '1', '-m', message]) == 0
     folder = demo / f'output/multi-task-setting/V1___{name}_egoprocel.{message}'
     assert eval_command.main(['-f', str(folder)]) == 0
     has_head = '--progress' in options
@@ -286,7 +289,7 @@ def test_steps_without_a_training_action_are_refused(broken, capsys):
 
 
 def test_an_existing_run_is_kept_unless_overwritten(broken, capsys):
-    command = ['1', '--tcc', '--ego', '--naive', '-ep', '1']
+    command = ['1', '--tcc', '--ego', '--naive', '-ep', '1', *SMALL, '--no_tensorboard']
     assert multitask_train.main(command) == 0
     losses = broken / 'output/multi-task-setting/V1___tcc_egoprocel/losses.csv'
     before = losses.read_bytes()
@@ -317,8 +320,13 @@ def test_evaluation_refuses_what_it_cannot_evaluate(broken, capsys, tmp_path):
     assert 'invalid choice' in refused(capsys, eval_command, '-f', tmp_path, '--checkpoint_type', 'nonsense')
 
 
-def test_errors_reach_the_shell_as_status_2(tmp_path):
-    result = run(tmp_path, 'multitask_train.py', '1', '--gtcc', '--ego', '--tstack')
+@pytest.mark.parametrize('command', [
+    ['multitask_train.py', '1', '--gtcc', '--ego', '--tstack'], ['singletask_train.py', '1', '--gtcc', '--ego'],
+    ['eval.py', '-f', 'output/none'], ['-m', 'tools.check', 'none'], ['-m', 'tools.import_segments', 'new', 'none']])
+def test_errors_reach_the_shell_as_status_2(tmp_path, command):
+    # A new process: everything that a program needs to start has to be there, not only in the process of the tests.
+    result = subprocess.run([sys.executable, *command], cwd=ROOT, env={**os.environ, **environment(tmp_path)},
+                            capture_output=True, text=True, timeout=600)
     assert result.returncode == 2
     assert len(result.stderr.strip().splitlines()) == 1 and 'DATASET_PATH' not in result.stdout
     assert not (tmp_path / 'output').exists()

@@ -1,14 +1,13 @@
 """A new setting, loss, encoder, head, metric, or format is a new file and one line elsewhere: in a copy."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.launch import run_program
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ('configs', 'evaluation', 'losses', 'models', 'prediction', 'recordings', 'tools', 'training', 'utils')
@@ -103,9 +102,7 @@ def write_dataset(root):
 
 
 def run(root, *command):
-    environment = {**os.environ, 'DATASET_PATH': 'data', 'JSON_DPATH': 'dset_jsons', 'OUTPUT_PATH': 'output'}
-    result = subprocess.run([sys.executable, *command], cwd=root, env=environment, capture_output=True, text=True,
-                            timeout=200)
+    result = run_program(*command, cwd=root, DATASET_PATH='data', JSON_DPATH='dset_jsons', OUTPUT_PATH='output')
     assert result.returncode == 0, result.stderr
     return result.stdout + result.stderr
 

@@ -84,7 +84,7 @@ def test_folders_without_permission(place):
             '    print(import_module(program).main([*arguments, sys.argv[1]]))')
     try:
         done = subprocess.run([*drop, sys.executable, '-c', code, str(place / 'closed/in')], capture_output=True,
-                              text=True, timeout=120, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+                              text=True, timeout=600, env={**os.environ, 'PYTHONPATH': str(ROOT)})
     finally:
         (place / 'closed').chmod(0o700)
     assert done.stdout.split() == ['2'] * len(ENTRIES), done.stderr

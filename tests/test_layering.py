@@ -165,7 +165,7 @@ assert not any(logger.handlers for name, logger in logging.Logger.manager.logger
                if name.startswith('progress') and isinstance(logger, logging.Logger))
 '''
     result = subprocess.run([sys.executable, '-c', program, '--no_such_option'], cwd=ROOT, capture_output=True,
-                            text=True, timeout=120)
+                            text=True, timeout=600)
     assert (result.returncode, result.stdout, result.stderr) == (0, '', '')
 
 
@@ -176,6 +176,6 @@ def test_command_lines_answer_help_and_training_starts_without_packages_that_are
                "slow = {'sklearn', 'scipy', 'numba', 'ot', 'matplotlib', 'av'}\n"
                "print(sorted({'torch', *slow} & set(sys.modules)))\n"
                'import losses, training.run\nprint(sorted(slow & set(sys.modules)))')
-    result = subprocess.run([sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    result = subprocess.run([sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert (result.stdout, result.stderr) == ('[]\n[]\n', '')
     assert {'predict', 'tools.extract', 'tools.convert_checkpoint'} <= set(commands)

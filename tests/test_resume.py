@@ -5,13 +5,12 @@ import os
 import shlex
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import multitask_train
+from tests.launch import run_program
 from tools.demo import DemoSettings, write_demo
 from training.epoch import training_step
 from utils.ckpt_save import load_checkpoint
@@ -86,9 +85,7 @@ def assert_same_run(run, other):
 def test_a_run_killed_in_its_third_epoch_goes_on_to_the_same_numbers(whole, place):
     steps = steps_per_epoch(whole / RUN)
     assert steps > 2
-    command = [sys.executable, '-c', STOPPED, str(int(signal.SIGKILL)), str(2 * steps + 2), *SMALL]
-    killed = subprocess.run(command, env={**os.environ, 'PYTHONPATH': str(ROOT)}, capture_output=True, text=True,
-                            timeout=300)
+    killed = run_program('-c', STOPPED, int(signal.SIGKILL), 2 * steps + 2, *SMALL, cwd=place, PYTHONPATH=str(ROOT))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert load_checkpoint(RUN / 'ckpt/last.pt')['epoch'] == 2
     (RUN / f'ckpt/.last.{os.getpid()}.partial.pt').write_bytes(b'half of a checkpoi')  # as if killed while writing

@@ -14,7 +14,8 @@ from evaluation.progress_metrics import skill
 from tools.demo import DemoSettings, write_demo
 from utils.ckpt_save import load_checkpoint
 
-COMMAND = ['1', '--tcc', '--naive', '--ego', '--progress', '--progress_sampling', 'dense', '-ep', '2', '-lr', '1e-3']
+COMMAND = ['1', '--tcc', '--naive', '--ego', '--progress', '--progress_sampling', 'dense', '-ep', '2', '-lr', '1e-3',
+           '-od', '8', '--set', 'BASEARCH.NAIVE_ARCH.layers=[16]', '--no_tensorboard']
 pytestmark = pytest.mark.usefixtures('blank_pictures')
 
 
@@ -196,6 +197,10 @@ def test_a_task_without_actions_is_left_out_where_the_head_knows_steps(trained, 
     (tmp_path / 'egoprocel.json').write_text(json.dumps({first: tiny[first]}))
     assert 'but not in the dataset' in refused(capsys, singletask_train, *command, '--resume')
     assert 'contain no action' in refused(capsys, singletask_train, *command, '--overwrite')
+    # Tasks named like files of the folder:
+    for name in ('EVAL', 'splits.json'):
+        (tmp_path / 'egoprocel.json').write_text(json.dumps({name: tiny[second]}))
+        assert f"task '{name}': is the name of a file" in refused(capsys, singletask_train, *command, '--overwrite')
 
 
 def test_a_task_that_was_not_trained_yet_is_named(trained, capsys):

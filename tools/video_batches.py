@@ -74,8 +74,13 @@ def find_videos(source: Path) -> list[Video]:
         raise UserError(f'SOURCE {source}: does not exist, expected a folder of videos or a video')
     if source.is_file():
         return [_named(source, source.parent)]
-    files = sorted(path for path in source.rglob('*') if path.is_file()
-                   and not any(part.startswith('.') for part in path.relative_to(source).parts))
+    shown = sorted(path for path in source.rglob('*')
+                   if not any(part.startswith('.') for part in path.relative_to(source).parts))
+    files = [path for path in shown if path.is_file()]
+    # Links to videos that were moved, above all: their recordings would be missing without a word.
+    if lost := [path.name for path in shown if not path.is_file() and path.suffix.lower() in VIDEO_ENDINGS]:
+        LOGGER.warning('%s: %d entries are named like videos but are no files, and are left out: %s; correct links '
+                       'that lead nowhere', source, len(lost), name_some(lost))
     videos = [_named(path, source) for path in files if path.suffix.lower() in VIDEO_ENDINGS]
     if not videos:
         raise UserError(f'SOURCE {source}: contains no video, expected files that end in {name_some(VIDEO_ENDINGS)}')

@@ -34,7 +34,7 @@ def train_epoch(trainer: Trainer, epoch: int) -> dict[str, Tensor]:
 
     Raises:
         StoppedError: a signal asked the run to stop.
-        UserError: too many steps were not finite, or DETECT_ANOMALY located a value that is not finite.
+        UserError: too many steps or all of them were not finite, or DETECT_ANOMALY located a value that is not finite.
     """
     config, module, world = trainer.config, trainer.module, trainer.world
     module.train()
@@ -54,6 +54,7 @@ def train_epoch(trainer: Trainer, epoch: int) -> dict[str, Tensor]:
             trainer.monitor.step(batch, result, module)
             # Between two steps, so that all processes stop with the same weights.
             trainer.stop.check()
+    trainer.monitor.require_a_step()
     # Every process has seen other batches; the means are over all of them.
     means.merge(world.all_gather)
     return means.means(get_progress_lambda(epoch, config.NUM_EPOCHS, config.PROGRESS_LOSS))

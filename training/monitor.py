@@ -100,6 +100,17 @@ class Monitor:
             # tqdm redraws at its own rate; a refresh at each step would slow down fast steps.
             self._bar.set_postfix(task=batch.task, loss=f'{loss:.4f}', refresh=False)
 
+    def require_a_step(self) -> None:
+        """Check after an epoch that the run has trained at all.
+
+        Raises:
+            UserError: every step of the run so far was skipped.
+        """
+        if self._state.skipped_steps and not self._state.steps:
+            raise UserError(f'all {self._state.skipped_steps} steps skipped because loss or gradient was not finite, '
+                            'so nothing is trained, expected finite losses; check the scale of the features '
+                            '(tools.check), lower LEARNING_RATE, or set DETECT_ANOMALY to locate it')
+
     def epoch(self, row: Mapping[str, float | None], optimizer: torch.optim.Optimizer) -> None:
         """Log an epoch in one line and add it to the TensorBoard curves.
 

@@ -45,6 +45,10 @@ def warn_of_start(model: nn.Module, loss_fn: Callable[..., LossTerms], train: Ma
         found.append(_nothing_to_align(sizes, config) or (
             _unheard_progress(_probe(model, loss_fn, train, config, device), config)
             if config.PROGRESS_LOSS.enabled and not config.PROGRESS_LOSS.detach_embeddings else None))
+    if config.PROGRESS_LOSS.enabled and not any(one.actions for loader in train.values()
+                                                for one in loader.dataset.recordings):
+        found.append('the training recordings contain no action, so there is no progress to learn: check the '
+                     'annotations and BACKGROUND_LABELS, or leave --progress out')
     for warning in filter(None, found):
         LOGGER.warning('%s', warning)
 

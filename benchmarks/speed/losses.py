@@ -55,18 +55,18 @@ def measure_loss(name: str, slow: bool, length: int, threads: int, repeats: int)
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     loss = LOSSES[name][slow]
-    _value_and_gradient(loss, name, *_random_inputs(WARM_UP_LENGTH))  # loads libraries and compiles code
-    inputs = _random_inputs(length)
-    return time_and_memory(lambda: _value_and_gradient(loss, name, *inputs), repeats)
+    value_and_gradient(loss, name, *random_inputs(WARM_UP_LENGTH))  # loads libraries and compiles code
+    inputs = random_inputs(length)
+    return time_and_memory(lambda: value_and_gradient(loss, name, *inputs), repeats)
 
 
-def _random_inputs(length: int) -> tuple[list[Tensor], list[Tensor]]:
+def random_inputs(length: int) -> tuple[list[Tensor], list[Tensor]]:
     """Return two sequences, (T, E), and their drop vectors, (E + 1,)."""
     sequences = [(SCALE * torch.randn(length, EMBEDDING_DIM)).requires_grad_() for _ in range(2)]
     return sequences, [(SCALE * torch.randn(EMBEDDING_DIM + 1)).requires_grad_() for _ in range(2)]
 
 
-def _value_and_gradient(loss: Callable[..., Tensor], name: str, sequences: list[Tensor],
+def value_and_gradient(loss: Callable[..., Tensor], name: str, sequences: list[Tensor],
                         dropouts: list[Tensor]) -> None:
     """Run the forward and backward pass of a loss with default settings, without earlier gradients."""
     for leaf in (*sequences, *dropouts):

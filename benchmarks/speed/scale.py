@@ -29,6 +29,7 @@ from utils.errors import UserError
 from utils.memory import process_memory
 
 REAL_FILES = 8
+LINKS = 50_000  # to a file; ext4 allows 65,000
 TASKS = 10
 ACTIONS = 20  # actions per recording
 PAIR = 2  # recordings per batch
@@ -57,7 +58,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--step_seconds', type=float, default=0.5,
                         help='pause that simulates computing a step, default 0.5')
     parser.add_argument('--workers', type=int, nargs='+', default=[0, 2], help='loader processes, default 0 2')
-    parser.add_argument('--lengths', type=positive, nargs='+', default=[1000, 2000, 4000, 8000],
+    parser.add_argument('--lengths', type=positive, nargs='*', default=[1000, 2000, 4000, 8000],
                         help='frames of the pairs for training steps, default 1000 2000 4000 8000')
     return parser.parse_args(argv)
 
@@ -69,7 +70,10 @@ def measure(arguments: argparse.Namespace, argv: Sequence[str] | None) -> None:
           f'{PAIR * arguments.frames * arguments.width * 4 / MIB:.0f} MiB.\n', flush=True)
     print(format_table([index_and_read(count, arguments) for count in arguments.recordings]))
     largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
-    print(f'\nLargest loader process: {largest / MIB:.0f} MiB.\n\nA training step on a pair of recordings, '
+    print(f'\nLargest loader process: {largest / MIB:.0f} MiB.')
+    if not arguments.lengths:
+        return
+    print('\nA training step on a pair of recordings, '
           f'StackingEncoder, {HEADS} heads, progress head; peak memory of its process, MiB:\n', flush=True)
     print(format_table([{'frames': length, **{loss.upper(): step_memory(loss, length, arguments.width)
                                               for loss in LOSSES}} for length in arguments.lengths]))
@@ -79,12 +83,14 @@ def index_and_read(count: int, arguments: argparse.Namespace) -> dict[str, objec
     """Write a dataset of ``count`` recordings, index and read it, and return a row of the table."""
     with tempfile.TemporaryDirectory(prefix='scale_') as folder:
         write_dataset(Path(folder), count, arguments.frames, arguments.width)
-        before, started = process_memory('VmRSS'), time.perf_counter()
+        before, started, processor = process_memory('VmRSS'), time.perf_counter(), time.process_time()
         recordings = load_recordings(Path(folder) / 'many.json', Path(folder),
                                      background_labels=CONFIG.BACKGROUND_LABELS)
         seconds, growth = time.perf_counter() - started, (process_memory('VmRSS') - before) / MIB
+        processor = time.process_time() - processor
         row = {'recordings': count, 'features': f'{count * arguments.frames * arguments.width * 4 / 2**30:.1f} GiB',
-               'index': f'{seconds:.2f} s', 'memory of the index': f'{growth:.0f} MiB'}
+               'index': f'{seconds:.2f} s', 'processor': f'{processor:.2f} s',
+               'memory of the index': f'{growth:.0f} MiB'}
         for workers in arguments.workers:
             reading = read_during_steps(recordings, workers, arguments.steps, arguments.step_seconds)
             row[f'waiting, {workers} workers'] = f'{reading.waiting:.1%}'
@@ -107,14 +113,15 @@ def _peak_of_step(loss: str, length: int, feature_dim: int) -> float:
 def write_dataset(folder: Path, count: int, frames: int, feature_dim: int) -> None:
     """Write ``many.json`` and the feature files of ``count`` recordings, evenly divided into tasks."""
     draw = np.random.default_rng(0)
-    for number in range(min(REAL_FILES, count)):
+    real_files = max(REAL_FILES, -(-count // LINKS))
+    for number in range(min(real_files, count)):
         np.save(folder / f'real{number}.npy', draw.standard_normal((frames, feature_dim), dtype=np.float32))
     bounds = np.linspace(0, frames, ACTIONS + 1).astype(int).tolist()
     content = {}
     for task in range(min(TASKS, count)):
         handles = [f'rec{number}' for number in range(task, count, TASKS)]
         for handle in handles:
-            os.link(folder / f'real{int(handle[3:]) % REAL_FILES}.npy', folder / f'{handle}.npy')
+            os.link(folder / f'real{int(handle[3:]) % real_files}.npy', folder / f'{handle}.npy')
         content[f'task{task}'] = {
             'handles': handles, 'hdl_actions': [[f'step{step}' for step in range(ACTIONS)]] * len(handles),
             'hdl_start_times': [bounds[:-1]] * len(handles), 'hdl_end_times': [bounds[1:]] * len(handles)}

@@ -40,12 +40,13 @@ CONFIGURATIONS = {
 }
 
 
-def random_run(options: Sequence[str], feature_dim: int) -> TrainedRun:
+def random_run(options: Sequence[str], feature_dim: int, device: torch.device | str = 'cpu') -> TrainedRun:
     """Return a run that has learned nothing.
 
     Args:
         options: options of ``multitask_train.py``, besides version and dataset.
         feature_dim: D of the features.
+        device: where it predicts.
     """
     config, _ = parse_training_arguments(['1', *options, '--dataset', TASK], 'benchmarks.speed.stream')
     fill_in_sizes(config, feature_dim, HEADS)
@@ -58,7 +59,8 @@ def random_run(options: Sequence[str], feature_dim: int) -> TrainedRun:
                    for start in range(0, STEPS * ACTION_LENGTH, ACTION_LENGTH)]
         embeddings = torch.randn(STEPS * ACTION_LENGTH, model.progress_head.input_dim)
         model.progress_head.fit([EmbeddedRecording(TASK, TASK, embeddings, actions)])
-    return TrainedRun(TASK, TASK, 0, model, config, torch.device('cpu'), [TASK])
+    device = torch.device(device)
+    return TrainedRun(TASK, TASK, 0, model.to(device), config, device, [TASK])
 
 
 def label_of(frame: int) -> str:

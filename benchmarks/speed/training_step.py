@@ -18,7 +18,7 @@ from benchmarks.speed.measure import MIB, describe_command, describe_machine, fo
 from configs.choices import LOSSES
 from configs.entry_config import parse_training_arguments
 from models.build import build_model, fill_in_sizes
-from training.step import LossModule, build_optimizer, clip_gradients, clip_limits, training_step
+from training.step import LossModule, StepResult, build_optimizer, clip_gradients, clip_limits, training_step
 from utils.command_line import OneLineParser, run_command, seed_everything
 from utils.errors import UserError
 from utils.loss_entry import LossTerms, get_loss_function, get_progress_lambda
@@ -40,27 +40,33 @@ class StepBenchmark:
         batch_size: number of recordings.
         heads: number of heads of the network.
         feature_dim: D of the features.
+        device: where the steps are computed.
     """
 
-    def __init__(self, loss: str, length: int, batch_size: int, heads: int, feature_dim: int = FEATURE_DIM) -> None:
+    def __init__(self, loss: str, length: int, batch_size: int, heads: int, feature_dim: int = FEATURE_DIM,
+                 device: torch.device | str = 'cpu') -> None:
         options = ['1', LOSSES[loss].flags[0], '--dataset', 'random', '--tstack', '--mcn', '--progress']
         self.config, _ = parse_training_arguments(options, 'benchmarks.speed.training_step')
         fill_in_sizes(self.config, feature_dim, heads)
         seed_everything(self.config.SEED)
-        self.model = build_model(self.config).train()
+        self.model = build_model(self.config).to(device).train()
         self.optimizer = build_optimizer(self.model, self.config.LEARNING_RATE)
         self.loss = get_loss_function(self.config)
         self.alignment_loss, self.progress_loss = split_loss(self.config)
         self.limits = clip_limits(self.config)
-        self.videos = [torch.rand(length, feature_dim) for _ in range(batch_size)]
+        self.videos = [torch.rand(length, feature_dim).to(device) for _ in range(batch_size)]
         self.times = [random_annotations(length) for _ in range(batch_size)]
 
     def run_whole(self, *, amp: bool = False) -> float:
         """Run a training step, with or without --amp, and return its seconds."""
         started = time.perf_counter()
-        module = LossModule(self.model, self.loss, amp=amp)
-        training_step(module, self.optimizer, self.videos, self.times, 0, self.limits)
+        self.step(amp=amp)
         return time.perf_counter() - started
+
+    def step(self, *, amp: bool = False) -> StepResult:
+        """Run a training step, with or without --amp."""
+        module = LossModule(self.model, self.loss, amp=amp)
+        return training_step(module, self.optimizer, self.videos, self.times, 0, self.limits)
 
     def run_parts(self) -> dict[str, float]:
         """Run a training step with the graph cut at the network's outputs, and return the seconds of each part."""

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from models.build import build_model, fill_in_sizes
 from prediction import TrainedRun
 from recordings.feature_info import FeatureInfo, write_feature_info
 from tests.alignment.steps import WIDTH, recording
+from tests.launch import run_program
 from tests.prediction.conftest import save_run  # noqa: F401 (a fixture)
 from tools import check
 
@@ -52,12 +51,11 @@ def rows_of(path):
 
 
 def test_the_command_writes_matches_pictures_and_a_dataset(recordings, capsys):
-    command = [sys.executable, str(ROOT / 'align.py'), *recordings, '--labels', 'a.csv', '--annotations',
-               'jsons/mine.json', '--task', 'cook', '--fps', '2', '--unit', 'frames', '-o', 'out']
     leftover = Path('jsons/.mine.999999999-0123abcd.partial.json')  # of a command that was killed
     leftover.parent.mkdir(exist_ok=True)
     leftover.touch()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_program(ROOT / 'align.py', *recordings, '--labels', 'a.csv', '--annotations', 'jsons/mine.json',
+                       '--task', 'cook', '--fps', '2', '--unit', 'frames', '-o', 'out', cwd=Path.cwd())
     assert done.returncode == 0 and not leftover.exists(), done.stderr
     assert done.stdout.startswith('reference: a\nb: 80.8% of 52 frames matched') and 'jsons/mine.json' in done.stdout
     assert sorted(path.name for path in Path('out').iterdir()) == ['b.csv', 'b.png', 'c.csv', 'c.png']

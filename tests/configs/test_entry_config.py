@@ -218,7 +218,7 @@ def test_name_of_the_run_folder(options, name):
     ([*CHOICES, '--set', 'NUM_EPOCHS'], '--set NUM_EPOCHS: expected KEY=VALUE'),
     ([*CHOICES, '--set', 'NUM_EPOCHS=many'], "--set NUM_EPOCHS=many: NUM_EPOCHS is 'many' (str), expected a whole"),
     ([*CHOICES, '-ep', '2.5'], "invalid int value: '2.5'"),
-    ([*CHOICES, '-ep', '0'], '--epochs: NUM_EPOCHS is 0, expected a whole number of at least 1'),
+    ([*CHOICES, '-ep', '0'], '--epochs: NUM_EPOCHS is 0, expected a whole number from 1 to 1000000'),
     ([*CHOICES, '-lr', '-1'], 'LEARNING_RATE is -1.0, expected a number above 0'),
     ([*CHOICES, '-lr', 'nan'], 'LEARNING_RATE is nan'), ([*CHOICES, '-lr', 'inf'], 'LEARNING_RATE is inf'),
     ([*CHOICES, *STEPS, *DENSE, '--condition_on_step'], 'the label; set PROGRESS_LOSS.enabled (--progress)'),

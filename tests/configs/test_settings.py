@@ -38,7 +38,7 @@ def test_new_setting_needs_one_line_in_one_file(tmp_path):
     table = tmp_path / 'configs/settings.py'
     heading = "    'Data': (\n"
     table.write_text(table.read_text().replace(heading, heading + ENTRY))
-    ended = subprocess.run([sys.executable, '-c', USE], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run([sys.executable, '-c', USE], cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert ended.stderr.strip().endswith('--new_one: NEW.one is 0, expected a whole number of at least 1')
 
 

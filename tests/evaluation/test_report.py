@@ -164,5 +164,5 @@ def test_a_browser_shows_every_picture_without_complaint(tmp_path, evaluation):
     (tmp_path / 'counted.html').write_text(f'{html}<script>onload = () => {{ {count} }}</script>', encoding='utf-8')
     done = subprocess.run([BROWSER, '--headless', '--no-sandbox', '--disable-gpu', '--enable-logging=stderr',
                            f'--user-data-dir={tmp_path / "profile"}', '--dump-dom',
-                           (tmp_path / 'counted.html').as_uri()], capture_output=True, text=True, timeout=180)
+                           (tmp_path / 'counted.html').as_uri()], capture_output=True, text=True, timeout=600)
     assert '<title>5 shown</title>' in done.stdout and 'CONSOLE' not in done.stderr

@@ -9,11 +9,9 @@ from tests.losses.naive import assert_matches_naive, naive_contrast, random_sequ
 
 @pytest.mark.parametrize('reduction', ['mean', 'sum'])
 @pytest.mark.parametrize('length', [1, 2, 17, 40])
-@pytest.mark.parametrize('dtype, tolerance', [(torch.float64, 1e-10), (torch.float32, 1e-5)])
-def test_value_and_gradient_match_a_naive_loop(length, reduction, dtype, tolerance):
-    sequence = random_sequences((length,), scale=0.4, dtype=dtype)
+def test_value_and_gradient_match_a_naive_loop(length, reduction):
     assert_matches_naive(lambda u: contrastive_loss(u[0], reduction=reduction),
-                         lambda u: naive_contrast(u[0], reduction), sequence, tolerance)
+                         lambda u: naive_contrast(u[0], reduction), (length,), scale=0.4)
 
 
 def test_gradcheck():

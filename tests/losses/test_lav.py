@@ -32,10 +32,9 @@ def naive_lav(sequences, gamma, weight, reduction):
 
 @pytest.mark.parametrize('reduction', ['mean', 'sum'])
 @pytest.mark.parametrize('lengths', [(20, 9), (3, 18, 5), *RANDOM_LENGTHS])
-@pytest.mark.parametrize('dtype, tolerance', [(torch.float64, 1e-10), (torch.float32, 1e-5)])
-def test_value_and_gradient_match_a_naive_loop(lengths, reduction, dtype, tolerance):
+def test_value_and_gradient_match_a_naive_loop(lengths, reduction):
     assert_matches_naive(lambda u: LAV_loss(u, 0.2, 0.3, reduction=reduction),
-                         lambda u: naive_lav(u, 0.2, 0.3, reduction), random_sequences(lengths, dtype=dtype), tolerance)
+                         lambda u: naive_lav(u, 0.2, 0.3, reduction), lengths)
 
 
 def test_gradcheck():

@@ -37,10 +37,9 @@ def naive_tcc(sequences, tau, variance_weight, reduction):
 
 @pytest.mark.parametrize('reduction', ['mean', 'sum'])
 @pytest.mark.parametrize('lengths', [(6, 9), (3, 7, 5), *RANDOM_LENGTHS])
-@pytest.mark.parametrize('dtype, tolerance', [(torch.float64, 1e-10), (torch.float32, 1e-5)])
-def test_value_and_gradient_match_a_naive_loop(lengths, reduction, dtype, tolerance):
+def test_value_and_gradient_match_a_naive_loop(lengths, reduction):
     assert_matches_naive(lambda u: TCC_loss(u, softmax_temp=0.1, alignment_variance=0.4, reduction=reduction),
-                         lambda u: naive_tcc(u, 0.1, 0.4, reduction), random_sequences(lengths, dtype=dtype), tolerance)
+                         lambda u: naive_tcc(u, 0.1, 0.4, reduction), lengths)
 
 
 def test_gradcheck():

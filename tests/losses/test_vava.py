@@ -51,12 +51,10 @@ def naive_vava(sequences, steps, lambda1, lambda2, gamma, zeta, delta, phi, redu
 @pytest.mark.parametrize('reduction', ['mean', 'sum'])
 @pytest.mark.parametrize('lengths, step', [((18, 6), 0), ((6, 5, 8), 400),
                                            *zip(RANDOM_LENGTHS, (0, 9, 99, 9999), strict=True)])
-@pytest.mark.parametrize('dtype, tolerance', [(torch.float64, 1e-10), (torch.float32, 1e-5)])
-def test_value_and_gradient_match_a_naive_loop(lengths, step, reduction, dtype, tolerance):
+def test_value_and_gradient_match_a_naive_loop(lengths, step, reduction):
     phi = max(0.999 ** (step + 1), 0.001)
     assert_matches_naive(lambda u: VAVA_loss(u, 12, 0.8, 0.2, 0.3, 0.5, 0.6, step, reduction=reduction),
-                         lambda u: naive_vava(u, 12, 0.8, 0.2, 0.3, 0.5, 0.6, phi, reduction),
-                         random_sequences(lengths, dtype=dtype), tolerance)
+                         lambda u: naive_vava(u, 12, 0.8, 0.2, 0.3, 0.5, 0.6, phi, reduction), lengths)
 
 
 @pytest.mark.parametrize('gamma', [0, 0.3])

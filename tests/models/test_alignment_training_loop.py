@@ -236,20 +236,20 @@ def filter_settings(config):
 @pytest.mark.parametrize('change', [lambda config: None, filter_settings], ids=['defaults', 'filter'])
 def test_resumed_run_ends_like_an_uninterrupted_one(recordings, small_config, tmp_path, monkeypatch, change):
     change(small_config)
-    small_config.NUM_EPOCHS = 4
+    small_config.NUM_EPOCHS = 3
     whole, whole_history = run(recordings, small_config, tmp_path / 'whole')
 
     calls = []
     validate = run_validation_epoch
 
-    def stop_in_third_epoch(*args, **kwargs):
+    def stop_in_second_epoch(*args, **kwargs):
         calls.append(1)
-        if len(calls) == 3:
+        if len(calls) == 2:
             raise KeyboardInterrupt
         return validate(*args, **kwargs)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr('models.alignment_training_loop.run_validation_epoch', stop_in_third_epoch)
+        patched.setattr('models.alignment_training_loop.run_validation_epoch', stop_in_second_epoch)
         run(recordings, small_config, tmp_path / 'cut')
     torch.manual_seed(99)
     resumed, resumed_history = run(recordings, small_config, tmp_path / 'cut', resume=True)

@@ -366,7 +366,7 @@ def test_rows_arrive_frame_by_frame_and_a_reader_may_leave(make_run, save_run, m
             process.stdout.close()
             process.stdin.write(b'[1, 2, 3, 4, 5, 6]\n' * 3)
             process.stdin.close()
-            assert process.wait(timeout=60) == 0
+            assert process.wait(timeout=600) == 0
             assert process.stderr.read().count(b'\n') == 1  # what was logged at the start, and no traceback
         finally:
             process.kill()

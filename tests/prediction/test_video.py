@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from fractions import Fraction
 from importlib.util import find_spec
@@ -19,6 +17,7 @@ from prediction.overlay import MIN_WIDTH, Panel, write_overlay
 from prediction.video import LiveDelay
 from recordings.feature_info import FeatureInfo, read_feature_info, write_feature_info
 from recordings.video import VideoReader
+from tests.launch import run_program
 from tests.prediction.comparison import assert_equal_rows, read_rows
 from tests.video_files import write_video
 from tools import extract
@@ -72,9 +71,7 @@ def test_a_video_gives_the_rows_of_its_features_and_a_pipe_too(video_run, capsys
             f'sys.exit(predict.main({command!r}))')
     write_video('clip.mkv', 20, rate=10)
     root = Path(predict_command.__file__).parent
-    with Path('clip.mkv').open('rb') as source:
-        piped = subprocess.run([sys.executable, '-c', code], stdin=source, capture_output=True, text=True, check=False,
-                               env={'PYTHONPATH': str(root), 'PATH': ''})
+    piped = run_program('-c', code, cwd=Path.cwd(), stdin='clip.mkv', PATH='', PYTHONPATH=str(root))
     assert piped.returncode == 0, piped.stderr
     live = read_rows(piped.stdout, 'jsonl')
     assert 'ms after its picture on average' in piped.stderr

@@ -385,7 +385,7 @@ def test_extremes_of_the_settings_can_be_read_back(tmp_path):
 def test_command_line_writes_prints_usage_and_refuses_to_overwrite(tmp_path):
     out = tmp_path / 'a folder'  # the shell has to take the lines it prints as they are
     command = [sys.executable, '-m', 'tools.demo', str(out), *SMALL_OPTIONS]
-    first, second = (subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120) for _ in range(2))
+    first, second = (subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600) for _ in range(2))
     assert (first.returncode, first.stderr) == (0, '') and 'synthetic' in first.stdout
     exports = [line for line in first.stdout.splitlines() if line.startswith('export ')]
     shell = subprocess.run(['sh', '-c', '\n'.join([*exports, 'echo "$DATASET_PATH|$JSON_DPATH|$OUTPUT_PATH"'])],

@@ -178,7 +178,7 @@ def test_other_settings_and_wrong_options_are_refused(tmp_path, videos, encoder,
     assert content(tmp_path, 'x') == before
 
 
-def test_names_of_recordings_and_folders_without_videos(tmp_path):
+def test_names_of_recordings_and_folders_without_videos(tmp_path, caplog):
     (tmp_path / 'a').mkdir()
     with pytest.raises(UserError, match='contains no video'):
         find_videos(tmp_path)
@@ -189,7 +189,9 @@ def test_names_of_recordings_and_folders_without_videos(tmp_path):
     with pytest.raises(UserError, match='would have the same name as that of'):
         find_videos(tmp_path)
     (tmp_path / 'a_b.avi').unlink()
+    (tmp_path / 'moved.mp4').symlink_to('nowhere.mp4')
     assert [name for _, name in find_videos(tmp_path)] == ['a_b', 'x']
+    assert '1 entries are named like videos but are no files, and are left out: moved.mp4; correct' in caplog.text
     assert [name for _, name in find_videos(tmp_path / 'a/b.MOV')] == ['b']
 
 

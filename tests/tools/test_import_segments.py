@@ -1,10 +1,7 @@
 """Import a dataset, then check, train and evaluate; segments computed by hand; every mistake is reported."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,10 +11,10 @@ import pytest
 from recordings.json_dataset import load_recordings
 from recordings.segment_list import SegmentList
 from recordings.splits import load_splits
+from tests.launch import run_program
 from tools import dataset_output, import_segments
 from tools.import_format import ImportFormat
 
-ROOT = Path(__file__).resolve().parents[2]
 WIDTH = 6
 # Recording -> one letter per frame; the name ends with the activity, as in Breakfast.
 FRAMES = {
@@ -80,23 +77,18 @@ def written():
 
 # What is imported ----------------------------------------------------------------------------------------------------
 
-def run(*command):
-    return subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, env=os.environ.copy(), capture_output=True,
-                          text=True, timeout=100)
-
-
 def test_a_folder_is_imported_checked_trained_and_evaluated(source, tmp_path):
-    imported = run('-m', 'tools.import_segments', 'mine', source, '--task_regex', '_([a-z]+)$')
+    imported = run_program('-m', 'tools.import_segments', 'mine', source, '--task_regex', '_([a-z]+)$')
     assert (imported.returncode, imported.stderr.count('\n')) == (0, 1), imported.stderr
     assert 'milk: 4 recordings (3 train, 0 val, 1 test), 8 actions of 2 labels, 6 background' in imported.stdout
     splits = ['--splits', tmp_path / 'jsons/mine.splits.json']
-    checked = run('-m', 'tools.check', 'mine', '-o', tmp_path / 'mine.png', *splits)
+    checked = run_program('-m', 'tools.check', 'mine', '-o', tmp_path / 'mine.png', *splits)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert 'This dataset can be trained on.' in checked.stdout and (tmp_path / 'mine.png').stat().st_size > 1000
-    trained = run('multitask_train.py', '1', '--dataset', 'mine', *splits, '--config',
+    trained = run_program('multitask_train.py', '1', '--dataset', 'mine', *splits, '--config',
                   'configs/progress_recommended.json', *SMALL)
     assert trained.returncode == 0, trained.stderr
-    evaluated = run('eval.py', '-f', tmp_path / 'output/multi-task-setting/V1___GTCC_mine')
+    evaluated = run_program('eval.py', '-f', tmp_path / 'output/multi-task-setting/V1___GTCC_mine')
     assert evaluated.returncode == 0, evaluated.stderr
     for text in ('milk', 'tea', 'MEAN', 'action_progress'):
         assert text in evaluated.stdout

@@ -90,8 +90,8 @@ def gradients(tmp_path_factory):
     """Gradients of two gloo processes in each case."""
     folder = tmp_path_factory.mktemp('gloo')
     (folder / 'program.py').write_text(PROGRAM)
-    finished = run_processes(2, [folder / 'program.py', folder / 'gradients.pt'], ROOT)
-    assert [(status, errors) for status, _, errors in finished] == [(0, '')] * 2
+    finished = run_processes(2, folder / 'program.py', folder / 'gradients.pt', cwd=folder)
+    assert [(process.returncode, process.stderr) for process in finished] == [(0, '')] * 2
     return torch.load(folder / 'gradients.pt', weights_only=True)
 
 

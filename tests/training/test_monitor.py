@@ -30,6 +30,10 @@ def test_steps_are_counted_in_the_state_of_the_run_and_too_many_skipped_ones_end
     monitor.step(batch, StepResult(finite, True, {'encoder': 1.0}), nn.Linear(1, 1))
     monitor.step(batch, StepResult(infinite, False, {}), nn.Linear(1, 1))
     assert (state.steps, state.skipped_steps) == (6, 3)
+    monitor.require_a_step()
+    state.steps = 0
+    with pytest.raises(UserError, match='all 3 steps skipped .* so nothing is trained, .*tools.check'):
+        monitor.require_a_step()
     with pytest.raises(UserError, match='4 steps skipped .* last on a of task tea; MAX_SKIPPED_STEPS allows 3'):
         monitor.step(batch, StepResult(infinite, False, {}), nn.Linear(1, 1))
 

@@ -16,14 +16,14 @@ from utils.loss_entry import get_loss_function
 NAIVE = {'BASEARCH.ARCHITECTURE': 'naive', 'BASEARCH.NAIVE_ARCH.layers': [4], 'BASEARCH.NAIVE_ARCH.input_dimensions': 3,
          'OUTPUT_DIMENSIONALITY': 4, 'LOSS_TYPE.tcc': True, 'NUM_EPOCHS': 200}
 PROGRESS = {'PROGRESS_LOSS.enabled': True, 'PROGRESS_LOSS.hidden_dim': 4}
+ACTIONS = (Action('a', 0, 5), Action('b', 6, 11))
 
 
 @pytest.fixture
 def warnings(tmp_path, config, caplog):
     """Return the warnings at the start of a run with the given settings and numbers of recordings per task."""
-    def start(settings, sizes=(4,), validated=True):
+    def start(settings, sizes=(4,), validated=True, actions=ACTIONS):
         apply_settings(config, {**NAIVE, **settings})
-        actions = (Action('a', 0, 5), Action('b', 6, 11))
         recordings = {f'task{task}': [Recording(f'task{task}', f'{task}_{number}', tmp_path / f'{task}_{number}.npy',
                                                 12, 3, actions, actions) for number in range(size)]
                       for task, size in enumerate(sizes)}
@@ -54,6 +54,11 @@ def warnings(tmp_path, config, caplog):
 def test_what_cannot_work_is_named_with_the_option_that_fixes_it(warnings, settings, sizes, expected):
     found = warnings(settings, sizes)
     assert len(found) == bool(expected) and all(text in found[0] for text in expected), found
+
+
+def test_progress_without_actions(warnings):
+    (found,) = warnings(PROGRESS, actions=())
+    assert 'contain no action, so there is no progress to learn' in found and 'leave --progress out' in found
 
 
 def test_no_validation_recordings(warnings):

@@ -74,7 +74,7 @@ def test_killed_process_keeps_the_old_file_and_leaves_a_removable_file(tmp_path)
     code = ('import os, signal, sys; from utils.files import atomic_path\n'
             'with atomic_path(sys.argv[1]) as temporary:\n'
             '    temporary.write_text("half"); os.kill(os.getpid(), signal.SIGKILL)')
-    killed = subprocess.run([sys.executable, '-c', code, path], cwd=ROOT, timeout=60)
+    killed = subprocess.run([sys.executable, '-c', code, path], cwd=ROOT, timeout=600)
     assert killed.returncode == -signal.SIGKILL
     assert path.read_text() == 'old' and len(list(tmp_path.iterdir())) == 2
     remove_leftovers(tmp_path)

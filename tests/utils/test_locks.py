@@ -72,7 +72,7 @@ def test_forked_process_does_not_keep_the_lock(tmp_path):
         child = os.fork()
         if child == 0:  # such as a loader process that outlives a killed run
             os.write(write, b'started')
-            time.sleep(5)
+            time.sleep(600)
             os._exit(0)
     try:
         assert os.read(read, 7) == b'started'

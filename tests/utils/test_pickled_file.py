@@ -53,12 +53,12 @@ def test_content_that_claims_more_than_its_file_holds(tmp_path, name):
     path = tmp_path / 'a.pt'
     torch.save({'config': {}, 'epoch': 1, 'loss': 0.5, 'model_state_dict': {'x': make()},
                 'optimizer_state_dict': {}}, path)
-    started = time.monotonic()
+    started = time.process_time()
     for load in (load_checkpoint, read_published):
         with pytest.raises(UserError, match=f'a.pt: (refused|cannot be read).*{message}') as caught:
             load(path)
         assert len(str(caught.value)) < 500
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_compressed_archive_that_unpacks_to_much_more_is_refused_unread(tmp_path):

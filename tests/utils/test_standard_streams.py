@@ -32,7 +32,7 @@ def run(tmp_path, redirection, *more):
     (tmp_path / 'program.py').write_text(PROGRAM)
     script = f'exec "{sys.executable}" "{tmp_path}/program.py" "{tmp_path}/file" {" ".join(more)} {redirection}'
     done = subprocess.run(['bash', '-c', script], cwd=ROOT, env={**os.environ, 'PYTHONPATH': str(ROOT)},
-                          capture_output=True, text=True, timeout=60)
+                          capture_output=True, text=True, timeout=600)
     return done.returncode, done.stdout, done.stderr, (tmp_path / 'file').read_text()
 
 

@@ -1,9 +1,6 @@
 """The crash benchmark kills, resumes and compares training, and detects files that are not intact."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,15 +8,13 @@ import torch
 from benchmarks.reliability import crash_commands
 from benchmarks.reliability.crash_commands import Job
 from benchmarks.reliability.crash_safety import Bench, SlowPath, Tally
+from tests.launch import run_program
 from utils.errors import UserError
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_few_kills_lose_nothing():
     # Use a separate process: this one may have threads, so it must not be forked.
-    result = subprocess.run([sys.executable, '-m', 'benchmarks.reliability.crash_safety', '--kills', '2'], cwd=ROOT,
-                            capture_output=True, text=True, timeout=500)
+    result = run_program('-m', 'benchmarks.reliability.crash_safety', '--kills', '2')
     assert result.returncode == 0, result.stderr
     assert '2 kills in all' in result.stdout and '| while a checkpoint is written' in result.stdout
     assert all(f'| {name}' in result.stdout for name in ('import', 'evaluation', 'prediction'))

@@ -1,19 +1,19 @@
 """The benchmarks of speed measure what they say, and run."""
 
 import os
-import subprocess
-import sys
-import time
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from benchmarks.speed import gpu as gpu_command
+from benchmarks.speed import hours as hours_command
 from benchmarks.speed import libraries as libraries_command
 from benchmarks.speed import losses as losses_command
+from benchmarks.speed import measure
 from benchmarks.speed import scale as scale_command
 from benchmarks.speed import stream as stream_command
 from benchmarks.speed import training_step as training_step_command
@@ -32,8 +32,7 @@ from prediction import ActionMarker, ProgressStream
 from recordings.video import VideoReader
 from tests.video_files import write_video
 from utils.command_line import seed_everything
-
-ROOT = Path(__file__).resolve().parents[3]
+from utils.errors import UserError
 
 
 def test_growth_is_fitted_to_the_longer_lengths():
@@ -50,8 +49,12 @@ def test_tables_are_markdown_with_aligned_columns():
     assert [short(value) for value in (0.012345, 12.345, 3316.7, None)] == ['0.0123', '12.3', '3317', '-']
 
 
-def test_time_and_memory_of_a_case():
-    assert 0.05 <= time_and_memory(partial(time.sleep, 0.05), 3).seconds < 0.5
+def test_time_and_memory_of_a_case(monkeypatch):
+    calls, clock = [], iter([0, 0.05, 1, 1.2, 3, 3.1])
+    with monkeypatch.context() as patched:
+        patched.setattr(measure, 'time', SimpleNamespace(perf_counter=clock.__next__))
+        assert time_and_memory(partial(calls.append, 1), 3).seconds == pytest.approx(0.1)  # the median
+    assert len(calls) == 4  # with the one that warms up
     # In a process that ran before, the 64 MiB may come from memory that it had freed but kept.
     assert 60 <= in_fresh_process(time_and_memory, partial(torch.ones, 2 ** 24), 3).peak_mib < 80
 
@@ -84,14 +87,11 @@ def test_the_verdict_names_the_share():
     assert verdict({'alignment in all': '51%'}).endswith('51%, broken.')
 
 
-def run(*command):
-    return subprocess.run([sys.executable, '-m', *command], cwd=ROOT, capture_output=True, text=True, timeout=280)
-
-
-def test_losses_command_prints_a_table():
-    result = run('benchmarks.speed.losses', '--lengths', '8', '--losses', 'TCC', '--threads', '1', '--repeats', '1')
-    assert result.returncode == 0, result.stderr
-    lines = result.stdout.splitlines()
+def test_losses_command_prints_a_table(monkeypatch, capsys):
+    # The processes of their own are tested above.
+    monkeypatch.setattr(losses_command, 'in_fresh_process', lambda function, *arguments: function(*arguments))
+    assert losses_command.main(['--lengths', '8', '--losses', 'TCC', '--threads', '1', '--repeats', '1']) == 0
+    lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith('`python -m benchmarks.speed.losses --lengths 8 ') and '1 thread,' in lines[2]
     header, _, *rows = [line for line in lines if line.startswith('|')]
     assert [row.split('|')[1].strip() for row in rows] == ['8'] and 'slow / fast: memory' in header
@@ -116,6 +116,7 @@ def test_scale_command_prints_what_reading_and_a_step_take(monkeypatch, capsys):
     assert [row[0] for row in rows if row[0][0] != '-'] == ['recordings', '4', '12', 'frames', '16']
     assert dict(zip(rows[0], rows[2], strict=True))['waiting, 0 workers'].endswith('%')
     assert sorted(rows[-3][1:]) == ['GTCC', 'LAV', 'TCC', 'VAVA'] and all(float(peak) > 100 for peak in rows[-1][1:])
+    assert float(dict(zip(rows[0], rows[2], strict=True))['processor'].removesuffix(' s')) >= 0
     assert scale_command.main(['--recordings', '1', '--frames', '40', '--width', '6', '--workers', '0']) == 2
     assert 'only one batch, so no waiting to measure' in capsys.readouterr().err
 
@@ -130,6 +131,50 @@ def test_libraries_command_compares_them_with_torch(monkeypatch, capsys):
     rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in printed.splitlines() if line.startswith('|')]
     assert [row[0] for row in rows[2:]] == ['5', '9'] and all(float(cell) > 0 for row in rows[2:] for cell in row)
     assert 'to import numba and read the compiled code' in printed
+
+
+def test_gpu_command_runs_every_part_on_the_device_and_shows_what_fails(monkeypatch, capsys):
+    sizes = ['--length', '24', '--heads', '2', '--width', '8', '--repeats', '1', '--no_commands']
+
+    def broken(loss, length, device):
+        raise RuntimeError('no kernel\nand more')
+
+    prepare = gpu_command.prepare_loss
+    monkeypatch.setattr(gpu_command, 'prepare_loss', lambda loss, length, device: (
+        broken if loss == 'LAV' else prepare)(loss, length, device))
+    assert gpu_command.main(['--device', 'cpu', *sizes]) == 1
+    rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in capsys.readouterr().out.splitlines()
+            if line.startswith('|')][2:]
+    assert {row[0]: row[-1] for row in rows if row[-1] != 'ok'} == {
+        'LAV, value and gradient': 'RuntimeError: no kernel'}
+    assert len(rows) == 14 and all(row[4] == '0' for row in rows if row[-1] == 'ok')  # the same device, twice
+    if not torch.cuda.is_available():
+        assert gpu_command.main(sizes) == 2
+        printed = capsys.readouterr()
+        assert printed.out == '' and printed.err.count('\n') == 1 and 'cuda: not available' in printed.err
+
+
+def test_hours_command_divides_the_cost_of_commands_by_the_hours_of_video(monkeypatch, capsys):
+    commands = []
+    monkeypatch.setattr(hours_command, 'cost_of', lambda command, environment: (
+        commands.append(command[0]) or hours_command.Cost(8.0, 300.0)))
+    assert hours_command.main(['--people', '4', '--width', '6']) == 0
+    header, _, row = [[cell.strip() for cell in line.split('|')[1:-1]]
+                      for line in capsys.readouterr().out.splitlines() if line.startswith('|')]
+    shown = dict(zip(header, row, strict=True))
+    assert commands == ['multitask_train.py', 'eval.py', 'predict.py']
+    assert (shown['recordings'], shown['training: s'], shown['evaluation: MiB']) == ('24', '8.0', '300')
+    assert float(shown['training: s / h']) == pytest.approx(8 / float(shown['hours']), rel=0.02)
+    # 4 features per second of 6 numbers in float32, and the headers of the files.
+    assert 4 * 3600 * 6 * 4 / 2**20 < float(shown['features: MiB / h']) < 1.1 * 4 * 3600 * 6 * 4 / 2**20
+
+
+def test_the_cost_of_a_command_is_its_processor_time_and_peak_memory():
+    cost = hours_command.cost_of(['-c', 'import time; held = bytearray(200 << 20)\n'
+                                  'while time.process_time() < 0.2: pass'], {})
+    assert 0.2 <= cost.seconds < 2 and cost.peak_mib > 200
+    with pytest.raises(UserError, match='-c ended with status 3: no data; run it by hand'):
+        hours_command.cost_of(['-c', 'import sys; print("no data"); sys.exit(3)'], {})
 
 
 @pytest.mark.parametrize('benchmark', [losses_command, training_step_command, progress_study, stream_command])
