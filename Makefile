@@ -66,6 +66,8 @@ bench: $(INSTALLED)
 	$(RUN) -m benchmarks.speed.training_step --length 2000 --repeats 3
 	$(RUN) -m benchmarks.studies.mixture_fit
 	$(RUN) -m benchmarks.speed.scale
+	$(RUN) -m benchmarks.speed.scale --recordings 20000 200000 --frames 600 --width 256 --workers 0 --lengths
+	$(RUN) -m benchmarks.speed.hours --people 4 10
 
 bench-training: $(INSTALLED)
 	$(RUN) -m benchmarks.reliability.stress --threads 1

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
 from configs.generic_config import CONFIG
+from tests.launch import stop_server
 
 ROOT = Path(__file__).resolve().parents[1]
 SLOWEST = ('test_torchrun.py', 'test_crash_safety.py', 'test_command_lines.py', 'test_export.py')
@@ -16,6 +17,11 @@ SLOWEST = ('test_torchrun.py', 'test_crash_safety.py', 'test_command_lines.py', 
 def pytest_collection_modifyitems(items):
     """Start with the slowest files: if one came last, the other processes of `make test` would wait for it."""
     items.sort(key=lambda item: item.path.name not in SLOWEST)
+
+
+def pytest_sessionfinish():
+    """End what the tests of this process started."""
+    stop_server()
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def _run(commands, cwd, variables, timeout, stdin=os.devnull):
         asked = [{'command': list(map(str, command)), 'cwd': str(cwd), 'variables': {**os.environ, **more},
                   'streams': [str(stdin), f'{folder}/out{number}', f'{folder}/err{number}']}
                  for number, (command, more) in enumerate(zip(commands, variables, strict=True))]
-        with _server().makefile('rw') as server:
+        with _server()[1].makefile('rw') as server:
             server.write(json.dumps([timeout, asked]) + '\n')
             server.flush()
             statuses = json.loads(server.readline())
@@ -69,12 +69,21 @@ def _run(commands, cwd, variables, timeout, stdin=os.devnull):
 
 @functools.cache
 def _server():
-    """Start the process that is forked; it ends when this process does, because it then reads an end of file."""
+    """Start the process that is forked; returns it and the socket for requests, at whose end of file it ends."""
     ours, theirs = socket.socketpair()
     with theirs:
-        subprocess.Popen([sys.executable, __file__, str(theirs.fileno())], pass_fds=[theirs.fileno()],
-                         stdin=subprocess.DEVNULL, env={**os.environ, 'PYTHONPATH': str(ROOT)})
-    return ours
+        process = subprocess.Popen([sys.executable, __file__, str(theirs.fileno())], pass_fds=[theirs.fileno()],
+                                   stdin=subprocess.DEVNULL, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    return process, ours
+
+
+def stop_server():
+    """End the process that is forked, and wait for it, so that its CPU time counts as that of the tests."""
+    if _server.cache_info().currsize:
+        process, requests = _server()
+        requests.close()
+        process.wait(timeout=600)
+        _server.cache_clear()
 
 
 def serve(requests):

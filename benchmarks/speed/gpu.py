@@ -30,7 +30,7 @@ HEADS, FEATURE_DIM = 16, 2048
 TOLERANCE = 1e-3  # largest relative difference between the device and the CPU, in float32
 AMP_TOLERANCE = 0.1  # the network's outputs are rounded to 8 bits
 Values = Callable[[], Tensor]
-Prepare = Callable[['torch.device'], Values]  # sets a part up on a device, and returns what it computes, call by call
+Prepare = Callable[..., Values]  # sets a part up on a device, and returns what it computes, call by call
 OUTPUT_LINES = 3  # of a command that failed
 
 
