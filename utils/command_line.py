@@ -63,6 +63,7 @@ def run_command(command: Callable[[], None]) -> int:
     gives 130, SIGTERM 143 if the command handles it, and 141 an output whose reader has gone away (as in ``| head``).
     """
     prepare_streams()
+    share_cores()
     try:
         status = _run(command)
     except SystemExit as help_was_printed:
@@ -70,6 +71,15 @@ def run_command(command: Callable[[], None]) -> int:
             return status
         raise help_was_printed from None
     return finish_output(status)
+
+
+def share_cores() -> None:
+    """Let threads sleep while they wait for each other; has an effect only before torch is imported.
+
+    Otherwise they spin. If another program needs a core, a thread that waits takes it from the one that is waited for,
+    and short computations such as GTCC's take tens of times longer. A setting of the user is kept.
+    """
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 
 def _run(command: Callable[[], None]) -> int:

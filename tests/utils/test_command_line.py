@@ -1,5 +1,6 @@
 """Exit status, one-line errors, devices and seeds of command lines."""
 
+import os
 import random
 from pathlib import Path
 
@@ -24,6 +25,15 @@ def test_success_is_status_0_and_interrupt_130():
 
     assert run_command(lambda: None) == 0
     assert run_command(interrupt) == 130
+
+
+@pytest.mark.parametrize('chosen, expected', [(None, 'PASSIVE'), ('ACTIVE', 'ACTIVE')])
+def test_threads_sleep_while_they_wait_unless_the_user_chose_otherwise(monkeypatch, chosen, expected):
+    monkeypatch.setenv('OMP_WAIT_POLICY', chosen or '')
+    if chosen is None:
+        monkeypatch.delenv('OMP_WAIT_POLICY')
+    assert run_command(lambda: None) == 0
+    assert os.environ['OMP_WAIT_POLICY'] == expected
 
 
 def test_other_exceptions_propagate():
