@@ -119,11 +119,6 @@ class UnsegmentedFilter(TracedModule):
         self.register_buffer('reverse', torch.tensor([2, 1, 0]), persistent=False)
         self.register_load_state_dict_post_hook(lambda module, _: module.derive())
 
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *more: object) -> None:
-        # Runs of before there were margins have none.
-        state_dict.setdefault(f'{prefix}margin', torch.zeros_like(self.margin))
-        super()._load_from_state_dict(state_dict, prefix, *more)
-
     def project(self, features: Tensor) -> Tensor:
         """Return the products of causal features (n, F) with the sensors, (n, dims + short dims + K')."""
         # One product with the features for all sensors, and one with their projections: operations cost more than size.

@@ -28,6 +28,7 @@ OPTIONS = {'label': (0.0, 0.05, 0.1, 0.2, 0.4, 0.8),  # the logistic sensor's; t
            'short': (0.0, 0.1, 0.3, 0.6, 1.0),  # phases, from short-term features
            'phase': (0.0, 0.03, 0.1, 0.3)}  # phases, from all features
 RULES = (DEFAULT_RULE, (1.0, 1.0), (0.5, 0.5), (0.0, 0.0))  # caution and handicap, the default first
+CLEARLY = 2.0  # standard errors by which the best of a dozen options must beat the default
 BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
 UNKNOWN = 0.99  # of left-out training frames are known
 EXTREME = 0.002  # levels of an interval's ends are at least this far from 0 and 1
@@ -144,8 +145,8 @@ def choose_weights(model: UnsegmentedFilter, folds: Sequence[Sequence[Rated]]) -
     """Select weights and rule, in place; return the posteriors of the left-out recordings under them.
 
     Weights are selected one after another, then the rule. The best option replaces the current option only if it is
-    better by more than the standard error of the difference over paired recordings, because with few recordings many
-    options are better by chance.
+    better by more than ``CLEARLY`` standard errors of the difference over paired recordings, because with few recordings
+    many options are better by chance.
     """
     chosen = dict(DEFAULTS)
     ((posteriors, scores),) = _try_weights(folds, [chosen])
@@ -162,9 +163,9 @@ def choose_weights(model: UnsegmentedFilter, folds: Sequence[Sequence[Rated]]) -
 
 
 def _is_better(scores: Tensor, others: Tensor) -> bool:
-    """Return True if scores (n,), lower is better, beat ``others`` on average by more than the standard error."""
+    """Return True if scores (n,), lower is better, clearly beat ``others`` on average, see ``CLEARLY``."""
     gain = others - scores
-    return bool(gain.mean() > gain.std(correction=0) / math.sqrt(len(gain)))
+    return bool(gain.mean() > CLEARLY * gain.std(correction=0) / math.sqrt(len(gain)))
 
 
 def sensor_weights(label: float, short: float, phase: float) -> Tensor:
