@@ -145,8 +145,8 @@ def choose_weights(model: UnsegmentedFilter, folds: Sequence[Sequence[Rated]]) -
     """Select weights and rule, in place; return the posteriors of the left-out recordings under them.
 
     Weights are selected one after another, then the rule. The best option replaces the current option only if it is
-    better by more than ``CLEARLY`` standard errors of the difference over paired recordings, because with few recordings
-    many options are better by chance.
+    better by more than ``CLEARLY`` standard errors of the difference over paired recordings, because with few
+    recordings many options are better by chance.
     """
     chosen = dict(DEFAULTS)
     ((posteriors, scores),) = _try_weights(folds, [chosen])

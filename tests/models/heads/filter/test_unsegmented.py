@@ -268,11 +268,3 @@ def test_margins_widen_an_interval_that_no_quantiles_make_wide_enough():
     ends = phase_quantiles(phases, levels) + margin
     inside = (ends[:, 0] <= recordings[0].progress) & (recordings[0].progress <= ends[:, 2])
     assert inside.float().mean() >= 0.85
-
-
-def test_runs_of_before_there_were_margins_have_none(model):
-    state = {name: value for name, value in model.state_dict().items() if name != 'margin'}
-    other = UnsegmentedFilter(model.labels, DIM, model.has_background)
-    other.margin.fill_(0.5)
-    other.load_state_dict(state)
-    assert other.margin.tolist() == [0, 0, 0]
