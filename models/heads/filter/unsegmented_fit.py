@@ -39,7 +39,7 @@ class Recording(NamedTuple):
 
     embeddings: Tensor
     label: Tensor  # (T,), K is background
-    phase: Tensor  # (T,), end of the frame within its segment, in (0, 1], as at the nodes of the grid
+    phase: Tensor  # (T,), middle of the frame within its segment, in (0, 1)
     progress: Tensor  # (T,), within the action, in (0, 1]; NaN in background
     segments: list[tuple[int, int]]  # (kind, frames), as PhaseGrid.fit expects
     group: str
@@ -91,11 +91,11 @@ def annotate(embeddings: Tensor, actions: Sequence[Action], labels: Sequence[str
         spans.append((k + previous, end, length))
     sizes = torch.tensor([stop - start for _, start, stop in spans])
     kind = torch.tensor([span[0] for span in spans]).repeat_interleave(sizes)
-    # (T,). The grid's phases count the current frame as well: if the cells had phases half a frame earlier, progress in
-    # short actions would be too low.
+    # (T,), progress: the end of each frame within its segment. Its middle, the phase, is half a frame earlier.
     place = torch.cat([torch.arange(1, size + 1) / size for size in sizes.tolist()])
+    half = torch.repeat_interleave(0.5 / sizes, sizes)
     device = embeddings.device
-    return Recording(embeddings.float(), kind.clamp(max=k).to(device), place.to(device),
+    return Recording(embeddings.float(), kind.clamp(max=k).to(device), (place - half).to(device),
                      torch.where(kind < k, place, torch.nan).to(device),
                      [(kind, stop - start) for kind, start, stop in spans], group)
 
@@ -108,7 +108,9 @@ def fit_parts(model: UnsegmentedFilter, items: Sequence[Recording]) -> None:
     label, phase = torch.cat([item.label for item in items]), torch.cat([item.phase for item in items])
     model.cells.fit(frames, label, phase)
     action = label < model.num_labels
-    model.short.fit(frames[action, :model.features.short_dim], label[action], phase[action])
+    # The grid's phases count the current frame. Finer bins than those of the other cells would show it if they did not.
+    progress = torch.cat([item.progress for item in items])
+    model.short.fit(frames[action, :model.features.short_dim], label[action], progress[action])
     projected = (frames - model.cells.offset) @ model.cells.projection
     context = torch.cat([model.averages(part) for part in projected.split([len(item.label) for item in items])])
     model.logistic.fit(frames, projected, context, label)

@@ -252,8 +252,7 @@ def test_annotate():
     assert item.label.tolist() == [2, 2, 1, 1, 1, 0, 0, 0, 2, 2]
     assert item.segments == [(4, 2), (1, 3), (0, 3), (2, 2)]
     assert item.progress[2:5].tolist() == pytest.approx([1 / 3, 2 / 3, 1])
-    # The phases that cells learn are those of the grid, which count the current frame.
-    assert torch.equal(item.phase[2:8], item.progress[2:8])
+    torch.testing.assert_close(item.phase[2:8], item.progress[2:8] - 1 / 6)
 
 
 def test_margins_widen_an_interval_that_no_quantiles_make_wide_enough():
