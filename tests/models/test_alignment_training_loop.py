@@ -266,18 +266,20 @@ def test_resuming_with_other_settings_is_refused(recordings, small_config, tmp_p
         run(recordings, small_config, tmp_path / 'run', resume=True)
 
 
-def diverged(output, epoch, times, *, until=math.inf):
-    """Loss that is not finite up to a given epoch."""
-    loss = sum(embedding.sum() for embedding in output['outputs']) * (math.nan if epoch < until else 1)
+def diverged(output, epoch, times, *, epochs=range(100)):
+    """Loss that is not finite in these epochs, counted from 0."""
+    loss = sum(embedding.sum() for embedding in output['outputs']) * (math.nan if epoch in epochs else 1)
     return LossTerms({'alignment_loss': loss, 'total_loss': loss}, ['alignment_loss'])
 
 
 def test_epoch_without_optimizer_step_is_never_best(recordings, small_config, tmp_path):
     train, _ = loaders(recordings, small_config)
-    history = alignment_training_loop(ScriptedModel(), train, partial(diverged, until=1), tmp_path / 'run',
+    history = alignment_training_loop(ScriptedModel(), train, partial(diverged, epochs=[1]), tmp_path / 'run',
                                       small_config)
-    assert history.rows[0]['train_total'] is None and history.rows[1]['train_total'] is not None
-    assert load_checkpoint(tmp_path / 'run/ckpt/best_model_combined.pt')['epoch'] > 1
+    assert history.rows[0]['train_total'] is not None and history.rows[1]['train_total'] is None
+    assert load_checkpoint(tmp_path / 'run/ckpt/best_model_combined.pt')['epoch'] != 2
+    with pytest.raises(UserError, match='all 3 steps skipped'):
+        alignment_training_loop(ScriptedModel(), train, diverged, tmp_path / 'other', small_config)
 
 
 def test_too_many_steps_without_a_finite_loss_end_the_run(recordings, small_config, tmp_path):
