@@ -1,8 +1,10 @@
 """Training in two processes: one set of files, a run that goes on, and the end of one process as the end of all."""
 
+import contextlib
 import csv
 import json
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ import multitask_train
 from tests.launch import run_processes, run_program
 from tools.demo import DemoSettings, write_demo
 from utils.ckpt_save import load_checkpoint, load_model
+from utils.errors import UserError
+from utils.locks import locked_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = Path('output/multi-task-setting')
@@ -56,6 +60,15 @@ def whole(folder):
     return RUNS / 'Vwhole___GTCC_tiny', finished
 
 
+def wait_until_free(run):
+    """Wait until no process writes to a run: the one that survived may end after torchrun does."""
+    for _ in range(1200):
+        with contextlib.suppress(UserError), locked_folder(run, 'busy'):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f'{run} is still being written to')
+
+
 def losses(run):
     with (run / 'losses.csv').open() as file:
         return [{**row, 'seconds': ''} for row in csv.DictReader(file)]
@@ -90,6 +103,7 @@ def test_the_death_of_a_process_ends_the_run_which_then_goes_on(whole, folder):
     assert died.returncode != 0 and f'exitcode  : {-signal.SIGKILL}' in died.stderr
     run = RUNS / 'Vcut___GTCC_tiny'
     assert load_checkpoint(run / 'ckpt/last.pt')['epoch'] == 1
+    wait_until_free(run)
     finished = run_processes(2, ROOT / 'multitask_train.py', 'cut', *OPTIONS, '--resume', cwd=folder)
     assert [process.returncode for process in finished] == [0, 0], finished
     assert losses(run) == losses(whole[0])
