@@ -107,7 +107,7 @@ def test_the_death_of_a_process_ends_the_run_which_then_goes_on(whole, folder):
     run = RUNS / 'Vcut___GTCC_tiny'
     assert load_checkpoint(run / 'ckpt/last.pt')['epoch'] == 1
     wait_until_free(run)
-    # Started anew, not forked: a forked process resumes so early that what is left of the killed run may disturb it.
+    # A new process, not a fork: a fork starts so fast that it can meet the survivor of the killed run.
     finished = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2',
                                str(ROOT / 'multitask_train.py'), 'cut', *OPTIONS, '--resume'], cwd=folder, check=False,
                               capture_output=True, text=True, timeout=600, env={**os.environ, 'OMP_NUM_THREADS': '1'})

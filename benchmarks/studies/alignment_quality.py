@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchmarks.speed.demo_data import loss_flag
 from benchmarks.speed.measure import describe_command, describe_machine, format_table, positive
-from benchmarks.studies.progress_study import CONFIGS, data_of, fold_splits
+from benchmarks.studies.progress_study import CONFIGS, add_data_options, data_of, fold_splits
 from configs.choices import LOSSES
 from configs.entry_config import parse_training_arguments
 from configs.paths import environment_path
@@ -74,9 +74,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = OneLineParser(prog='python -m benchmarks.studies.alignment_quality', description='Alignment by each loss.')
     parser.add_argument('--rows', nargs='+', choices=[*CONTROLS, UNTRAINED, *TRAINED], metavar='ROW',
                         default=[*CONTROLS, UNTRAINED, *TRAINED], help='rows of the table; default all')
-    parser.add_argument('--dataset', metavar='NAME', help='default: the demo dataset with its split by person')
-    parser.add_argument('--splits', type=Path, metavar='FILE', help='default with --dataset: test on the last 25 %% of '
-                                                                    'the sorted handles, train on the others')
+    add_data_options(parser)
     parser.add_argument('--folds', type=positive, help='for tuning, with --dataset: ignore the test recordings and '
                                                        'test seed s on the s-th of this many parts of the others')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])

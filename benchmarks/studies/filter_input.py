@@ -10,7 +10,6 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from benchmarks.speed.measure import describe_command, describe_machine, format_table, positive
 from benchmarks.studies.alignment_quality import PRESET
 from benchmarks.studies.few_recordings import DEMO_PEOPLE
-from benchmarks.studies.progress_study import RECOMMENDED, data_of
+from benchmarks.studies.progress_study import RECOMMENDED, add_data_options, data_of
 from configs.entry_config import parse_training_arguments
 from configs.paths import environment_path
 from evaluation.counters import FrameCounters
@@ -55,9 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = OneLineParser(prog='python -m benchmarks.studies.filter_input', description='What the filter reads.')
-    parser.add_argument('--dataset', metavar='NAME', help='default: the demo dataset with its split by person')
-    parser.add_argument('--splits', type=Path, metavar='FILE', help='default with --dataset: test on the last 25 %% of '
-                                                                    'the sorted handles, train on the others')
+    add_data_options(parser)
     parser.add_argument('--group_regex', metavar='REGEX', help='with --dataset: its first group, found in the name of '
                                                                'a recording, is who performs it; default: every '
                                                                'recording is by another person')

@@ -20,7 +20,7 @@ from alignment.labels import Labels, carry_labels, frame_labels
 from alignment.matching import match_frames
 from alignment.reference import choose_reference
 from benchmarks.speed.measure import describe_command, format_table, positive
-from benchmarks.studies.progress_study import data_of
+from benchmarks.studies.progress_study import add_data_options, data_of
 from configs.entry_config import parse_training_arguments
 from configs.generic_config import CONFIG
 from evaluation.alignment_metrics import nearest_frames
@@ -62,9 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = OneLineParser(prog='python -m benchmarks.studies.label_transfer', description='Labels carried over.')
-    parser.add_argument('--dataset', metavar='NAME', help='default: the demo dataset with its split by person')
-    parser.add_argument('--splits', type=Path, metavar='FILE', help='default with --dataset: test on the last 25 %% of '
-                                                                    'the sorted handles, train on the others')
+    add_data_options(parser)
     parser.add_argument('-f', '--folders', nargs='+', type=Path, default=[], metavar='RUN',
                         help='runs whose embeddings are aligned besides raw features')
     parser.add_argument('--checkpoint_type', choices=['combined', 'alignment'], default='combined')

@@ -87,9 +87,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = OneLineParser(prog='python -m benchmarks.studies.progress_study', description='Progress heads compared.')
     parser.add_argument('--study', choices=STUDIES, default='heads')
     parser.add_argument('--configurations', nargs='+', metavar='NAME', help='of the study; default all')
-    parser.add_argument('--dataset', metavar='NAME', help='default: the demo dataset with its split by person')
-    parser.add_argument('--splits', type=Path, metavar='FILE', help='default with --dataset: test on the last 25 %% of '
-                                                                    'the sorted handles, train on the others')
+    add_data_options(parser)
     parser.add_argument('--folds', type=positive, help='for tuning: ignore the test recordings and test seed s '
                                                        'on the s-th of this many parts of the training recordings')
     parser.add_argument('--checkpoint_type', choices=['combined', 'alignment'], default='combined')
@@ -130,6 +128,13 @@ def run_study(arguments: argparse.Namespace, argv: Sequence[str] | None) -> None
     if arguments.output:
         with atomic_path(arguments.output) as temporary:
             temporary.write_text(f'{heading}\n\n{table}\n', encoding='utf-8')
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that :func:`data_of` reads."""
+    parser.add_argument('--dataset', metavar='NAME', help='default: the demo dataset with its split by person')
+    parser.add_argument('--splits', type=Path, metavar='FILE', help='default with --dataset: test on the last 25 %% of '
+                                                                    'the sorted handles, train on the others')
 
 
 @contextmanager

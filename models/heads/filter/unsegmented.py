@@ -124,10 +124,6 @@ class UnsegmentedFilter(TracedModule):
         # One product with the features for all sensors, and one with their projections: operations cost more than size.
         return nn.functional.linear(features, self.sensors, self.sensor_bias)
 
-    def context(self, linear: Tensor) -> Tensor:
-        """Return the context (T, C) at each frame of a recording, given its frames' products with the sensors."""
-        return self.averages(linear[:, :self.cells.dims])
-
     def sense(self, linear: Tensor, context: Tensor) -> Evidence:
         """Return the evidence of the sensors at n frames.
 
@@ -152,7 +148,7 @@ class UnsegmentedFilter(TracedModule):
     def sense_recording(self, embeddings: Tensor) -> Evidence:
         """Return the evidence at each frame of a recording (T, D); later frames have no effect."""
         linear = self.project(self.features(embeddings.unsqueeze(0)).squeeze(0))
-        return self.sense(linear, self.context(linear))
+        return self.sense(linear, self.averages(linear[:, :self.cells.dims]))
 
     def derive(self) -> None:
         """Compute the tables of the sensors derived from the fitted tables."""
