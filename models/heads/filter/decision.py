@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Rule(NamedTuple):
@@ -28,7 +28,7 @@ def rule_tables(surprise: Tensor, rule: Tensor) -> Rule:
 
     Args:
         surprise: (K + 1, K + 1), see :class:`PhaseGrid`.
-        rule: (2,), caution and handicap, each >= 0.
+        rule: (3,), caution, handicap, and reading, each >= 0; see :func:`with_reading` for the reading.
     """
     k, device = len(surprise) - 1, surprise.device
     labels, display = torch.arange(k + 1, device=device), torch.arange(2 * k + 2, device=device)
@@ -46,11 +46,27 @@ def before_first(rule: Rule, batch: int) -> Tensor:
     return torch.full((batch,), len(rule.step) - 1, device=rule.step.device)
 
 
+def with_reading(probability: Tensor, evidence: Tensor, reading: Tensor) -> Tensor:
+    """Return the filter's probability of each step, unnormalized, with the current frame counted again, (..., K + 1).
+
+    The filter gives a frame a small weight because the frames around it tell the same. It therefore sees a change some
+    frames late. What the current frame alone says of the step counts in full only in the choice of what to show.
+
+    Args:
+        probability: (..., K + 1), background last.
+        evidence: (..., K'), log likelihood of each step at the frame; K' is K + 1, or K if there is no background.
+        reading: (), weight of ``evidence``, >= 0.
+    """
+    missing = probability.shape[-1] - evidence.shape[-1]  # 1 if there is no background, whose probability is then 0
+    factor = (reading * evidence).exp()
+    return probability * (nn.functional.pad(factor, (0, missing)) if missing else factor)
+
+
 def decide(probability: Tensor, display: Tensor, rule: Rule) -> Tensor:
     """Return the displays at the next frame, (N,).
 
     Args:
-        probability: (N, K + 1), background last.
+        probability: (N, K + 1), from :func:`with_reading`.
         display: (N,), at the previous frame.
         rule: see :func:`rule_tables`.
     """
@@ -58,14 +74,16 @@ def decide(probability: Tensor, display: Tensor, rule: Rule) -> Tensor:
     return rule.following.index_select(0, display).gather(1, chosen).squeeze(1)
 
 
-def decide_all(probability: Tensor, surprise: Tensor, rules: Tensor) -> Tensor:
+def decide_all(probability: Tensor, evidence: Tensor, surprise: Tensor, rules: Tensor) -> Tensor:
     """Return the steps to show at all frames under each of R rules, (N, R, T).
 
     Args:
-        probability: (N, T, K + 1), see :func:`decide`.
+        probability: (N, T, K + 1), the filter's.
+        evidence: (N, T, K'), see :func:`with_reading`.
         surprise: (K + 1, K + 1).
-        rules: (R, 2), see :func:`rule_tables`.
+        rules: (R, 3), see :func:`rule_tables`.
     """
+    read = torch.stack([with_reading(probability, evidence, rule[2]) for rule in rules], dim=2)  # (N, T, R, K + 1)
     tables = [rule_tables(surprise, rule) for rule in rules]
     displays = len(tables[0].step)
     # The displays of all rules in one table, those of rule r from r M on.
@@ -75,6 +93,6 @@ def decide_all(probability: Tensor, surprise: Tensor, rules: Tensor) -> Tensor:
     shown = torch.arange(1, len(tables) + 1, device=probability.device).repeat(len(probability)) * displays - 1
     steps = []
     for t in range(probability.shape[1]):
-        shown = decide(probability[:, t].repeat_interleave(len(tables), dim=0), shown, joined)
+        shown = decide(read[:, t].flatten(0, 1), shown, joined)
         steps.append(joined.step[shown])
     return torch.stack(steps, dim=1).unflatten(0, (len(probability), len(tables)))

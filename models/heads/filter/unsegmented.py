@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.heads.filter.cells import Cells, split_density
-from models.heads.filter.decision import before_first, decide, decide_all, rule_tables
+from models.heads.filter.decision import before_first, decide, decide_all, rule_tables, with_reading
 from models.heads.filter.label_sensor import BASIS, LogisticLabels
 from models.heads.filter.phase_grid import PHASES, RATES, PhaseGrid
 from models.heads.filter.recent import RecentFeatures, SlowAverages
@@ -19,7 +19,7 @@ BINS, DIMS, SHRINKAGE = 8, 16, 1.0  # of the cells of labels and phases
 SHORT_BINS = 20  # of the cells of phases that see short-term features only
 LOWEST_LABEL, LOWEST_PHASE = -5.0, -8.0  # one frame never says more against a label or a phase, before its weight
 NEVER = 1e30  # a distance that no frame has; a checkpoint holds finite numbers only
-DEFAULT_RULE = (1.25, 1.5)  # caution and handicap of the shown step
+DEFAULT_RULE = (1.25, 1.5, 0.5)  # caution, handicap, and reading of the shown step
 LEVELS = (0.05, 0.5, 0.95)  # quantiles of progress: low end, estimate, high end
 SMALLEST_PROGRESS = 0.1 / PHASES
 
@@ -81,7 +81,7 @@ class UnsegmentedFilter(TracedModule):
 
     Attributes:
         weights: buffer (4,), weights of the logistic and Gaussian label sensors and of both phase sensors, each >= 0.
-        rule: buffer (2,), caution and handicap of :func:`decide`.
+        rule: buffer (3,), caution, handicap, and reading of the shown step, see :func:`rule_tables`.
         levels: buffer (3,), quantiles of ``progress``, set so that 90 % of left-out frames are inside the interval.
         margin: buffer (3,), added to these quantiles; not 0 if the posterior is too narrow for any levels.
         unknown_above: buffer (), distance that 1 % of left-out training frames exceed.
@@ -252,7 +252,8 @@ class UnsegmentedFilter(TracedModule):
         outputs = []
         for item, posterior in zip(evidence, self.posteriors(evidence), strict=True):
             probability = posterior.steps[..., 0]
-            step = decide_all(probability.unsqueeze(0), self.grid.surprise, self.rule.unsqueeze(0)).flatten()
+            step = decide_all(probability.unsqueeze(0), item.logistic.unsqueeze(0), self.grid.surprise,
+                              self.rule.unsqueeze(0)).flatten()
             elapsed = torch.arange(1, len(step) + 1, device=step.device, dtype=probability.dtype)
             outputs.append(self.read(posterior, step, elapsed.unsqueeze(1), item.distance))
         return outputs
@@ -285,7 +286,8 @@ class UnsegmentedFilter(TracedModule):
         evidence = self.sense(linear, context)
         mass, history, posterior = self.update(mass, history, *self.combine(evidence))
         rule = rule_tables(self.grid.surprise, self.rule)
-        display = decide(posterior.steps[..., 0], display, rule)
+        read = with_reading(posterior.steps[..., 0], evidence.logistic, self.rule[2])
+        display = decide(read, display, rule)
         return (*self.read(posterior, rule.step.index_select(0, display), elapsed, evidence.distance),
                 recent, context, mass, history, elapsed, display)
 

@@ -27,7 +27,8 @@ DEFAULTS = {'label': 0.1, 'short': 0.0, 'phase': 0.1}  # weights that are kept u
 OPTIONS = {'label': (0.0, 0.05, 0.1, 0.2, 0.4, 0.8),  # the logistic sensor's; the Gaussian one has half of it
            'short': (0.0, 0.1, 0.3, 0.6, 1.0),  # phases, from short-term features
            'phase': (0.0, 0.03, 0.1, 0.3)}  # phases, from all features
-RULES = (DEFAULT_RULE, (1.0, 1.0), (0.5, 0.5), (0.0, 0.0))  # caution and handicap, the default first
+# Caution, handicap, and reading, the default first.
+RULES = (DEFAULT_RULE, (1.25, 1.5, 0.0), (1.0, 1.0, 0.5), (0.5, 0.5, 0.5), (0.0, 0.0, 0.5))
 CLEARLY = 2.0  # standard errors by which the best of a dozen options must beat the default
 BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
 UNKNOWN = 0.99  # of left-out training frames are known
@@ -206,7 +207,8 @@ def rate(rated: Sequence[Rated], posteriors: Sequence[Posterior]) -> Tensor:
     rules = torch.tensor(RULES, device=posteriors[0].phases.device)
     probability = pad_sequence([posterior.steps[..., 0] for posterior in posteriors],
                                batch_first=True)  # (N, T, K + 1)
-    shown = decide_all(probability, model.grid.surprise, rules)  # (N, rules, T)
+    evidence = pad_sequence([item.evidence.logistic for item in rated], batch_first=True)  # (N, T, K')
+    shown = decide_all(probability, evidence, model.grid.surprise, rules)  # (N, rules, T)
     scores = []
     for item, posterior, steps in zip(rated, posteriors, shown, strict=True):
         label = item.recording.label

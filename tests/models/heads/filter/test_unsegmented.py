@@ -222,26 +222,37 @@ def test_a_step_that_was_done_is_not_the_next_step():
         assert bool((output.next_step[action.start + 2:action.end] == following).all())
 
 
-def show(rows, rule, surprise=None):
+def show(rows, rule, surprise=None, evidence=None):
     probability = torch.tensor([rows])
     surprise = torch.zeros(3, 3) if surprise is None else surprise
-    return decide_all(probability, surprise, torch.tensor([rule]))[0, 0].tolist()
+    evidence = torch.zeros_like(probability) if evidence is None else torch.tensor([evidence])
+    return decide_all(probability, evidence, surprise, torch.tensor([rule]))[0, 0].tolist()
 
 
 def test_without_a_rule_the_most_probable_step_is_shown():
-    assert show([[0.5, 0.3, 0.2], [0.3, 0.4, 0.3], [0.1, 0.3, 0.6]], (0.0, 0.0)) == [0, 1, 2]
+    assert show([[0.5, 0.3, 0.2], [0.3, 0.4, 0.3], [0.1, 0.3, 0.6]], (0.0, 0.0, 0.0)) == [0, 1, 2]
 
 
 def test_a_surprising_step_needs_more_evidence():
     surprise = torch.tensor([[0.0, 2.0, 0.0], [0.1, 0.0, 0.0], [0.5, 0.5, 0.0]])
     rows = [[0.9, 0.1, 0.0], [0.4, 0.6, 0.0], [0.1, 0.9, 0.0], [0.55, 0.45, 0.0]]
-    assert show(rows, (1.0, 0.0), surprise) == [0, 0, 1, 0]
+    assert show(rows, (1.0, 0.0, 0.0), surprise) == [0, 0, 1, 0]
 
 
 def test_background_has_a_handicap():
     rows = [[0.6, 0.0, 0.4], [0.4, 0.0, 0.6], [0.2, 0.0, 0.8], [0.4, 0.0, 0.6]]
-    assert show(rows, (0.0, 0.0)) == [0, 2, 2, 2]
-    assert show(rows, (0.0, 1.0)) == [0, 0, 2, 0]
+    assert show(rows, (0.0, 0.0, 0.0)) == [0, 2, 2, 2]
+    assert show(rows, (0.0, 1.0, 0.0)) == [0, 0, 2, 0]
+
+
+@pytest.mark.parametrize('evidence, reading, expected', [
+    # 0.6 against 0.3 exp(2 reading): equal at a reading of ln(2) / 2 = 0.347
+    ([0.0, 2.0, 0.0], 0.3, 0), ([0.0, 2.0, 0.0], 0.4, 1),
+    ([0.0, 0.0, 4.0], 0.4, 0), ([0.0, 0.0, 4.0], 0.5, 2),  # 0.6 against 0.1 exp(4 reading): 0.448
+    ([0.0, 2.0], 0.4, 1), ([-9.0, -9.0], 0.5, 0)])  # without background, which is then never shown
+def test_a_reading_counts_the_current_frame_again(evidence, reading, expected):
+    background = 0.1 if len(evidence) == 3 else 0.0
+    assert show([[0.6, 0.3, background]], (0.0, 0.0, reading), evidence=[evidence]) == [expected]
 
 
 def test_phase_quantiles_of_one_node():
