@@ -28,7 +28,7 @@ OPTIONS = {'label': (0.0, 0.05, 0.1, 0.2, 0.4, 0.8),  # the logistic sensor's; t
            'short': (0.0, 0.1, 0.3, 0.6, 1.0),  # phases, from short-term features
            'phase': (0.0, 0.03, 0.1, 0.3)}  # phases, from all features
 # Caution, handicap, and reading, the default first.
-RULES = (DEFAULT_RULE, (1.25, 1.5, 0.0), (1.0, 1.0, 0.5), (0.5, 0.5, 0.5), (0.0, 0.0, 0.5))
+RULES = (DEFAULT_RULE, (*DEFAULT_RULE[:2], 0.0), (1.0, 1.0, 0.5), (0.5, 0.5, 0.5), (0.0, 0.0, 0.5))
 CLEARLY = 2.0  # standard errors by which the best of a dozen options must beat the default
 BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
 UNKNOWN = 0.99  # of left-out training frames are known
@@ -39,6 +39,7 @@ class Recording(NamedTuple):
     """A training recording: embeddings (T, D), label and progress of each frame, its segments, and its group."""
 
     embeddings: Tensor
+    kind: Tensor  # (T,), kind of segment, as in `segments`
     label: Tensor  # (T,), K is background
     phase: Tensor  # (T,), middle of the frame within its segment, in (0, 1)
     progress: Tensor  # (T,), within the action, in (0, 1]; NaN in background
@@ -96,7 +97,7 @@ def annotate(embeddings: Tensor, actions: Sequence[Action], labels: Sequence[str
     place = torch.cat([torch.arange(1, size + 1) / size for size in sizes.tolist()])
     half = torch.repeat_interleave(0.5 / sizes, sizes)
     device = embeddings.device
-    return Recording(embeddings.float(), kind.clamp(max=k).to(device), (place - half).to(device),
+    return Recording(embeddings.float(), kind.to(device), kind.clamp(max=k).to(device), (place - half).to(device),
                      torch.where(kind < k, place, torch.nan).to(device),
                      [(kind, stop - start) for kind, start, stop in spans], group)
 
@@ -114,7 +115,7 @@ def fit_parts(model: UnsegmentedFilter, items: Sequence[Recording]) -> None:
     model.short.fit(frames[action, :model.features.short_dim], label[action], progress[action])
     projected = (frames - model.cells.offset) @ model.cells.projection
     context = torch.cat([model.averages(part) for part in projected.split([len(item.label) for item in items])])
-    model.logistic.fit(frames, projected, context, label)
+    model.logistic.fit(frames, projected, context, torch.cat([item.kind for item in items]))
     model.grid.fit([item.segments for item in items], [item.group for item in items])
     model.rest.fit(model.grid, [len(item.label) for item in items])
     model.derive()
@@ -205,10 +206,9 @@ def rate(rated: Sequence[Rated], posteriors: Sequence[Posterior]) -> Tensor:
     """
     model = rated[0].model
     rules = torch.tensor(RULES, device=posteriors[0].phases.device)
-    probability = pad_sequence([posterior.steps[..., 0] for posterior in posteriors],
-                               batch_first=True)  # (N, T, K + 1)
-    evidence = pad_sequence([item.evidence.logistic for item in rated], batch_first=True)  # (N, T, K')
-    shown = decide_all(probability, evidence, model.grid.surprise, rules)  # (N, rules, T)
+    kinds = pad_sequence([posterior.kinds for posterior in posteriors], batch_first=True)  # (N, T, S)
+    evidence = pad_sequence([item.evidence.logistic for item in rated], batch_first=True)
+    shown = decide_all(kinds, evidence, model.grid.surprise, rules)  # (N, rules, T)
     scores = []
     for item, posterior, steps in zip(rated, posteriors, shown, strict=True):
         label = item.recording.label

@@ -9,6 +9,7 @@ import torch
 from evaluation.segmentation_metrics import edit_score, frame_accuracy
 from models.heads.base import EmbeddedRecording
 from models.heads.filter.decision import decide_all
+from models.heads.filter.label_sensor import likelihood_table
 from models.heads.filter.phase_grid import PHASES, RATES, STAYING, PhaseGrid
 from models.heads.filter.recent import REACH, SLOW, RecentFeatures, SlowAverages
 from models.heads.filter.traced_step import EAGER_STEPS
@@ -247,12 +248,25 @@ def test_background_has_a_handicap():
 
 @pytest.mark.parametrize('evidence, reading, expected', [
     # 0.6 against 0.3 exp(2 reading): equal at a reading of ln(2) / 2 = 0.347
-    ([0.0, 2.0, 0.0], 0.3, 0), ([0.0, 2.0, 0.0], 0.4, 1),
-    ([0.0, 0.0, 4.0], 0.4, 0), ([0.0, 0.0, 4.0], 0.5, 2),  # 0.6 against 0.1 exp(4 reading): 0.448
+    ([0.0, 2.0, 0.0, 0.0, 0.0], 0.3, 0), ([0.0, 2.0, 0.0, 0.0, 0.0], 0.4, 1),
+    # 0.6 against 0.06 + 0.04 exp(4 reading): equal at 0.651
+    ([0.0, 0.0, 0.0, 4.0, 0.0], 0.6, 0), ([0.0, 0.0, 0.0, 4.0, 0.0], 0.7, 2),
     ([0.0, 2.0], 0.4, 1), ([-9.0, -9.0], 0.5, 0)])  # without background, which is then never shown
 def test_a_reading_counts_the_current_frame_again(evidence, reading, expected):
-    background = 0.1 if len(evidence) == 3 else 0.0
-    assert show([[0.6, 0.3, background]], (0.0, 0.0, reading), evidence=[evidence]) == [expected]
+    row = [0.6, 0.3, 0.06, 0.04, 0.0][:len(evidence)]
+    assert show([row], (0.0, 0.0, reading), evidence=[evidence]) == [expected]
+
+
+def test_the_likelihood_of_a_kind_of_background_is_mixed_with_that_of_all_background():
+    counts = torch.tensor([100, 200, 299, 29, 367])  # two labels; background after each, and before the first
+    table = likelihood_table(counts, 2)
+    frequency = (counts + 1) / 1000
+    posterior = torch.tensor([0.1, 0.2, 0.3, 0.1, 0.3])
+    own, everything = posterior / frequency, 0.7 / frequency[2:].sum()
+    # The kind with 29 frames is like all background.
+    expected = [own[0], own[1], 0.3 * own[2] + 0.7 * everything, everything, 0.3 * own[4] + 0.7 * everything]
+    torch.testing.assert_close(posterior @ table, torch.stack(expected))
+    torch.testing.assert_close(likelihood_table(counts[:2], 2), torch.diag(302 / (counts[:2] + 1)))
 
 
 def test_phase_quantiles_of_one_node():
