@@ -270,28 +270,44 @@ def calibrate_progress(recordings: Sequence[Recording], posteriors: Sequence[Pos
 
 
 def calibrate_remaining(rest: Remaining, rated: Sequence[Rated], posteriors: Sequence[Posterior]) -> None:
-    """Choose the blend with the frame counter and the interval of the remaining frames, in place."""
-    def errors(blend: float) -> float:
+    """Choose the blend with the frame counter, and offsets of estimate and interval of the remaining frames, in place.
+
+    The estimate is moved to the median of what remained in left-out recordings, because the median has the smallest
+    absolute error, and the mean of a skewed posterior is above it.
+    """
+    def error(blend: float) -> float:
+        center = weighted_quantile(*_by_recording(_remaining_residuals(rated, posteriors, blend)), 0.5)
         total = []
         for item, posterior in zip(rated, posteriors, strict=True):
-            item.model.rest.blend.fill_(blend)
+            item.model.rest.spread.copy_(torch.tensor([center] * 3))
             elapsed = _elapsed(posterior)
             overall = elapsed / (elapsed + item.model.rest(posterior.moments, elapsed)[0][:, 1:2])
             total.append((overall - elapsed / len(elapsed)).abs().mean().item())
         return float(np.mean(total))
 
-    blend = min(BLENDS, key=errors)
+    blend = min(BLENDS, key=error)
     rest.blend.fill_(blend)
+    residuals = _remaining_residuals(rated, posteriors, blend)
+    center = weighted_quantile(*_by_recording(residuals), 0.5)
+    low, high, _ = _outer_quantiles(residuals, [item.recording for item in rated])
+    rest.spread.copy_(torch.tensor([min(low, center), center, max(high, center)]))
+
+
+def _remaining_residuals(rated: Sequence[Rated], posteriors: Sequence[Posterior], blend: float) -> list[Tensor]:
+    """Return log(true / expected remaining frames) in std at each frame of left-out recordings, (T,) each.
+
+    The blend of the filters that the recordings were left out of is set, in place, and their offsets are 0 afterwards.
+    """
     residuals = []
     for item, posterior in zip(rated, posteriors, strict=True):
-        item.model.rest.blend.fill_(blend)
-        elapsed = _elapsed(posterior)
-        remaining, std = item.model.rest(posterior.moments, elapsed)
+        rest, elapsed = item.model.rest, _elapsed(posterior)
+        rest.blend.fill_(blend)
+        rest.spread.zero_()
+        remaining, std = rest(posterior.moments, elapsed)
         # The current frame included, as in Remaining.forward, so that the log is finite at the last frame.
         true = (len(elapsed) - elapsed + 1.0).log()
         residuals.append(((true - (remaining[:, 1:2] + 1).log()) / std).squeeze(1))
-    low, high, _ = _outer_quantiles(residuals, [item.recording for item in rated])
-    rest.spread.copy_(torch.tensor([min(low, 0.0), 0.0, max(high, 0.0)]))
+    return residuals
 
 
 def _outer_quantiles(values: Sequence[Tensor], recordings: Sequence[Recording]) -> tuple[float, float, float]:

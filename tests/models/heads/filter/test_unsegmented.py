@@ -1,6 +1,7 @@
 """The filter with boundaries unknown: stream and batch, causality, storage, prior."""
 
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from models.heads.filter.decision import decide_all
 from models.heads.filter.label_sensor import likelihood_table
 from models.heads.filter.phase_grid import PHASES, RATES, STAYING, PhaseGrid
 from models.heads.filter.recent import REACH, SLOW, RecentFeatures, SlowAverages
+from models.heads.filter.remaining import Remaining
 from models.heads.filter.traced_step import EAGER_STEPS
 from models.heads.filter.unsegmented import FilterOutput, Posterior, UnsegmentedFilter, phase_quantiles
-from models.heads.filter.unsegmented_fit import annotate, calibrate_progress, fit_filter
+from models.heads.filter.unsegmented_fit import Rated, annotate, calibrate_progress, calibrate_remaining, fit_filter
 from utils.tensorops import Action
 
 DIM = 6
@@ -322,3 +324,18 @@ def test_margins_widen_an_interval_that_no_quantiles_make_wide_enough():
     ends = phase_quantiles(phases, levels) + margin
     inside = (ends[:, 0] <= recordings[0].progress) & (recordings[0].progress <= ends[:, 2])
     assert inside.float().mean() >= 0.85
+
+
+def test_the_estimate_of_what_remains_is_the_median_of_left_out_recordings():
+    left = torch.arange(20.0, 0.0, -1.0).unsqueeze(1)  # (T, 1), frames from the current one on
+    # Twice as long as the truth, with a std of the log of 1.
+    moments = torch.cat([2 * left, (2 * left).square() * math.e], dim=1)
+    posterior = Posterior(moments, moments, moments, moments, moments)
+    rated = [Rated(annotate(torch.zeros(20, 2), [Action('a', 0, 19)], ['a'], str(group)),
+                   UnsegmentedFilter(['a'], 2, False), None) for group in range(3)]
+    rest = Remaining(PhaseGrid(1, False))  # its counter expects the end at once
+    calibrate_remaining(rest, rated, [posterior] * 3)
+    assert rest.blend == 1 and rest.spread.tolist() == pytest.approx([-math.log(2)] * 3)
+    found, std = rest(moments, 21 - left)
+    torch.testing.assert_close(found, (left - 1).expand(-1, 3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(std, torch.ones(20, 1))
