@@ -1,4 +1,5 @@
 import copy
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,11 @@ from tests.launch import stop_server
 
 ROOT = Path(__file__).resolve().parents[1]
 SLOWEST = ('test_torchrun.py', 'test_crash_safety.py', 'test_command_lines.py', 'test_export.py')
+
+
+# The objects of torch, matplotlib and 4,000 tests are many and live to the end: looking through them for garbage at the
+# default rate takes 5 % of the time.
+gc.set_threshold(20_000, 20, 50)
 
 
 def pytest_collection_modifyitems(items):

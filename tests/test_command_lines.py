@@ -43,22 +43,32 @@ def read_rows(path):
         return list(csv.DictReader(file))
 
 
+def edit_json(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
 @pytest.fixture(scope='module')
 def demo(tmp_path_factory):
-    """The demo dataset under the name egoprocel, as small as it is with a recording of each task for validation."""
+    """Two tasks of the demo under the name egoprocel, every third frame, and just enough people for validation."""
     root = tmp_path_factory.mktemp('demo')
     written = run(root, '-m', 'tools.demo', root, '--name', 'egoprocel', '--seed', '3', '--people', '7',
-                  '--repetitions', '1')
+                  '--repetitions', '1', '--width', '12')
     assert written.returncode == 0, written.stderr
     assert 'synthetic' in written.stdout
+    edit_json(root / 'dset_jsons/egoprocel.json', lambda tasks: tasks.pop('dress_wound'))
+    edit_json(root / 'dset_jsons/egoprocel.splits.json', lambda content: content['splits'].pop('dress_wound'))
+    for path in (root / 'data/egoprocel').glob('*/*.npy'):
+        np.save(path, np.load(path)[::3])  # the annotations are those of all frames
     return root
 
 
 @pytest.fixture(scope='module')
 def progress_run(demo):
     """A run of the plan's kind: GTCC with a progress head and a curriculum."""
-    trained = run(demo, *TRAIN, '--gtcc', '--tstack', '-ep', '4', '--config', 'configs/progress_plan.json', '-m',
-                  'progress')
+    trained = run(demo, *TRAIN, '--gtcc', '--tstack', '-ep', '4', '--config', 'configs/progress_plan.json', *SMALL,
+                  '-m', 'progress')
     assert trained.returncode == 0, trained.stderr
     return demo / 'output/multi-task-setting/V1___GTCC_egoprocel.progress', trained.stderr
 
@@ -213,10 +223,7 @@ def refused(capsys, command, *arguments):
 
 
 def edit_annotations(root, change):
-    path = root / 'dset_jsons/egoprocel.json'
-    annotations = json.loads(path.read_text())
-    change(next(iter(annotations.values())))
-    path.write_text(json.dumps(annotations))
+    edit_json(root / 'dset_jsons/egoprocel.json', lambda tasks: change(next(iter(tasks.values()))))
 
 
 def first_feature_file(root):
