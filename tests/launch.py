@@ -31,9 +31,12 @@ LOADED = ('torch.distributed', 'torch._dynamo', 'torch.utils.tensorboard', 'matp
           'evaluation.report', 'prediction.command', 'alignment.command')
 
 
-def run_program(*command, cwd=ROOT, stdin=os.devnull, timeout=600, **variables):
-    """Run ``python COMMAND`` with these environment variables; returns what ``subprocess.run`` does, output as text."""
-    done, = _run([command], cwd, [variables], timeout, stdin)
+def run_program(*command, cwd=ROOT, stdin=os.devnull, timeout=600, pictures=True, **variables):
+    """Run ``python COMMAND`` with these environment variables; returns what ``subprocess.run`` does, output as text.
+
+    Without ``pictures``, each picture is one pixel: drawing takes most of the time of short trainings and evaluations.
+    """
+    done, = _run([command], cwd, [variables], timeout, stdin, pictures)
     return done
 
 
@@ -54,11 +57,11 @@ def free_port():
             return str(port)
 
 
-def _run(commands, cwd, variables, timeout, stdin=os.devnull):
+def _run(commands, cwd, variables, timeout, stdin=os.devnull, pictures=True):
     """Run command lines at the same time, and wait for all of them; the output goes through files, so none waits."""
     with tempfile.TemporaryDirectory() as folder:
         asked = [{'command': list(map(str, command)), 'cwd': str(cwd), 'variables': {**os.environ, **more},
-                  'streams': [str(stdin), f'{folder}/out{number}', f'{folder}/err{number}']}
+                  'pictures': pictures, 'streams': [str(stdin), f'{folder}/out{number}', f'{folder}/err{number}']}
                  for number, (command, more) in enumerate(zip(commands, variables, strict=True))]
         with _server()[1].makefile('rw') as server:
             server.write(json.dumps([timeout, asked]) + '\n')
@@ -124,8 +127,20 @@ def wait_for(children, timeout):
     return [statuses.get(child) for child in children]
 
 
-def become(command, cwd, variables, streams):
+def save_one_pixel(figure, path, **options):
+    """Save one white pixel in place of a figure."""
+    import numpy as np
+    from matplotlib.image import imsave
+
+    imsave(path, np.ones((1, 1, 3)))
+
+
+def become(command, cwd, variables, streams, pictures):
     """Do in this process what ``python COMMAND`` does in a new one."""
+    if not pictures:
+        from matplotlib.figure import Figure
+
+        Figure.savefig = save_one_pixel
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(cwd)
@@ -171,10 +186,9 @@ def _end(status):
 
 
 def prepare():
-    """Do what many programs do first: load modules, draw texts and lines, make an optimizer; then fork it all."""
+    """Do what many programs do first: load modules, draw texts and lines; forks find it done."""
     for module in LOADED:
         importlib.import_module(module)
-    import torch
     from matplotlib.figure import Figure
 
     axes = Figure(layout='constrained').subplots()
@@ -182,7 +196,6 @@ def prepare():
     axes.set(xlabel='0', ylabel='0', title='0', yscale='log')
     axes.legend()
     axes.figure.savefig(io.BytesIO())
-    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
     # Forks do not look for garbage in what they have in common; each page that they would touch would be copied.
     gc.collect()
     gc.freeze()

@@ -34,8 +34,8 @@ def environment(root):
             'OUTPUT_PATH': str(root / 'output')}
 
 
-def run(root, *command):
-    return run_program(*command, **environment(root))
+def run(root, *command, pictures=False):
+    return run_program(*command, pictures=pictures, **environment(root))
 
 
 def read_rows(path):
@@ -147,7 +147,7 @@ def recommended_run(demo):
 def test_the_recommended_preset_trains_and_evaluates_without_a_look_ahead(demo, recommended_run):
     row, = read_rows(recommended_run / 'losses.csv')
     assert 0 < float(row['val_progress']) < 0.2  # as soon as it is fitted
-    result = run(demo, 'eval.py', '-f', recommended_run)
+    result = run(demo, 'eval.py', '-f', recommended_run, pictures=True)
     assert result.returncode == 0, result.stderr
     assert 'the encoder sees 0 frames ahead' in result.stdout
     folder = recommended_run / 'EVAL/best_model_combined'
