@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from prediction.segments import Segment, check_segments, choose_segments, read_segment_table
+from prediction.segments import Segment, choose_segments, fit_segments, read_segment_table
 from recordings.annotations import LIST_KEYS, load_annotations
 from recordings.assignment import annotate_recordings
 from utils.action import Action
@@ -81,7 +81,7 @@ def _read_table(path: Path, lengths: Mapping[str, int], named: str | None,
 
 
 def _check(path: Path, segments: Sequence[Segment], name: str, num_frames: int) -> list[Action]:
-    check_segments(segments, num_frames, f'{path}: {name}')
+    segments = fit_segments(segments, num_frames, f'{path}: {name}')
     if unnamed := next((segment for segment in segments if not segment.label), None):
         raise UserError(f'{path}: {name}: the segment from {unnamed.start} to {unnamed.end} has no label, expected one '
                         'to carry over; add it')

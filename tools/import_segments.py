@@ -21,7 +21,7 @@ from recordings.annotations import check_name, short
 from recordings.background import look_alike_note
 from recordings.groups import Groups, groups_by_regex, groups_in_two_parts, views_in_train_and_test
 from recordings.rates import parse_rate
-from recordings.segment_list import SegmentList, list_files
+from recordings.segment_list import MAX_MISMATCH, SegmentList, list_files
 from recordings.splits import Splits, make_splits
 from tools.extracted_features import check_lengths, find_feature_source
 from tools.frame_labels import read_bundles
@@ -35,7 +35,7 @@ from tools.import_pairing import (
     refuse_or_skip,
 )
 from tools.imported_dataset import ImportedRecording, OutputPaths, write_annotations, write_dataset
-from tools.source_segments import MAX_MISMATCH, mark_background
+from tools.source_segments import mark_background
 from utils.command_line import OneLineParser, option, run_command
 from utils.errors import UserError, name_some
 from utils.logging import get_logger, set_up_logging
