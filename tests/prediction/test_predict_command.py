@@ -146,7 +146,7 @@ def test_results_are_kept_unless_overwritten(run_folder, recordings, capsys):
     Path('out').mkdir()
     Path('out/b.json').write_text('mine')
     command = ['--features', 'features', '-o', 'out']
-    assert 'out/b.json: exists; set overwrite to replace it' in refused(capsys, run_folder, *command)
+    assert 'out/b.json: exists; give --overwrite to replace it' in refused(capsys, run_folder, *command)
     assert os.listdir('out') == ['b.json'] and Path('out/b.json').read_text() == 'mine'
     assert call(run_folder, *command, '--overwrite') == 0 and Path('out/b.json').read_text() != 'mine'
 
