@@ -22,6 +22,7 @@ from tests.prediction.conftest import save_run  # noqa: F401 (a fixture)
 from tools import check
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.usefixtures('blank_pictures')  # in this process: the first test draws them
 STEPS = {'a': [(0, 12), (1, 20), (2, 15)], 'b': [(0, 20), (3, 10), (1, 12), (2, 10)], 'c': [(2, 15), (0, 9), (1, 25)]}
 TABLE = 'start,end,label\n0,12,0_cut\n12,32,1_pour\n32,47,2_stir\n'
 NAMES = {'0': '0_cut', '1': '1_pour', '2': '2_stir', '3': ''}
