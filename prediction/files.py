@@ -122,7 +122,7 @@ def refuse_existing(outputs: Iterable[Path]) -> None:
         UserError: a result exists.
     """
     if existing := next((output for output in outputs if output.exists()), None):
-        raise UserError(f'{existing}: exists; set overwrite to replace it, or choose another output folder')
+        raise UserError(f'{existing}: exists; give --overwrite to replace it, or choose another output folder')
 
 
 def write_predictions(run: TrainedRun, requests: Sequence[Request], task: str | None, out: Path,
