@@ -25,7 +25,8 @@ LOGGER = get_logger(__name__)
 # Names of what is chosen, in the order of the filters' buffers.
 SENSORS_GIVEN = ('step cells (boundaries given)', 'phase cells (boundaries given)')
 CHOSEN_UNKNOWN = tuple(f'{name} (boundaries unknown)' for name in (
-    'step classifier', 'step cells', 'phase cells', 'short-term phase cells', 'caution', 'handicap of background'))
+    'step classifier', 'step cells', 'phase cells', 'short-term phase cells', 'caution', 'handicap of background',
+    'reading of the frame'))
 
 
 class ActionContext(NamedTuple):
