@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from losses.pairs import MOST_NEAR, NEAR, euclidean_distances, index_moments
+from losses.pairs import euclidean_distances, index_moments
 
 
 @pytest.mark.parametrize('offset', [1e-4, 1e-2, 1])
@@ -35,12 +35,10 @@ def test_gradients_of_float32_distances_within_and_between_clusters(clusters):
     members = centers[torch.arange(80) % clusters]
     rows, columns = (members + 1e-3 * torch.randn(80, 16, generator=generator) for _ in range(2))
     columns[3] = rows[3]
-    rows[0] += 20  # an outlier increases the largest norm, so that the frames of a single cluster count as near
+    rows[0] += 20  # an outlier increases the largest norm
     exact = [tensor.double().requires_grad_() for tensor in (rows, columns)]
     rows.requires_grad_(), columns.requires_grad_()
     actual, expected = euclidean_distances(rows, columns), euclidean_distances(*exact)
-    near = (expected <= NEAR * expected.max()).double().mean()
-    assert (near > MOST_NEAR) == (clusters < 40)  # both branches of the backward pass are tested
     pull = torch.randn(80, 80, generator=generator)
     ours = torch.autograd.grad(actual, (rows, columns), pull)
     theirs = torch.autograd.grad(expected, exact, pull.double())
