@@ -12,6 +12,7 @@ from losses.arguments import widen
 
 MOST_CANCELLATION = 16  # largest rounding error of float32 gradients of distances, in units of that of the largest one
 BLOCK_ENTRIES = 2 ** 22  # matrix entries per block of frames
+SMALL_ENTRIES = 2 ** 18  # up to so many distances, float64 takes less time than to find out whether it is needed
 GRADIENT_ENTRIES = 2 ** 20  # distances whose gradients are divided by them at once: 8 MiB in float64
 
 
@@ -87,6 +88,9 @@ class _Distances(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor]:
         rows, columns, distances = ctx.saved_tensors
+        if distances.numel() <= SMALL_ENTRIES:
+            pull = (gradient / F.threshold(distances, 0, torch.inf)).double()
+            return tuple(part.to(rows.dtype) for part in _pull_together(pull, rows.double(), columns.double()))
         center = widen(columns).mean(0)
         rows, columns = Vectors.of(rows, center), Vectors.of(columns, center)
         radius = max(side.squares.max().item() for side in (rows, columns)) ** 0.5

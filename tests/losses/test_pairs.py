@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import losses.pairs as pairs_module
 from losses.pairs import euclidean_distances, index_moments
 
 
@@ -29,7 +30,10 @@ def test_variance_is_accurate_at_large_indices():
 
 
 @pytest.mark.parametrize('clusters', [1, 2, 40])
-def test_gradients_of_float32_distances_within_and_between_clusters(clusters):
+@pytest.mark.parametrize('small_entries', [0, 10 ** 6])  # in blocks, with a check of the precision, and at once
+def test_gradients_of_float32_distances_within_and_between_clusters(clusters, small_entries, monkeypatch):
+    monkeypatch.setattr(pairs_module, 'SMALL_ENTRIES', small_entries)
+    monkeypatch.setattr(pairs_module, 'GRADIENT_ENTRIES', 80 * 30)
     generator = torch.Generator().manual_seed(clusters)
     centers = 10 * torch.randn(clusters, 16, generator=generator)
     members = centers[torch.arange(80) % clusters]
