@@ -4,23 +4,54 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from prediction.segments import Segment, check_segments, choose_segments, read_segment_table
+from prediction.segments import Segment, choose_segments, fit_segments, read_segment_table
 from recordings.annotations import LIST_KEYS, load_annotations
 from recordings.assignment import annotate_recordings
 from utils.action import Action
 from utils.errors import UserError, name_some
 from utils.files import read_json, write_json
 
+Tables = Mapping[str, list[Segment]]
 
-def read_labels(path: Path, lengths: Mapping[str, int], named: str | None, fps: Fraction | None,
+
+def read_tables(path: Path, names: Sequence[str], named: str | None, fps: Fraction | None) -> Tables | None:
+    """Read a table of segments; nothing of the recordings has to be known for it.
+
+    Args:
+        path: annotation file of a dataset, or a table of segments (CSV or JSON).
+        names: names of the recordings.
+        named: recording that a table without a column of recordings belongs to; None: the one with the file's name.
+        fps: feature frames per second if the times of a table are in seconds; None if they are feature frames.
+
+    Returns:
+        Name -> segments of the annotated recordings among those named; None for an annotation file.
+
+    Raises:
+        UserError: the file cannot be read, or annotates none of the recordings.
+    """
+    if _is_annotation_file(path):
+        return None
+    tables = read_segment_table(path, fps)
+    if None in tables:
+        owner = named or (path.stem if path.stem in names else None)
+        if owner is None:
+            raise UserError(f'{path}: has no column of recordings, expected one, or the name of the recording that it '
+                            f'annotates; give --reference NAME, or call the file like one of {name_some(list(names))}')
+        tables = {owner: tables[None]}
+    found = {name: choose_segments(tables, name, path) for name in tables if name in names}
+    if not found:
+        raise _annotates_none(path, names)
+    return found
+
+
+def read_labels(path: Path, lengths: Mapping[str, int], tables: Tables | None,
                 background: Sequence[str]) -> tuple[dict[str, list[Action]], str | None]:
-    """Read the segments of the recordings that a file annotates.
+    """Return the segments of the recordings that a file annotates.
 
     Args:
         path: annotation file of a dataset, or a table of segments (CSV or JSON).
         lengths: name -> T, feature frames of each recording.
-        named: recording that a table without a column of recordings belongs to; None: the one with the file's name.
-        fps: feature frames per second if the times of a table are in seconds; None if they are feature frames.
+        tables: from :func:`read_tables`.
         background: labels of segments that are not actions.
 
     Returns:
@@ -28,16 +59,19 @@ def read_labels(path: Path, lengths: Mapping[str, int], named: str | None, fps: 
         annotation file lists them under, None for a table.
 
     Raises:
-        UserError: the file cannot be read, annotates none of the recordings, or a segment does not fit its recording.
+        UserError: the annotation file cannot be read or annotates none of the recordings, or a segment does not fit
+            its recording.
     """
-    if _is_annotation_file(path):
-        labels, task = _read_annotation_file(path, lengths, background)
-    else:
-        labels, task = _read_table(path, lengths, named, fps), None
+    if tables is not None:
+        return {name: _check(path, segments, name, lengths[name]) for name, segments in tables.items()}, None
+    labels, task = _read_annotation_file(path, lengths, background)
     if not labels:
-        raise UserError(f'{path}: annotates none of the recordings {name_some(list(lengths))}; expected at least one '
-                        'of them')
+        raise _annotates_none(path, list(lengths))
     return labels, task
+
+
+def _annotates_none(path: Path, names: Sequence[str]) -> UserError:
+    return UserError(f'{path}: annotates none of the recordings {name_some(names)}; expected at least one of them')
 
 
 def _is_annotation_file(path: Path) -> bool:
@@ -67,21 +101,8 @@ def _read_annotation_file(path: Path, lengths: Mapping[str, int],
     return next(iter(labels.values()), {}), next(iter(labels), None)
 
 
-def _read_table(path: Path, lengths: Mapping[str, int], named: str | None,
-                fps: Fraction | None) -> dict[str, list[Action]]:
-    tables = read_segment_table(path, fps)
-    if None in tables:
-        owner = named or (path.stem if path.stem in lengths else None)
-        if owner is None:
-            raise UserError(f'{path}: has no column of recordings, expected one, or the name of the recording that it '
-                            'annotates; give --reference NAME')
-        tables = {owner: tables[None]}
-    return {name: _check(path, choose_segments(tables, name, path), name, lengths[name])
-            for name in tables if name in lengths}
-
-
 def _check(path: Path, segments: Sequence[Segment], name: str, num_frames: int) -> list[Action]:
-    check_segments(segments, num_frames, f'{path}: {name}')
+    segments = fit_segments(segments, num_frames, f'{path}: {name}')
     if unnamed := next((segment for segment in segments if not segment.label), None):
         raise UserError(f'{path}: {name}: the segment from {unnamed.start} to {unnamed.end} has no label, expected one '
                         'to carry over; add it')

@@ -5,17 +5,18 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from alignment.annotations import read_labels, write_annotations
+from alignment.annotations import Tables, read_labels, read_tables, write_annotations
 from alignment.labels import agreement, frame_labels, label_segments
 from alignment.output import Alignment, align_recording, write_matches
 from alignment.picture import DrawnAlignment, draw_alignment
-from alignment.recordings import AlignedRecording, find_sources, is_video, load_recordings
+from alignment.recordings import AlignedRecording, feature_rate_of, find_sources, is_video, load_recordings
 from alignment.reference import choose_reference
 from configs.generic_config import CONFIG
 from prediction import TrainedRun
 from prediction.files import refuse_existing
 from recordings.annotations import check_name
 from recordings.rates import FRAMES, SECONDS
+from recordings.video import check_video_name
 from utils.action import Action
 from utils.command_line import option
 from utils.errors import UserError
@@ -32,9 +33,10 @@ def align(arguments: argparse.Namespace, run: TrainedRun | None, fps: Fraction |
     """Align recordings, write the results, and print one line for each."""
     sources = find_sources(arguments.recordings)
     _check_outputs(arguments, sources)
+    tables = _read_tables(arguments, sources, run, fps)
     recordings = load_recordings(sources, run, fps)
     background = (run.config if run else CONFIG).BACKGROUND_LABELS
-    given, task = _read_given(arguments, recordings, background)
+    given, task = _read_given(arguments, recordings, tables, background)
     with option('--reference'):
         chosen = choose_reference([one.name for one in recordings], [one.embedding for one in recordings],
                                   arguments.reference, list(given) or [one.name for one in recordings],
@@ -71,6 +73,8 @@ def _check_outputs(arguments: argparse.Namespace, sources: Sequence[Path]) -> No
     if arguments.video and (features := [source for source in sources if not is_video(source)]):
         raise UserError(f'--video {arguments.video}: needs the videos of all recordings, but {features[0]} is a '
                         'feature file; give the videos')
+    if arguments.video:
+        check_video_name(arguments.video)
     named = [path for path in (arguments.annotations, arguments.video) if path]
     results = [*named, *(arguments.output / f'{source.stem}.{ending}' for source in sources
                          for ending in ('csv', 'png'))]
@@ -86,19 +90,27 @@ def _check_outputs(arguments: argparse.Namespace, sources: Sequence[Path]) -> No
         refuse_existing(results)
 
 
-def _read_given(arguments: argparse.Namespace, recordings: Sequence[AlignedRecording],
-                background: Sequence[str]) -> tuple[Segments, str | None]:
-    """Return the given labels, name -> segments, and their task; nothing if no labels are given."""
+def _read_tables(arguments: argparse.Namespace, sources: Sequence[Path], run: TrainedRun | None,
+                 fps: Fraction | None) -> Tables | None:
+    """Read the table of labels before the recordings are read, which takes time for videos."""
     if arguments.labels is None:
-        return {}, None
-    rates = {recording.fps for recording in recordings}
+        return None
+    rates = {feature_rate_of(source, run, fps) for source in sources}
     rate = None if arguments.unit == FRAMES or len(rates) > 1 else rates.pop()
     with option('--labels'):
         if arguments.unit == SECONDS and rate is None:
             raise UserError(f'{arguments.labels}: times are in seconds, but the recordings have no known common frame '
                             'rate; give --fps')
-        return read_labels(arguments.labels, {one.name: one.num_frames for one in recordings}, arguments.reference,
-                           rate, background)
+        return read_tables(arguments.labels, [source.stem for source in sources], arguments.reference, rate)
+
+
+def _read_given(arguments: argparse.Namespace, recordings: Sequence[AlignedRecording], tables: Tables | None,
+                background: Sequence[str]) -> tuple[Segments, str | None]:
+    """Return the given labels, name -> segments, and their task; nothing if no labels are given."""
+    if arguments.labels is None:
+        return {}, None
+    with option('--labels'):
+        return read_labels(arguments.labels, {one.name: one.num_frames for one in recordings}, tables, background)
 
 
 def _only_task(run: TrainedRun | None) -> str | None:

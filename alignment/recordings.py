@@ -75,6 +75,13 @@ def is_video(source: Path) -> bool:
     return source.suffix != FEATURE_ENDING
 
 
+def feature_rate_of(source: Path, run: TrainedRun | None, fps: Fraction | None) -> Fraction | None:
+    """Return the feature frames per second of a recording, None if unknown: of a video, those of the run."""
+    if is_video(source):
+        return run.feature_info.fps if run and run.feature_info else None
+    return fps or feature_rate(source.parent)
+
+
 def load_recordings(sources: Sequence[Path], run: TrainedRun | None, fps: Fraction | None) -> list[AlignedRecording]:
     """Embed the recordings.
 
@@ -97,7 +104,7 @@ def load_recordings(sources: Sequence[Path], run: TrainedRun | None, fps: Fracti
                         'videos; give -f RUN, or the features that tools.extract writes')
     encoder = RunEncoder(run) if run and len(features) < len(sources) else None
     return [_embed_video(source, run, encoder) if is_video(source)
-            else _embed_features(source, run, fps or feature_rate(source.parent), ndim) for source in sources]
+            else _embed_features(source, run, feature_rate_of(source, run, fps), ndim) for source in sources]
 
 
 def _embed_video(source: Path, run: TrainedRun, encoder: RunEncoder) -> AlignedRecording:

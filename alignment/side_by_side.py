@@ -17,8 +17,7 @@ from alignment.matching import partners
 from alignment.output import Alignment
 from alignment.played import KeptPictures, played_times, scale_to
 from alignment.recordings import AlignedRecording
-from recordings.video import VideoReader, import_av
-from utils.errors import UserError
+from recordings.video import VideoReader, import_av, not_written
 from utils.files import atomic_path
 
 LARGEST_RATE = Fraction(15)  # pictures per second
@@ -140,8 +139,7 @@ def write_side_by_side(path: Path, reference: AlignedRecording, labels: Labels |
                 container.mux(output.encode(shown))
             container.mux(output.encode())
     except (av.FFmpegError, ValueError) as error:
-        raise UserError(f'{path}: cannot be written as a video ({" ".join(str(error).split())[:200]}); expected a name '
-                        'that ends in .mp4 or .mkv') from error
+        raise not_written(path, error) from error
 
 
 def _add_stream(container: object, rate: Fraction, picture: np.ndarray) -> object:

@@ -26,8 +26,9 @@ from evaluation.progress_picture import DrawnRecording, draw_progress
 from evaluation.results import Evaluation, results_folder, write_tables
 from models.action_progress import predict_actions
 from models.build import check_input_width, reads_frames
+from recordings.batches import to_device
 from recordings.from_config import load_dataset, reading_options, split_recordings
-from recordings.json_dataset import Recording, RecordingDataset, to_device
+from recordings.json_dataset import Recording, RecordingDataset
 from recordings.splits import load_run_splits
 from utils.ckpt_save import find_checkpoint, load_model
 from utils.errors import UserError

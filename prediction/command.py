@@ -23,6 +23,7 @@ from prediction.standard_input import NAME
 from prediction.video import RunEncoder, extract_video, live_rows
 from recordings.segment_tables import TableOptions
 from recordings.table_options import read_columns, timecode_rate
+from recordings.video import check_video_name
 from utils.command_line import option
 from utils.errors import UserError
 from utils.files import remove_leftovers
@@ -81,6 +82,8 @@ def predict_video(run: TrainedRun, arguments: argparse.Namespace) -> None:
                 sys.stdout.flush()  # otherwise a pipe gets rows in blocks
         return
     results = [arguments.overlay, arguments.srt]
+    if arguments.overlay:
+        check_video_name(arguments.overlay)
     if not arguments.overwrite:  # before the video is read, which takes time
         out = arguments.output or DEFAULT_OUTPUT
         refuse_existing([*filter(None, results), *(out / f'{source.stem}.{ending}' for ending in

@@ -10,7 +10,7 @@ from prediction.picture import draw_prediction
 from prediction.prediction import Prediction
 from prediction.recording import predict
 from prediction.row_writer import write_rows
-from prediction.segments import Segment, check_segments, choose_segments, read_segment_table, read_segments
+from prediction.segments import Segment, choose_segments, fit_segments, read_segment_table, read_segments
 from prediction.trained_run import TrainedRun
 from recordings.annotations import check_name
 from recordings.feature_files import check_headers, open_recording
@@ -104,7 +104,7 @@ def plan_requests(run: TrainedRun, features: Path, segments: Path | None, out: P
         run.check_shape(shapes[path], str(path))
         listed = read(path) if read else None
         if listed is not None:
-            check_segments(listed, shapes[path][0], str(path))
+            listed = fit_segments(listed, shapes[path][0], str(path))
         requests.append(Request(path, listed, fps, out / f'{path.stem}.{options.format}', out / f'{path.stem}.json',
                                 out / f'{path.stem}.png' if draws else None))
     if own := [output for request in requests for output in request.outputs if output.resolve() in kept]:
@@ -122,7 +122,7 @@ def refuse_existing(outputs: Iterable[Path]) -> None:
         UserError: a result exists.
     """
     if existing := next((output for output in outputs if output.exists()), None):
-        raise UserError(f'{existing}: exists; set overwrite to replace it, or choose another output folder')
+        raise UserError(f'{existing}: exists; give --overwrite to replace it, or choose another output folder')
 
 
 def write_predictions(run: TrainedRun, requests: Sequence[Request], task: str | None, out: Path,

@@ -12,8 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from prediction.captions import caption
 from prediction.frame_progress import FrameProgress
-from recordings.video import VideoReader, import_av, to_image
-from utils.errors import UserError
+from recordings.video import VideoReader, import_av, not_written, to_image
 from utils.files import atomic_path
 
 if TYPE_CHECKING:
@@ -131,8 +130,7 @@ def write_overlay(source: Path, path: Path, rows: Sequence[FrameProgress], fps: 
             if output is not None:
                 container.mux(output.encode())  # pictures that the encoder has held back
     except (av.FFmpegError, ValueError) as error:
-        raise UserError(f'{path}: cannot be written as a video ({" ".join(str(error).split())[:200]}); expected a name '
-                        'that ends in .mp4 or .mkv') from error
+        raise not_written(path, error) from error
 
 
 def _add_stream(container: 'OutputContainer', reader: VideoReader, panel: Panel,

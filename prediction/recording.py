@@ -21,8 +21,8 @@ from prediction.frame_progress import (
 from prediction.prediction import GIVEN, INFERRED, WHOLE_RECORDING, Prediction
 from prediction.segments import GivenSegment, Segment, check_segments
 from prediction.trained_run import TrainedRun
+from recordings.batches import to_device
 from recordings.feature_files import FRAME_NDIM, RecordingFile, check_finite
-from recordings.json_dataset import to_device
 from recordings.kept_frames import follow_frames, kept_frames, select_frames
 from utils.action import Action
 from utils.logging import get_logger

@@ -7,10 +7,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
-from recordings.segment_list import SegmentList
+from recordings.segment_list import MAX_MISMATCH, SegmentList
 from recordings.segment_tables import TableOptions, read_table
 from recordings.table_rows import ENDINGS
 from utils.errors import UserError, name_some
+from utils.logging import get_logger
+
+LOGGER = get_logger(__name__)
 
 IN_FRAMES = ' of the features; convert seconds or camera frames to them, or give the frames per second (fps)'
 
@@ -43,7 +46,7 @@ def read_segments(path: Path | str, recording: str | None = None, *, fps: Fracti
         options: other options of the table; ``fps`` and ``needs_labels`` are replaced.
 
     Returns:
-        The segments in order of time; :func:`check_segments` compares them with the recording's length.
+        The segments in order of time; :func:`fit_segments` compares them with the recording's length.
 
     Raises:
         UserError: the file cannot be read, a segment is invalid, two segments overlap, or the table does not contain
@@ -90,6 +93,30 @@ def _in_frames(segments: SegmentList) -> list[Segment]:
         if first < after or start == end:
             found.append(Segment(first, after, label))
     return found
+
+
+def fit_segments(segments: Sequence[Segment], num_frames: int, where: str) -> list[Segment]:
+    """Return the segments of a table, cut off at the recording's end if they end up to ``MAX_MISMATCH`` frames later.
+
+    This is what ``tools.import_segments`` does with the segments of training recordings. Recordings of fewer than
+    100 frames tolerate a tenth of their length.
+
+    Args:
+        segments: see :func:`check_segments`.
+        num_frames: see :func:`check_segments`.
+        where: see :func:`check_segments`.
+
+    Raises:
+        UserError: see :func:`check_segments`.
+    """
+    latest = num_frames + min(MAX_MISMATCH, num_frames // 10)
+    late = [segment for segment in segments if segment.start < num_frames < segment.end <= latest]
+    fitted = [segment._replace(end=num_frames) if segment in late else segment for segment in segments]
+    check_segments(fitted, num_frames, where)
+    if late:
+        LOGGER.warning('%s: the last segment ends at frame %d of a recording of %d frames; the rest is cut off', where,
+                       late[-1].end, num_frames)
+    return fitted
 
 
 def check_segments(segments: Sequence[Segment], num_frames: int, where: str) -> None:

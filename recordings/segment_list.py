@@ -10,6 +10,7 @@ from pathlib import Path
 from utils.errors import UserError
 from utils.files import read_bounded
 
+MAX_MISMATCH = 10  # feature frames; feature extractors lose the length of a window at the end
 
 @dataclass(frozen=True)
 class SegmentList:

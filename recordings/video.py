@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -52,6 +53,26 @@ def import_av() -> ModuleType:
         raise UserError(f'reading videos needs the package av ({error}); install it with: pip install -r '
                         'requirements-video.txt') from error
     return av
+
+
+def check_video_name(path: Path) -> None:
+    """Check that a video can be written under a name, by its ending, before the pictures are there.
+
+    Raises:
+        UserError: no format of videos has this ending, or the package ``av`` is not installed.
+    """
+    av = import_av()
+    with TemporaryDirectory() as folder:
+        try:
+            av.open(str(Path(folder) / f'video{path.suffix}'), 'w').close()
+        except (av.FFmpegError, ValueError) as error:
+            raise not_written(path, error) from error
+
+
+def not_written(path: Path, error: Exception) -> UserError:
+    """Return the error of a video that cannot be written."""
+    return UserError(f'{path}: cannot be written as a video ({" ".join(str(error).split())[:200]}); expected a name '
+                     'that ends in .mp4 or .mkv')
 
 
 class VideoReader:

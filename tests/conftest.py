@@ -1,17 +1,21 @@
 import copy
+import gc
 from pathlib import Path
 
-import numpy as np
 import pytest
 from easydict import EasyDict
 from matplotlib.figure import Figure
-from matplotlib.image import imsave
 
 from configs.generic_config import CONFIG
-from tests.launch import stop_server
+from tests.launch import save_one_pixel, stop_server
 
 ROOT = Path(__file__).resolve().parents[1]
 SLOWEST = ('test_torchrun.py', 'test_crash_safety.py', 'test_command_lines.py', 'test_export.py')
+
+
+# The objects of torch, matplotlib and 4,000 tests are many and live to the end: looking through them for garbage at the
+# default rate takes 5 % of the time.
+gc.set_threshold(20_000, 20, 50)
 
 
 def pytest_collection_modifyitems(items):
@@ -46,5 +50,5 @@ def blank_pictures():
     For modules that test which files a run has, and their numbers; other modules test what is drawn.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, 'savefig', lambda figure, path, **options: imsave(path, np.ones((1, 1, 3))))
+        patch.setattr(Figure, 'savefig', save_one_pixel)
         yield

@@ -34,8 +34,8 @@ def environment(root):
             'OUTPUT_PATH': str(root / 'output')}
 
 
-def run(root, *command):
-    return run_program(*command, **environment(root))
+def run(root, *command, pictures=False):
+    return run_program(*command, pictures=pictures, **environment(root))
 
 
 def read_rows(path):
@@ -43,22 +43,32 @@ def read_rows(path):
         return list(csv.DictReader(file))
 
 
+def edit_json(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
 @pytest.fixture(scope='module')
 def demo(tmp_path_factory):
-    """The demo dataset under the name egoprocel, as small as it is with a recording of each task for validation."""
+    """Two tasks of the demo under the name egoprocel, every third frame, and just enough people for validation."""
     root = tmp_path_factory.mktemp('demo')
     written = run(root, '-m', 'tools.demo', root, '--name', 'egoprocel', '--seed', '3', '--people', '7',
-                  '--repetitions', '1')
+                  '--repetitions', '1', '--width', '12')
     assert written.returncode == 0, written.stderr
     assert 'synthetic' in written.stdout
+    edit_json(root / 'dset_jsons/egoprocel.json', lambda tasks: tasks.pop('dress_wound'))
+    edit_json(root / 'dset_jsons/egoprocel.splits.json', lambda content: content['splits'].pop('dress_wound'))
+    for path in (root / 'data/egoprocel').glob('*/*.npy'):
+        np.save(path, np.load(path)[::3])  # the annotations are those of all frames
     return root
 
 
 @pytest.fixture(scope='module')
 def progress_run(demo):
     """A run of the plan's kind: GTCC with a progress head and a curriculum."""
-    trained = run(demo, *TRAIN, '--gtcc', '--tstack', '-ep', '4', '--config', 'configs/progress_plan.json', '-m',
-                  'progress')
+    trained = run(demo, *TRAIN, '--gtcc', '--tstack', '-ep', '4', '--config', 'configs/progress_plan.json', *SMALL,
+                  '-m', 'progress')
     assert trained.returncode == 0, trained.stderr
     return demo / 'output/multi-task-setting/V1___GTCC_egoprocel.progress', trained.stderr
 
@@ -137,7 +147,7 @@ def recommended_run(demo):
 def test_the_recommended_preset_trains_and_evaluates_without_a_look_ahead(demo, recommended_run):
     row, = read_rows(recommended_run / 'losses.csv')
     assert 0 < float(row['val_progress']) < 0.2  # as soon as it is fitted
-    result = run(demo, 'eval.py', '-f', recommended_run)
+    result = run(demo, 'eval.py', '-f', recommended_run, pictures=True)
     assert result.returncode == 0, result.stderr
     assert 'the encoder sees 0 frames ahead' in result.stdout
     folder = recommended_run / 'EVAL/best_model_combined'
@@ -213,10 +223,7 @@ def refused(capsys, command, *arguments):
 
 
 def edit_annotations(root, change):
-    path = root / 'dset_jsons/egoprocel.json'
-    annotations = json.loads(path.read_text())
-    change(next(iter(annotations.values())))
-    path.write_text(json.dumps(annotations))
+    edit_json(root / 'dset_jsons/egoprocel.json', lambda tasks: change(next(iter(tasks.values()))))
 
 
 def first_feature_file(root):

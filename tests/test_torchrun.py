@@ -3,10 +3,7 @@
 import contextlib
 import csv
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -107,11 +104,8 @@ def test_the_death_of_a_process_ends_the_run_which_then_goes_on(whole, folder):
     run = RUNS / 'Vcut___GTCC_tiny'
     assert load_checkpoint(run / 'ckpt/last.pt')['epoch'] == 1
     wait_until_free(run)
-    # A new process, not a fork: a fork starts so fast that it can meet the survivor of the killed run.
-    finished = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2',
-                               str(ROOT / 'multitask_train.py'), 'cut', *OPTIONS, '--resume'], cwd=folder, check=False,
-                              capture_output=True, text=True, timeout=600, env={**os.environ, 'OMP_NUM_THREADS': '1'})
-    assert finished.returncode == 0, finished.stderr
+    finished = run_processes(2, ROOT / 'multitask_train.py', 'cut', *OPTIONS, '--resume', cwd=folder)
+    assert [process.returncode for process in finished] == [0, 0], finished
     assert losses(run) == losses(whole[0])
     last, expected = (load_checkpoint(path / 'ckpt/last.pt')['model_state_dict'] for path in (run, whole[0]))
     assert all(last[name].equal(expected[name]) for name in expected)

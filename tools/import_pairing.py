@@ -8,11 +8,10 @@ from pathlib import Path
 from configs.generic_config import CONFIG
 from recordings.feature_files import FEATURE_NDIM, open_recording
 from recordings.feature_lookup import instead_of
-from recordings.segment_list import SegmentList, list_files
+from recordings.segment_list import MAX_MISMATCH, SegmentList, list_files
 from recordings.splits import PARTS, Splits, make_splits
 from tools.imported_dataset import ImportedRecording
 from tools.source_segments import (
-    MAX_MISMATCH,
     OTHER_RATE,
     annotated_frames,
     check_rate,

@@ -21,7 +21,7 @@ from recordings.annotations import check_name, short
 from recordings.background import look_alike_note
 from recordings.groups import Groups, groups_by_regex, groups_in_two_parts, views_in_train_and_test
 from recordings.rates import parse_rate
-from recordings.segment_list import SegmentList, list_files
+from recordings.segment_list import MAX_MISMATCH, SegmentList, list_files
 from recordings.splits import Splits, make_splits
 from tools.extracted_features import check_lengths, find_feature_source
 from tools.frame_labels import read_bundles
@@ -35,7 +35,7 @@ from tools.import_pairing import (
     refuse_or_skip,
 )
 from tools.imported_dataset import ImportedRecording, OutputPaths, write_annotations, write_dataset
-from tools.source_segments import MAX_MISMATCH, mark_background
+from tools.source_segments import mark_background
 from utils.command_line import OneLineParser, option, run_command
 from utils.errors import UserError, name_some
 from utils.logging import get_logger, set_up_logging
@@ -314,8 +314,16 @@ def print_summary(name: str, recordings: Sequence[ImportedRecording], splits: Sp
         say(f'{task}: {count} recordings ({parts}), {len(actions)} actions of {len(set(actions))} labels, '
               f'{len(labels) - len(actions)} background segments')
     if not any(parts['val'] for parts in splits.values()):
-        say('There are no validation recordings, so the training losses select the best checkpoints'
+        say('There are no validation recordings, so the training losses select the best checkpoints; the recommended '
+              'preset needs none'
               + ('; --val_share 0.2 --overwrite uses some training recordings for validation.' if bundled else '.'))
+    if splits.groups:
+        found = sorted({splits.groups[recording.handle] for recording in recordings})
+        say(f'Groups that the split keeps together: {len(found)} ({name_some(found)}).')
+    elif not bundled:
+        say('The split was drawn recording by recording; if a person performs several of them, name the people, e.g. '
+            "--group_regex '^([a-z]+)_' --overwrite for anna in anna_1, so that those of the test are unseen in "
+            'training.')
     if not told_tasks:
         say('All recordings have the same task; --task_regex finds the task in the names of the recordings.')
     say(f'Wrote {paths.features}, {paths.annotations} and {paths.splits}. Check the dataset, and train on it:\n\n'

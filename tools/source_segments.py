@@ -8,10 +8,9 @@ from fractions import Fraction
 
 from recordings.kept_frames import follow_frames
 from recordings.rates import segments_at_rate
-from recordings.segment_list import SegmentList
+from recordings.segment_list import MAX_MISMATCH, SegmentList
 from utils.errors import UserError
 
-MAX_MISMATCH = 10  # feature frames; feature extractors lose the length of a window at the end
 MAX_RELATIVE = Fraction(10, 100)  # most recordings must fit within this fraction of their length
 FEW_FRAMES = 2  # a difference that means nothing, however short the recordings are
 SAME_FRACTION = Fraction(105, 100)  # recordings whose annotations end at the same fraction of their length

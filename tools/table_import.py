@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Mapping
 
+from recordings.feature_info import read_feature_info
 from recordings.rates import FRAMES, parse_rate
 from recordings.segment_list import SegmentList
 from recordings.segment_tables import (
@@ -15,6 +16,7 @@ from recordings.segment_tables import (
 from recordings.table_options import TABLE_OPTIONS, check_frame_options, read_columns, timecode_rate
 from recordings.times import UNITS
 from tools.import_format import ImportFormat
+from tools.imported_dataset import OutputPaths
 from utils.command_line import option
 from utils.errors import UserError
 from utils.logging import get_logger
@@ -31,7 +33,9 @@ def read_source(arguments: argparse.Namespace) -> dict[str, SegmentList]:
         UserError: options contradict each other, or a file is invalid.
     """
     if arguments.unit is None:
-        raise UserError(f'--unit: is required for tables, expected {", ".join(UNITS)}')
+        folder = arguments.features or OutputPaths(arguments.name).features
+        why = '' if read_feature_info(folder) else f'; {folder} has no features.json of tools.extract to tell it'
+        raise UserError(f'--unit: is required for tables, expected {", ".join(UNITS)}{why}')
     in_frames = arguments.unit == FRAMES
     check_frame_options(arguments)
     if not in_frames and arguments.fps is None:
@@ -65,6 +69,7 @@ def _warn_of_frames(recordings: Mapping[str, SegmentList], arguments: argparse.N
 FORMAT = ImportFormat(
     'tables', 'a CSV or JSON file of segments with a column of recordings, or a folder with one file per recording',
     lambda source: bool(table_files(source)), read_source, {
-        'unit': {'choices': UNITS, 'help': 'unit of the times (required)'},
+        'unit': {'choices': UNITS, 'help': 'unit of the times; default: seconds if tools.extract wrote the features, '
+                 'otherwise required'},
         'fps': {'metavar': 'F', 'help': 'feature frames per second, for --unit seconds or milliseconds'},
         **TABLE_OPTIONS})

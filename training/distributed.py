@@ -18,7 +18,7 @@ from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from recordings.json_dataset import Batch, make_loader, read_ahead
+from recordings.batches import Batch, make_loader, read_ahead
 from utils.command_line import choose_device, seed_everything
 from utils.errors import StoppedError, UserError, first_line
 from utils.loss_entry import LossTerms

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from recordings.json_dataset import Batch, RecordingDataset, collate, to_device
+from recordings.batches import Batch, collate, to_device
+from recordings.json_dataset import RecordingDataset
 from training.augmentation import augment_batch
 from training.step import LossModule, build_optimizer, clip_limits, training_step
 from utils.command_line import is_out_of_memory

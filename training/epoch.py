@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from recordings.json_dataset import to_device
+from recordings.batches import to_device
 from training.augmentation import augment_batch
 from training.distributed import SINGLE_PROCESS, SharedValidation
 from training.history import ComponentMeans

@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import ConcatDataset, DataLoader
 
 from models.heads.base import EmbeddedRecording, ProgressHeadBase
-from recordings.json_dataset import make_loader, read_ahead, to_device
+from recordings.batches import make_loader, read_ahead, to_device
 from training.trainer import Trainer
 from utils.loss_entry import PENALTIES
 from utils.tensorops import seeded_draws

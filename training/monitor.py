@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from recordings.json_dataset import Batch, read_ahead
+from recordings.batches import Batch, read_ahead
 from training.distributed import SINGLE_PROCESS, World
 from training.report import RunReport
 from training.resume import RunState

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from recordings.json_dataset import Batch
+from recordings.batches import Batch
 from training.step import StepResult
 from utils.errors import name_some
 from utils.logging import get_logger

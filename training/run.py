@@ -9,6 +9,7 @@ from easydict import EasyDict
 
 from models.alignment_training_loop import alignment_training_loop
 from models.build import build_model, fill_in_head, fill_in_sizes, reads_frames
+from recordings.batches import make_train_loaders, make_validation_loaders
 from recordings.feature_info import read_feature_info, write_feature_info
 from recordings.from_config import (
     choose_splits,
@@ -18,7 +19,7 @@ from recordings.from_config import (
     reading_options,
     split_recordings,
 )
-from recordings.json_dataset import RecordingsByTask, make_train_loaders, make_validation_loaders
+from recordings.json_dataset import RecordingsByTask
 from recordings.splits import Splits, load_run_splits
 from training.distributed import SINGLE_PROCESS, World
 from training.dry_run import dry_run
@@ -135,7 +136,7 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     seed_everything(config.SEED)
     model = build_model(config, copies=4)  # weights, gradients, and Adam's two moments
     if not arguments.resume:  # else ckpt/last.pt has it
-        fit_standardizer(model, train_loaders)
+        fit_standardizer(model, [loader.dataset for loader in train_loaders.values()])
     if config.INIT_FROM and not arguments.resume:
         with option('--init_from'):
             LOGGER.info('encoder and heads start from %s', load_encoder_weights(model, config.INIT_FROM))

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from recordings.json_dataset import collate, to_device
+from recordings.batches import collate, to_device
 from utils.logging import get_logger
 from utils.loss_entry import LossTerms, get_progress_lambda
 from utils.tensorops import seeded_draws

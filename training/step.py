@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from models.model_multiprong import HEAD_PREFIX
 from utils.errors import UserError, first_line
 from utils.loss_entry import LossTerms
+from utils.optimizers import AdamW, skip_compiler
 
 AUTOGRAD_FOUND = 'returned nan values'  # in the message of autograd's anomaly mode
 
@@ -72,7 +73,8 @@ def build_optimizer(model: nn.Module, learning_rate: float, head_learning_rate: 
         # Adam's groups are saved in last.pt, so that a resumed run knows the rate that the schedule starts from.
         group['initial_lr'] = group['lr']
     # Fused: one pass over the memory of weights, gradients, and moments.
-    return torch.optim.AdamW(groups, weight_decay=weight_decay, fused=True)
+    skip_compiler()
+    return AdamW(groups, weight_decay=weight_decay, fused=True)
 
 
 def schedule_learning_rate(optimizer: torch.optim.Optimizer, schedule: str, epoch: int, num_epochs: int) -> None:

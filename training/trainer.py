@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from recordings.json_dataset import merge_loaders
+from recordings.batches import merge_loaders
 from training.distributed import SINGLE_PROCESS, SharedValidation, World
 from training.interrupt import StopRequest
 from training.monitor import Monitor

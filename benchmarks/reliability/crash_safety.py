@@ -285,8 +285,7 @@ class Bench:
 
 
 def _load_what_training_loads(folder: Path) -> None:
-    """Trigger the lazy imports of torch and matplotlib once here instead of in every forked process."""
-    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
+    """Trigger the lazy imports of matplotlib once here instead of in every forked process."""
     plot_dual_losses({}, {}, folder)
 
 

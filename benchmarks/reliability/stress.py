@@ -20,8 +20,8 @@ from configs.choices import LOSSES
 from configs.entry_config import parse_training_arguments
 from configs.generic_config import CONFIG
 from models.build import build_model, fill_in_sizes
+from recordings.batches import Batch, make_train_loaders, merge_loaders
 from recordings.from_config import choose_splits, load_dataset, reading_options, split_recordings
-from recordings.json_dataset import Batch, make_train_loaders, merge_loaders
 from training.step import LossModule, build_optimizer, clip_limits, training_step
 from utils.command_line import OneLineParser, run_command, seed_everything
 from utils.errors import UserError

@@ -23,7 +23,8 @@ from benchmarks.speed.measure import MIB, describe_command, describe_machine, fo
 from benchmarks.speed.training_step import StepBenchmark
 from configs.choices import LOSSES
 from configs.generic_config import CONFIG
-from recordings.json_dataset import RecordingsByTask, load_recordings, make_train_loaders, merge_loaders, read_ahead
+from recordings.batches import make_train_loaders, merge_loaders, read_ahead
+from recordings.json_dataset import RecordingsByTask, load_recordings
 from utils.command_line import OneLineParser, run_command
 from utils.errors import UserError
 from utils.memory import process_memory

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.heads.base import ActionsByTask, EmbeddedRecording, Penalty, ProgressHeadBase
-from models.heads.estimates import BACKGROUND, END, FrameEstimates
+from models.heads.estimates import FrameEstimates
+from models.heads.filter.over_tasks import combine_estimates, mean_over_tasks
 from models.heads.filter.recording_step import RecordingStep
 from models.heads.filter.selection import fit_filters
 from models.heads.filter.task_filter import TaskFilter, TaskSensor, TaskState
@@ -218,7 +219,7 @@ class HSMMHead(ProgressHeadBase):
                 answers[index].append(quantiles)
         # Task unknown: p(progress) is a mixture over tasks; as a simple approximation, average the quantiles.
         return [theirs[0] if len(theirs) == 1 else
-                _mean(theirs, self.task_sensor.probabilities(segment))
+                mean_over_tasks(theirs, self.task_sensor.probabilities(segment))
                 for theirs, segment in zip(answers, segments, strict=True)]
 
     def _running(self, task: str | None) -> range:
@@ -251,7 +252,7 @@ class HSMMHead(ProgressHeadBase):
         if len(answers) == 1:
             return answers[0], HeadState(tuple(states), None)
         probability, task_state = self.task_sensor.step(embedding, state and state.task)
-        return _mean(answers, probability), HeadState(tuple(states), task_state)
+        return mean_over_tasks(answers, probability), HeadState(tuple(states), task_state)
 
     # --- recordings with unknown boundaries ---
 
@@ -298,52 +299,4 @@ class HSMMHead(ProgressHeadBase):
 
     def _estimates(self, running: Sequence[int], outputs: Sequence[FilterOutput],
                    probability: Tensor | None) -> FrameEstimates:
-        """Combine the outputs of the running filters at n frames.
-
-        Labels come from the most probable task; numbers are means over the tasks, weighted by probability.
-
-        Args:
-            running: indices of the filters that run.
-            outputs: output of each filter at the n frames.
-            probability: (n, tasks), probability of each task; None if a single filter runs.
-        """
-        if probability is None:
-            return _estimates_of(outputs[0], self.filters[running[0]].labels)
-        best = probability.argmax(1, keepdim=True)  # (n, 1)
-        by_task = [_estimates_of(output, self.filters[number].labels)._replace(
-            # p(task, step) = p(task) p(step | task)
-            step_probability=output.step_probability * probability[:, position])
-                   for position, (number, output) in enumerate(zip(running, outputs, strict=True))]
-        merged = {}
-        for name in FrameEstimates._fields:
-            values = [getattr(estimates, name) for estimates in by_task]
-            if name in ('step', 'next_step'):
-                # Labels of different tasks cannot be averaged: take those of the most probable task at frame t.
-                merged[name] = [values[which][t] for t, (which,) in enumerate(best.tolist())]
-            elif name == 'step_probability':
-                merged[name] = torch.stack(values, dim=1).gather(1, best).squeeze(1)  # (n, tasks) -> (n, 1) -> (n,)
-            elif values[0] is not None:
-                # A frame is unknown only if it fits no task that may be running.
-                merged[name] = torch.stack(values).all(0) if name == 'unknown' else _mean(values, probability)
-        return FrameEstimates(**merged)
-
-
-def _estimates_of(output: FilterOutput, labels: Sequence[str]) -> FrameEstimates:
-    """Return the estimates at n frames, given the output of a filter and its labels."""
-    low, progress, high = output.progress.unbind(1)  # (n,) each
-    overall_low, overall, overall_high = output.overall.unbind(1)
-    steps, following = [*labels, BACKGROUND], [*labels, END]
-    return FrameEstimates(
-        step=[steps[number] for number in output.step.tolist()], progress=progress, progress_low=low,
-        progress_high=high, remaining=output.remaining, overall=overall, overall_low=overall_low,
-        # [:, 1] is the estimate, between its low and high end.
-        overall_high=overall_high, overall_remaining=output.overall_remaining[:, 1],
-        step_probability=output.step_probability,
-        next_step=[following[number] for number in output.next_step.tolist()], unknown=output.unknown)
-
-
-def _mean(answers: Sequence[Tensor], probability: Tensor) -> Tensor:
-    """Return the mean of the tasks' answers (...) or (..., Q) at frames, weighted by their probability (..., tasks)."""
-    stacked = torch.stack(list(answers), dim=probability.ndim - 1)  # (..., tasks, Q)
-    return (stacked * probability.reshape(*probability.shape, *[1] * (stacked.ndim - probability.ndim))).sum(
-        probability.ndim - 1)
+        return combine_estimates(outputs, [self.filters[number].labels for number in running], probability)

@@ -27,6 +27,7 @@ class StepOrder(nn.Module):
     Args:
         num_labels: K; labels are integers in [0, K), any other integer is an unknown label.
         floor: probability mass in [0, 1] spread evenly over all outcomes.
+        trigrams: False if the label before the previous one is not known or not used.
 
     Attributes:
         log_bigram: buffer (K + 2, K + 1), log p(next | previous). Rows: the labels, then the start (``self.start``),
@@ -39,7 +40,7 @@ class StepOrder(nn.Module):
         Witten & Bell, "The zero-frequency problem", IEEE Transactions on Information Theory, 1991.
     """
 
-    def __init__(self, num_labels: int, *, floor: float = FLOOR) -> None:
+    def __init__(self, num_labels: int, *, floor: float = FLOOR, trigrams: bool = True) -> None:
         super().__init__()
         if num_labels < 1 or not 0 <= floor <= 1:
             raise ValueError(f'num_labels is {num_labels} and floor {floor}, expected at least 1 and in [0, 1]')
@@ -50,8 +51,8 @@ class StepOrder(nn.Module):
         size = num_labels + 2
         uniform = torch.full((size, num_labels + 1), -math.log(num_labels + 1))
         self.register_buffer('log_bigram', uniform)
-        trigrams = size if num_labels <= MOST_TRIGRAM_LABELS else 0
-        self.register_buffer('log_trigram', uniform.expand(trigrams, size, -1).clone())
+        contexts = size if trigrams and num_labels <= MOST_TRIGRAM_LABELS else 0
+        self.register_buffer('log_trigram', uniform.expand(contexts, size, -1).clone())
         self.register_buffer('log_again', torch.zeros(num_labels, MOST_COUNTED + 1))
         self.register_buffer('weights', torch.zeros(2))
 

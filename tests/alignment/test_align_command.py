@@ -22,6 +22,7 @@ from tests.prediction.conftest import save_run  # noqa: F401 (a fixture)
 from tools import check
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.usefixtures('blank_pictures')  # in this process: the first test draws them
 STEPS = {'a': [(0, 12), (1, 20), (2, 15)], 'b': [(0, 20), (3, 10), (1, 12), (2, 10)], 'c': [(2, 15), (0, 9), (1, 25)]}
 TABLE = 'start,end,label\n0,12,0_cut\n12,32,1_pour\n32,47,2_stir\n'
 NAMES = {'0': '0_cut', '1': '1_pour', '2': '2_stir', '3': ''}
@@ -140,13 +141,14 @@ def test_a_run_without_a_head_embeds_the_frames_that_it_uses(recordings, run_wit
     (['data/mine/features', '--labels', 'a.csv', '--unit', 'seconds'], 'no known common frame rate; give --fps'),
     (['data/mine/features', '--labels', 'a.csv', '--annotations', 'a.csv'], 'a.csv: would be replaced by a result'),
     (['data/mine/features', '--video', 'x.mp4'], 'needs the videos of all recordings, but data/mine/features/a.npy is'),
-    (['data/mine/features', 'a.mp4'], 'a.mp4: a video, which needs a run'),
+    (['data/mine/features/b.npy', 'a.mp4'], 'a.mp4: a video, which needs a run'),
+    # Found before the video is read.
+    (['data/mine/features/b.npy', 'a.mp4', '--labels', 'd.csv'], 'NAME, or call the file like one of b, a'),
     (['data/mine/features', '-f', 'nowhere'], '-f nowhere: no such run folder')])
 def test_what_cannot_be_aligned_ends_in_one_line_and_writes_nothing(recordings, capsys, options, message):
     Path('d').mkdir()
     Path('a.mp4').write_bytes(b'')
-    if options[1:] == ['a.mp4']:
-        options = ['data/mine/features/b.npy', 'a.mp4']
+    Path('d.csv').write_text('start,end,label\n0,4,cut\n')
     assert call(*options) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith('error: ')]
     assert len(errors) == 1 and message in errors[0]

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 
-from alignment.annotations import read_labels, write_annotations
+from alignment.annotations import read_labels, read_tables, write_annotations
 from utils.action import Action
 from utils.errors import UserError
 
@@ -21,19 +21,23 @@ def write(path, tasks):
     return path
 
 
+def read(path, named=None, fps=None):
+    return read_labels(path, LENGTHS, read_tables(path, list(LENGTHS), named, fps), ['0'])
+
+
 def test_a_table_belongs_to_the_recording_that_it_names(tmp_path):
     table = tmp_path / 'a.csv'
     table.write_text('0,4,cut\n4,10,stir\n')
-    assert read_labels(table, LENGTHS, None, None, ['0']) == ({'a': CUT}, None)
-    assert read_labels(table, LENGTHS, 'b', None, ['0'])[0] == {'b': CUT}
+    assert read(table) == ({'a': CUT}, None)
+    assert read(table, 'b')[0] == {'b': CUT}
     table.write_text('recording,start,end,label\na.mp4,0,2,cut\na.mp4,2,5,stir\nother,0,9,cut\n')
-    assert read_labels(table, LENGTHS, None, Fraction(2), ['0'])[0] == {'a': CUT}
+    assert read(table, fps=Fraction(2))[0] == {'a': CUT}
 
 
 def test_an_annotation_file_gives_the_recordings_that_it_annotates_at_their_rate(tmp_path):
     tea = {'a': [('cut', 0, 8), ('stir', 8, 20)], 'other': [('cut', 0, 5)], 'b': []}
     path = write(tmp_path / 'x.json', {'tea': tea, 'pie': {'c': [('cut', 0, 5)]}})
-    assert read_labels(path, LENGTHS, None, None, ['0']) == ({'a': CUT}, 'tea')
+    assert read(path) == ({'a': CUT}, 'tea')
 
 
 @pytest.mark.parametrize(('tasks', 'message'), [
@@ -41,7 +45,7 @@ def test_an_annotation_file_gives_the_recordings_that_it_annotates_at_their_rate
     ({'tea': {'a': [('cut', 0, 5)]}, 'pie': {'b': [('cut', 0, 5)]}}, 'the recordings are of the tasks tea, pie')])
 def test_annotation_files_that_do_not_fit_are_refused(tmp_path, tasks, message):
     with pytest.raises(UserError, match=message):
-        read_labels(write(tmp_path / 'x.json', tasks), LENGTHS, None, None, ['0'])
+        read(write(tmp_path / 'x.json', tasks))
 
 
 @pytest.mark.parametrize(('text', 'message'), [
@@ -51,7 +55,7 @@ def test_annotation_files_that_do_not_fit_are_refused(tmp_path, tasks, message):
 def test_tables_that_do_not_fit_are_refused(tmp_path, text, message):
     (tmp_path / 'steps.csv').write_text(text)
     with pytest.raises(UserError, match=message):
-        read_labels(tmp_path / 'steps.csv', LENGTHS, None, None, ['0'])
+        read(tmp_path / 'steps.csv')
 
 
 def test_what_is_written_ends_with_the_recording_and_reads_back(tmp_path):
@@ -60,5 +64,5 @@ def test_what_is_written_ends_with_the_recording_and_reads_back(tmp_path):
     assert json.loads(path.read_text()) == {'tea': {
         'handles': ['a', 'b', 'c'], 'hdl_actions': [['cut', 'stir'], ['cut', '0'], ['0']],
         'hdl_start_times': [[0, 4], [2, 11], [2]], 'hdl_end_times': [[4, 10], [7, 12], [3]]}}
-    found, _ = read_labels(path, LENGTHS, None, None, ['0'])
+    found, _ = read(path)
     assert found == {'a': CUT, 'b': [Action('cut', 2, 6), Action('0', 11, 11)]}

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from matplotlib.image import imread
 
 import predict as predict_command
 from prediction import FrameProgress, load_run, predict, stream
@@ -22,6 +21,7 @@ from tests.prediction.comparison import assert_equal_rows, read_rows
 HEADER = f'{",".join(FrameProgress._fields)}\n'
 ROOT = Path(__file__).resolve().parents[2]
 SEGMENTS = [(0, 10, 'boil'), (12, 20, 'pour')]
+pytestmark = pytest.mark.usefixtures('blank_pictures')  # test_picture.py looks at what is drawn
 
 
 @pytest.fixture(scope='module')
@@ -64,7 +64,7 @@ def refused(capsys, run_folder, *arguments):
     return errors[0]
 
 
-def test_csv_json_and_picture_hold_the_prediction(run_folder, recordings, capsys):
+def test_csv_json_and_picture_hold_the_prediction(run_folder, recordings, capsys, figures):
     assert call(run_folder, '--features', 'features/a.npy', '--segments', 'segments/a.csv', '--task', 'tea') == 0
     printed = capsys.readouterr()
     assert 'a: 20 frames, actions: 2 -> predictions/a.csv' in printed.out and '7 frames ahead' in printed.out
@@ -79,7 +79,7 @@ def test_csv_json_and_picture_hold_the_prediction(run_folder, recordings, capsys
                        'fps': None, 'frames': 20, 'frames_ahead': 7, 'boundaries': 'given'}
     assert [(action['frames'][0], action['frames'][-1] + 1, action['label']) for action in actions] == SEGMENTS
     np.testing.assert_allclose(actions[1]['progress'], expected.progress[12:], atol=1e-6)
-    assert imread('predictions/a.png').std() > 0
+    assert [line.get_xdata().tolist() for line in figures[0].axes[1].lines] == [[*range(10)], [*range(12, 20)]]
     assert sorted(os.listdir('predictions')) == ['a.csv', 'a.json', 'a.png']
 
 
@@ -146,7 +146,7 @@ def test_results_are_kept_unless_overwritten(run_folder, recordings, capsys):
     Path('out').mkdir()
     Path('out/b.json').write_text('mine')
     command = ['--features', 'features', '-o', 'out']
-    assert 'out/b.json: exists; set overwrite to replace it' in refused(capsys, run_folder, *command)
+    assert 'out/b.json: exists; give --overwrite to replace it' in refused(capsys, run_folder, *command)
     assert os.listdir('out') == ['b.json'] and Path('out/b.json').read_text() == 'mine'
     assert call(run_folder, *command, '--overwrite') == 0 and Path('out/b.json').read_text() != 'mine'
 
@@ -192,8 +192,8 @@ MISTAKES = {
     'rank': (lambda: break_features(np.ravel), [], 'features/b.npy: shape (150,), expected (T, D)'),
     'no .npy': (lambda: Path('features/a.npy').write_text('text'), [], 'cannot be read as a .npy array'),
     'task': (None, ['--task', 'coffee'], "--task 'coffee': not a task of the run, expected one of tea, tyre"),
-    'beyond': (lambda: Path('segments/b.json').write_text('[[0, 26]]'), ['--segments', 'segments'],
-               'features/b.npy: segment 0, from 0 to 26, ends beyond the recording of 25 frames'),
+    'beyond': (lambda: Path('segments/b.json').write_text('[[0, 28]]'), ['--segments', 'segments'],
+               'features/b.npy: segment 0, from 0 to 28, ends beyond the recording of 25 frames'),
     'overlap': (lambda: Path('segments/a.csv').write_text('0,5\n4,6\n'), ['--segments', 'segments'],
                 'segments/a.csv: line 1 (no label) ends after the start of line 2'),
     'backwards': (lambda: Path('segments/a.csv').write_text('5,4\n'), ['--segments', 'segments'],

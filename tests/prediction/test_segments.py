@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from prediction.segments import Segment, check_segments, read_segments
+from prediction.segments import Segment, check_segments, fit_segments, read_segments
 from tests.recordings.test_segment_tables import SPELLINGS
 from utils.errors import UserError
 
@@ -94,3 +94,13 @@ def test_segments_that_do_not_fit_the_recording_are_refused(segments, expected):
 
 def test_segments_may_touch_and_end_with_the_recording():
     check_segments([Segment(0, 5), Segment(5, 6), Segment(8, 10)], 10, 'rec')
+
+
+@pytest.mark.parametrize(('num_frames', 'latest'), [(30, 33), (500, 510)])
+def test_the_segments_of_a_table_may_end_slightly_after_the_recording(num_frames, latest, caplog):
+    before = Segment(0, 5, 'a')
+    assert fit_segments([before, Segment(5, latest, 'b')], num_frames, 'rec') == [before, Segment(5, num_frames, 'b')]
+    assert f'rec: the last segment ends at frame {latest} of a recording of {num_frames} frames' in caplog.text
+    for segment in (Segment(5, latest + 1, 'b'), Segment(num_frames, num_frames + 1, 'b')):
+        with pytest.raises(UserError, match='ends beyond the recording'):
+            fit_segments([before, segment], num_frames, 'rec')

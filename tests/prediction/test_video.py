@@ -52,6 +52,9 @@ def test_a_video_gives_the_rows_of_its_features_and_a_pipe_too(video_run, capsys
     leftover.write_text('half')
     assert call(video_run, '--video', 'clip.mp4', '--overlay', 'seen.mp4', '--srt', 'clip.srt', '-o', 'video') == 0
     assert not leftover.exists()
+    assert call(video_run, '--video', 'clip.mp4', '--overlay', 'seen.txt', '-o', 'none') == 2
+    assert 'seen.txt: cannot be written as a video' in capsys.readouterr().err
+    assert not Path('none').exists()  # found before the video is read
     assert call(video_run, '--features', 'data/set/features/clip.npy', '-o', 'features') == 0
     rows = [read_rows(Path(folder, 'clip.csv').read_text()) for folder in ('video', 'features')]
     assert_equal_rows(*rows)

@@ -63,7 +63,7 @@ def test_another_name_copies_features_and_their_description(extracted):
 
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['x', '--fps', '5'], 'have 4 frames per second; leave it out'), (['x', '--sample_rate', '2'], '--sample_rate 2'),
-    (['y'], '--unit: is required'), (['x', '--fps', 'x'], '--fps x')])
+    (['y'], 'data/y/features has no features.json of tools.extract to tell it'), (['x', '--fps', 'x'], '--fps x')])
 def test_options_that_contradict_the_features_are_refused(extracted, capsys, arguments, message):
     before = content(extracted)
     assert run(extracted, *arguments) == 2

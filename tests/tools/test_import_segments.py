@@ -178,6 +178,16 @@ def test_val_share_sets_validation_recordings(source, capsys, share, counts):
     assert 'All recordings have the same task; --task_regex finds the task' in shown
 
 
+@pytest.mark.parametrize(('options', 'message'), [
+    ([], 'The split was drawn recording by recording; if a person'),
+    (['--group_regex', '^(P[0-9]+)_'], 'Groups that the split keeps together: 4 (P01, P02, P03, P04).')])
+def test_a_split_that_is_drawn_says_whether_it_knows_the_people(source, capsys, options, message):
+    shutil.rmtree(source / 'splits')
+    assert run_import(*options) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:len(message)] for line in lines if line.startswith(('The split', 'Groups'))] == [message]
+
+
 def test_numeric_labels_give_warning(source, capsys):
     for path in (source / 'groundTruth').iterdir():
         path.write_text(''.join(f'{len(label) % 3}\n' for label in path.read_text().split()))

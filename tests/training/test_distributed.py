@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from models.build import build_model, fill_in_sizes
-from recordings.json_dataset import Recording, TaskBatchSampler, make_validation_loaders
+from recordings.batches import TaskBatchSampler, make_validation_loaders
+from recordings.json_dataset import Recording
 from tests.launch import run_processes
 from training.distributed import SharedValidation, World, device_of_process, join_processes
 from training.epoch import run_validation_epoch

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 import multitask_train
-from recordings.json_dataset import Recording, make_train_loaders, make_validation_loaders
+from recordings.batches import make_train_loaders, make_validation_loaders
+from recordings.json_dataset import Recording
 from tools.demo import DemoSettings, write_demo
 from training import dry_run as module
 from training.dry_run import (

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from recordings.json_dataset import Recording, make_train_loaders, make_validation_loaders
+from recordings.batches import make_train_loaders, make_validation_loaders
+from recordings.json_dataset import Recording
 from training.epoch import run_validation_epoch, train_epoch
 from training.trainer import Trainer
 from utils.loss_entry import LossTerms

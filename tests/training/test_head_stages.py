@@ -9,7 +9,8 @@ from torch import nn
 
 from models.alignment_training_loop import alignment_training_loop
 from models.heads.base import ProgressHeadBase
-from recordings.json_dataset import Recording, make_train_loaders, make_validation_loaders
+from recordings.batches import make_train_loaders, make_validation_loaders
+from recordings.json_dataset import Recording
 from training.distributed import World
 from training.head_stages import embed_recordings
 from training.trainer import Trainer

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from recordings.json_dataset import Batch
+from recordings.batches import Batch
 from training.monitor import MeanNorms, Monitor
 from training.resume import RunState
 from training.step import StepResult

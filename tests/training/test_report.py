@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from recordings.json_dataset import Batch
+from recordings.batches import Batch
 from training.report import RunReport, max_memory
 from training.step import StepResult
 from utils.loss_entry import LossTerms

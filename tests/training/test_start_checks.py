@@ -8,7 +8,8 @@ import torch
 
 from configs.generic_config import apply_settings
 from models.build import build_model
-from recordings.json_dataset import Recording, make_train_loaders
+from recordings.batches import make_train_loaders
+from recordings.json_dataset import Recording
 from training.start_checks import warn_of_start
 from utils.action import Action
 from utils.loss_entry import get_loss_function

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from utils.optimizers import skip_compiler
+
 PENALTY = 300.0  # on the squared weights of standardized features, in frames' worth of cross-entropy
 ITERATIONS = 60  # of L-BFGS
 BASIS = 500  # random cosines
@@ -66,6 +68,7 @@ class LogisticLabels(nn.Module):
         z = (frames - offset) / std  # (n, F + C + BASIS)
         weight = torch.zeros_like(self.weight, requires_grad=True)
         bias = torch.zeros_like(self.bias, requires_grad=True)
+        skip_compiler()
         optimizer = torch.optim.LBFGS([weight, bias], max_iter=ITERATIONS, line_search_fn='strong_wolfe')
 
         def closure() -> Tensor:

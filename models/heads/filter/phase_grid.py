@@ -18,6 +18,7 @@ LEAST_PROBABLE = 1e-3  # for the surprise of a label
 LARGEST_PACE, PACES_APART = 0.8, 0.2
 PACES = torch.linspace(-LARGEST_PACE, LARGEST_PACE, 9)  # log paces, at which the durations of new segments are stored
 OUTERMOST = LARGEST_PACE / PACES_APART
+PACE_STATISTICS = 2
 KNOWN = 2.0  # completed actions that the stored durations take the pace to be known from
 
 
@@ -30,6 +31,10 @@ class PhaseGrid(nn.Module):
     drawn from the order of labels, with a duration that depends on the recording's pace so far. Mass for which the
     recording has ended is dropped if another frame arrives.
 
+    What is remembered of completed actions is the same for all states, their expectation under the posterior: the pace,
+    and how often each label was done. The history is a row of numbers: the two pace statistics, then the count of each
+    label, then 0 for the end of the recording, which is never done.
+
     Args:
         num_labels: K, the number of labels.
         has_background: True if there are frames outside of actions.
@@ -40,6 +45,7 @@ class PhaseGrid(nn.Module):
         entry: buffer (paces, S * V), probability of each duration of a new segment of each kind.
         initial: buffer (S,), probability of the first kind of a recording.
         surprise: buffer (K + 1, K + 1), - log p(label | last action); row K is the start, column K background (0).
+        again: buffer (K + 1,), factor on the probability of a label that was done before, minus 1; 0 for the end.
     """
 
     def __init__(self, num_labels: int, has_background: bool) -> None:
@@ -53,10 +59,13 @@ class PhaseGrid(nn.Module):
         self.register_buffer('entry', torch.full((len(PACES), size * RATES), 1 / RATES))
         self.register_buffer('initial', torch.full((size,), 1 / size))
         self.register_buffer('shrinkage', torch.ones(()))
-        for name, shape in (('near', nodes), ('far', PHASES), ('beginning', nodes), ('leaving', nodes), ('ratio', 2)):
+        self.register_buffer('again', torch.zeros(num_labels + 1))
+        for name, shape in (('near', nodes), ('far', PHASES), ('beginning', nodes), ('leaving', nodes),
+                            ('completed', PACE_STATISTICS + num_labels + 1), ('following', size),
+                            ('following_labels', num_labels + 1)):
             self.register_buffer(name, torch.zeros(size * RATES, shape), persistent=False)
-        self.register_buffer('following', torch.zeros(size * RATES, size), persistent=False)
-        self.register_buffer('after_step', torch.zeros(num_labels + 1, dtype=torch.long), persistent=False)
+        self.register_buffer('all_following', torch.ones(size * RATES), persistent=False)
+        self.register_buffer('after_step', torch.zeros(num_labels + 1, num_labels + 1), persistent=False)
         self.register_buffer('after_background', torch.zeros(size - num_labels, num_labels + 1), persistent=False)
         self.register_buffer('surprise', torch.zeros(num_labels + 1, num_labels + 1), persistent=False)
         self.register_buffer('source', torch.zeros(size * RATES * nodes, dtype=torch.long), persistent=False)
@@ -75,8 +84,9 @@ class PhaseGrid(nn.Module):
         """
         k = self.num_labels
         labels = [[(kind, length) for kind, length in segments if kind < k] for segments in recordings]
-        order = StepOrder(k)
+        order = StepOrder(k, trigrams=False)
         order.fit([[kind for kind, _ in segments] for segments in labels])
+        self.again[:k] = (order.weights[1] * order.log_again[:, 1]).exp() - 1
         smooth = order.log_bigram[:k + 1].exp().double()  # (K + 1, K + 1), the last row the start, last column the end
         seen = torch.zeros_like(smooth)
         for segments in labels:
@@ -182,55 +192,83 @@ class PhaseGrid(nn.Module):
         deviation = self.log_frames - self.log_frames.mean(1, keepdim=True)
         known = torch.zeros_like(deviation)
         known[:self.num_labels] = 1
-        self.following.copy_(self.transition.repeat_interleave(RATES, dim=0))
         k = self.num_labels
+        self.following.copy_(self.transition.repeat_interleave(RATES, dim=0))
+        self.following_labels[:, :k] = self.following[:, :k]
         # The next label comes directly, or after background: (S, K).
         labels = self.transition[:, :k] + self.transition[:, k:] @ self.transition[k:, :k]
         following = torch.cat([labels, (1 - labels.sum(1, keepdim=True)).clamp(min=0)], dim=1)  # (S, K + 1), K: the end
-        self.after_step[:k] = following[:k].argmax(1)
+        self.after_step[:k] = following[:k]
         self.after_background.copy_(following[k:])
         first = self.initial[:k] + self.initial[k:] @ self.transition[k:, :k]
         after = torch.cat([labels[:k], first.unsqueeze(0)])
         self.surprise[:, :k] = -after.clamp(min=LEAST_PROBABLE).log()
         # Log ratios count in units of the distance between paces, so that pace_weights() has less to do.
-        self.ratio.copy_(torch.stack([known, known * deviation / PACES_APART], dim=-1).flatten(0, 1))
+        ratio = torch.stack([known, known * deviation / PACES_APART], dim=-1).flatten(0, 1)  # (S V, 2)
+        label = torch.eye(self.num_kinds, k + 1, device=moved.device).repeat_interleave(RATES, dim=0)
+        label[k * RATES:] = 0  # background is not an action
+        self.completed.copy_(torch.cat([ratio, label], dim=1))
 
     def start(self, batch: int) -> tuple[Tensor, Tensor]:
-        """Return mass (N, S V, nodes) and pace statistics (N, 2) before the first frame."""
-        pace = torch.stack([self.shrinkage, torch.zeros_like(self.shrinkage)]).expand(batch, -1)
-        mass = pace.new_zeros(batch, self.num_kinds * RATES, PHASES + 1)
-        mass[..., 0] = self._entering(self.initial.expand(batch, -1), self.pace_weights(pace))
-        return mass, pace
+        """Return mass (N, S V, nodes) and history (N, 2 + K + 1) before the first frame."""
+        history = nn.functional.pad(self.shrinkage.reshape(1, 1), (0, self.completed.shape[1] - 1)).expand(batch, -1)
+        mass = history.new_zeros(batch, self.num_kinds * RATES, PHASES + 1)
+        mass[..., 0] = self._entering(self.initial.expand(batch, -1), self.pace_weights(history))
+        return mass, history
 
-    def pace_weights(self, pace: Tensor) -> Tensor:
-        """Return the weight of each stored pace, (N, paces), for linear interpolation, from statistics (N, 2).
+    def pace_weights(self, history: Tensor) -> Tensor:
+        """Return the weight of each stored pace, (N, paces), for linear interpolation.
 
         The log pace is the shrunken mean log ratio of completed actions to their labels' means: the sum of the log
         ratios, over the number of actions including those that the recording is credited with before its first.
         """
-        place = (pace.narrow(1, 1, 1) / pace.narrow(1, 0, 1)).clamp(-OUTERMOST, OUTERMOST)
+        place = (history.narrow(1, 1, 1) / history.narrow(1, 0, 1)).clamp(-OUTERMOST, OUTERMOST)
         # `one` is a tensor because a Python number costs a traced step three times as much.
         return (self.one - (place - self.places).abs()).clamp(min=0)
+
+    def repetition(self, history: Tensor) -> Tensor:
+        """Return the factor on the probability of each label and the end, minus 1, (N, K + 1), given the history.
+
+        The count of a label is an expectation, so below 1 it is the probability that the label was done.
+        """
+        return history.narrow(1, PACE_STATISTICS, self.num_labels + 1).clamp(max=1) * self.again
+
+    def _following(self, left: Tensor, repetition: Tensor) -> Tensor:
+        """Return the mass of the next segment of each kind, (N, S), given the mass (N, S V) that has left states."""
+        # The probabilities of what follows a state still sum to 1 with the factors, so the mass is first divided by
+        # their sum: 1 + sum of p(label) (factor - 1).
+        total = nn.functional.linear(repetition, self.following_labels, self.all_following)
+        kinds = (left / total) @ self.following
+        labels = kinds.narrow(1, 0, self.num_labels)
+        labels.addcmul_(labels, repetition.narrow(1, 0, self.num_labels))
+        return kinds
 
     def _entering(self, kinds: Tensor, pace_weights: Tensor) -> Tensor:
         """Return the mass (N, S V) of new segments given the mass of each kind, (N, S)."""
         durations = pace_weights @ self.entry
         return (kinds.unsqueeze(2) * durations.view(-1, self.num_kinds, RATES)).flatten(1)
 
-    def advance(self, mass: Tensor, pace: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Advance mass (N, S V, nodes) and pace statistics (N, 2) by a frame; also return the weights of the paces.
+    def advance(self, mass: Tensor, history: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Advance the posterior by a frame.
 
         Mass below 1e-20 is dropped because subnormal numbers are slow.
+
+        Args:
+            mass: (N, S V, nodes).
+            history: (N, 2 + K + 1).
+
+        Returns:
+            Mass, history, the weights of the paces (N, paces), and :meth:`repetition`.
         """
         # Mass that passes the last node at this frame: segments that have ended.
         left = (mass * self.leaving).sum(2)  # (N, S V)
         # An action that has ended with probability p counts as p completed actions.
-        pace = torch.addmm(pace, left, self.ratio)
-        pace_weights = self.pace_weights(pace)
-        begun = self._entering(left @ self.following, pace_weights)
+        history = torch.addmm(history, left, self.completed)
+        pace_weights, repetition = self.pace_weights(history), self.repetition(history)
+        begun = self._entering(self._following(left, repetition), pace_weights)
         came = mass.flatten(1).index_select(1, self.source).view_as(mass)
         moved = came * self.near
         moved.narrow(2, 1, PHASES).addcmul_(came.narrow(2, 0, PHASES), self.far)
         moved.addcmul_(begun.unsqueeze(2), self.beginning)
         moved[..., -1].add_(left, alpha=STAYING)
-        return nn.functional.threshold_(moved, 1e-20, 0.0), pace, pace_weights
+        return nn.functional.threshold_(moved, 1e-20, 0.0), history, pace_weights, repetition

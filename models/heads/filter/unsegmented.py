@@ -41,6 +41,7 @@ class Posterior(NamedTuple):
     steps: Tensor
     background: Tensor  # (..., K + 1), probability of each kind of background; empty if the task has none
     moments: Tensor  # (..., 2), mean and mean square of the recording's frames from the current one on
+    repetition: Tensor  # (..., K + 1), see :meth:`PhaseGrid.repetition`
 
 
 class FilterState(NamedTuple):
@@ -49,7 +50,7 @@ class FilterState(NamedTuple):
     recent: Tensor  # (reach, N, d), last frames
     context: Tensor  # (N, C), slow averages of the projection
     mass: Tensor  # (N, S V, nodes)
-    pace: Tensor  # (N, 2), see :meth:`PhaseGrid.pace_weights`
+    history: Tensor  # (N, 2 + K + 1), see :class:`PhaseGrid`
     elapsed: Tensor  # (N, 1), frames so far, float
     display: Tensor  # (N,), see :class:`Rule`
 
@@ -181,16 +182,16 @@ class UnsegmentedFilter(TracedModule):
         by_bin = torch.cat([weights[2:3].expand(BINS), weights[3:].expand(SHORT_BINS)])
         return label, evidence.phase @ (by_bin.unsqueeze(1) * self.between)
 
-    def update(self, mass: Tensor, pace: Tensor, label: Tensor, phase: Tensor) -> tuple[Tensor, Tensor, Posterior]:
+    def update(self, mass: Tensor, history: Tensor, label: Tensor, phase: Tensor) -> tuple[Tensor, Tensor, Posterior]:
         """Advance the posterior by a frame and condition it on the frame.
 
         Args:
             mass: (N, S V, nodes).
-            pace: (N, 2).
+            history: (N, 2 + K + 1).
             label: (N, K'), from :meth:`combine`.
             phase: (N, K, nodes).
         """
-        mass, pace, pace_weights = self.grid.advance(mass, pace)
+        mass, history, pace_weights, repetition = self.grid.advance(mass, history)
         k = self.num_labels
         # Evidence is bounded on both sides, so the exponential is safe without subtracting the maximum.
         likelihood = (phase + label.narrow(1, 0, k).unsqueeze(2)).exp().unsqueeze(2)  # (N, K, 1, nodes)
@@ -200,9 +201,9 @@ class UnsegmentedFilter(TracedModule):
         mass = mass / mass.sum((1, 2), keepdim=True).clamp(min=1e-30)
         kinds, moments = self.rest.moments(mass, pace_weights)
         background = kinds.narrow(1, k, self.grid.num_kinds - k)  # without rows if the task has none; their sum is 0
-        return mass, pace, Posterior(mass.narrow(1, 0, k * RATES).sum(1),
+        return mass, history, Posterior(mass.narrow(1, 0, k * RATES).sum(1),
                                      torch.cat([kinds.narrow(1, 0, k), background.sum(1, keepdim=True)], dim=1),
-                                     background.select(2, 0), moments)
+                                     background.select(2, 0), moments, repetition)
 
     def read(self, posterior: Posterior, step: Tensor, elapsed: Tensor, distance: Tensor) -> FilterOutput:
         """Return the outputs at frames (...), given their posterior, step, elapsed frames (..., 1), and distance."""
@@ -210,8 +211,10 @@ class UnsegmentedFilter(TracedModule):
         columns = self.columns.index_select(0, step.flatten()).view(*step.shape, 2)
         shown, frames = posterior.steps.flatten(-2).gather(-1, columns).unbind(-1)
         remaining, _ = self.rest(posterior.moments, elapsed)
-        next_step = torch.where(step == self.num_labels, (posterior.background @ self.grid.after_background).argmax(-1),
-                                self.grid.after_step.take(step))
+        after = self.grid.after_step.index_select(0, step.flatten()).view(*step.shape, self.num_labels + 1)
+        after = torch.where((step == self.num_labels).unsqueeze(-1),
+                            posterior.background @ self.grid.after_background, after)
+        next_step = torch.addcmul(after, after, posterior.repetition).argmax(-1)
         progress = (phase_quantiles(posterior.phases, self.levels) + self.margin).clamp(SMALLEST_PROGRESS, 1.0)
         return FilterOutput(
             step=step, step_probability=shown, progress=progress,
@@ -231,11 +234,12 @@ class UnsegmentedFilter(TracedModule):
         order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
         combined = [self.combine(evidence[index], weights and weights[index]) for index in order]
         label, phase = (nn.utils.rnn.pad_sequence(list(part), batch_first=True) for part in zip(*combined, strict=True))
-        mass, pace = self.grid.start(len(order))
+        mass, history = self.grid.start(len(order))
         frames: list[Posterior] = []
         for t in range(lengths[order[0]]):
             running = sum(length > t for length in lengths)  # recordings are sorted, so these come first
-            mass, pace, posterior = self.update(mass[:running], pace[:running], label[:running, t], phase[:running, t])
+            mass, history, posterior = self.update(mass[:running], history[:running], label[:running, t],
+                                                   phase[:running, t])
             frames.append(posterior)
         results = {index: Posterior(*(torch.stack([getattr(frame, name)[row] for frame in frames[:lengths[index]]])
                                       for name in Posterior._fields)) for row, index in enumerate(order)}
@@ -272,18 +276,18 @@ class UnsegmentedFilter(TracedModule):
         outputs = len(FilterOutput._fields)
         return FilterOutput(*results[:outputs]), FilterState(*results[outputs:])
 
-    def _step(self, embedding: Tensor, recent: Tensor, context: Tensor, mass: Tensor, pace: Tensor, elapsed: Tensor,
-              display: Tensor) -> tuple[Tensor, ...]:
+    def _step(self, embedding: Tensor, recent: Tensor, context: Tensor, mass: Tensor, history: Tensor,
+              elapsed: Tensor, display: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs at the next frame and the next state; the arguments are the state."""
         features, recent = self.features.step(embedding, recent)
         linear, elapsed = self.project(features), elapsed + self.grid.one
         context = self.averages.step(linear.narrow(1, 0, self.cells.dims), context, elapsed)
         evidence = self.sense(linear, context)
-        mass, pace, posterior = self.update(mass, pace, *self.combine(evidence))
+        mass, history, posterior = self.update(mass, history, *self.combine(evidence))
         rule = rule_tables(self.grid.surprise, self.rule)
         display = decide(posterior.steps[..., 0], display, rule)
         return (*self.read(posterior, rule.step.index_select(0, display), elapsed, evidence.distance),
-                recent, context, mass, pace, elapsed, display)
+                recent, context, mass, history, elapsed, display)
 
 
 def _interpolation(bins: int) -> Tensor:

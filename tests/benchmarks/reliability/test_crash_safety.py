@@ -14,7 +14,7 @@ from utils.errors import UserError
 
 def test_few_kills_lose_nothing():
     # Use a separate process: this one may have threads, so it must not be forked.
-    result = run_program('-m', 'benchmarks.reliability.crash_safety', '--kills', '2')
+    result = run_program('-m', 'benchmarks.reliability.crash_safety', '--kills', '2', pictures=False)
     assert result.returncode == 0, result.stderr
     assert '2 kills in all' in result.stdout and '| while a checkpoint is written' in result.stdout
     assert all(f'| {name}' in result.stdout for name in ('import', 'evaluation', 'prediction'))

@@ -23,12 +23,12 @@ LABELS = ('a', 'b', 'c')
 def make_recording(seed, labels=LABELS, noise=0.5, gap=4):
     """A synthetic recording with background between its actions."""
     generator = torch.Generator().manual_seed(seed)
-    centers = torch.randn(len(labels), DIM, generator=torch.Generator().manual_seed(99)) * 2
+    centers = torch.randn(len(LABELS), DIM, generator=torch.Generator().manual_seed(99)) * 2
     parts, actions, t = [], [], 0
-    for index, label in enumerate(labels):
+    for label in labels:
         length = int(torch.randint(8, 20, (), generator=generator))
         drift = torch.linspace(0, 1, length).unsqueeze(1)
-        parts += [torch.zeros(gap, DIM), centers[index] + drift]
+        parts += [torch.zeros(gap, DIM), centers[LABELS.index(label)] + drift]
         actions.append(Action(label, t + gap, t + gap + length - 1))
         t += gap + length
     embeddings = torch.cat(parts)
@@ -170,10 +170,10 @@ def test_a_segment_lasts_as_long_as_its_duration_says():
     grid.transition.copy_(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
     grid.initial.copy_(torch.tensor([1.0, 0.0]))
     grid.derive()
-    mass, pace = grid.start(1)
+    mass, history = grid.start(1)
     inside = []
     for _ in range(3 + RATES + 1):
-        mass, pace, _ = grid.advance(mass, pace)
+        mass, history, *_ = grid.advance(mass, history)
         inside.append(mass[0, :RATES].sum(1))
     inside = torch.stack(inside) * RATES  # (T, V), fraction of each duration that is still in the first label
     assert torch.allclose(inside[:3], torch.ones(3, RATES), atol=1e-3)
@@ -181,15 +181,45 @@ def test_a_segment_lasts_as_long_as_its_duration_says():
     assert bool(((inside[:8].sum(0)[:4] - expected[:4]).abs() < 0.8).all())
 
 
-def test_mass_is_kept_if_no_recording_ends():
+@pytest.mark.parametrize('again', [0.0, -0.9])
+def test_mass_is_kept_if_no_recording_ends(again):
     grid = PhaseGrid(3, True)
     grid.transition.fill_(1 / grid.num_kinds)
     grid.log_frames.copy_(torch.linspace(0.5, 3, RATES))
+    grid.again[:3] = again
     grid.derive()
-    mass, pace = grid.start(2)
+    mass, history = grid.start(2)
     for _ in range(50):
-        mass, pace, _ = grid.advance(mass, pace)
+        mass, history, *_ = grid.advance(mass, history)
     assert bool((mass.sum((1, 2)) - 1).abs().lt(50 * STAYING).all())
+
+
+def test_what_follows_depends_on_what_was_done():
+    grid = PhaseGrid(2, False)
+    grid.transition.copy_(torch.tensor([[0.5, 0.3], [0.4, 0.4]]))  # both end with probability 0.2
+    grid.again[:2] = torch.tensor([-0.5, -0.8])
+    grid.log_frames.fill_(0.0)  # one frame per segment
+    grid.initial.copy_(torch.tensor([1.0, 0.0]))
+    grid.derive()
+    mass, history = grid.start(1)
+    for _ in range(2):
+        mass, history, *_ = grid.advance(mass, history)
+    # Label 0 was done once: 0.5 becomes 0.25, and all is divided by 0.25 + 0.3 + 0.2.
+    torch.testing.assert_close(mass.view(2, RATES, -1).sum((1, 2)), torch.tensor([0.25, 0.3]) / 0.75, atol=1e-3, rtol=0)
+    mass, history, *_, repetition = grid.advance(mass, history)
+    done = torch.tensor([1.0, 0.3 / 0.75])  # times, at most once, in expectation
+    torch.testing.assert_close(repetition[0, :2], grid.again[:2] * done, atol=1e-3, rtol=0)
+
+
+def test_a_step_that_was_done_is_not_the_next_step():
+    # After c usually comes a, but not if a was the first step.
+    orders = [('b', 'c', 'a'), ('b', 'c', 'a'), ('a', 'b', 'c')]
+    model = fit_filter([make_recording(seed, orders[seed % 3]) for seed in range(12)], LABELS)
+    for order, following in zip(orders[1:], (LABELS.index('a'), len(LABELS)), strict=True):  # the last one is the end
+        recording = make_recording(90, order)
+        action = next(action for action in recording.actions if action.name == 'c')
+        output = model.filter([recording.embeddings])[0]
+        assert bool((output.next_step[action.start + 2:action.end] == following).all())
 
 
 def show(rows, rule, surprise=None):
@@ -260,7 +290,7 @@ def test_margins_widen_an_interval_that_no_quantiles_make_wide_enough():
     phases = torch.zeros(20, PHASES + 1)
     # All mass at a tenth more than the truth, in one node, so that all quantiles are at most half a node apart.
     phases[torch.arange(20), ((recordings[0].progress + 0.1) * PHASES).round().long().clamp(max=PHASES)] = 1
-    posterior = Posterior(phases, phases, phases, phases)
+    posterior = Posterior(*[phases] * len(Posterior._fields))
     levels, margin = calibrate_progress(recordings, [posterior] * 5)
     low, middle, high = margin.tolist()
     assert (middle, high) == (0, 0) and -0.14 < low < -0.06
