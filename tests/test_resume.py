@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RUN = Path('output/multi-task-setting/V1___GTCC_tiny')
 pytestmark = pytest.mark.usefixtures('blank_pictures')
 SMALL = ['1', '--dataset', 'tiny', '--gtcc', '--tstack', '--mcn', '--progress', '-od', '4', '-lr', '1e-3', '-ep', '4',
-         '--no_tensorboard',  # whose files are named by the second
+         '--set', 'SKIP_RATE=3', '--no_tensorboard',  # whose files are named by the second
          *(option for key in ('ARCHITECTURE.attn_layers=[4]', 'ARCHITECTURE.drop_layers=[4]',
                              'BASEARCH.TEMPORAL_STACKING_ARCH.conv_num_channels=4') for option in ('--set', key))]
 # Runs the command line of its arguments and sends itself the signal of its first one in the step of its second.

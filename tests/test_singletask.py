@@ -24,7 +24,8 @@ def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp('single')
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('OUTPUT_PATH', str(root / 'output'))
-        for variable, path in write_demo(root, 'egoprocel', settings=DemoSettings(people=6, repetitions=1)).items():
+        settings = DemoSettings(people=6, repetitions=1, width=12)
+        for variable, path in write_demo(root, 'egoprocel', settings=settings).items():
             patch.setenv(variable, str(path))
         assert singletask_train.main(COMMAND) == 0
         yield root / 'output/single-task-setting/V1___tcc_egoprocel'
@@ -182,7 +183,7 @@ def test_a_task_without_actions_is_left_out_where_the_head_knows_steps(trained, 
     (tmp_path / 'egoprocel.json').write_text(json.dumps(tiny))
     monkeypatch.setenv('JSON_DPATH', str(tmp_path))
     monkeypatch.setenv('OUTPUT_PATH', str(tmp_path / 'output'))
-    command = [*COMMAND, '-ep', '1', '--set', 'PROGRESS_LOSS.head=hsmm']
+    command = [*COMMAND, '-ep', '1', '--set', 'PROGRESS_LOSS.head=hsmm', '--set', 'SKIP_RATE=4']
     assert singletask_train.main(command) == 0
     assert f'left out because their training recordings contain no action: {first}' in capsys.readouterr().err
     folder = tmp_path / 'output/single-task-setting' / trained.name

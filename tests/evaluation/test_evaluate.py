@@ -57,10 +57,10 @@ def runs(tmp_path_factory):
     """A run with a progress head and one without, on the demo dataset, hardly trained."""
     root = tmp_path_factory.mktemp('evaluation')
     with pytest.MonkeyPatch.context() as patch:
-        for variable, folder in write_demo(root, settings=DemoSettings(repetitions=1)).items():
+        for variable, folder in write_demo(root, settings=DemoSettings(repetitions=1, width=12)).items():
             patch.setenv(variable, str(folder))
         command = ['1', '--tcc', '--dataset', 'demo', '--naive', '-ep', '1', '--set', 'ARCHITECTURE.drop_layers=[8]',
-                   '--set', 'BASEARCH.NAIVE_ARCH.layers=[16]', '-od', '8', '--splits',
+                   '--set', 'BASEARCH.NAIVE_ARCH.layers=[16]', '-od', '8', '--set', 'SKIP_RATE=2', '--splits',
                    str(root / 'dset_jsons/demo.splits.json')]
         for options in (['--progress', '-m', 'progress'], ['-m', 'alone']):
             assert multitask_train.main([*command, *options]) == 0
@@ -141,7 +141,7 @@ def test_features_of_another_width_are_refused(runs, tmp_path, capsys, monkeypat
     for variable, folder in write_demo(tmp_path, settings=DemoSettings(people=4, repetitions=1, width=9)).items():
         monkeypatch.setenv(variable, str(folder))
     assert eval_command.main(['-f', str(runs['alone'].path)]) == 2
-    assert 'dataset demo: its files have 9 feature dimensions, but the network reads 48' in capsys.readouterr().err
+    assert 'dataset demo: its files have 9 feature dimensions, but the network reads 12' in capsys.readouterr().err
 
 
 class StubHead(ProgressHead):
@@ -189,6 +189,6 @@ def test_a_random_head_has_no_skill_and_about_no_order(score):
 
 
 def test_a_counter_has_the_right_order(score):
-    rows = score(lambda frames: torch.arange(1, frames + 1) / (torch.arange(1, frames + 1) + 20))
+    rows = score(lambda frames: torch.arange(1, frames + 1) / (torch.arange(1, frames + 1) + 10))
     assert all(row['spearman'] == pytest.approx(1) and row['monotonicity'] == 1 for row in rows)
     assert all(row['mae'] < row['baseline_constant'] for row in rows)

@@ -101,7 +101,7 @@ def seeded(seed=0):
 
 @pytest.mark.parametrize('gamma, reduction, variance_weight', [
     (0.9, 'mean', 0), (0.9, 'sum', 0), (1, 'mean', 0), (1, 'sum', 0.2), (0.9, 'mean', 0.2)])
-@pytest.mark.parametrize('lengths', [(11, 7, 9), *RANDOM_LENGTHS])
+@pytest.mark.parametrize('lengths', [(11, 7, 9), *RANDOM_LENGTHS[:2]])
 def test_value_and_gradient_match_a_naive_loop(lengths, gamma, reduction, variance_weight):
     count, options = len(lengths), dict(delta=0.4, gamma=gamma, epoch=2, reduction=reduction)
     rounded = random_sequences(lengths, dtype=torch.float32)
