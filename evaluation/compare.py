@@ -24,7 +24,7 @@ from utils.run_folder import RunFolder
 from utils.standard_streams import say
 from utils.tables import MEAN
 
-HEAD_COLUMNS = ('action_progress.mae', 'action_progress.skill', 'unsegmented.mae', 'unsegmented.action_frame_accuracy',
+HEAD_COLUMNS = ('action_progress.mae', 'action_progress.skill', 'unsegmented.mae', 'unsegmented.frame_accuracy',
                 'unsegmented.edit', 'overall.mae')
 EMBEDDING_COLUMNS = ('phase_classification.accuracy_100', 'phase_progression.r2', 'kendalls_tau.kendalls_tau',
                      'kendalls_tau_wild.kendalls_tau_wild', 'enclosed_area_error.enclosed_area_error', 'ogpe.ogpe')

@@ -314,14 +314,16 @@ def print_summary(name: str, recordings: Sequence[ImportedRecording], splits: Sp
         say(f'{task}: {count} recordings ({parts}), {len(actions)} actions of {len(set(actions))} labels, '
               f'{len(labels) - len(actions)} background segments')
     if not any(parts['val'] for parts in splits.values()):
-        say('There are no validation recordings, so the training losses select the best checkpoints'
+        say('There are no validation recordings, so the training losses select the best checkpoints; the recommended '
+              'preset needs none'
               + ('; --val_share 0.2 --overwrite uses some training recordings for validation.' if bundled else '.'))
     if splits.groups:
         found = sorted({splits.groups[recording.handle] for recording in recordings})
         say(f'Groups that the split keeps together: {len(found)} ({name_some(found)}).')
     elif not bundled:
         say('The split was drawn recording by recording; if a person performs several of them, name the people, e.g. '
-            "--group_regex '^([a-z]+)_' for anna in anna_1, so that those of the test are unseen in training.")
+            "--group_regex '^([a-z]+)_' --overwrite for anna in anna_1, so that those of the test are unseen in "
+            'training.')
     if not told_tasks:
         say('All recordings have the same task; --task_regex finds the task in the names of the recordings.')
     say(f'Wrote {paths.features}, {paths.annotations} and {paths.splits}. Check the dataset, and train on it:\n\n'

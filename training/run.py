@@ -136,7 +136,7 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
     seed_everything(config.SEED)
     model = build_model(config, copies=4)  # weights, gradients, and Adam's two moments
     if not arguments.resume:  # else ckpt/last.pt has it
-        fit_standardizer(model, train_loaders)
+        fit_standardizer(model, [loader.dataset for loader in train_loaders.values()])
     if config.INIT_FROM and not arguments.resume:
         with option('--init_from'):
             LOGGER.info('encoder and heads start from %s', load_encoder_weights(model, config.INIT_FROM))

@@ -1,18 +1,18 @@
 """Fit the standardization of features to the training recordings, before the first epoch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 from torch import nn
-from torch.utils.data import DataLoader
+
+from recordings.json_dataset import RecordingDataset
 
 
-def fit_standardizer(model: nn.Module, loaders: Mapping[str, DataLoader]) -> None:
-    """Fit a model's standardizer to the recordings of the training loaders; does nothing if it has none.
+def fit_standardizer(model: nn.Module, datasets: Iterable[RecordingDataset]) -> None:
+    """Fit a model's standardizer to training recordings; does nothing if it has none.
 
     Args:
         model: from ``build_model``.
-        loaders: task -> loader; only its dataset is used.
+        datasets: training recordings of each task, as training reads them.
     """
     if model.standardizer is not None:
-        datasets = [loader.dataset for loader in loaders.values()]
         model.standardizer.fit(dataset[index][0] for dataset in datasets for index in range(len(dataset)))

@@ -31,6 +31,7 @@ from models.build import build_model, fill_in_head, fill_in_sizes
 from multitask_train import train
 from recordings.from_config import choose_splits, load_dataset, reading_options, split_recordings
 from recordings.json_dataset import Recording, RecordingDataset
+from training.standardize import fit_standardizer
 from utils.ckpt_save import find_checkpoint, load_model
 from utils.command_line import OneLineParser, run_command, seed_everything
 from utils.loss_entry import get_loss_function
@@ -131,6 +132,8 @@ def measure(name: str, command: Sequence[str]) -> dict[str, float]:
         fill_in_head(config, {task: [recording.actions for recording in part] for task, part in parts['train'].items()})
         seed_everything(config.SEED)
         embedder = build_model(config).eval()
+        # As training does before its first step: else features on another scale would reach the untrained network.
+        fit_standardizer(embedder, [RecordingDataset(part, **reading) for part in parts['train'].values()])
         if name != UNTRAINED:
             start['loss at the start'] = start_loss(embedder, config, parts['train'], reading)
             train(*parse_training_arguments(command, 'multitask_train.py'))

@@ -25,7 +25,8 @@ LOGGER = get_logger(__name__)
 # Names of what is chosen, in the order of the filters' buffers.
 SENSORS_GIVEN = ('step cells (boundaries given)', 'phase cells (boundaries given)')
 CHOSEN_UNKNOWN = tuple(f'{name} (boundaries unknown)' for name in (
-    'step classifier', 'step cells', 'phase cells', 'short-term phase cells', 'caution', 'handicap of background'))
+    'step classifier', 'step cells', 'phase cells', 'short-term phase cells', 'caution', 'handicap of background',
+    'reading of the frame'))
 
 
 class ActionContext(NamedTuple):
@@ -66,7 +67,7 @@ class HSMMHead(ProgressHeadBase):
     OPTIONS = ('steps', 'condition_on_step')
     SAMPLINGS = ('dense',)
     NEEDS_ACTIONS = True
-    fits_embeddings = offers_filter = offers_intervals = True
+    offers_filter = offers_intervals = True
 
     def __init__(self, input_dim: int, *, steps: Sequence[tuple[str, str]], condition_on_step: bool = False) -> None:
         super().__init__(input_dim, normalize_embeddings=False)

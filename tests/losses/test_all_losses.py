@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from losses import GTCC_loss, LAV_loss, TCC_loss, VAVA_loss
-from models.encoders import NaiveEncoder
+from models.encoders import NaiveEncoder, ShortMemoryEncoder
 from models.model_multiprong import MultiProngAttDropoutModel
 from tests.losses.naive import (
     DEGENERATE,
@@ -52,6 +52,12 @@ def test_single_sequence_gives_an_attached_zero(loss):
     assert value.item() == 0 and sequence.grad.abs().max() == 0
 
 
+def waves(frames, speeds):
+    """Return a recording (T, 2 F) of F speeds, the same curve with any number of frames."""
+    angles = torch.linspace(0, 1, frames).unsqueeze(1) * speeds  # (T, F)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
 def new_embeddings(length, other_length):
     """Return a new model's embeddings of two recordings; half of their features run alike, half differ."""
     torch.manual_seed(0)
@@ -59,9 +65,8 @@ def new_embeddings(length, other_length):
     model = MultiProngAttDropoutModel(*encoder, 3, attn_layers=[8])
     features = []
     for index, frames in enumerate((length, other_length)):
-        angles = torch.linspace(0, 1, frames).unsqueeze(1) * torch.arange(1, 5) * 6  # (T, 4)
-        waves = torch.cat([angles.sin(), angles.cos()], dim=1)  # (T, 8)
-        features.append(torch.cat([waves, (waves.roll(3 * index, 1) + 5 * index).cos()], dim=1) / 0.7)
+        alike = waves(frames, 6 * torch.arange(1, 5))  # (T, 8)
+        features.append(torch.cat([alike, (alike.roll(3 * index, 1) + 5 * index).cos()], dim=1) / 0.7)
     with torch.no_grad():
         return model(features)['outputs']
 
@@ -71,6 +76,23 @@ def test_losses_of_new_embeddings_are_near_one_at_any_frame_rate(loss):
     values = [loss(new_embeddings(length, length * 5 // 4)).item() for length in (50, 100, 400)]
     assert all(0.2 < value < 3 for value in values), values
     assert max(values) < 1.5 * min(values), values
+
+
+@pytest.mark.parametrize('loss', [LAV_loss, VAVA_loss])
+def test_losses_of_squared_distances_are_near_one_for_standardized_features(loss):
+    """Features without a common part, half of them alike in both recordings, in an encoder that keeps distances."""
+    values = []
+    for length in (50, 100, 400):
+        torch.manual_seed(0)
+        own = [60 * torch.rand(4) for _ in range(2)]  # speeds of the features that differ
+        features = [torch.cat([waves(frames, 6 * torch.arange(1, 5)), waves(frames, speeds)], dim=1)
+                    for frames, speeds in zip((length, length * 5 // 4), own, strict=True)]
+        std, mean = torch.std_mean(torch.cat(features), dim=0)
+        encoder = ShortMemoryEncoder(input_dimensions=16)
+        with torch.no_grad():
+            values.append(loss(encoder([(feature - mean) / std for feature in features])['outputs']).item())
+    assert all(0.5 < value < 2 for value in values), values
+    assert max(values) < 1.1 * min(values), values
 
 
 @EVERY_LOSS

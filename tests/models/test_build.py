@@ -14,6 +14,7 @@ from configs.choices import ENCODERS
 from configs.entry_config import parse_training_arguments
 from models.build import build_model, check_model, fill_in_head, fill_in_sizes, input_width
 from models.encoders.layers import EMBEDDING_NORM
+from models.encoders.short_memory import START_NORM
 from models.heads.base import EmbeddedRecording
 from models.heads.hsmm import HSMMHead
 from models.heads.recurrent import ProgressHead
@@ -240,5 +241,6 @@ def test_embeddings_of_a_new_model_have_the_documented_norm(config, encoder, hea
         features = torch.randn(40, 32)  # mean square 1
         with torch.no_grad():
             norms.append(build_model(config)([features])['outputs'][0].norm(dim=1).mean().item())
-    assert sum(norms) / len(norms) == pytest.approx(EMBEDDING_NORM, rel=0.15)
-    assert all(EMBEDDING_NORM / 2 < norm < 2 * EMBEDDING_NORM for norm in norms)
+    expected = START_NORM if encoder == 'short_memory' else EMBEDDING_NORM
+    assert sum(norms) / len(norms) == pytest.approx(expected, rel=0.15)
+    assert all(expected / 2 < norm < 2 * expected for norm in norms)

@@ -28,7 +28,7 @@ def rule_tables(surprise: Tensor, rule: Tensor) -> Rule:
 
     Args:
         surprise: (K + 1, K + 1), see :class:`PhaseGrid`.
-        rule: (2,), caution and handicap, each >= 0.
+        rule: (3,), caution, handicap, and reading, each >= 0; see :func:`with_reading` for the reading.
     """
     k, device = len(surprise) - 1, surprise.device
     labels, display = torch.arange(k + 1, device=device), torch.arange(2 * k + 2, device=device)
@@ -46,11 +46,28 @@ def before_first(rule: Rule, batch: int) -> Tensor:
     return torch.full((batch,), len(rule.step) - 1, device=rule.step.device)
 
 
+def with_reading(kinds: Tensor, evidence: Tensor, reading: Tensor, num_labels: int) -> Tensor:
+    """Return the filter's probability of each step, unnormalized, with the current frame counted again, (..., K + 1).
+
+    The filter gives a frame a small weight because the frames around it tell the same. It therefore sees a change some
+    frames late. What the current frame alone says of the step counts in full only in the choice of what to show.
+
+    Args:
+        kinds: (..., S), the filter's probability of each kind of segment: labels, then kinds of background, if any.
+        evidence: (..., S), log likelihood of each kind at the frame.
+        reading: (), weight of ``evidence``, >= 0.
+        num_labels: K.
+    """
+    read = kinds * (reading * evidence).exp()
+    background = read.narrow(-1, num_labels, read.shape[-1] - num_labels).sum(-1, keepdim=True)
+    return torch.cat([read.narrow(-1, 0, num_labels), background], dim=-1)
+
+
 def decide(probability: Tensor, display: Tensor, rule: Rule) -> Tensor:
     """Return the displays at the next frame, (N,).
 
     Args:
-        probability: (N, K + 1), background last.
+        probability: (N, K + 1), from :func:`with_reading`.
         display: (N,), at the previous frame.
         rule: see :func:`rule_tables`.
     """
@@ -58,23 +75,27 @@ def decide(probability: Tensor, display: Tensor, rule: Rule) -> Tensor:
     return rule.following.index_select(0, display).gather(1, chosen).squeeze(1)
 
 
-def decide_all(probability: Tensor, surprise: Tensor, rules: Tensor) -> Tensor:
+def decide_all(kinds: Tensor, evidence: Tensor, surprise: Tensor, rules: Tensor) -> Tensor:
     """Return the steps to show at all frames under each of R rules, (N, R, T).
 
     Args:
-        probability: (N, T, K + 1), see :func:`decide`.
+        kinds: (N, T, S), see :func:`with_reading`.
+        evidence: (N, T, S).
         surprise: (K + 1, K + 1).
-        rules: (R, 2), see :func:`rule_tables`.
+        rules: (R, 3), see :func:`rule_tables`.
     """
+    num_labels = len(surprise) - 1
+    # (N, T, R, K + 1)
+    read = torch.stack([with_reading(kinds, evidence, rule[2], num_labels) for rule in rules], dim=2)
     tables = [rule_tables(surprise, rule) for rule in rules]
     displays = len(tables[0].step)
     # The displays of all rules in one table, those of rule r from r M on.
     joined = Rule(torch.cat([table.factor for table in tables]),
                   torch.cat([table.following + displays * number for number, table in enumerate(tables)]),
                   torch.cat([table.step for table in tables]))
-    shown = torch.arange(1, len(tables) + 1, device=probability.device).repeat(len(probability)) * displays - 1
+    shown = torch.arange(1, len(tables) + 1, device=kinds.device).repeat(len(kinds)) * displays - 1
     steps = []
-    for t in range(probability.shape[1]):
-        shown = decide(probability[:, t].repeat_interleave(len(tables), dim=0), shown, joined)
+    for t in range(kinds.shape[1]):
+        shown = decide(read[:, t].flatten(0, 1), shown, joined)
         steps.append(joined.step[shown])
-    return torch.stack(steps, dim=1).unflatten(0, (len(probability), len(tables)))
+    return torch.stack(steps, dim=1).unflatten(0, (len(kinds), len(tables)))

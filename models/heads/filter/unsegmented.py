@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from models.heads.filter.cells import Cells, split_density
-from models.heads.filter.decision import before_first, decide, decide_all, rule_tables
-from models.heads.filter.label_sensor import BASIS, LogisticLabels
+from models.heads.filter.decision import before_first, decide, decide_all, rule_tables, with_reading
+from models.heads.filter.label_sensor import BASIS, LogisticKinds
 from models.heads.filter.phase_grid import PHASES, RATES, PhaseGrid
 from models.heads.filter.recent import RecentFeatures, SlowAverages
 from models.heads.filter.remaining import Remaining
@@ -19,16 +19,16 @@ BINS, DIMS, SHRINKAGE = 8, 16, 1.0  # of the cells of labels and phases
 SHORT_BINS = 20  # of the cells of phases that see short-term features only
 LOWEST_LABEL, LOWEST_PHASE = -5.0, -8.0  # one frame never says more against a label or a phase, before its weight
 NEVER = 1e30  # a distance that no frame has; a checkpoint holds finite numbers only
-DEFAULT_RULE = (1.25, 1.5)  # caution and handicap of the shown step
+DEFAULT_RULE = (1.5, 1.5, 0.5)  # caution, handicap, and reading of the shown step
 LEVELS = (0.05, 0.5, 0.95)  # quantiles of progress: low end, estimate, high end
 SMALLEST_PROGRESS = 0.1 / PHASES
 
 
 class Evidence(NamedTuple):
-    """Unweighted evidence of the sensors at frames; K' is K, or K + 1 with background as the last label."""
+    """Unweighted evidence of the sensors at frames."""
 
-    logistic: Tensor  # (..., K'), log likelihood of each label up to a constant
-    gaussian: Tensor  # (..., K'), the same, up to another constant, from the cells
+    logistic: Tensor  # (..., S), log likelihood of each kind of segment up to a constant
+    gaussian: Tensor  # (..., S), the same, up to another constant, from the cells; equal for all kinds of background
     phase: Tensor  # (..., K, bins + short bins), log p(bin | label, frame) - log uniform, from all and short features
     distance: Tensor  # (...), half the squared distance to the nearest cell
 
@@ -39,7 +39,7 @@ class Posterior(NamedTuple):
     phases: Tensor  # (..., nodes), mass at each phase, over all labels
     # (..., K + 1, 3), probability of each label and background; times expected frames until it ends; times their square
     steps: Tensor
-    background: Tensor  # (..., K + 1), probability of each kind of background; empty if the task has none
+    kinds: Tensor  # (..., S), probability of each kind of segment
     moments: Tensor  # (..., 2), mean and mean square of the recording's frames from the current one on
     repetition: Tensor  # (..., K + 1), see :meth:`PhaseGrid.repetition`
 
@@ -81,7 +81,7 @@ class UnsegmentedFilter(TracedModule):
 
     Attributes:
         weights: buffer (4,), weights of the logistic and Gaussian label sensors and of both phase sensors, each >= 0.
-        rule: buffer (2,), caution and handicap of :func:`decide`.
+        rule: buffer (3,), caution, handicap, and reading of the shown step, see :func:`rule_tables`.
         levels: buffer (3,), quantiles of ``progress``, set so that 90 % of left-out frames are inside the interval.
         margin: buffer (3,), added to these quantiles; not 0 if the posterior is too narrow for any levels.
         unknown_above: buffer (), distance that 1 % of left-out training frames exceed.
@@ -96,7 +96,8 @@ class UnsegmentedFilter(TracedModule):
         self.cells = Cells(sensed, self.features.dim, bins=BINS, dims=DIMS, shrinkage=SHRINKAGE)
         self.short = Cells(self.num_labels, self.features.short_dim, bins=SHORT_BINS, dims=DIMS, shrinkage=SHRINKAGE)
         self.averages = SlowAverages(self.cells.dims)
-        self.logistic = LogisticLabels(sensed, self.features.dim, self.cells.dims, self.averages.dim)
+        self.logistic = LogisticKinds(self.num_labels, has_background, self.features.dim, self.cells.dims,
+                                      self.averages.dim)
         self.grid = PhaseGrid(self.num_labels, has_background)
         self.rest = Remaining(self.grid)
         self.register_buffer('weights', torch.tensor([0.1, 0.05, 0.1, 0.0]))
@@ -105,9 +106,10 @@ class UnsegmentedFilter(TracedModule):
         self.register_buffer('margin', torch.zeros(3))
         self.register_buffer('unknown_above', torch.tensor(NEVER))
         self.register_buffer('one_half', torch.tensor(0.5), persistent=False)
-        self.parts = [BASIS, sensed, sensed * BINS, self.num_labels * SHORT_BINS]  # of the rows of `projected`
+        kinds = self.grid.num_kinds
+        self.parts = [BASIS, kinds, sensed * BINS, self.num_labels * SHORT_BINS]  # of the rows of `projected`
         dims = self.cells.dims + self.short.dims
-        for name, shape in (('sensors', (dims + sensed, self.features.dim)), ('sensor_bias', (dims + sensed,)),
+        for name, shape in (('sensors', (dims + kinds, self.features.dim)), ('sensor_bias', (dims + kinds,)),
                             ('projected', (sum(self.parts), self.averages.dim + dims)),
                             ('projected_bias', (sum(self.parts),))):
             self.register_buffer(name, torch.zeros(shape), persistent=False)
@@ -117,11 +119,12 @@ class UnsegmentedFilter(TracedModule):
                              persistent=False)
         first = 3 * torch.arange(self.num_labels + 1).unsqueeze(1)
         self.register_buffer('columns', torch.cat([first, first + 1], dim=1), persistent=False)
+        self.register_buffer('label_of', torch.arange(kinds).clamp(max=self.num_labels), persistent=False)
         self.register_buffer('reverse', torch.tensor([2, 1, 0]), persistent=False)
         self.register_load_state_dict_post_hook(lambda module, _: module.derive())
 
     def project(self, features: Tensor) -> Tensor:
-        """Return the products of causal features (n, F) with the sensors, (n, dims + short dims + K')."""
+        """Return the products of causal features (n, F) with the sensors, (n, dims + short dims + S)."""
         # One product with the features for all sensors, and one with their projections: operations cost more than size.
         return nn.functional.linear(features, self.sensors, self.sensor_bias)
 
@@ -129,22 +132,22 @@ class UnsegmentedFilter(TracedModule):
         """Return the evidence of the sensors at n frames.
 
         Args:
-            linear: (n, dims + short dims + K'), from :meth:`project`.
+            linear: (n, dims + short dims + S), from :meth:`project`.
             context: (n, C), slow averages of the projection up to each frame.
         """
         k, dims, both = self.num_labels, self.cells.dims, self.cells.dims + self.short.dims
-        y, scores = linear.narrow(-1, 0, dims), linear.narrow(-1, both, self.cells.num_labels)
+        y, scores = linear.narrow(-1, 0, dims), linear.narrow(-1, both, self.grid.num_kinds)
         inputs = torch.cat([context, linear.narrow(-1, 0, both)], dim=-1)
         angles, by_context, density, short = nn.functional.linear(inputs, self.projected, self.projected_bias).split(
             self.parts, dim=-1)
         # |y|^2 / 2 - max (y m - |m|^2 / 2) over the cells' means m is the least |y - m|^2 / 2.
         distance = torch.linalg.vecdot(y, y * self.one_half) - density.amax(-1)
         by_label, phase = split_density(density.unflatten(-1, (-1, BINS)))
+        by_label = by_label.log_softmax(-1).clamp(min=LOWEST_LABEL - math.log(self.cells.num_labels))
         short = short.unflatten(-1, (k, SHORT_BINS)).log_softmax(-1)
         phase = torch.cat([phase.narrow(-2, 0, k), short], dim=-1) + self.log_bins
         return Evidence(self.logistic(scores + by_context, angles).clamp(min=LOWEST_LABEL),
-                        by_label.log_softmax(-1).clamp(min=LOWEST_LABEL - math.log(self.cells.num_labels)),
-                        phase.clamp(min=LOWEST_PHASE), distance)
+                        by_label.index_select(-1, self.label_of), phase.clamp(min=LOWEST_PHASE), distance)
 
     def sense_recording(self, embeddings: Tensor) -> Evidence:
         """Return the evidence at each frame of a recording (T, D); later frames have no effect."""
@@ -171,7 +174,7 @@ class UnsegmentedFilter(TracedModule):
                                              -short.half_norms]))
 
     def combine(self, evidence: Evidence, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the weighted evidence of labels (..., K') and of phases, at the grid's nodes (..., K, nodes).
+        """Return the weighted evidence of kinds (..., S), and of phases at the grid's nodes (..., K, nodes).
 
         Args:
             evidence: from :meth:`sense`.
@@ -188,7 +191,7 @@ class UnsegmentedFilter(TracedModule):
         Args:
             mass: (N, S V, nodes).
             history: (N, 2 + K + 1).
-            label: (N, K'), from :meth:`combine`.
+            label: (N, S), from :meth:`combine`.
             phase: (N, K, nodes).
         """
         mass, history, pace_weights, repetition = self.grid.advance(mass, history)
@@ -197,13 +200,14 @@ class UnsegmentedFilter(TracedModule):
         likelihood = (phase + label.narrow(1, 0, k).unsqueeze(2)).exp().unsqueeze(2)  # (N, K, 1, nodes)
         mass.narrow(1, 0, k * RATES).unflatten(1, (k, RATES)).mul_(likelihood)
         if self.has_background:
-            mass.narrow(1, k * RATES, (k + 1) * RATES).mul_(label.narrow(1, k, 1).exp().unsqueeze(2))
+            mass.narrow(1, k * RATES, (k + 1) * RATES).unflatten(1, (k + 1, RATES)).mul_(
+                label.narrow(1, k, k + 1).exp().view(-1, k + 1, 1, 1))
         mass = mass / mass.sum((1, 2), keepdim=True).clamp(min=1e-30)
         kinds, moments = self.rest.moments(mass, pace_weights)
         background = kinds.narrow(1, k, self.grid.num_kinds - k)  # without rows if the task has none; their sum is 0
         return mass, history, Posterior(mass.narrow(1, 0, k * RATES).sum(1),
                                      torch.cat([kinds.narrow(1, 0, k), background.sum(1, keepdim=True)], dim=1),
-                                     background.select(2, 0), moments, repetition)
+                                     kinds.select(2, 0), moments, repetition)
 
     def read(self, posterior: Posterior, step: Tensor, elapsed: Tensor, distance: Tensor) -> FilterOutput:
         """Return the outputs at frames (...), given their posterior, step, elapsed frames (..., 1), and distance."""
@@ -212,8 +216,9 @@ class UnsegmentedFilter(TracedModule):
         shown, frames = posterior.steps.flatten(-2).gather(-1, columns).unbind(-1)
         remaining, _ = self.rest(posterior.moments, elapsed)
         after = self.grid.after_step.index_select(0, step.flatten()).view(*step.shape, self.num_labels + 1)
+        background = posterior.kinds.narrow(-1, self.num_labels, self.grid.num_kinds - self.num_labels)
         after = torch.where((step == self.num_labels).unsqueeze(-1),
-                            posterior.background @ self.grid.after_background, after)
+                            background @ self.grid.after_background, after)
         next_step = torch.addcmul(after, after, posterior.repetition).argmax(-1)
         progress = (phase_quantiles(posterior.phases, self.levels) + self.margin).clamp(SMALLEST_PROGRESS, 1.0)
         return FilterOutput(
@@ -251,9 +256,9 @@ class UnsegmentedFilter(TracedModule):
         evidence = [self.sense_recording(item) for item in embeddings]
         outputs = []
         for item, posterior in zip(evidence, self.posteriors(evidence), strict=True):
-            probability = posterior.steps[..., 0]
-            step = decide_all(probability.unsqueeze(0), self.grid.surprise, self.rule.unsqueeze(0)).flatten()
-            elapsed = torch.arange(1, len(step) + 1, device=step.device, dtype=probability.dtype)
+            step = decide_all(posterior.kinds.unsqueeze(0), item.logistic.unsqueeze(0), self.grid.surprise,
+                              self.rule.unsqueeze(0)).flatten()
+            elapsed = torch.arange(1, len(step) + 1, device=step.device, dtype=posterior.kinds.dtype)
             outputs.append(self.read(posterior, step, elapsed.unsqueeze(1), item.distance))
         return outputs
 
@@ -285,7 +290,8 @@ class UnsegmentedFilter(TracedModule):
         evidence = self.sense(linear, context)
         mass, history, posterior = self.update(mass, history, *self.combine(evidence))
         rule = rule_tables(self.grid.surprise, self.rule)
-        display = decide(posterior.steps[..., 0], display, rule)
+        read = with_reading(posterior.kinds, evidence.logistic, self.rule[2], self.num_labels)
+        display = decide(read, display, rule)
         return (*self.read(posterior, rule.step.index_select(0, display), elapsed, evidence.distance),
                 recent, context, mass, history, elapsed, display)
 

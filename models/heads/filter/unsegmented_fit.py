@@ -27,7 +27,8 @@ DEFAULTS = {'label': 0.1, 'short': 0.0, 'phase': 0.1}  # weights that are kept u
 OPTIONS = {'label': (0.0, 0.05, 0.1, 0.2, 0.4, 0.8),  # the logistic sensor's; the Gaussian one has half of it
            'short': (0.0, 0.1, 0.3, 0.6, 1.0),  # phases, from short-term features
            'phase': (0.0, 0.03, 0.1, 0.3)}  # phases, from all features
-RULES = (DEFAULT_RULE, (1.0, 1.0), (0.5, 0.5), (0.0, 0.0))  # caution and handicap, the default first
+# Caution, handicap, and reading, the default first.
+RULES = (DEFAULT_RULE, (*DEFAULT_RULE[:2], 0.0), (1.0, 1.0, 0.5), (0.5, 0.5, 0.5), (0.0, 0.0, 0.5))
 CLEARLY = 2.0  # standard errors by which the best of a dozen options must beat the default
 BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
 UNKNOWN = 0.99  # of left-out training frames are known
@@ -38,6 +39,7 @@ class Recording(NamedTuple):
     """A training recording: embeddings (T, D), label and progress of each frame, its segments, and its group."""
 
     embeddings: Tensor
+    kind: Tensor  # (T,), kind of segment, as in `segments`
     label: Tensor  # (T,), K is background
     phase: Tensor  # (T,), middle of the frame within its segment, in (0, 1)
     progress: Tensor  # (T,), within the action, in (0, 1]; NaN in background
@@ -95,7 +97,7 @@ def annotate(embeddings: Tensor, actions: Sequence[Action], labels: Sequence[str
     place = torch.cat([torch.arange(1, size + 1) / size for size in sizes.tolist()])
     half = torch.repeat_interleave(0.5 / sizes, sizes)
     device = embeddings.device
-    return Recording(embeddings.float(), kind.clamp(max=k).to(device), (place - half).to(device),
+    return Recording(embeddings.float(), kind.to(device), kind.clamp(max=k).to(device), (place - half).to(device),
                      torch.where(kind < k, place, torch.nan).to(device),
                      [(kind, stop - start) for kind, start, stop in spans], group)
 
@@ -113,7 +115,7 @@ def fit_parts(model: UnsegmentedFilter, items: Sequence[Recording]) -> None:
     model.short.fit(frames[action, :model.features.short_dim], label[action], progress[action])
     projected = (frames - model.cells.offset) @ model.cells.projection
     context = torch.cat([model.averages(part) for part in projected.split([len(item.label) for item in items])])
-    model.logistic.fit(frames, projected, context, label)
+    model.logistic.fit(frames, projected, context, torch.cat([item.kind for item in items]))
     model.grid.fit([item.segments for item in items], [item.group for item in items])
     model.rest.fit(model.grid, [len(item.label) for item in items])
     model.derive()
@@ -204,9 +206,9 @@ def rate(rated: Sequence[Rated], posteriors: Sequence[Posterior]) -> Tensor:
     """
     model = rated[0].model
     rules = torch.tensor(RULES, device=posteriors[0].phases.device)
-    probability = pad_sequence([posterior.steps[..., 0] for posterior in posteriors],
-                               batch_first=True)  # (N, T, K + 1)
-    shown = decide_all(probability, model.grid.surprise, rules)  # (N, rules, T)
+    kinds = pad_sequence([posterior.kinds for posterior in posteriors], batch_first=True)  # (N, T, S)
+    evidence = pad_sequence([item.evidence.logistic for item in rated], batch_first=True)
+    shown = decide_all(kinds, evidence, model.grid.surprise, rules)  # (N, rules, T)
     scores = []
     for item, posterior, steps in zip(rated, posteriors, shown, strict=True):
         label = item.recording.label
@@ -268,28 +270,44 @@ def calibrate_progress(recordings: Sequence[Recording], posteriors: Sequence[Pos
 
 
 def calibrate_remaining(rest: Remaining, rated: Sequence[Rated], posteriors: Sequence[Posterior]) -> None:
-    """Choose the blend with the frame counter and the interval of the remaining frames, in place."""
-    def errors(blend: float) -> float:
+    """Choose the blend with the frame counter, and offsets of estimate and interval of the remaining frames, in place.
+
+    The estimate is moved to the median of what remained in left-out recordings, because the median has the smallest
+    absolute error, and the mean of a skewed posterior is above it.
+    """
+    def error(blend: float) -> float:
+        center = weighted_quantile(*_by_recording(_remaining_residuals(rated, posteriors, blend)), 0.5)
         total = []
         for item, posterior in zip(rated, posteriors, strict=True):
-            item.model.rest.blend.fill_(blend)
+            item.model.rest.spread.copy_(torch.tensor([center] * 3))
             elapsed = _elapsed(posterior)
             overall = elapsed / (elapsed + item.model.rest(posterior.moments, elapsed)[0][:, 1:2])
             total.append((overall - elapsed / len(elapsed)).abs().mean().item())
         return float(np.mean(total))
 
-    blend = min(BLENDS, key=errors)
+    blend = min(BLENDS, key=error)
     rest.blend.fill_(blend)
+    residuals = _remaining_residuals(rated, posteriors, blend)
+    center = weighted_quantile(*_by_recording(residuals), 0.5)
+    low, high, _ = _outer_quantiles(residuals, [item.recording for item in rated])
+    rest.spread.copy_(torch.tensor([min(low, center), center, max(high, center)]))
+
+
+def _remaining_residuals(rated: Sequence[Rated], posteriors: Sequence[Posterior], blend: float) -> list[Tensor]:
+    """Return log(true / expected remaining frames) in std at each frame of left-out recordings, (T,) each.
+
+    The blend of the filters that the recordings were left out of is set, in place, and their offsets are 0 afterwards.
+    """
     residuals = []
     for item, posterior in zip(rated, posteriors, strict=True):
-        item.model.rest.blend.fill_(blend)
-        elapsed = _elapsed(posterior)
-        remaining, std = item.model.rest(posterior.moments, elapsed)
+        rest, elapsed = item.model.rest, _elapsed(posterior)
+        rest.blend.fill_(blend)
+        rest.spread.zero_()
+        remaining, std = rest(posterior.moments, elapsed)
         # The current frame included, as in Remaining.forward, so that the log is finite at the last frame.
         true = (len(elapsed) - elapsed + 1.0).log()
         residuals.append(((true - (remaining[:, 1:2] + 1).log()) / std).squeeze(1))
-    low, high, _ = _outer_quantiles(residuals, [item.recording for item in rated])
-    rest.spread.copy_(torch.tensor([min(low, 0.0), 0.0, max(high, 0.0)]))
+    return residuals
 
 
 def _outer_quantiles(values: Sequence[Tensor], recordings: Sequence[Recording]) -> tuple[float, float, float]:

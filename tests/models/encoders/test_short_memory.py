@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.encoders.layers import EMBEDDING_NORM
+from models.encoders.short_memory import START_NORM
 from tests.models.encoders.small import recordings, short_memory
 
 
@@ -35,11 +35,11 @@ def test_distances_of_a_new_encoder_are_those_of_the_features(width):
     video, = recordings(encoder, 50)
     with torch.no_grad():
         embeddings = encoder([video])['outputs'][0]
-    scale = EMBEDDING_NORM / width**0.5
+    scale = START_NORM / width**0.5
     between = (torch.cdist(embeddings, embeddings) / scale)[~torch.eye(50, dtype=torch.bool)]
     expected = torch.cdist(video, video)[~torch.eye(50, dtype=torch.bool)]
     assert (between / expected - 1).abs().mean() < 0.05
-    assert embeddings.norm(dim=1).mean() == pytest.approx(EMBEDDING_NORM, rel=0.1)
+    assert embeddings.norm(dim=1).mean() == pytest.approx(START_NORM, rel=0.1)
 
 
 def test_a_state_continues_a_stream():

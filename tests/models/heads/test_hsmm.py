@@ -156,13 +156,14 @@ def test_fitting_twice_gives_the_same_and_draws_nothing(caplog):
 
 def test_it_tells_the_weights_that_it_chose(head):
     chosen = head.chosen()
-    assert len(chosen) == 2 + 2 * 6 and all(isinstance(value, float) for value in chosen.values())
+    assert len(chosen) == 2 + 2 * 7 and all(isinstance(value, float) for value in chosen.values())
     given, unknown = head.filters[1].segmented.weights, head.filters[1].unsegmented
     assert chosen['step cells (boundaries given)'] == given[0] and chosen['phase cells (boundaries given)'] == given[1]
     assert chosen['tea step classifier (boundaries unknown)'] == unknown.weights[0] > 0
     assert chosen['tea handicap of background (boundaries unknown)'] == unknown.rule[1]
+    assert chosen['tea reading of the frame (boundaries unknown)'] == unknown.rule[2]
     alone = HSMMHead(DIM, steps=[step for step in STEPS if step[0] == 'tea']).chosen()
-    assert len(alone) == 2 + 6 and 'caution (boundaries unknown)' in alone
+    assert len(alone) == 2 + 7 and 'caution (boundaries unknown)' in alone
 
 
 def test_the_task_is_inferred_from_the_frames(head):

@@ -1,6 +1,7 @@
 """The filter with boundaries unknown: stream and batch, causality, storage, prior."""
 
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -9,11 +10,13 @@ import torch
 from evaluation.segmentation_metrics import edit_score, frame_accuracy
 from models.heads.base import EmbeddedRecording
 from models.heads.filter.decision import decide_all
+from models.heads.filter.label_sensor import likelihood_table
 from models.heads.filter.phase_grid import PHASES, RATES, STAYING, PhaseGrid
 from models.heads.filter.recent import REACH, SLOW, RecentFeatures, SlowAverages
+from models.heads.filter.remaining import Remaining
 from models.heads.filter.traced_step import EAGER_STEPS
 from models.heads.filter.unsegmented import FilterOutput, Posterior, UnsegmentedFilter, phase_quantiles
-from models.heads.filter.unsegmented_fit import annotate, calibrate_progress, fit_filter
+from models.heads.filter.unsegmented_fit import Rated, annotate, calibrate_progress, calibrate_remaining, fit_filter
 from utils.tensorops import Action
 
 DIM = 6
@@ -222,26 +225,50 @@ def test_a_step_that_was_done_is_not_the_next_step():
         assert bool((output.next_step[action.start + 2:action.end] == following).all())
 
 
-def show(rows, rule, surprise=None):
+def show(rows, rule, surprise=None, evidence=None):
     probability = torch.tensor([rows])
     surprise = torch.zeros(3, 3) if surprise is None else surprise
-    return decide_all(probability, surprise, torch.tensor([rule]))[0, 0].tolist()
+    evidence = torch.zeros_like(probability) if evidence is None else torch.tensor([evidence])
+    return decide_all(probability, evidence, surprise, torch.tensor([rule]))[0, 0].tolist()
 
 
 def test_without_a_rule_the_most_probable_step_is_shown():
-    assert show([[0.5, 0.3, 0.2], [0.3, 0.4, 0.3], [0.1, 0.3, 0.6]], (0.0, 0.0)) == [0, 1, 2]
+    assert show([[0.5, 0.3, 0.2], [0.3, 0.4, 0.3], [0.1, 0.3, 0.6]], (0.0, 0.0, 0.0)) == [0, 1, 2]
 
 
 def test_a_surprising_step_needs_more_evidence():
     surprise = torch.tensor([[0.0, 2.0, 0.0], [0.1, 0.0, 0.0], [0.5, 0.5, 0.0]])
     rows = [[0.9, 0.1, 0.0], [0.4, 0.6, 0.0], [0.1, 0.9, 0.0], [0.55, 0.45, 0.0]]
-    assert show(rows, (1.0, 0.0), surprise) == [0, 0, 1, 0]
+    assert show(rows, (1.0, 0.0, 0.0), surprise) == [0, 0, 1, 0]
 
 
 def test_background_has_a_handicap():
     rows = [[0.6, 0.0, 0.4], [0.4, 0.0, 0.6], [0.2, 0.0, 0.8], [0.4, 0.0, 0.6]]
-    assert show(rows, (0.0, 0.0)) == [0, 2, 2, 2]
-    assert show(rows, (0.0, 1.0)) == [0, 0, 2, 0]
+    assert show(rows, (0.0, 0.0, 0.0)) == [0, 2, 2, 2]
+    assert show(rows, (0.0, 1.0, 0.0)) == [0, 0, 2, 0]
+
+
+@pytest.mark.parametrize('evidence, reading, expected', [
+    # 0.6 against 0.3 exp(2 reading): equal at a reading of ln(2) / 2 = 0.347
+    ([0.0, 2.0, 0.0, 0.0, 0.0], 0.3, 0), ([0.0, 2.0, 0.0, 0.0, 0.0], 0.4, 1),
+    # 0.6 against 0.06 + 0.04 exp(4 reading): equal at 0.651
+    ([0.0, 0.0, 0.0, 4.0, 0.0], 0.6, 0), ([0.0, 0.0, 0.0, 4.0, 0.0], 0.7, 2),
+    ([0.0, 2.0], 0.4, 1), ([-9.0, -9.0], 0.5, 0)])  # without background, which is then never shown
+def test_a_reading_counts_the_current_frame_again(evidence, reading, expected):
+    row = [0.6, 0.3, 0.06, 0.04, 0.0][:len(evidence)]
+    assert show([row], (0.0, 0.0, reading), evidence=[evidence]) == [expected]
+
+
+def test_the_likelihood_of_a_kind_of_background_is_mixed_with_that_of_all_background():
+    counts = torch.tensor([100, 200, 299, 29, 367])  # two labels; background after each, and before the first
+    table = likelihood_table(counts, 2)
+    frequency = (counts + 1) / 1000
+    posterior = torch.tensor([0.1, 0.2, 0.3, 0.1, 0.3])
+    own, everything = posterior / frequency, 0.7 / frequency[2:].sum()
+    # The kind with 29 frames is like all background.
+    expected = [own[0], own[1], 0.3 * own[2] + 0.7 * everything, everything, 0.3 * own[4] + 0.7 * everything]
+    torch.testing.assert_close(posterior @ table, torch.stack(expected))
+    torch.testing.assert_close(likelihood_table(counts[:2], 2), torch.diag(302 / (counts[:2] + 1)))
 
 
 def test_phase_quantiles_of_one_node():
@@ -297,3 +324,18 @@ def test_margins_widen_an_interval_that_no_quantiles_make_wide_enough():
     ends = phase_quantiles(phases, levels) + margin
     inside = (ends[:, 0] <= recordings[0].progress) & (recordings[0].progress <= ends[:, 2])
     assert inside.float().mean() >= 0.85
+
+
+def test_the_estimate_of_what_remains_is_the_median_of_left_out_recordings():
+    left = torch.arange(20.0, 0.0, -1.0).unsqueeze(1)  # (T, 1), frames from the current one on
+    # Twice as long as the truth, with a std of the log of 1.
+    moments = torch.cat([2 * left, (2 * left).square() * math.e], dim=1)
+    posterior = Posterior(moments, moments, moments, moments, moments)
+    rated = [Rated(annotate(torch.zeros(20, 2), [Action('a', 0, 19)], ['a'], str(group)),
+                   UnsegmentedFilter(['a'], 2, False), None) for group in range(3)]
+    rest = Remaining(PhaseGrid(1, False))  # its counter expects the end at once
+    calibrate_remaining(rest, rated, [posterior] * 3)
+    assert rest.blend == 1 and rest.spread.tolist() == pytest.approx([-math.log(2)] * 3)
+    found, std = rest(moments, 21 - left)
+    torch.testing.assert_close(found, (left - 1).expand(-1, 3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(std, torch.ones(20, 1))
