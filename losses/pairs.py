@@ -1,17 +1,19 @@
 """Functions shared by the alignment losses: distances, moments of frame indices, sums over blocks and pairs."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from losses.arguments import widen
 
-NEAR = 0.05  # a pair is near if its distance is at most this fraction of the largest norm of a centered vector
-MOST_NEAR = 0.1  # up to this fraction of near pairs, their gradient is computed by a sparse product
-SMALL_ENTRIES = 2 ** 18  # a matrix of distances with at most as many has a cheaper gradient in float64
+MOST_CANCELLATION = 16  # largest rounding error of float32 gradients of distances, in units of that of the largest one
 BLOCK_ENTRIES = 2 ** 22  # matrix entries per block of frames
+SMALL_ENTRIES = 2 ** 18  # up to so many distances, float64 takes less time than to find out whether it is needed
+GRADIENT_ENTRIES = 2 ** 20  # distances whose gradients are divided by them at once: 8 MiB in float64
 
 
 def attached_zero(sequences: Sequence[Tensor]) -> Tensor:
@@ -42,37 +44,43 @@ def squared_distances(rows: Tensor, columns: Tensor) -> Tensor:
     return euclidean_distances(rows, columns).square()
 
 
-def scale_gradient(tensor: Tensor, factor: float) -> Tensor:
-    """Return the tensor; its gradient is multiplied by the factor on the way back."""
-    return _ScaledGradient.apply(tensor, factor)
+class Vectors(NamedTuple):
+    """Vectors minus a center that all vectors compared with them share; it changes no distance.
 
+    Attributes:
+        narrow: (..., n, E), in the dtype of the embeddings.
+        wide: the same in float64, if the device supports it.
+        squares: squared norms, (..., n), in float64.
+    """
 
-class _ScaledGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, tensor: Tensor, factor: float) -> Tensor:
-        ctx.factor = factor
-        return tensor.view_as(tensor)
+    narrow: Tensor
+    wide: Tensor
+    squares: Tensor
 
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient * ctx.factor, None
+    @classmethod
+    def of(cls, vectors: Tensor, center: Tensor | None = None, scale: float = 1.0) -> 'Vectors':
+        """Return vectors, (..., n, E), minus a center, (E,), times a factor."""
+        wide = widen(vectors)
+        if center is None:
+            return cls(vectors, wide, wide.square().sum(-1))
+        wide = (wide - center) * scale
+        return cls(wide.to(vectors.dtype), wide, wide.square().sum(-1))
+
+    def part(self, index: slice | tuple[slice, slice]) -> 'Vectors':
+        """Return some of the vectors."""
+        return Vectors(self.narrow[index], self.wide[index], self.squares[index])
+
+    def flat(self) -> 'Vectors':
+        """Return the vectors of a batch, (r, n, E), one after the other, (r n, E)."""
+        return Vectors(self.narrow.flatten(0, 1), self.wide.flatten(0, 1), self.squares.flatten())
 
 
 class _Distances(torch.autograd.Function):
-    """Accurate distances of float32 vectors by matrix products, several times faster than ``torch.cdist``.
-
-    ``|u|^2 + |v|^2 - 2 u v`` cancels between near vectors. In float32 it is wrong for distances below 3e-4 |u|; in
-    float64 only for distances below 1e-8 |u|, less than the rounding error of the inputs. The gradient
-    ``sum_j p_j (u - v_j)``, computed as the difference of two sums, cancels too, but only in the terms of near vectors:
-    these are summed in float64, the others in float32.
-    """
+    """Distances of float32 vectors by matrix products, several times faster than ``torch.cdist``."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, rows: Tensor, columns: Tensor) -> Tensor:
-        wide_rows, wide_columns = rows.double(), columns.double()
-        squares = torch.addmm(wide_columns.square().sum(1), wide_rows, wide_columns.T, alpha=-2)  # (n, m)
-        squares += wide_rows.square().sum(1, keepdim=True)
-        distances = squares.to(rows.dtype).clamp_(min=0).sqrt_()
+        distances = distance_matrix(Vectors.of(rows), Vectors.of(columns))
         ctx.save_for_backward(rows, columns, distances)
         return distances
 
@@ -80,32 +88,65 @@ class _Distances(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor]:
         rows, columns, distances = ctx.saved_tensors
-        if distances.numel() <= SMALL_ENTRIES:  # everything in float64, without a search for near pairs
-            pull = (gradient / distances).masked_fill_(distances == 0, 0).double()
+        if distances.numel() <= SMALL_ENTRIES:
+            pull = (gradient / F.threshold(distances, 0, torch.inf)).double()
             return tuple(part.to(rows.dtype) for part in _pull_together(pull, rows.double(), columns.double()))
-        center = columns.mean(0)  # subtracting it does not change the differences, but reduces rounding errors
-        largest = torch.maximum(*((side - center).square().sum(1).max() for side in (rows, columns))).sqrt()
-        near = (distances <= NEAR * largest).nonzero().unbind(1)  # row and column indices of the near pairs
-        pull = gradient / distances  # (n, m), infinite for coincident vectors; these entries are set to 0 below
-        if len(near[0]) > MOST_NEAR * pull.numel():
-            gradients = _pull_together(pull.masked_fill_(distances == 0, 0).double(), rows.double(), columns.double())
-        else:
-            divisors = distances[near]
-            quotients = torch.where(divisors == 0, 0, gradient[near] / divisors).double()
-            # (n, m), with the near pairs only
-            few = torch.sparse_coo_tensor(torch.stack(near), quotients, pull.shape, check_invariants=False)
-            pull[near] = 0
-            gradients = [far + close for far, close in zip(
-                _pull_together(pull, rows - center, columns - center),
-                _pull_together(few, rows.double(), columns.double()), strict=True)]
-        return tuple(gradient.to(rows.dtype) for gradient in gradients)
+        center = widen(columns).mean(0)
+        rows, columns = Vectors.of(rows, center), Vectors.of(columns, center)
+        radius = max(side.squares.max().item() for side in (rows, columns)) ** 0.5
+        row_gradients, column_gradients = torch.empty_like(rows.wide), torch.zeros_like(columns.wide)
+        size = max(1, GRADIENT_ENTRIES // distances.shape[1])
+        for start in range(0, len(distances), size):
+            block = slice(start, start + size)
+            row_gradients[block], added = distance_gradients(
+                gradient[block], distances[block], rows.part(block), columns, radius)
+            column_gradients += added
+        return row_gradients.to(gradient.dtype), column_gradients.to(gradient.dtype)
+
+
+def distance_matrix(rows: Vectors, columns: Vectors) -> Tensor:
+    """Compute Euclidean distances, (n, m), in the dtype of the embeddings, without a graph.
+
+    ``|u|^2 + |v|^2 - 2 u v`` cancels between near vectors. In float32 it is wrong for distances below 3e-4 |u|; in
+    float64 only for distances below 1e-8 |u|, less than the rounding error of float32 vectors.
+    """
+    if rows.narrow.dtype == rows.wide.dtype:  # no wider dtype: subtract entry by entry
+        return torch.cdist(rows.wide, columns.wide, compute_mode='donot_use_mm_for_euclid_dist')
+    add_product = torch.addmm if rows.wide.ndim == 2 else torch.baddbmm
+    squares = add_product(columns.squares.unsqueeze(-2), rows.wide, columns.wide.mT, alpha=-2)  # (..., n, m)
+    squares += rows.squares.unsqueeze(-1)
+    return squares.to(rows.narrow.dtype).clamp_(min=0).sqrt_()
+
+
+def distance_gradients(gradient: Tensor, distances: Tensor, rows: Vectors, columns: Vectors,
+                       radius: float) -> tuple[Tensor, Tensor]:
+    """Compute the gradients of vectors, given those of their distances.
+
+    They are ``sum_j p_ij (u_i - v_j)`` and ``sum_i p_ij (v_j - u_i)``, where ``p`` is the gradient of a distance
+    divided by the distance; at distance 0 it is 0. As differences of two sums they cancel in the terms of near vectors:
+    the rounding error is that of ``p`` times the vectors' norms. If that is much more than the largest gradient, they
+    are summed in float64.
+
+    Args:
+        gradient: of the distances, (..., n, m).
+        distances: (..., n, m).
+        rows: u, (..., n) vectors.
+        columns: v, (..., m) vectors, with the same center.
+        radius: largest norm of the vectors.
+
+    Returns:
+        Gradients of the rows, (..., n, E), and of the columns, (..., m, E).
+    """
+    pull = gradient / F.threshold(distances, 0, torch.inf)
+    if pull.abs().amax().item() * radius <= MOST_CANCELLATION * gradient.abs().amax().item():
+        return _pull_together(pull, rows.narrow, columns.narrow)
+    return _pull_together(widen(pull), rows.wide, columns.wide)
 
 
 def _pull_together(pull: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute ``sum_j p_ij (u_i - v_j)``, (n, E), and ``sum_i p_ij (v_j - u_i)``, (m, E); p, (n, m), may be sparse."""
-    # (n,) and (m,); sums of a sparse tensor are sparse.
-    row_sums, column_sums = (sums.to_dense() if sums.is_sparse else sums for sums in (pull.sum(1), pull.sum(0)))
-    return row_sums.unsqueeze(1) * rows - pull @ columns, column_sums.unsqueeze(1) * columns - pull.T @ rows
+    """Compute ``sum_j p_ij (u_i - v_j)``, (..., n, E), and ``sum_i p_ij (v_j - u_i)``, (..., m, E), from p."""
+    return ((pull.sum(-1, keepdim=True) * rows).sub_(pull @ columns),
+            (pull.sum(-2).unsqueeze(-1) * columns).sub_(pull.mT @ rows))
 
 
 def index_moments(weights: Tensor) -> tuple[Tensor, Tensor]:

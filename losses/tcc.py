@@ -1,21 +1,18 @@
 """Temporal cycle consistency."""
 
-import itertools
 import math
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from losses.arguments import check_non_negative, check_positive, check_reduction, check_sequences
-from losses.pairs import attached_zero, euclidean_distances, index_moments, scale_gradient, sum_over_blocks
+from losses.cycles import ErrorTerms, cycle_error_sum
+from losses.pairs import attached_zero
 
 # Smallest spread, which keeps the loss finite if a cycle returns to a single frame: in squared frames for sums, and as
 # a fraction of the squared length for means, (1 / 20)^2.
 VARIANCE_OFFSET, RELATIVE_OFFSET = 0.25, 0.0025
-GRADIENT_SCALE = 2.0 ** 40  # of gradients between the embeddings and the loss
-KEPT_ENTRIES = 2 ** 25  # if there are more, the backward pass recomputes the blocks; about 0.3 GiB are kept
 
 
 def TCC_loss(sequences: Sequence[Tensor], softmax_temp: float = 0.1, alignment_variance: float = 0.001, *,
@@ -58,52 +55,14 @@ def TCC_loss(sequences: Sequence[Tensor], softmax_temp: float = 0.1, alignment_v
     sequences = check_sequences(sequences)
     if len(sequences) == 1:
         return attached_zero(sequences)
-    recompute = torch.is_grad_enabled() and _count_entries(sequences) > KEPT_ENTRIES
-    losses = []
-    with torch.autocast(sequences[0].device.type, enabled=False):
-        # Products of small weights and small gradients would be subnormal float32 numbers, several times slower on a
-        # CPU, so the gradient inside is larger; a power of two changes no digit of it.
-        sequences = [scale_gradient(sequence, 1 / GRADIENT_SCALE) for sequence in sequences]
-        everything = torch.cat(sequences)  # (sum of T_i, E)
-        for sequence in sequences:
-            offset = RELATIVE_OFFSET * len(sequence) ** 2 if reduction == 'mean' else VARIANCE_OFFSET
-            total = _sequence_loss(sequence, sequences, everything, softmax_temp, alignment_variance, offset, recompute)
-            if reduction == 'mean':
-                # The subtracted term is the division of s_i by N^2 inside the logarithm.
-                total = total / len(sequence) / len(sequences) - alignment_variance * math.log(len(sequence))
-            losses.append(total)
-    reduced = torch.stack(losses).mean() if reduction == 'mean' else torch.stack(losses).sum()
-    return scale_gradient(reduced, GRADIENT_SCALE).to(sequences[0].dtype)
-
-
-def _count_entries(sequences: Sequence[Tensor]) -> int:
-    """Count the entries of all distance matrices: those to the other sequence and those of the way back."""
     lengths = [len(sequence) for sequence in sequences]
-    return sum(length * (length + other) for length, other in itertools.product(lengths, repeat=2))
-
-
-def _sequence_loss(sequence: Tensor, sequences: Sequence[Tensor], everything: Tensor, softmax_temp: float,
-                   alignment_variance: float, offset: float, recompute: bool) -> Tensor:
-    """Sum the errors of a sequence's frames over its pairs with every sequence, with time in frames."""
-    block_loss = partial(_block_loss, sequence=sequence, sequences=sequences, everything=everything,
-                         softmax_temp=softmax_temp, alignment_variance=alignment_variance, offset=offset)
-    return sum_over_blocks(block_loss, len(sequence), len(everything) + len(sequences) * len(sequence),
-                           recompute=recompute)
-
-
-def _block_loss(start: int, stop: int, *, sequence: Tensor, sequences: Sequence[Tensor], everything: Tensor,
-                softmax_temp: float, alignment_variance: float, offset: float) -> Tensor:
-    """Sum the errors of the frames ``start`` to ``stop - 1``.
-
-    The distances to all sequences form one matrix and those of all soft neighbors another, because a few large matrix
-    products are faster than many small ones.
-    """
-    logits = euclidean_distances(sequence[start:stop], everything) / -softmax_temp  # (b, sum of T_i)
-    parts = logits.split([len(other) for other in sequences], dim=1)
-    # S matrices (b, T_i) @ (T_i, E) -> (S b, E), for S sequences
-    neighbors = torch.cat([torch.softmax(part, dim=1) @ other for part, other in zip(parts, sequences, strict=True)])
-    returning = torch.softmax(euclidean_distances(neighbors, sequence) / -softmax_temp, dim=1)  # (S b, N)
-    mean, variance = index_moments(returning)  # (S b,) each
-    index = torch.arange(start, stop, dtype=mean.dtype, device=mean.device).repeat(len(sequences))
-    spread = variance + offset  # squared frames
-    return ((index - mean).square() / spread + alignment_variance / 2 * spread.log()).sum()
+    constant = 0.0
+    if reduction == 'mean':
+        terms = ErrorTerms(alignment_variance, [RELATIVE_OFFSET * length ** 2 for length in lengths],
+                           [1 / (length * len(lengths) ** 2) for length in lengths])
+        # The division of s_i by N^2 inside the logarithm.
+        constant = alignment_variance * sum(map(math.log, lengths)) / len(lengths)
+    else:
+        terms = ErrorTerms(alignment_variance, [VARIANCE_OFFSET] * len(lengths), [1.0] * len(lengths))
+    with torch.autocast(sequences[0].device.type, enabled=False):
+        return (cycle_error_sum(sequences, softmax_temp, terms) - constant).to(sequences[0].dtype)

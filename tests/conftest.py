@@ -10,17 +10,26 @@ from configs.generic_config import CONFIG
 from tests.launch import save_one_pixel, stop_server
 
 ROOT = Path(__file__).resolve().parents[1]
-SLOWEST = ('test_torchrun.py', 'test_crash_safety.py', 'test_command_lines.py', 'test_export.py')
-
 
 # The objects of torch, matplotlib and 4,000 tests are many and live to the end: looking through them for garbage at the
 # default rate takes 5 % of the time.
 gc.set_threshold(20_000, 20, 50)
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
-    """Start with the slowest files: if one came last, the other processes of `make test` would wait for it."""
-    items.sort(key=lambda item: item.path.name not in SLOWEST)
+    """Keep each file in one process of `make test`, and all that fork in the same, which loads what they share once.
+
+    They come first, with the export, which is slow as well: if they came last, the other processes would wait for them.
+    """
+    for item in items:
+        forks = {'run_program', 'run_processes'} & set(vars(item.module))
+        item.add_marker(pytest.mark.xdist_group('forks' if forks else str(item.path.relative_to(ROOT))))
+    items.sort(key=lambda item: ('forks', 'tests/tools/test_export.py').count(group_of(item)), reverse=True)
+
+
+def group_of(item):
+    return item.get_closest_marker('xdist_group').args[0]
 
 
 def pytest_sessionfinish():

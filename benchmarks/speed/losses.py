@@ -39,6 +39,8 @@ LOSSES: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
     'VAVA': (VAVA_loss, slow_definitions.vava),
 }
 LONGEST_SLOW = 2048
+# The largest block of memory that, once freed, makes the C library keep freed memory instead of returning it.
+FREED_BYTES = 2 ** 25 - 2 ** 16
 LAV_TENSORS = 5.5  # tensors (N, N, E) that the slow LAV keeps in memory at the same time
 
 
@@ -57,6 +59,8 @@ def measure_loss(name: str, slow: bool, length: int, threads: int, repeats: int)
     loss = LOSSES[name][slow]
     value_and_gradient(loss, name, *random_inputs(WARM_UP_LENGTH))  # loads libraries and compiles code
     inputs = random_inputs(length)
+    # As in every process that trains. Otherwise, both forms would spend a part of their time on new memory pages.
+    torch.empty(FREED_BYTES, dtype=torch.uint8)
     return time_and_memory(lambda: value_and_gradient(loss, name, *inputs), repeats)
 
 

@@ -50,10 +50,9 @@ class ProgressHeadBase(nn.Module):
         OPTIONS: settings of PROGRESS_LOSS that the constructor takes, under the same names.
         SAMPLINGS: values of PROGRESS_LOSS.sampling that the head supports.
         NEEDS_ACTIONS: True if the head cannot be built unless the training recordings contain an action.
-        fits_embeddings: True if the head implements :meth:`fit`; the training loop embeds the training recordings for
-            it only if this is True.
-        calibrates: True if the head implements :meth:`calibrate`; the training loop embeds the recordings for it only
-            if this is True.
+        fits_embeddings: True if the head implements :meth:`fit` (set automatically); the training loop embeds the
+            training recordings for it only if this is True.
+        calibrates: the same of :meth:`calibrate`.
         offers_filter: True if the head infers boundaries and implements :meth:`filter` and :meth:`filter_step`.
         offers_intervals: True if the head predicts intervals and implements :meth:`forward_intervals`.
     """
@@ -65,6 +64,12 @@ class ProgressHeadBase(nn.Module):
     calibrates = False
     offers_filter = False
     offers_intervals = False
+
+    def __init_subclass__(cls, **keywords: object) -> None:
+        super().__init_subclass__(**keywords)
+        # Set here, because nothing would say that a method of the head is never called.
+        cls.fits_embeddings = cls.fit is not ProgressHeadBase.fit
+        cls.calibrates = cls.calibrate is not ProgressHeadBase.calibrate
 
     def __init__(self, input_dim: int, *, normalize_embeddings: bool = True) -> None:
         super().__init__()
@@ -109,6 +114,11 @@ class ProgressHeadBase(nn.Module):
     @staticmethod
     def mean_error(predictions: Sequence[Tensor], segments: Sequence[SampledSegment], penalty: Penalty) -> Tensor:
         """Return the mean over segments of the mean over their frames, (), from the progress (n_i,) of each."""
+        for predicted, segment in zip(predictions, segments, strict=True):
+            # The penalty would broadcast a head's single value, and a wrong head would train.
+            if predicted.shape != segment.target.shape:
+                raise ValueError(f'forward_dense returned the shape {tuple(predicted.shape)} for a segment of '
+                                 f'{len(segment.embeddings)} frames, expected {tuple(segment.target.shape)}')
         # The mean of means: a long action has many frames, but it counts as one segment.
         return torch.stack([penalty(predicted, segment.target)
                             for predicted, segment in zip(predictions, segments, strict=True)]).mean()

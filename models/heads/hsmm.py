@@ -67,7 +67,7 @@ class HSMMHead(ProgressHeadBase):
     OPTIONS = ('steps', 'condition_on_step')
     SAMPLINGS = ('dense',)
     NEEDS_ACTIONS = True
-    fits_embeddings = offers_filter = offers_intervals = True
+    offers_filter = offers_intervals = True
 
     def __init__(self, input_dim: int, *, steps: Sequence[tuple[str, str]], condition_on_step: bool = False) -> None:
         super().__init__(input_dim, normalize_embeddings=False)

@@ -3,8 +3,7 @@ import math
 import pytest
 import torch
 
-import losses.pairs as pairs_module
-import losses.tcc as tcc_module
+import losses.cycles as cycles_module
 from losses import TCC_loss
 from tests.losses.naive import (
     RANDOM_LENGTHS,
@@ -78,15 +77,39 @@ def test_mean_does_not_grow_with_length():
     assert long == pytest.approx(short, rel=0.1)
 
 
-def test_recomputed_blocks_do_not_change_the_gradient(monkeypatch):
-    sequences = random_sequences((11, 6))
+@pytest.mark.parametrize('lengths', [(11, 6), (6, 6), (3, 17, 8, 17)])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_blocks_of_frames_change_neither_value_nor_gradient(monkeypatch, lengths, dtype):
+    sequences = random_sequences(lengths, dtype=dtype)
     whole = TCC_loss(sequences)
     expected = torch.autograd.grad(whole, sequences)
-    monkeypatch.setattr(pairs_module, 'BLOCK_ENTRIES', 100)
-    monkeypatch.setattr(tcc_module, 'KEPT_ENTRIES', 0)
+    monkeypatch.setattr(cycles_module, 'BLOCK_ENTRIES', 100)
+    monkeypatch.setattr(cycles_module, 'SMALLEST_BLOCK', 1)
     loss = TCC_loss(sequences)
     torch.testing.assert_close(loss, whole)
     torch.testing.assert_close(torch.autograd.grad(loss, sequences), expected)
+
+
+def test_memory_of_a_long_pair_does_not_grow_with_the_product_of_its_lengths():
+    # One matrix of distances to all frames would take 48 MiB in float32, and the loss would need several.
+    resource = pytest.importorskip('resource')
+    sequences = random_sequences((2500, 2500), 8, dtype=torch.float32)
+    TCC_loss(random_sequences((600, 600), 8, dtype=torch.float32)).backward()  # blocks of the same size
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    TCC_loss(sequences).backward()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024  # KiB
+
+
+def test_near_frames_have_accurate_gradients_in_float32():
+    # Two clusters whose frames are much closer to each other than to their mean.
+    generator = torch.Generator().manual_seed(0)
+    centers = 3 * torch.randn(2, 8, generator=generator)
+    sequences = [(centers[torch.arange(length) * 2 // length] + 0.01 * torch.randn(length, 8, generator=generator))
+                 .requires_grad_() for length in (14, 19)]
+    exact = [sequence.detach().double().requires_grad_() for sequence in sequences]
+    gradients = (torch.autograd.grad(TCC_loss(given), given) for given in (sequences, exact))
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours.double(), theirs, rtol=0, atol=2e-5 * theirs.abs().max().item())
 
 
 @pytest.mark.parametrize('arguments, message', [

@@ -39,6 +39,28 @@ def test_the_defaults_learn_know_and_check_nothing():
     assert not (head.offers_filter or head.fits_embeddings or head.calibrates)
 
 
+def test_a_head_that_implements_fit_is_fitted_and_so_are_its_subclasses():
+    class Fitted(Counter):
+        def fit(self, recordings):
+            """Learn nothing."""
+
+    class Calibrated(Fitted):
+        def calibrate(self, recordings, penalty=F.l1_loss):
+            """Learn nothing."""
+
+    assert [(head.fits_embeddings, head.calibrates) for head in (Counter, Fitted, Calibrated)] == [
+        (False, False), (True, False), (True, True)]
+
+
+def test_a_prediction_of_another_shape_than_the_frames_is_refused():
+    class Last(Counter):
+        def forward_dense(self, segments, contexts=None):
+            return [torch.tensor(0.5) for _ in segments]
+
+    with pytest.raises(ValueError, match=r'returned the shape \(\) for a segment of 2 frames, expected \(2,\)'):
+        Last(3).loss([SampledSegment(torch.zeros(2, 3), torch.tensor([0.5, 1.0]))])
+
+
 @pytest.mark.parametrize('call', [lambda head: head.filter(torch.zeros(4, 3)),
                                   lambda head: head.filter_step(torch.zeros(3))])
 def test_a_head_without_a_filter_says_so(call):
