@@ -39,7 +39,7 @@ def test_the_example_gives_the_rows_of_the_stream_without_torch(tmp_path, capsys
     run = untrained('--tstack', '--set', 'CAUSAL=true', '--set', 'SKIP_RATE=2', '--standardize_features', *STEP_HEAD)
     run.model.standardizer.fit([0.5 + 2 * torch.randn(30, WIDTH)])
     for known in run.model.progress_head.filters:
-        # Without caution and handicap, and little reading, so that the shown step changes on noise, too.
+        # A reading of the frame, so that the graph has it; little, so that the shown step changes on noise.
         known.unsegmented.rule.copy_(torch.tensor([0.0, 0.0, 0.1]))
     folder, out = save(run, tmp_path / 'V1'), tmp_path / 'out'
     assert export.main([str(folder), str(out), '--task', 'tea']) == 0
