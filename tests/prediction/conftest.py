@@ -43,9 +43,7 @@ def untrained(*options, width=WIDTH, training=TRAINING):
     if head.fits_embeddings:
         head.fit(noise(training, config.OUTPUT_DIMENSIONALITY))
         for known in head.filters:
-            # So that frames count, and the most probable step is shown.
-            known.segmented.weights.fill_(0.1)
-            known.unsegmented.rule.zero_()
+            known.segmented.weights.fill_(0.1)  # so that frames count
     else:
         for weight in head.fc[-2].parameters():
             torch.nn.init.normal_(weight)
