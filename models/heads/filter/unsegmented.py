@@ -205,9 +205,9 @@ class UnsegmentedFilter(TracedModule):
         mass = mass / mass.sum((1, 2), keepdim=True).clamp(min=1e-30)
         kinds, moments = self.rest.moments(mass, pace_weights)
         background = kinds.narrow(1, k, self.grid.num_kinds - k)  # without rows if the task has none; their sum is 0
-        return mass, history, Posterior(mass.narrow(1, 0, k * RATES).sum(1),
-                                     torch.cat([kinds.narrow(1, 0, k), background.sum(1, keepdim=True)], dim=1),
-                                     kinds.select(2, 0), moments, repetition)
+        steps = torch.cat([kinds.narrow(1, 0, k), background.sum(1, keepdim=True)], dim=1)
+        return mass, history, Posterior(mass.narrow(1, 0, k * RATES).sum(1), steps, kinds.select(2, 0), moments,
+                                        repetition)
 
     def read(self, posterior: Posterior, step: Tensor, elapsed: Tensor, distance: Tensor) -> FilterOutput:
         """Return the outputs at frames (...), given their posterior, step, elapsed frames (..., 1), and distance."""
