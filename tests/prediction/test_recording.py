@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from configs.entry_config import parse_training_arguments
-from evaluation import evaluate, pictures
+from evaluation import evaluate
 from evaluation.head_tables import TaskPart, filter_answers
 from prediction import FrameProgress, load_run, predict
 from recordings.from_config import list_all_actions, load_dataset, split_recordings
@@ -69,7 +69,8 @@ def evaluate_actions(folder, monkeypatch):
     monkeypatch.setattr(evaluate, 'action_progress_row', noted)
     # These and pictures take most of the time.
     monkeypatch.setattr(evaluate, '_alignment', lambda train, test: ({}, {}))
-    monkeypatch.setattr(pictures, 'save_figure', lambda figure, path: None)
+    monkeypatch.setattr(evaluate, '_draw_task', lambda *arguments: None)
+    monkeypatch.setattr(evaluate, 'draw_error_by_length', lambda *arguments: None)
     evaluate.evaluate_checkpoint(RunFolder(folder), 'combined', torch.device('cpu'))
     assert len(evaluated) == 2
     return evaluated
