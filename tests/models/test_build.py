@@ -1,6 +1,7 @@
 """Build models from configurations: sizes come from the data, and causal models do not see future frames."""
 
 import inspect
+import itertools
 import random
 from pathlib import Path
 from pkgutil import resolve_name
@@ -238,8 +239,8 @@ def test_prediction_depends_only_on_completed_actions(causal_config):
 
 
 @pytest.mark.parametrize(('encoder', 'heads'), [
-    *((encoder, heads) for encoder in ('naive', 'temporal_stacking', 'recurrent', 'short_memory') for heads in (None, 3)),
-    ('naive', 1), ('short_memory', 32)])
+    *itertools.product(('naive', 'temporal_stacking', 'recurrent', 'short_memory'), (None, 3)), ('naive', 1),
+    ('short_memory', 32)])
 def test_embeddings_of_a_new_model_have_the_documented_norm(config, encoder, heads):
     config.BASEARCH.ARCHITECTURE, config.LOSS_TYPE.LAV = encoder, True
     config.ARCHITECTURE.update(MCN=heads is not None, num_heads=heads)
