@@ -11,7 +11,6 @@ from benchmarks.reliability.crash_safety import Bench, SlowPath, Tally
 from tests.launch import ROOT, run_program
 from utils.errors import UserError
 
-
 # The benchmark on every third frame, for half as many epochs, on shorter videos.
 SMALL = '''
 import sys
