@@ -8,7 +8,7 @@ from easydict import EasyDict
 from matplotlib.figure import Figure
 
 from configs.generic_config import CONFIG
-from tests.launch import save_one_pixel, stop_server
+from tests import launch
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -44,7 +44,7 @@ def _group_of_file(name):
 
 def pytest_sessionfinish():
     """End what the tests of this process started."""
-    stop_server()
+    launch.stop_server()
 
 
 @pytest.fixture
@@ -69,5 +69,5 @@ def blank_pictures():
     For modules that test which files a run has, and their numbers; other modules test what is drawn.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, 'savefig', save_one_pixel)
+        launch.blank_pictures(patch.setattr)
         yield

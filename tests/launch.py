@@ -29,6 +29,9 @@ ROOT = Path(__file__).resolve().parents[1]
 LOADED = ('torch.distributed', 'torch._dynamo', 'torch.utils.tensorboard', 'matplotlib.backends.backend_agg',
           'scipy.stats', 'sklearn.linear_model', 'sklearn.svm', 'training.run', 'evaluation.evaluate',
           'evaluation.report', 'prediction.command', 'alignment.command')
+# Module -> its functions that draw many panels; the path of the picture is their last argument.
+LARGE_PICTURES = {'models.alignment_training_loop': ['plot_epoch_losses'],
+                  'evaluation.evaluate': ['_draw_task', 'draw_error_by_length']}
 
 
 def run_program(*command, cwd=ROOT, stdin=os.devnull, stdout=None, timeout=600, pictures=True, **variables):
@@ -129,6 +132,20 @@ def wait_for(children, timeout):
     return [statuses.get(child) for child in children]
 
 
+def blank_pictures(replace):
+    """Save one white pixel for each picture; those of most panels are not even built.
+
+    Args:
+        replace: ``setattr``, or that of a fixture that undoes it.
+    """
+    from matplotlib.figure import Figure
+
+    replace(Figure, 'savefig', save_one_pixel)
+    for module, names in LARGE_PICTURES.items():
+        for name in names:
+            replace(importlib.import_module(module), name, _draw_nothing)
+
+
 def save_one_pixel(figure, path, **options):
     """Save one white pixel in place of a figure."""
     import numpy as np
@@ -137,12 +154,17 @@ def save_one_pixel(figure, path, **options):
     imsave(path, np.ones((1, 1, 3)))
 
 
+def _draw_nothing(*arguments):
+    from utils.files import atomic_path
+
+    with atomic_path(arguments[-1]) as temporary:
+        save_one_pixel(None, temporary)
+
+
 def become(command, cwd, variables, streams, pictures):
     """Do in this process what ``python COMMAND`` does in a new one."""
     if not pictures:
-        from matplotlib.figure import Figure
-
-        Figure.savefig = save_one_pixel
+        blank_pictures(setattr)
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(cwd)

@@ -22,6 +22,8 @@ RUNS = {
     'at most 60 frames': ['--naive', *STEP_HEAD, '--max_frames', '60', '--set', 'SKIP_RATE=2'],
     'plan, sees ahead': ['--tstack']}
 
+pytestmark = pytest.mark.usefixtures('blank_pictures')
+
 
 @pytest.fixture(scope='module')
 def demo(tmp_path_factory):
@@ -67,10 +69,8 @@ def evaluate_actions(folder, monkeypatch):
         return row_of(curves)
 
     monkeypatch.setattr(evaluate, 'action_progress_row', noted)
-    # These and pictures take most of the time.
+    # These take most of the time.
     monkeypatch.setattr(evaluate, '_alignment', lambda train, test: ({}, {}))
-    monkeypatch.setattr(evaluate, '_draw_task', lambda *arguments: None)
-    monkeypatch.setattr(evaluate, 'draw_error_by_length', lambda *arguments: None)
     evaluate.evaluate_checkpoint(RunFolder(folder), 'combined', torch.device('cpu'))
     assert len(evaluated) == 2
     return evaluated
