@@ -60,7 +60,7 @@ def runs(tmp_path_factory):
         for variable, folder in write_demo(root, settings=DemoSettings(repetitions=1, width=12)).items():
             patch.setenv(variable, str(folder))
         command = ['1', '--tcc', '--dataset', 'demo', '--naive', '-ep', '1', '--set', 'ARCHITECTURE.drop_layers=[8]',
-                   '--set', 'BASEARCH.NAIVE_ARCH.layers=[16]', '-od', '8', '--set', 'SKIP_RATE=3', '--splits',
+                   '--set', 'BASEARCH.NAIVE_ARCH.layers=[16]', '-od', '8', '--set', 'SKIP_RATE=2', '--splits',
                    str(root / 'dset_jsons/demo.splits.json')]
         for options in (['--progress', '-m', 'progress'], ['-m', 'alone']):
             assert multitask_train.main([*command, *options]) == 0
