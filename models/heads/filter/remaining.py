@@ -60,8 +60,11 @@ class Remaining(nn.Module):
         longest = max(lengths)
         ordered = np.sort(np.asarray(lengths, dtype=float))
         elapsed = np.linspace(0, longest, COUNTER_SIZE)
-        alive = [np.median(ordered[np.searchsorted(ordered, t):]) - t for t in elapsed]
-        self.counter.copy_(torch.tensor(alive))
+        # The lengths of the recordings that are still going on are the end of the sorted ones: their median is the mean
+        # of the two in the middle.
+        ended = np.searchsorted(ordered, elapsed)  # (1024,), number of recordings that are over
+        middle = ordered[(ended + len(ordered) - 1) // 2] + ordered[(ended + len(ordered)) // 2]
+        self.counter.copy_(torch.from_numpy(middle / 2 - elapsed))
         self.longest.fill_(longest)
         self.derive()
 

@@ -21,6 +21,7 @@ from utils.tensorops import Action
 
 DIM = 6
 LABELS = ('a', 'b', 'c')
+TRAINING = range(6)  # three people
 
 
 def make_recording(seed, labels=LABELS, noise=0.5, gap=4):
@@ -41,7 +42,7 @@ def make_recording(seed, labels=LABELS, noise=0.5, gap=4):
 
 @pytest.fixture(scope='module')
 def model():
-    return fit_filter([make_recording(seed) for seed in range(8)], LABELS)
+    return fit_filter([make_recording(seed) for seed in TRAINING], LABELS)
 
 
 def stream(model, embeddings):
@@ -141,7 +142,7 @@ def test_state_dict_restores_the_filter(model, tmp_path):
 
 
 def test_fit_is_deterministic(model):
-    other = fit_filter([make_recording(seed) for seed in range(8)], LABELS)
+    other = fit_filter([make_recording(seed) for seed in TRAINING], LABELS)
     for name, value in model.state_dict().items():
         assert torch.equal(value, other.state_dict()[name]), name
 
@@ -155,13 +156,13 @@ def test_unknown_is_flagged(model):
 
 
 def test_long_silence_stays_finite(model):
-    output = model.filter([torch.zeros(3000, DIM)])[0]
+    output = model.filter([torch.zeros(1000, DIM)])[0]
     assert all(bool(torch.isfinite(item.float()).all()) for item in output)
 
 
 def test_an_endless_action_is_complete():
-    model = fit_filter([make_recording(seed, ('a',), gap=0) for seed in range(3)], ('a',))
-    output = model.filter([make_recording(80, ('a',), gap=0).embeddings[-1:].expand(500, -1)])[0]
+    model = fit_filter([make_recording(seed, ('a',), gap=0) for seed in range(3)], ('a',), choose=False)
+    output = model.filter([make_recording(80, ('a',), gap=0).embeddings[-1:].expand(300, -1)])[0]
     assert output.progress[-1, 1] > 0.9 and bool((output.progress.diff(dim=-1) >= 0).all())
     assert bool((output.step == 0).all())
 
@@ -232,7 +233,7 @@ def test_what_follows_depends_on_what_was_done():
 def test_a_step_that_was_done_is_not_the_next_step():
     # After c usually comes a, but not if a was the first step.
     orders = [('b', 'c', 'a'), ('b', 'c', 'a'), ('a', 'b', 'c')]
-    model = fit_filter([make_recording(seed, orders[seed % 3]) for seed in range(12)], LABELS)
+    model = fit_filter([make_recording(seed, orders[seed % 3]) for seed in range(6)], LABELS, choose=False)
     for order, following in zip(orders[1:], (LABELS.index('a'), len(LABELS)), strict=True):  # the last one is the end
         recording = make_recording(90, order)
         action = next(action for action in recording.actions if action.name == 'c')
