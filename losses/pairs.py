@@ -13,6 +13,9 @@ from losses.arguments import widen
 MOST_CANCELLATION = 16  # largest rounding error of float32 gradients of distances, in units of that of the largest one
 BLOCK_ENTRIES = 2 ** 22  # matrix entries per block of frames
 SMALL_ENTRIES = 2 ** 18  # up to so many distances, float64 takes less time than to find out whether it is needed
+# Products of small weights and small gradients would be subnormal float32 numbers, several times slower on a CPU, so
+# functions that compute their own gradient scale it inside; a power of two changes no digit of it.
+GRADIENT_SCALE = 2.0 ** 40
 GRADIENT_ENTRIES = 2 ** 20  # distances whose gradients are divided by them at once: 8 MiB in float64
 
 
@@ -60,13 +63,13 @@ class Vectors(NamedTuple):
     @classmethod
     def of(cls, vectors: Tensor, center: Tensor | None = None, scale: float = 1.0) -> 'Vectors':
         """Return vectors, (..., n, E), minus a center, (E,), times a factor."""
-        wide = widen(vectors)
         if center is None:
+            wide = widen(vectors)
             return cls(vectors, wide, wide.square().sum(-1))
-        wide = (wide - center) * scale
+        wide = (vectors - center).mul_(scale)
         return cls(wide.to(vectors.dtype), wide, wide.square().sum(-1))
 
-    def part(self, index: slice | tuple[slice, slice]) -> 'Vectors':
+    def part(self, index: slice | tuple[slice, slice] | Tensor) -> 'Vectors':
         """Return some of the vectors."""
         return Vectors(self.narrow[index], self.wide[index], self.squares[index])
 
@@ -118,6 +121,31 @@ def distance_matrix(rows: Vectors, columns: Vectors) -> Tensor:
     return squares.to(rows.narrow.dtype).clamp_(min=0).sqrt_()
 
 
+class GradientSum(NamedTuple):
+    """Gradients of vectors, added up from blocks of distances without a pass over all vectors for each block.
+
+    Attributes:
+        products: sum of everything but the multiples of the vectors themselves, (n, E), in their dtype.
+        factors: of the vectors, (n,).
+    """
+
+    products: Tensor
+    factors: Tensor
+
+    @classmethod
+    def of(cls, vectors: Vectors) -> 'GradientSum':
+        """Return a sum of 0."""
+        return cls(torch.zeros_like(vectors.narrow), torch.zeros_like(vectors.squares))
+
+    def part(self, index: slice) -> 'GradientSum':
+        """Return the gradients of some of the vectors, in the same memory."""
+        return GradientSum(self.products[index], self.factors[index])
+
+    def total(self, vectors: Vectors) -> Tensor:
+        """Return the gradients, (n, E)."""
+        return torch.addcmul(self.products, self.factors.unsqueeze(-1).to(self.products.dtype), vectors.narrow)
+
+
 def distance_gradients(gradient: Tensor, distances: Tensor, rows: Vectors, columns: Vectors,
                        radius: float) -> tuple[Tensor, Tensor]:
     """Compute the gradients of vectors, given those of their distances.
@@ -137,10 +165,41 @@ def distance_gradients(gradient: Tensor, distances: Tensor, rows: Vectors, colum
     Returns:
         Gradients of the rows, (..., n, E), and of the columns, (..., m, E).
     """
+    pull, cancels = _pulls(gradient, distances, radius)
+    if cancels:
+        return _pull_together(widen(pull), rows.wide, columns.wide)
+    return _pull_together(pull, rows.narrow, columns.narrow)
+
+
+def add_distance_gradients(gradient: Tensor, distances: Tensor, rows: Vectors, columns: Vectors, radius: float,
+                           column_sum: GradientSum) -> Tensor:
+    """Compute :func:`distance_gradients` of matrices, (n, m); return those of the rows, and add those of the columns.
+
+    Args:
+        gradient: of the distances, (n, m).
+        distances: (n, m).
+        rows: u, n vectors.
+        columns: v, m vectors, with the same center.
+        radius: largest norm of the vectors.
+        column_sum: to which the gradients of the columns are added.
+
+    Returns:
+        Gradients of the rows, (n, E), in the dtype of the embeddings.
+    """
+    pull, cancels = _pulls(gradient, distances, radius)
+    if cancels:
+        row_gradients, column_gradients = _pull_together(widen(pull), rows.wide, columns.wide)
+        column_sum.products.add_(column_gradients)
+        return row_gradients.to(rows.narrow.dtype)
+    column_sum.products.addmm_(pull.T, rows.narrow, alpha=-1)
+    column_sum.factors.add_(pull.sum(0))
+    return torch.addmm(pull.sum(1, keepdim=True) * rows.narrow, pull, columns.narrow, alpha=-1)
+
+
+def _pulls(gradient: Tensor, distances: Tensor, radius: float) -> tuple[Tensor, bool]:
+    """Return ``p`` of :func:`distance_gradients`, and whether the sums have to be computed in float64."""
     pull = gradient / F.threshold(distances, 0, torch.inf)
-    if pull.abs().amax().item() * radius <= MOST_CANCELLATION * gradient.abs().amax().item():
-        return _pull_together(pull, rows.narrow, columns.narrow)
-    return _pull_together(widen(pull), rows.wide, columns.wide)
+    return pull, not pull.abs().amax().item() * radius <= MOST_CANCELLATION * gradient.abs().amax().item()
 
 
 def _pull_together(pull: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,6 +223,29 @@ def index_moments(weights: Tensor) -> tuple[Tensor, Tensor]:
     moments = weights @ torch.stack([torch.ones_like(index), index, index.square()], dim=1)  # (..., N) -> (..., 3)
     mean, second = (moments[..., 1:] / moments[..., :1]).unbind(-1)
     return mean, (second - mean.square()).clamp(min=0)
+
+
+def returned_index_gradients(betas: Tensor, means: Tensor, variances: Tensor, slopes: Tensor,
+                             curvatures: Tensor) -> Tensor:
+    """Compute the gradients of the distances from which frames are returned to.
+
+    A softmax subtracts the mean of the gradient under its weights. With p and q the gradients of mean and variance, the
+    gradient of the distance to frame k is ``-beta_k (p t + q (t^2 - sigma^2))`` with ``t = k - mu``.
+
+    Args:
+        betas: softmax of the negative distances, (..., N).
+        means: mu, mean index under the weights, (...).
+        variances: sigma^2, (...).
+        slopes: p, (...).
+        curvatures: q, (...).
+
+    Returns:
+        Gradients, (..., N), in the dtype of the weights.
+    """
+    means, slopes, curvatures, constants = torch.stack(
+        [means, -slopes, -curvatures, -curvatures * variances]).to(betas.dtype).unsqueeze(-1)  # (..., 1) each
+    offsets = torch.arange(betas.shape[-1], dtype=betas.dtype, device=betas.device) - means  # t, (..., N)
+    return torch.addcmul(slopes, curvatures, offsets).mul_(offsets).sub_(constants).mul_(betas)
 
 
 def sum_over_blocks(block_loss: Callable[[int, int], Tensor], length: int, entries_per_row: int, *,
