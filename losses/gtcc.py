@@ -19,6 +19,7 @@ from losses.frame_dropping import check_drop_vectors, drop_weights
 from losses.gaussian_mixture import GaussianMixture, fit_gaussian_mixture
 from losses.mixture_cycles import Comparison, Cycles, ErrorTerms, mixture_cycle_sum
 from losses.pairs import attached_zero
+from losses.threads import suitable_threads
 
 
 def GTCC_loss(sequences: Sequence[Tensor], n_components: int = 15, delta: float = 0.2, gamma: float = 0.95,
@@ -86,8 +87,10 @@ def GTCC_loss(sequences: Sequence[Tensor], n_components: int = 15, delta: float 
         dropouts = check_drop_vectors(dropouts, sequences)
     if len(sequences) == 1:
         return attached_zero(sequences)
-    with torch.autocast(sequences[0].device.type, enabled=False):
-        comparisons = _draw_comparisons(sequences, delta, max_comparisons, rng)
+    comparisons = _draw_comparisons(sequences, delta, max_comparisons, rng)
+    entries = n_components * sum(len(frames) * len(sequences[second]) for _, second, frames, _ in comparisons)
+    device = sequences[0].device
+    with torch.autocast(device.type, enabled=False), suitable_threads(entries, device):
         cycles = Cycles.of(sequences, comparisons, softmax_temp)
         mixtures = _fit_mixtures(cycles.distributions(), n_components, max_gmm_iters)
         kept = None

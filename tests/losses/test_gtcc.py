@@ -4,6 +4,7 @@ import random
 import pytest
 import torch
 
+import losses.gtcc as gtcc_module
 import losses.mixture_cycles as mixture_cycles
 from losses import GTCC_loss
 from losses.frame_dropping import drop_weights
@@ -244,6 +245,27 @@ def test_draws_follow_the_seed():
     torch.set_rng_state(state)
     GTCC_loss(sequences, rng=seeded(), **options)
     assert torch.equal(torch.get_rng_state(), state)  # a separate generator leaves the global generator unchanged
+
+
+@pytest.mark.parametrize('length, expected', [(40, 1), (1000, 3)])
+def test_short_sequences_take_one_thread(length, expected, monkeypatch):
+    before, seen, fit = torch.get_num_threads(), [], gtcc_module.fit_gaussian_mixture
+
+    def count_threads(*arguments, **options):
+        seen.append(torch.get_num_threads())
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(gtcc_module, 'fit_gaussian_mixture', count_threads)
+    torch.set_num_threads(3)
+    try:
+        GTCC_loss(random_sequences((length, length)), gamma=1)
+        assert (seen, torch.get_num_threads()) == ([expected], 3)
+        with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+            patch.setattr(gtcc_module, 'fit_gaussian_mixture', lambda *arguments, **options: 1 / 0)
+            GTCC_loss(random_sequences((length, length)), gamma=1)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_python_random_is_not_used():
