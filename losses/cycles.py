@@ -13,14 +13,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from losses.arguments import widen
-from losses.pairs import (
-    GRADIENT_SCALE,
-    Vectors,
-    distance_gradients,
-    distance_matrix,
-    index_moments,
-    returned_index_gradients,
-)
+from losses.distances import Vectors, distance_gradients, distance_matrix
+from losses.pairs import GRADIENT_SCALE, index_moments, returned_index_gradients
 
 BLOCK_ENTRIES = 2 ** 20  # distances of a block of frames; about 40 MiB
 SMALLEST_BLOCK = 64  # frames of all sequences; matrix products of fewer rows take longer per row

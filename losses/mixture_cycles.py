@@ -12,16 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from losses.arguments import widen
+from losses.distances import GradientSum, Vectors, add_distance_gradients, distance_matrix
 from losses.gaussian_mixture import GaussianMixture, densities_and_responsibilities
-from losses.pairs import (
-    GRADIENT_SCALE,
-    GradientSum,
-    Vectors,
-    add_distance_gradients,
-    distance_matrix,
-    index_moments,
-    returned_index_gradients,
-)
+from losses.pairs import GRADIENT_SCALE, index_moments, returned_index_gradients
 
 QUARTER_FRAME = 0.25  # squared frames; keeps the reciprocal of an error and the log of a variance finite
 SMALLEST_DIVISOR = 0.05  # squared frames; with a large weight, log sigma can make an error negative
