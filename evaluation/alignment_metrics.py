@@ -9,7 +9,7 @@ from torch import Tensor
 
 from evaluation.columns import describes
 from evaluation.rank_statistics import kendall_tau_b
-from losses.pairs import euclidean_distances
+from losses.distances import euclidean_distances
 from utils.tensorops import Action, get_cumulative_distance
 
 
