@@ -61,15 +61,14 @@ def test_predictions_are_those_of_evaluation(demo, make_run, save_run, monkeypat
 
 def evaluate_actions(folder, monkeypatch):
     """Evaluate a run, and return handle -> the head's progress in each action, as the tables have it."""
-    evaluated, row_of = {}, evaluate.action_progress_row
+    evaluated = {}
 
-    def noted(curves):
-        for curve in curves:
-            evaluated.setdefault(curve.handle, []).append(curve.predicted['head'])
-        return row_of(curves)
+    def noted(task, drawn, path):
+        # All test recordings are drawn: there are fewer than RECORDINGS_DRAWN.
+        evaluated.update({one.handle: [curve.predicted['head'] for curve in one.curves] for one in drawn})
 
-    monkeypatch.setattr(evaluate, 'action_progress_row', noted)
-    # These take most of the time.
+    monkeypatch.setattr(evaluate, 'draw_progress', noted)
+    # This takes most of the time.
     monkeypatch.setattr(evaluate, '_alignment', lambda train, test: ({}, {}))
     evaluate.evaluate_checkpoint(RunFolder(folder), 'combined', torch.device('cpu'))
     assert len(evaluated) == 2

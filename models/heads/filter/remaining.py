@@ -43,7 +43,6 @@ class Remaining(nn.Module):
         self.register_buffer('spread', torch.tensor([-1.645, 0.0, 1.645]))
         self.register_buffer('combine', torch.zeros(size * 3, 2 * len(PACES)), persistent=False)
         self.register_buffer('per_frame', torch.zeros(()), persistent=False)  # points of the counter's table
-        self.register_buffer('one', torch.ones(()), persistent=False)
         self.register_load_state_dict_post_hook(lambda module, _: module.derive())
 
     def fit(self, grid: PhaseGrid, lengths: Sequence[int]) -> None:
@@ -109,8 +108,6 @@ class Remaining(nn.Module):
             elapsed: (..., 1), frames so far, the current frame included.
         """
         mean, square = moments.narrow(-1, 0, 1), moments.narrow(-1, 1, 1)  # (..., 1)
-        # Tensors instead of Python numbers cost a traced step less.
-        estimate = torch.lerp(self.count(elapsed) + self.one, mean, self.blend)
+        estimate = torch.lerp(self.count(elapsed) + 1, mean, self.blend)
         std = (square / (mean * mean)).clamp(min=1 + SMALLEST_VARIANCE).log().sqrt()
-        # estimate exp(std spread) - 1
-        return torch.addcmul(-self.one, estimate, (std * self.spread).exp()).clamp(min=0), std
+        return (estimate * (std * self.spread).exp() - 1).clamp(min=0), std
