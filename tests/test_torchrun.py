@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import json
-import signal
 import time
 from pathlib import Path
 
@@ -108,7 +107,8 @@ def test_a_checkpoint_is_that_of_a_single_process(whole):
 def test_the_death_of_a_process_ends_the_run_which_then_goes_on(whole, folder):
     died = run_program('-c', KILLED, 'cut', *OPTIONS, cwd=folder, pictures=False, PYTHONPATH=str(ROOT),
                        OMP_NUM_THREADS='1')
-    assert died.returncode != 0 and f'exitcode  : {-signal.SIGKILL}' in died.stderr
+    # Of the process that was killed, or of the other one, if torchrun sees first that it has lost its peer.
+    assert died.returncode != 0 and 'ChildFailedError' in died.stderr
     run = RUNS / 'Vcut___GTCC_tiny'
     assert load_checkpoint(run / 'ckpt/last.pt')['epoch'] == 1
     wait_until_free(run)
