@@ -17,7 +17,7 @@ from pkgutil import resolve_name
 from configs.generic_config import CONFIG
 from configs.paths import check_new_name
 from configs.validation import check_value
-from recordings.annotations import check_name, short
+from recordings.annotations import check_name, check_task_name, short
 from recordings.background import look_alike_note
 from recordings.groups import Groups, groups_by_regex, groups_in_two_parts, views_in_train_and_test
 from recordings.rates import parse_rate
@@ -184,7 +184,7 @@ def choose_tasks(arguments: argparse.Namespace, names: Sequence[str]) -> dict[st
         raise UserError(f'--task_regex {arguments.task_regex}: not a valid regular expression ({error}); expected e.g. '
                         "'_([a-z]+)$'") from error
     task = arguments.task or arguments.name
-    check_name('--task', task, 'folder')
+    check_task_name('--task', task)
     return {name: choose_task(name, task, pattern) for name in names}
 
 
@@ -239,7 +239,7 @@ def import_dataset(arguments: argparse.Namespace) -> tuple[list[ImportedRecordin
     tasks = choose_tasks(arguments, list(files))
     for name, task in tasks.items():  # before anything is copied: training would refuse these names
         check_name(f'{arguments.source}: recording', name, 'file')
-        check_name(f'--task_regex: recording {short(name)}: task', task, 'folder')
+        check_task_name(f'--task_regex: recording {short(name)}: task', task)
     recordings = pair_recordings(sources, files, tasks, layout='TD' if features.info else arguments.layout, rate=rate,
                                  max_mismatch=arguments.max_mismatch, sample_rate=arguments.sample_rate)
     splits = _choose_splits(parts, tasks, arguments.val_share, choose_groups(arguments, list(files)))
