@@ -13,7 +13,7 @@ from torch import Tensor
 from evaluation.columns import describes
 from evaluation.rank_statistics import kendall_tau_b
 from evaluation.sampling import ordered_pairs
-from losses.pairs import euclidean_distances
+from losses.distances import euclidean_distances
 from utils.tensorops import Action, get_cumulative_distance
 
 

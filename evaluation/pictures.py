@@ -12,7 +12,7 @@ from torch import Tensor
 from evaluation.alignment_metrics import nearest_frames, true_alignment
 from evaluation.baselines import BASELINES, LABEL_FREE
 from evaluation.progress_metrics import LengthErrors, errors_by_length, length_bins
-from losses.pairs import euclidean_distances
+from losses.distances import euclidean_distances
 from utils.plotter import new_figure, save_figure
 from utils.tensorops import Action
 

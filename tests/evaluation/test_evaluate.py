@@ -198,7 +198,7 @@ def score(runs, monkeypatch):
     return with_head
 
 
-@pytest.mark.parametrize('value', [0.5, 0.3, 0.9])
+@pytest.mark.parametrize('value', [0.5, 0.9])
 def test_a_constant_head_has_no_skill_and_no_order(score, value):
     rows = score(lambda frames: torch.full((frames,), value))
     assert all(row['skill'] <= 0 and row['spearman'] == 0 and row['monotonicity'] == 1 for row in rows)
