@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from losses import VAVA_loss
+from losses.transport import Partners
 from losses.vava import match_contrast
 from tests.losses.naive import (
     RANDOM_LENGTHS,
@@ -65,14 +66,14 @@ def test_gradcheck_after_convergence(gamma):
 
 
 def test_match_contrast_computed_by_hand():
-    # Frame 0 matches 0 best and 2 worst; frame 1 matches the virtual frame best (no pull) and 0 worst.
-    log_mass = torch.tensor([[.6, .3, .01, .1], [.1, .2, .15, .5], [0.2, 0.2, 0.2, 0.01]]).log()
-    squares = torch.tensor([[1., 9., 0.25], [0.04, 25., 49.]])
+    u, v = torch.tensor([[0.], [1.2]]), torch.tensor([[1.], [3.], [0.5]])
+    # Frame 0 of u matches 0 best and 2 least; frame 1 prefers the virtual frame (no pull), and matches 0 least.
+    of_u = Partners(torch.tensor([0, 1]), torch.tensor([2, 0]), torch.tensor([True, False]))
+    of_v = Partners(torch.tensor([0, 1, 1]), torch.tensor([1, 0, 0]), torch.tensor([True, True, False]))
     rows = 1 + (2 - 0.25) + (2 - 0.04)
-    # Columns: 0 matches frame 0 best and 1 worst; so does 1; 2 matches the virtual frame best and 0 worst.
-    columns = 1 + (2 - 0.04) + 9 + 0 + (2 - 0.25)
-    assert match_contrast(squares, log_mass, 'sum').item() == pytest.approx(rows + columns)
-    assert match_contrast(squares, log_mass, 'mean').item() == pytest.approx((rows + columns) / 5)
+    columns = 1 + (2 - 0.04) + 3.24 + 0 + (2 - 0.25)
+    assert match_contrast(u, v, of_u, of_v, 'sum').item() == pytest.approx(rows + columns)
+    assert match_contrast(u, v, of_u, of_v, 'mean').item() == pytest.approx((rows + columns) / 5)
 
 
 def test_phase_moves_from_order_to_optimality():
