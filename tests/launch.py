@@ -31,7 +31,7 @@ LOADED = ('torch.distributed', 'torch._dynamo', 'torch.utils.tensorboard', 'matp
           'evaluation.report', 'prediction.command', 'alignment.command')
 # Module -> its functions that draw many panels; the path of the picture is their last argument.
 LARGE_PICTURES = {'models.alignment_training_loop': ['plot_epoch_losses'],
-                  'evaluation.evaluate': ['_draw_task', 'draw_error_by_length']}
+                  'evaluation.evaluate': ['draw_progress', 'draw_error_by_length']}
 
 
 def run_program(*command, cwd=ROOT, stdin=os.devnull, stdout=None, timeout=600, pictures=True, **variables):
