@@ -63,10 +63,10 @@ def config() -> EasyDict:
 
 @pytest.fixture
 def figures(monkeypatch):
-    """The figures that were saved."""
+    """The figures that were saved, coarsely: of a picture's pixels, most tests look at none."""
     saved, original = [], Figure.savefig
     monkeypatch.setattr(Figure, 'savefig', lambda figure, *rest, **more: saved.append(figure)
-                        or original(figure, *rest, **more))
+                        or original(figure, *rest, **{**more, 'dpi': 40}))
     return saved
 
 

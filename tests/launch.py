@@ -45,11 +45,11 @@ def run_program(*command, cwd=ROOT, stdin=os.devnull, stdout=None, timeout=600, 
 
 
 def run_processes(count, *command, cwd):
-    """Run ``python COMMAND`` in ``count`` gloo processes at the same time, as torchrun starts them."""
+    """Run ``python COMMAND`` in ``count`` gloo processes at the same time, as torchrun does, without pictures."""
     common = {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': free_port(),
               'WORLD_SIZE': str(count), 'LOCAL_WORLD_SIZE': str(count), 'TORCHELASTIC_RUN_ID': 'test'}
     return _run([command] * count, cwd, [{**common, 'RANK': str(rank), 'LOCAL_RANK': str(rank)}
-                                         for rank in range(count)], 600)
+                                         for rank in range(count)], 600, pictures=False)
 
 
 def free_port():

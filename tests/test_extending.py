@@ -103,7 +103,8 @@ def write_dataset(root):
 
 
 def run(root, *command):
-    result = run_program(*command, cwd=root, DATASET_PATH='data', JSON_DPATH='dset_jsons', OUTPUT_PATH='output')
+    result = run_program(*command, cwd=root, pictures=False, DATASET_PATH='data', JSON_DPATH='dset_jsons',
+                         OUTPUT_PATH='output')
     assert result.returncode == 0, result.stderr
     return result.stdout + result.stderr
 

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RUNS = Path('output/multi-task-setting')
 OPTIONS = ['--dataset', 'tiny', '--gtcc', '--tstack', '--mcn', '--progress', '-od', '4', '-lr', '1e-3', '-ep', '2',
            '--no_tensorboard',  # slow to import
+           '--set', 'SKIP_RATE=3',
            *(option for key in ('ARCHITECTURE.attn_layers=[4]', 'ARCHITECTURE.drop_layers=[4]',
                                 'BASEARCH.TEMPORAL_STACKING_ARCH.conv_num_channels=4') for option in ('--set', key))]
 # Runs the command line of its arguments in two processes, the second of which is killed in its first step of the second
@@ -105,7 +106,8 @@ def test_a_checkpoint_is_that_of_a_single_process(whole):
 
 
 def test_the_death_of_a_process_ends_the_run_which_then_goes_on(whole, folder):
-    died = run_program('-c', KILLED, 'cut', *OPTIONS, cwd=folder, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
+    died = run_program('-c', KILLED, 'cut', *OPTIONS, cwd=folder, pictures=False, PYTHONPATH=str(ROOT),
+                       OMP_NUM_THREADS='1')
     assert died.returncode != 0 and f'exitcode  : {-signal.SIGKILL}' in died.stderr
     run = RUNS / 'Vcut___GTCC_tiny'
     assert load_checkpoint(run / 'ckpt/last.pt')['epoch'] == 1

@@ -1,5 +1,6 @@
 """Naive loops written from the papers, and inputs shared by the tests of the losses."""
 
+import itertools
 import random
 
 import torch
@@ -74,8 +75,11 @@ def assert_matches_naive(loss, naive, lengths, scale=0.3):
                                        atol=tolerance * theirs.abs().max().item())
 
 
-def assert_finite(loss, sequences):
-    value = loss(sequences)
-    value.backward()
-    assert torch.isfinite(value)
-    assert all(torch.isfinite(sequence.grad).all() for sequence in sequences)
+def assert_finite(loss, kind):
+    """Check value and gradient of degenerate sequences of a kind, in every scale and precision."""
+    for scale, dtype in itertools.product(SCALES, DTYPES):
+        sequences = degenerate_sequences(kind, scale, dtype)
+        value = loss(sequences)
+        value.backward()
+        assert torch.isfinite(value), (scale, dtype)
+        assert all(torch.isfinite(sequence.grad).all() for sequence in sequences), (scale, dtype)

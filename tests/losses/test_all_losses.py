@@ -11,10 +11,7 @@ from models.encoders import NaiveEncoder, ShortMemoryEncoder
 from models.model_multiprong import MultiProngAttDropoutModel
 from tests.losses.naive import (
     DEGENERATE,
-    DTYPES,
-    SCALES,
     assert_finite,
-    degenerate_sequences,
     random_sequences,
 )
 
@@ -29,11 +26,9 @@ EVERY_LOSS = pytest.mark.parametrize('loss', LOSSES.values(), ids=list(LOSSES))
 
 @pytest.mark.parametrize('loss', [TCC_loss, LAV_loss, VAVA_loss, partial(VAVA_loss, global_step=20_000)],
                          ids=['TCC', 'LAV', 'VAVA', 'VAVA, late'])
-@pytest.mark.parametrize('scale', SCALES)
 @pytest.mark.parametrize('kind', DEGENERATE)
-@pytest.mark.parametrize('dtype', DTYPES)
-def test_loss_and_gradient_are_finite(loss, scale, kind, dtype):
-    assert_finite(loss, degenerate_sequences(kind, scale, dtype))
+def test_loss_and_gradient_are_finite(loss, kind):
+    assert_finite(loss, kind)
 
 
 @EVERY_LOSS

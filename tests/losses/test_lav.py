@@ -30,8 +30,8 @@ def naive_lav(sequences, gamma, weight, reduction):
     return sum(pairs) / len(pairs) if reduction == 'mean' else sum(pairs)
 
 
-@pytest.mark.parametrize('reduction', ['mean', 'sum'])
-@pytest.mark.parametrize('lengths', [(20, 9), (3, 18, 5), *RANDOM_LENGTHS])
+@pytest.mark.parametrize(('lengths', 'reduction'), [
+    ((20, 9), 'mean'), ((3, 18, 5), 'sum'), *zip(RANDOM_LENGTHS, ('mean', 'sum', 'sum', 'mean'), strict=True)])
 def test_value_and_gradient_match_a_naive_loop(lengths, reduction):
     assert_matches_naive(lambda u: LAV_loss(u, 0.2, 0.3, reduction=reduction),
                          lambda u: naive_lav(u, 0.2, 0.3, reduction), lengths)

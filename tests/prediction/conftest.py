@@ -88,7 +88,7 @@ def recorded(task, number):
 @pytest.fixture(scope='session')
 def hsmm_run():
     """A run with the filter, fitted to what its network makes of features."""
-    recordings = [recorded(task, number) for task in ('tea', 'tyre') for number in range(3)]
+    recordings = [recorded(task, number) for task in ('tea', 'tyre') for number in range(4)]
     training = {task: [one.actions for one in recordings if one.task == task] for task in ('tea', 'tyre')}
     run = untrained('--identity', '--progress_sampling', 'dense', '--set', 'PROGRESS_LOSS.head=hsmm', training=training)
     with torch.no_grad():

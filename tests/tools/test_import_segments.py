@@ -86,9 +86,9 @@ def test_a_folder_is_imported_checked_trained_and_evaluated(source, tmp_path):
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert 'This dataset can be trained on.' in checked.stdout and (tmp_path / 'mine.png').stat().st_size > 1000
     trained = run_program('multitask_train.py', '1', '--dataset', 'mine', *splits, '--config',
-                  'configs/progress_recommended.json', *SMALL)
+                  'configs/progress_recommended.json', *SMALL, pictures=False)
     assert trained.returncode == 0, trained.stderr
-    evaluated = run_program('eval.py', '-f', tmp_path / 'output/multi-task-setting/V1___GTCC_mine')
+    evaluated = run_program('eval.py', '-f', tmp_path / 'output/multi-task-setting/V1___GTCC_mine', pictures=False)
     assert evaluated.returncode == 0, evaluated.stderr
     for text in ('milk', 'tea', 'MEAN', 'action_progress'):
         assert text in evaluated.stdout

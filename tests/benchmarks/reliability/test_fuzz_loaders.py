@@ -8,7 +8,7 @@ import pytest
 from benchmarks.reliability import fuzz_commands, fuzz_loaders
 from utils.errors import UserError
 
-CASES = range(500)
+CASES = range(250)
 FILES = ('annotations', 'splits', 'features')
 COMMAND_CASES = range(40)
 

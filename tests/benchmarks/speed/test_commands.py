@@ -77,7 +77,7 @@ def test_annotations_cover_the_recording():
 def test_the_parts_of_a_step_take_the_gradients_of_the_whole_one(loss):
     gradients = []
     for run in (StepBenchmark.run_whole, StepBenchmark.run_parts):
-        benchmark = StepBenchmark(loss, 48, 2, 2)
+        benchmark = StepBenchmark(loss, 48, 2, 2, 16)
         seed_everything(3)
         run(benchmark)
         gradients.append({name: weight.grad for name, weight in benchmark.model.named_parameters()})
@@ -103,6 +103,7 @@ def test_losses_command_prints_a_table(monkeypatch, capsys):
 
 def test_training_step_command_prints_a_table(monkeypatch, capsys):
     monkeypatch.setattr(training_step_command, 'in_fresh_process', lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(training_step_command, 'StepBenchmark', partial(StepBenchmark, feature_dim=16))
     assert training_step_command.main(['--length', '16', '--heads', '2', '--threads', '1', '--repeats', '1']) == 0
     printed = capsys.readouterr().out
     rows = [line.split('|')[1].strip() for line in printed.splitlines() if line.startswith('|')]

@@ -155,6 +155,15 @@ def test_unknown_is_flagged(model):
     assert model.filter([embeddings])[0].unknown.float().mean() < 0.2
 
 
+@pytest.mark.parametrize('value', [1e38, math.nan])
+def test_what_follows_a_frame_that_is_not_finite_is_not_finite(model, value):
+    embeddings = make_recording(71).embeddings.clone()
+    embeddings[10, 0] = value
+    for one in (model.filter([embeddings])[0], stream(model, embeddings)):
+        finite = torch.isfinite(one.progress).all(1)
+        assert finite.tolist() == [True] * 10 + [False] * (len(embeddings) - 10)
+
+
 def test_long_silence_stays_finite(model):
     output = model.filter([torch.zeros(1000, DIM)])[0]
     assert all(bool(torch.isfinite(item.float()).all()) for item in output)
