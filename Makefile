@@ -45,11 +45,10 @@ demo-video: $(VIDEO_DEMO)/.shown
 	@echo "predicted vs. true:                $(VIDEO_RUN)/EVAL/best_model_combined/progress_toy_car.png"
 
 # One thread per process: the tests compute little, and more threads would wait for each other. The tests start many
-# processes, which would compile every module again if the environment kept Python from storing the result. Tests of
-# one group (see tests/conftest.py) run in one process, so that what they share is made once.
+# processes, which would compile every module again if the environment kept Python from storing the result. The tests of
+# a file run in one process (see tests/conftest.py), so that what they share is made once.
 test: $(INSTALLED)
-	time OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest -n auto --maxprocesses 8 --dist loadgroup \
-	    --no-loadscope-reorder
+	time OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest -n auto --maxprocesses 8 --no-loadscope-reorder
 
 lint: $(INSTALLED)  # ruff checks everything, mypy the types of the public API
 	$(RUN) -m ruff check .

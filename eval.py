@@ -45,6 +45,8 @@ def print_evaluation(evaluation: 'Evaluation') -> None:
     embeddings = [rows for name, rows in evaluation.tables.items() if name not in (PROGRESS_TABLE, *HEAD_TABLES)]
     say('\n' + format_table([{column: value for row in rows for column, value in row.items()}
                                for rows in zip(*embeddings, strict=True)], 'the embeddings'))
+    for line in evaluation.samples:
+        say(line)
     if PROGRESS_TABLE in evaluation.tables:
         print_action_progress(evaluation.tables[PROGRESS_TABLE])
         for name in HEAD_TABLES:
@@ -109,7 +111,7 @@ def print_action_progress(rows: Sequence[Row]) -> None:
 
 def print_side_by_side(evaluations: Sequence['Evaluation']) -> None:
     """Print the MEAN rows of the checkpoints in one table."""
-    from evaluation.report_tables import COUNT_PREFIX
+    from evaluation.columns import COUNT_PREFIX
 
     rows = []
     for name, table in evaluations[0].tables.items():

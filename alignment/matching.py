@@ -7,7 +7,7 @@ from torch import Tensor
 
 from alignment.forward_backward import REACH, PathPosterior, path_posterior
 from alignment.time_warping import warped_posterior
-from losses.pairs import euclidean_distances
+from losses.distances import euclidean_distances
 
 UNMATCHED = -1  # in place of a reference frame
 SPREADS = 6.0  # a frame is unlike the reference this many spreads of the nearest distances above their median

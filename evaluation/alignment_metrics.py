@@ -1,6 +1,9 @@
-"""Metrics of the embeddings: how well they encode progress, and how well they agree between recordings."""
+"""Metrics of the embeddings: how well they encode progress, and how well they agree between recordings.
 
-import itertools
+Means over pairs are over all ordered pairs of recordings, or over a seeded sample of them, see
+:func:`evaluation.sampling.ordered_pairs`.
+"""
+
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -9,7 +12,8 @@ from torch import Tensor
 
 from evaluation.columns import describes
 from evaluation.rank_statistics import kendall_tau_b
-from losses.pairs import euclidean_distances
+from evaluation.sampling import ordered_pairs
+from losses.distances import euclidean_distances
 from utils.tensorops import Action, get_cumulative_distance
 
 
@@ -71,9 +75,10 @@ def kendalls_tau(embeddings: Sequence[Tensor]) -> float:
     """
     values = []
     # Ordered pairs, because "nearest" is not symmetric: u may point at v without v pointing back.
-    for first, second in itertools.permutations(embeddings, 2):
+    for first, second in ordered_pairs(len(embeddings)):
         # The frame numbers are the order that the neighbors should have.
-        values.append(kendall_tau_b(np.arange(len(first)), nearest_frames(first, second)))
+        values.append(kendall_tau_b(np.arange(len(embeddings[first])),
+                                    nearest_frames(embeddings[first], embeddings[second])))
     return float(np.mean(values)) if values else float('nan')
 
 
@@ -103,7 +108,7 @@ def kendalls_tau_wild(embeddings: Sequence[Tensor], actions: Sequence[Sequence[A
     """
     values = []
     # Pairs of indices, because a recording's embeddings and actions are needed together.
-    for first, second in itertools.permutations(range(len(embeddings)), 2):
+    for first, second in ordered_pairs(len(embeddings)):
         frames, partners = true_alignment(actions[first], actions[second], len(embeddings[first]))
         # Frames whose true alignment is the same frame are ties, which a shared nearest neighbor must not worsen.
         partners = np.floor(partners + 0.5)
@@ -135,7 +140,7 @@ def enclosed_area_error(embeddings: Sequence[Tensor], actions: Sequence[Sequence
         Donahue & Elhamifar, CVPR 2024; in the published code, pairs without a common action count 0.
     """
     errors = []
-    for first, second in itertools.permutations(range(len(embeddings)), 2):
+    for first, second in ordered_pairs(len(embeddings)):
         frames, partners = true_alignment(actions[first], actions[second], len(embeddings[first]))
         # Only the frames of common actions have a true partner; others can be neither right nor wrong.
         if len(frames):

@@ -33,22 +33,23 @@ class ProgressBaselines:
 
     Args:
         actions: actions of each training recording.
-        embeddings: (T, E) of each training recording.
+        mean_distance: path length of a training action in the embedding, from :func:`mean_action_distance`.
         groups: who performs each training recording; if None, every recording is its own group.
+
+    Attributes:
+        survival: the baseline that knows the order of steps and their durations.
 
     Raises:
         ValueError: no training recording has an action.
     """
 
-    def __init__(self, actions: Sequence[Sequence[Action]], embeddings: Sequence[Tensor],
+    def __init__(self, actions: Sequence[Sequence[Action]], mean_distance: float,
                  groups: Sequence[Hashable] | None = None) -> None:
         self._counters = FrameCounters(actions, groups)
-        self._survival = SurvivalBaseline(actions, groups)
+        self.survival = SurvivalBaseline(actions, groups)
         # Distances in an embedding have no natural unit: they become progress by comparison with the mean path length
         # of a training action.
-        totals = [float(action_distance(embedding, action)[-1])
-                  for recording, embedding in zip(actions, embeddings, strict=True) for action in recording]
-        self._mean_distance = float(np.mean(totals))
+        self._mean_distance = mean_distance
 
     def predict(self, actions: Sequence[Action], embeddings: Tensor) -> list[dict[str, np.ndarray]]:
         """Predict the progress of a recording's actions.
@@ -75,8 +76,8 @@ class ProgressBaselines:
                 # The path length of one-frame actions and constant embeddings is 0.
                 'cumulative_distance': np.clip(distance / (self._mean_distance or 1.0), 0, 1),
                 # (n, 1) -> (n,), the only level is the median.
-                'survival': self._survival.survival(completed, frames)[:, 0],
-                'survival_per_step': self._survival.survival_per_step(completed, frames, action.name)[:, 0],
+                'survival': self.survival.survival(completed, frames)[:, 0],
+                'survival_per_step': self.survival.survival_per_step(completed, frames, action.name)[:, 0],
             })
         return predictions
 
@@ -85,3 +86,10 @@ def action_distance(embeddings: Tensor, action: Action) -> np.ndarray:
     """Return the path length from an action's first frame to each of its n frames within the features, (n,)."""
     # Both ends of an action are inclusive. The slice stops at the end of the features if the annotation does not.
     return get_cumulative_distance(embeddings[action.start:action.end + 1]).cpu().numpy()
+
+
+def mean_action_distance(actions: Sequence[Sequence[Action]], embeddings: Sequence[Tensor]) -> float:
+    """Return the mean path length of the actions of recordings (T_i, E), in units of the embedding; 0 without one."""
+    totals = [float(action_distance(embedding, action)[-1])
+              for recording, embedding in zip(actions, embeddings, strict=True) for action in recording]
+    return float(np.mean(totals)) if totals else 0.0

@@ -1,11 +1,12 @@
 """Results by group of test recordings (people), and their variation between groups."""
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from evaluation.columns import column_of
+from evaluation.columns import COUNT_PREFIX, column_of
 from evaluation.progress_metrics import finish_tables
 from utils.tables import MEAN, Row
 
@@ -26,8 +27,11 @@ def rows_by_group(groups: Sequence[str], row_of: RowOf) -> dict[str, Row]:
     Returns:
         Group -> its columns, groups sorted.
     """
-    return {group: dict(row_of([index for index, other in enumerate(groups) if other == group]))
-            for group in sorted(set(groups))}
+    # In one pass: if every recording is a group of its own, a pass per group would be quadratic.
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, group in enumerate(groups):
+        members[group].append(index)
+    return {group: dict(row_of(members[group])) for group in sorted(members)}
 
 
 def by_group_rows(tables: Mapping[str, RowsByGroup]) -> list[Row]:
@@ -52,7 +56,7 @@ def by_group_rows(tables: Mapping[str, RowsByGroup]) -> list[Row]:
             result += [{'task': task, 'table': name, 'column': column,
                         **_spread([row.get(column, math.nan) for row in rows.values()]),
                         **{f'{GROUP_PREFIX}{group}': rows.get(group, {}).get(column, math.nan) for group in groups}}
-                       for column in columns if column != 'task' and not column.startswith('num_')]
+                       for column in columns if column != 'task' and not column.startswith(COUNT_PREFIX)]
     # The sort is stable: tasks, and the rows within them, keep their order; only MEAN moves to the end.
     return sorted(result, key=lambda row: row['task'] == MEAN)
 

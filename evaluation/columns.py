@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 Described = TypeVar('Described')
+COUNT_PREFIX = 'num_'  # of the names of columns that are counts, not metrics
 
 
 class Column(NamedTuple):

@@ -1,6 +1,6 @@
 """Predictions for frozen, reversed, slowed, and sped-up actions, to see if a head uses content or counts frames."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -37,6 +37,16 @@ def speed_up(segment: Tensor) -> Tensor:
     return segment.flip(0)[::2].flip(0)
 
 
+@describes(CONTRAST_TABLE,
+           num_actions=('', f'test actions of {SHORTEST} frames or more'),
+           final=('', 'progress at the last frame of the action as it is: 1 is right'),
+           final_half_speed=('', 'the same at half speed: 1 is right'),
+           final_double_speed=('', 'the same at double speed: 1 is right'),
+           final_frozen=('', 'the same with a frozen stretch in the middle: 1 is right'),
+           freeze_change=('', 'how much the progress changes during the frozen stretch: 0 if the head looks, more if '
+                              'it counts frames'),
+           reversed_spearman=('', 'rank correlation of the progress with the time that passes on reversed frames: 1 '
+                                  'if the head counts frames, -1 if it reads the progress off each frame'))
 def contrast_of_actions(segments: Sequence[Tensor], contexts: Sequence,
                         forward_dense: Predict) -> dict[str, np.ndarray]:
     """Change the timing of actions and compute what the head predicts.
@@ -50,7 +60,7 @@ def contrast_of_actions(segments: Sequence[Tensor], contexts: Sequence,
 
     Returns:
         Column of ``contrast.csv`` -> (actions,), NaN for actions that are left out; 'num_actions' -> (actions,) bool,
-        False for actions that are left out.
+        False for actions that are left out. The table has their means over actions; they are reported, not judged.
     """
     kept = [index for index, segment in enumerate(segments) if len(segment) >= SHORTEST]
     plain, contexts = [segments[index] for index in kept], [contexts[index] for index in kept]
@@ -84,27 +94,3 @@ def contrast_of_actions(segments: Sequence[Tensor], contexts: Sequence,
 def _last(curves: Sequence[np.ndarray]) -> list[float]:
     """Return the progress at the last frame of each action."""
     return [curve[-1] for curve in curves]
-
-
-@describes(CONTRAST_TABLE,
-           num_actions=('', f'test actions of {SHORTEST} frames or more'),
-           final=('', 'progress at the last frame of the action as it is: 1 is right'),
-           final_half_speed=('', 'the same at half speed: 1 is right'),
-           final_double_speed=('', 'the same at double speed: 1 is right'),
-           final_frozen=('', 'the same with a frozen stretch in the middle: 1 is right'),
-           freeze_change=('', 'how much the progress changes during the frozen stretch: 0 if the head looks, more if '
-                              'it counts frames'),
-           reversed_spearman=('', 'rank correlation of the progress with the time that passes on reversed frames: 1 '
-                                  'if the head counts frames, -1 if it reads the progress off each frame'))
-def contrast_row(actions: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Return a task's row of ``contrast.csv``, except its name; reported, not judged. Means over actions.
-
-    Args:
-        actions: from :func:`contrast_of_actions`.
-
-    Returns:
-        The columns; NaN if no action is long enough.
-    """
-    kept = actions['num_actions']
-    return {'num_actions': int(kept.sum()),
-            **{name: float(np.mean(actions[name][kept])) if kept.any() else float('nan') for name in MEANS}}

@@ -1,7 +1,7 @@
 """Input of the metrics: embedded recordings of a task with their actions and progress."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from torch import Tensor
@@ -35,12 +35,23 @@ class EmbeddedTask:
 
     @property
     def groups(self) -> list[str] | None:
-        """Who performs each recording, or its own handle if unknown; None if it is unknown for all recordings."""
-        if not any(recording.group for recording in self.recordings):
-            return None
-        return [recording.group or recording.handle for recording in self.recordings]
+        """Who performs each recording, see :func:`groups_of`."""
+        return groups_of(self.recordings)
 
     def take(self, indices: Sequence[int]) -> 'EmbeddedTask':
         """Return a subset of the recordings."""
         return EmbeddedTask(*([values[index] for index in indices] for values in (
             self.recordings, self.embeddings, self.actions, self.progress)))
+
+
+def groups_of(recordings: Sequence[Recording]) -> list[str] | None:
+    """Return who performs each recording, or its own handle if unknown; None if it is unknown for all recordings."""
+    if not any(recording.group for recording in recordings):
+        return None
+    return [recording.group or recording.handle for recording in recordings]
+
+
+def join(parts: Sequence[EmbeddedTask]) -> EmbeddedTask:
+    """Return the recordings of several parts as one."""
+    return EmbeddedTask(*([value for part in parts for value in getattr(part, field.name)]
+                          for field in fields(EmbeddedTask)))

@@ -2,29 +2,21 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
 from easydict import EasyDict
 from torch import nn
 from tqdm import tqdm
 
-from evaluation.baselines import ProgressBaselines
 from evaluation.by_group import RowsByGroup, rows_by_group
-from evaluation.embedded_task import EmbeddedTask
+from evaluation.embedded_task import EmbeddedTask, groups_of, join
 from evaluation.embedding_metrics import alignment_scorer
-from evaluation.head_tables import HeadTables, TaskPart, head_tables
+from evaluation.head_scores import HeadScores
 from evaluation.pictures import draw_alignments, draw_error_by_length
-from evaluation.progress_metrics import (
-    PROGRESS_TABLE,
-    ActionCurves,
-    action_progress_row,
-    errors_by_step,
-    finish_tables,
-)
-from evaluation.progress_picture import DrawnRecording, draw_progress
+from evaluation.progress_metrics import PROGRESS_TABLE, LengthErrors, finish_tables
+from evaluation.progress_picture import DrawnRecording, draw_progress, drawn_recordings
 from evaluation.results import Evaluation, results_folder, write_tables
-from models.action_progress import predict_actions
+from evaluation.sampling import chunks, describe_sample, sampled_recordings
 from models.build import check_input_width, reads_frames
 from recordings.batches import to_device
 from recordings.from_config import load_dataset, reading_options, split_recordings
@@ -35,7 +27,7 @@ from utils.errors import UserError
 from utils.logging import get_logger
 from utils.run_folder import RunFolder
 from utils.tables import Row
-from utils.tensorops import Action, action_progress, recording_progress
+from utils.tensorops import recording_progress
 
 LOGGER = get_logger(__name__)
 NOTHING_TO_TEST = 'no task has test recordings; train with a test fraction above 0 in TRAIN_SPLIT'
@@ -90,44 +82,72 @@ def _load_parts(config: EasyDict, run: RunFolder) -> tuple[dict[str, dict[str, l
 
 def _evaluate_tasks(model: nn.Module, parts: Mapping, reading: Mapping, device: torch.device, evaluation: Evaluation,
                     *, with_alignments: bool) -> None:
-    """Add results to an evaluation and draw pictures, task by task: embeddings of a single task are in memory."""
+    """Add results to an evaluation and draw pictures, task by task."""
     rows: dict[str, list[Row]] = defaultdict(list)
-    curves: dict[str, list[ActionCurves]] = {}
+    lengths: dict[str, LengthErrors] = {}
     # A task without test recordings has no row, instead of a row of missing values.
     tasks = [task for task, test in parts['test'].items() if test]
     for task in tqdm(tasks, desc='evaluating', unit='task', leave=False, disable=None):
+        training, tested = parts['train'][task], parts['test'][task]
         # The same checkpoint embeds both parts: probes and baselines are fitted in its embedding, not in another one.
-        train, test = (embed(model, parts[part][task], reading, device) for part in ('train', 'test'))
+        train, kept = _sample(model, task, training, tested, reading, device, evaluation)
+        scores = _head_scores(model, task, training, tested, train, device) if evaluation.config.PROGRESS_LOSS.enabled \
+            else None
+        test, drawn = _embed_and_score(model, tested, kept, reading, device, scores)
         _add_rows(rows, evaluation.groups, task, *_alignment(train, test))
         if with_alignments:
             handles = [recording.handle for recording in test.recordings]
             draw_alignments(task, list(zip(handles, test.embeddings, test.actions, strict=True)),
                             evaluation.folder / f'alignment_{task}.png')
-        if not evaluation.config.PROGRESS_LOSS.enabled:
+        if scores is None:
             continue
-        # Without training actions no baseline can be fitted; without test actions there is nothing to score.
-        if not any(train.actions) or not any(test.actions):
-            LOGGER.warning('task %s: no actions in its training or test recordings; left out of %s', task,
-                           PROGRESS_TABLE)
-            continue
-        by_recording = _action_curves(model, train, test, device)
-        curves[task] = [curve for recording in by_recording for curve in recording]
-        _add_rows(rows, evaluation.groups, task, *_action_progress(by_recording, test))
-        evaluation.steps[task] = errors_by_step(_group_by_step(test.actions, by_recording))
-        found = head_tables(model.progress_head, _part(task, train), _part(task, test), device)
+        found, lengths[task] = scores.tables(), scores.lengths
         _add_rows(rows, evaluation.groups, task, found.rows, found.by_group)
+        evaluation.steps[task] = scores.steps.rows()
         evaluation.tenths.extend({'task': task, **row} for row in found.tenths)
         evaluation.missing.update(found.missing)
-        _draw_task(task, test, by_recording, found, evaluation.folder / f'progress_{task}.png')
-    if curves:
+        draw_progress(task, drawn, evaluation.folder / f'progress_{task}.png')
+    if lengths:
         # After the loop, because the bins of lengths and the means are over the actions of all tasks.
-        draw_error_by_length(curves, evaluation.folder / 'mae_by_length.png')
+        draw_error_by_length(lengths, evaluation.folder / 'mae_by_length.png')
     evaluation.tables.update(finish_tables(rows))
 
 
-def _part(task: str, embedded: EmbeddedTask) -> TaskPart:
-    return TaskPart(task, [recording.handle for recording in embedded.recordings], embedded.embeddings,
-                    embedded.actions, embedded.groups)
+def _sample(model: nn.Module, task: str, training: Sequence[Recording], tested: Sequence[Recording],
+            reading: Mapping, device: torch.device, evaluation: Evaluation) -> tuple[EmbeddedTask, list[int]]:
+    """Embed the training recordings to fit to, and choose the test recordings whose embeddings are kept, by index."""
+    fitted, kept = (sampled_recordings([recording.num_frames for recording in part],
+                                       evaluation.config.OUTPUT_DIMENSIONALITY) for part in (training, tested))
+    for line in describe_sample(task, (len(fitted), len(kept)), (len(training), len(tested))):
+        LOGGER.info('%s', line)
+        evaluation.samples.append(line)
+    return embed(model, [training[index] for index in fitted], reading, device), kept
+
+
+def _head_scores(model: nn.Module, task: str, training: Sequence[Recording], tested: Sequence[Recording],
+                 sample: EmbeddedTask, device: torch.device) -> HeadScores | None:
+    """Return the scores of the progress head, to add test recordings to; None if there is nothing to score."""
+    # Without training actions no baseline can be fitted; without test actions there is nothing to score.
+    if all(any(recording.actions for recording in part) for part in (training, tested)):
+        return HeadScores(model, task, training, sample, device)
+    LOGGER.warning('task %s: no actions in its training or test recordings; left out of %s', task, PROGRESS_TABLE)
+    return None
+
+
+def _embed_and_score(model: nn.Module, tested: Sequence[Recording], kept: Sequence[int], reading: Mapping,
+                     device: torch.device, scores: HeadScores | None) -> tuple[EmbeddedTask, list[DrawnRecording]]:
+    """Embed test recordings, add all of them to the scores, and return the kept ones and those to draw."""
+    if scores is None:
+        return embed(model, [tested[index] for index in kept], reading, device), []
+    groups, shown, chosen = groups_of(tested), set(drawn_recordings(tested)), set(kept)
+    parts, drawn = [], []
+    for indices in chunks([recording.num_frames for recording in tested]):
+        part = embed(model, [tested[index] for index in indices], reading, device)
+        pictures = scores.add(part, groups and [groups[index] for index in indices])
+        # All else of the chunk is freed here: memory does not grow with the number of test recordings.
+        drawn += [picture for index, picture in zip(indices, pictures, strict=True) if index in shown]
+        parts.append(part.take([place for place, index in enumerate(indices) if index in chosen]))
+    return join(parts), drawn
 
 
 def _add_rows(rows: dict[str, list[Row]], groups: dict[str, RowsByGroup], task: str, found: Mapping[str, Row],
@@ -148,58 +168,12 @@ def _alignment(train: EmbeddedTask, test: EmbeddedTask) -> tuple[dict[str, Row],
     return score(test), {name: {group: rows[name] for group, rows in of_groups.items()} for name in names}
 
 
-def _action_progress(curves: Sequence[Sequence[ActionCurves]],
-                     test: EmbeddedTask) -> tuple[dict[str, Row], dict[str, dict[str, Row]]]:
-    """Return the row of ``action_progress.csv`` over all test recordings and for each group."""
-    def row(indices: Sequence[int]) -> Row:
-        return action_progress_row([curve for index in indices for curve in curves[index]])
-
-    return ({PROGRESS_TABLE: row(range(len(curves)))},
-            {PROGRESS_TABLE: rows_by_group(test.groups, row)} if test.groups else {})
-
-
 @torch.no_grad()
 def embed(model: nn.Module, recordings: Sequence[Recording], reading: Mapping, device: torch.device) -> EmbeddedTask:
     """Embed recordings one at a time, so that an embedding does not depend on other recordings."""
     dataset = RecordingDataset(recordings, **reading)
-    # A batch of one video: [(T, D)] -> (T, E). On the CPU, because all embeddings of a task are in memory at once.
+    # A batch of one video: [(T, D)] -> (T, E). On the CPU, because the embeddings of many recordings are kept.
     embeddings = [model(to_device([dataset[index][0]], device))['outputs'][0].float().cpu()
                   for index in range(len(dataset))]
     progress = [recording_progress(recording.actions, recording.num_frames) for recording in recordings]
     return EmbeddedTask(list(recordings), embeddings, [recording.actions for recording in recordings], progress)
-
-
-def _action_curves(model: nn.Module, train: EmbeddedTask, test: EmbeddedTask,
-                   device: torch.device) -> list[list[ActionCurves]]:
-    """Predict the progress of the test recordings' actions with the head and with every baseline."""
-    baselines = ProgressBaselines(train.actions, train.embeddings, train.groups)
-    curves = []
-    for recording, embedding, actions in zip(test.recordings, test.embeddings, test.actions, strict=True):
-        # The head gets the true starts, and contexts that tell it about completed actions.
-        heads = predict_actions(model, embedding.to(device), actions, recording.task)
-        curves.append([
-            ActionCurves(recording.handle, action.length, action_progress(action, len(embedding)).numpy(),
-                         {'head': head.numpy(), **others})
-            for action, head, others in zip(actions, heads, baselines.predict(actions, embedding), strict=True)])
-    return curves
-
-
-def _group_by_step(actions: Sequence[Sequence[Action]],
-                   curves: Sequence[Sequence[ActionCurves]]) -> dict[str, list[ActionCurves]]:
-    """Return label -> curves of its actions, from the actions and the curves of each recording."""
-    steps: dict[str, list[ActionCurves]] = defaultdict(list)
-    for in_recording, theirs in zip(actions, curves, strict=True):
-        for action, curve in zip(in_recording, theirs, strict=True):
-            steps[action.name].append(curve)
-    return steps
-
-
-def _draw_task(task: str, test: EmbeddedTask, curves: Sequence[Sequence[ActionCurves]], found: HeadTables,
-               path: Path) -> None:
-    """Draw a task's progress curves, one list of actions per test recording."""
-    # A head that requires boundaries has no answers, but the number of recordings must match in zip.
-    answers = found.answers or [None] * len(curves)
-    draw_progress(task, [
-        DrawnRecording(recording.handle, actions, theirs, len(embedding), answer)
-        for recording, actions, theirs, embedding, answer
-        in zip(test.recordings, test.actions, curves, test.embeddings, answers, strict=True)], path)

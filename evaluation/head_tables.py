@@ -1,5 +1,10 @@
-"""Tables of a progress head besides action_progress.csv; tables that a head does not support are left out and named."""
+"""Tables of a progress head besides action_progress.csv; tables that a head does not support are left out and named.
 
+Recordings are scored chunk by chunk and added to running means, of the task and of their group: the head's estimates
+of all recordings are never in memory at once.
+"""
+
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -7,38 +12,44 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluation.by_group import rows_by_group
-from evaluation.contrast import CONTRAST_TABLE, contrast_of_actions, contrast_row
+from evaluation.contrast import CONTRAST_TABLE, contrast_of_actions
 from evaluation.intervals import (
     INTERVALS_TABLE,
     LEVELS,
-    Intervals,
+    Kinds,
+    TenthSums,
     end_intervals,
     interval_row,
-    interval_rows_by_tenth,
     progress_intervals,
     remaining_from_progress,
 )
 from evaluation.overall import OVERALL_TABLE, LengthCounter, Overall, overall_row
+from evaluation.running_means import RunningMeans
 from evaluation.segmentation_metrics import TABLE as UNSEGMENTED_TABLE
 from evaluation.survival import SurvivalBaseline
-from evaluation.unsegmented import Unsegmented, UnsegmentedBaselines, unsegmented_recording, unsegmented_row
+from evaluation.unsegmented import (
+    Unsegmented,
+    UnsegmentedBaselines,
+    UnsegmentedScores,
+    fit_step_probe,
+    unsegmented_recording,
+)
 from models.heads.base import ProgressHeadBase
 from models.heads.estimates import FrameEstimates
 from utils.action import Action, actions_before
 from utils.tables import Row
 
-Kinds = dict[str, list[Intervals]]
 # Table -> why a head may lack it, as a predicate of "the progress head".
 WITHOUT = {UNSEGMENTED_TABLE: 'does not infer where actions start and end',
            OVERALL_TABLE: 'does not predict the progress of whole recordings',
            INTERVALS_TABLE: 'does not predict intervals'}
 HEAD_TABLES = (UNSEGMENTED_TABLE, OVERALL_TABLE, INTERVALS_TABLE, CONTRAST_TABLE)
+Answers = dict[str, np.ndarray]  # field of ``FrameEstimates`` -> (T,), of a recording
 
 
 @dataclass(frozen=True)
 class TaskPart:
-    """Embedded recordings of a part of a task.
+    """Embedded recordings of a task.
 
     Attributes:
         task: name of the task.
@@ -56,6 +67,23 @@ class TaskPart:
 
 
 @dataclass(frozen=True)
+class Training:
+    """What the baselines of a task are fitted to.
+
+    Attributes:
+        actions: actions of each training recording; at least one action.
+        lengths: number of frames of each training recording.
+        survival: baseline of intervals, fitted to the actions.
+        sample: the training recordings whose embeddings are in memory.
+    """
+
+    actions: Sequence[Sequence[Action]]
+    lengths: Sequence[int]
+    survival: SurvivalBaseline
+    sample: TaskPart
+
+
+@dataclass(frozen=True)
 class HeadTables:
     """Rows of a task.
 
@@ -64,79 +92,111 @@ class HeadTables:
         by_group: name of the table -> group of test recordings -> row; empty if groups are unknown.
         tenths: intervals by tenth of progress; empty if the head predicts no intervals.
         missing: name of a table that is left out -> the reason, as a predicate of "the progress head".
-        answers: estimates of the head without boundaries for each test recording: field of ``FrameEstimates`` -> (T,);
-            empty if the head requires boundaries.
     """
 
     rows: dict[str, Row] = field(default_factory=dict)
     by_group: dict[str, dict[str, Row]] = field(default_factory=dict)
     tenths: list[Row] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
-    answers: list[dict[str, np.ndarray]] = field(default_factory=list)
 
 
-@torch.no_grad()
-def head_tables(head: ProgressHeadBase, train: TaskPart, test: TaskPart, device: torch.device) -> HeadTables:
-    """Evaluate the outputs of a head besides progress within given actions.
+class HeadScorer:
+    """Scores the outputs of a head besides progress within given actions.
 
     Args:
         head: progress head of the model.
-        train: recordings that baselines are fitted to, with at least one action.
-        test: recordings to evaluate on, with at least one action.
+        train: what the baselines are fitted to.
         device: device of the head.
     """
-    # Filter each recording once: tables, intervals, and pictures all read these estimates.
-    answers = filter_answers(head, test, device)
-    # Values per recording are computed once; the rows of all recordings and of each group are means over subsets.
-    scored = _Scored(_contrast(head, test, device), *_answered(answers, train, test),
-                     _intervals(head, answers, train, test, device))
-    tables = HeadTables(scored.rows(range(len(test.handles))), answers=answers or [])
-    tables.missing.update({name: reason for name, reason in WITHOUT.items() if name not in tables.rows})
-    if INTERVALS_TABLE in tables.rows:
-        tables.tenths.extend(interval_rows_by_tenth(scored.intervals))
-    if test.groups:
-        of_groups = rows_by_group(test.groups, scored.rows)
-        tables.by_group.update({name: {group: rows[name] for group, rows in of_groups.items() if name in rows}
-                                for name in tables.rows})
-    return tables
+
+    def __init__(self, head: ProgressHeadBase, train: Training, device: torch.device) -> None:
+        self._head, self._device = head, device
+        self._counter = LengthCounter(train.lengths)
+        self._survival = train.survival
+        # Fitted only if the head has outputs to compare with them.
+        self._baselines = None if not head.offers_filter else UnsegmentedBaselines(
+            train.actions, fit_step_probe(train.sample.actions, train.sample.embeddings))
+        self._all, self._groups, self._tenths = _Scores(), defaultdict[str, _Scores](_Scores), TenthSums()
+
+    @torch.no_grad()
+    def add(self, test: TaskPart) -> list[Answers] | list[None]:
+        """Score recordings of the task's test part.
+
+        Returns:
+            The head's estimates without boundaries for each recording; None if the head requires boundaries.
+        """
+        # Filter each recording once: tables, intervals, and pictures all read these estimates.
+        answers = filter_answers(self._head, test, self._device) or [None] * len(test.handles)
+        contrast = _contrast(self._head, test, self._device)
+        given = self._given_intervals(test)
+        for index, answer in enumerate(answers):
+            actions, embedding = test.actions[index], test.embeddings[index]
+            rows: dict[str, Mapping[str, float | np.ndarray]] = {CONTRAST_TABLE: contrast[index]}
+            kinds, unsegmented = given[index], None
+            if answer is not None:
+                unsegmented = unsegmented_recording(actions, embedding, answer['step'].astype(str), answer['progress'],
+                                                    self._baselines)
+                _add_unsegmented(kinds, answer, actions)
+                _add_overall(kinds, answer, self._counter)
+                if {'overall', 'overall_remaining'} & set(answer):
+                    # The median: (T, 1) -> (T,).
+                    rows[OVERALL_TABLE] = overall_row(Overall(answer.get('overall'), answer.get('overall_remaining'),
+                                                              self._counter.lengths(len(embedding))[:, 0]))
+            rows[INTERVALS_TABLE] = interval_row(kinds)
+            self._tenths.add(kinds)
+            for scores in (self._all, *([self._groups[test.groups[index]]] if test.groups else [])):
+                scores.add(rows, unsegmented)
+        return answers
+
+    def tables(self) -> HeadTables:
+        """Return the rows over the recordings so far."""
+        rows = self._all.rows()
+        of_groups = {group: self._groups[group].rows() for group in sorted(self._groups)}
+        by_group = {name: {group: found[name] for group, found in of_groups.items() if name in found}
+                    for name in rows} if of_groups else {}
+        return HeadTables(rows, by_group, self._tenths.rows(),
+                          {name: reason for name, reason in WITHOUT.items() if name not in rows})
+
+    def _given_intervals(self, test: TaskPart) -> list[Kinds]:
+        """Return the intervals within given actions per recording; empty dicts if the head predicts no intervals."""
+        recordings: list[Kinds] = [{} for _ in test.handles]
+        if not self._head.offers_intervals:
+            return recordings
+        for kinds, segments, actions in zip(recordings, _segments(test, self._device), test.actions, strict=True):
+            if segments:
+                bounds = self._head.forward_intervals(segments, self._head.contexts(test.task, actions))
+                _add_given(kinds, actions, [bound.double().cpu().numpy() for bound in bounds], self._survival)
+        return recordings
 
 
-@dataclass(frozen=True)
-class _Scored:
-    """Values per test recording that the rows of the tables average.
+class _Scores:
+    """Running means of a head's tables over the recordings of a task or group."""
 
-    Attributes:
-        contrast: from :func:`contrast_of_actions`, for the actions of each recording.
-        unsegmented: empty if the head does not infer boundaries.
-        overall: empty if the head does not predict the progress of whole recordings.
-        intervals: intervals of head and baselines; empty dicts if the head predicts no intervals.
-    """
+    def __init__(self) -> None:
+        self._means = {name: RunningMeans() for name in (CONTRAST_TABLE, OVERALL_TABLE, INTERVALS_TABLE)}
+        self._unsegmented: UnsegmentedScores | None = None
 
-    contrast: Sequence[Mapping[str, np.ndarray]]
-    unsegmented: Sequence[Unsegmented]
-    overall: Sequence[Overall]
-    intervals: Sequence[Kinds]
+    def add(self, rows: Mapping[str, Mapping[str, float | np.ndarray]], unsegmented: Unsegmented | None) -> None:
+        """Add a recording: name of the table -> its columns, and its estimates without boundaries."""
+        for name, row in rows.items():
+            self._means[name].add(row)
+        if unsegmented is not None:
+            self._unsegmented = self._unsegmented or UnsegmentedScores()
+            self._unsegmented.add(unsegmented)
 
-    def rows(self, indices: Sequence[int]) -> dict[str, Row]:
-        """Return the rows over a subset of the recordings: name of the table -> row."""
-        contrast = [self.contrast[index] for index in indices]
-        rows = {CONTRAST_TABLE: contrast_row({name: np.concatenate([one[name] for one in contrast])
-                                              for name in contrast[0]})}
-        if self.unsegmented:
-            rows[UNSEGMENTED_TABLE] = unsegmented_row([self.unsegmented[index] for index in indices])
-        if self.overall:
-            rows[OVERALL_TABLE] = overall_row([self.overall[index] for index in indices])
-        intervals = [self.intervals[index] for index in indices]
-        if any(intervals):
-            rows[INTERVALS_TABLE] = interval_row(intervals)
-        return rows
+    def rows(self) -> dict[str, Row]:
+        """Return name of the table -> row; tables without columns are left out."""
+        rows = {name: means.row() for name, means in self._means.items()}
+        if self._unsegmented is not None:
+            rows[UNSEGMENTED_TABLE] = self._unsegmented.row()
+        return {name: rows[name] for name in (CONTRAST_TABLE, *WITHOUT) if rows.get(name)}
 
 
-def filter_answers(head: ProgressHeadBase, part: TaskPart, device: torch.device) -> list[dict[str, np.ndarray]] | None:
+def filter_answers(head: ProgressHeadBase, part: TaskPart, device: torch.device) -> list[Answers] | None:
     """Return the head's estimates at every frame of each recording, field -> (T,); None if it requires boundaries."""
     if not head.offers_filter:
         return None
-    # One call for all recordings of the task, which the filter processes in parallel.
+    # One call for all of them, which the filter processes in parallel.
     estimates = head.filter_all([embedding.to(device) for embedding in part.embeddings], part.task)
     return [_as_arrays(one) for one in estimates]
 
@@ -163,42 +223,6 @@ def _contrast(head: ProgressHeadBase, test: TaskPart, device: torch.device) -> l
     ends = np.cumsum([len(recording) for recording in segments])[:-1]  # (recordings - 1,), where to split
     return [dict(zip(found, parts, strict=True))
             for parts in zip(*(np.split(values, ends) for values in found.values()), strict=True)]
-
-
-def _answered(answers: Sequence[Mapping[str, np.ndarray]] | None, train: TaskPart,
-              test: TaskPart) -> tuple[list[Unsegmented], list[Overall]]:
-    """Pair the estimates of a head without boundaries with the baselines, within actions and for whole recordings."""
-    if answers is None:
-        return [], []
-    baselines = UnsegmentedBaselines(train.actions, train.embeddings)
-    counter = LengthCounter([len(embedding) for embedding in train.embeddings])
-    unsegmented = [
-        unsegmented_recording(handle, actions, embedding, answer['step'].astype(str), answer['progress'], baselines)
-        for handle, actions, embedding, answer in zip(test.handles, test.actions, test.embeddings, answers,
-                                                      strict=True)]
-    if not {'overall', 'overall_remaining'} & set(answers[0]):
-        return unsegmented, []
-    return unsegmented, [Overall(answer.get('overall'), answer.get('overall_remaining'),
-                                 # The median: (T, 1) -> (T,).
-                                 counter.lengths(len(answer['step']))[:, 0]) for answer in answers]
-
-
-def _intervals(head: ProgressHeadBase, answers: Sequence[Mapping[str, np.ndarray]] | None, train: TaskPart,
-               test: TaskPart, device: torch.device) -> list[Kinds]:
-    """Return the intervals of head and baselines per test recording; empty dicts if the head predicts no intervals."""
-    recordings: list[Kinds] = [{} for _ in test.handles]
-    if head.offers_intervals:
-        survival = SurvivalBaseline(train.actions, train.groups)
-        for kinds, segments, actions in zip(recordings, _segments(test, device), test.actions, strict=True):
-            if segments:
-                bounds = head.forward_intervals(segments, head.contexts(test.task, actions))
-                _add_given(kinds, actions, [bound.double().cpu().numpy() for bound in bounds], survival)
-    if answers is not None:
-        counter = LengthCounter([len(embedding) for embedding in train.embeddings])
-        for kinds, answer, actions in zip(recordings, answers, test.actions, strict=True):
-            _add_unsegmented(kinds, answer, actions)
-            _add_overall(kinds, answer, counter)
-    return recordings
 
 
 def _add_given(kinds: Kinds, actions: Sequence[Action], bounds: Sequence[np.ndarray],

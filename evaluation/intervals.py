@@ -1,7 +1,7 @@
 """Coverage and width of 90 % intervals."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -49,6 +49,9 @@ class Intervals(NamedTuple):
     progress: np.ndarray
 
 
+Kinds = dict[str, list[Intervals]]  # kind -> intervals of a recording, one element per action
+
+
 def progress_intervals(low: np.ndarray, high: np.ndarray, length: int) -> Intervals:
     """Return the intervals of the progress (n,) at the first n frames of an action or recording of given length."""
     # A frame counts as done when it is seen: progress is 1 / length at the first frame and 1 at the last.
@@ -83,45 +86,62 @@ def coverage(intervals: Intervals) -> np.ndarray:
     return (intervals.low <= intervals.true + 1e-6) & (intervals.true <= intervals.high + 1e-6)
 
 
-def interval_row(recordings: Sequence[Mapping[str, Sequence[Intervals]]]) -> dict[str, float]:
-    """Return coverage and mean width of each kind: over frames, then recordings.
+def interval_row(kinds: Kinds) -> Row:
+    """Return coverage and mean width of each kind over the frames of a recording.
 
     Args:
-        recordings: per test recording, kind (such as 'progress' or 'baseline_survival_progress') -> intervals.
+        kinds: kind (such as 'progress' or 'baseline_survival_progress') -> intervals, one element per action.
 
     Returns:
-        ``<kind>_coverage`` in [0, 1] and ``<kind>_width``, for the kinds that are present.
+        ``<kind>_coverage`` in [0, 1] and ``<kind>_width``, for the kinds that have intervals.
     """
     row = {}
-    for kind in _kinds(recordings):
-        # Pool a recording's actions first, then average recordings, so that coverage weighs frames as mae does.
-        parts = [_pool(recording[kind]) for recording in recordings if recording.get(kind)]
-        row[f'{kind}_coverage'] = float(np.mean([coverage(part).mean() for part in parts]))
-        row[f'{kind}_width'] = float(np.mean([(part.high - part.low).mean() for part in parts]))
+    for kind, parts in kinds.items():
+        if parts:
+            # Pool a recording's actions first, then average recordings, so that coverage weighs frames as mae does.
+            pooled = _pool(parts)
+            row[f'{kind}_coverage'] = float(coverage(pooled).mean())
+            row[f'{kind}_width'] = float((pooled.high - pooled.low).mean())
     return row
 
 
-def interval_rows_by_tenth(recordings: Sequence[Mapping[str, Sequence[Intervals]]]) -> list[dict[str, float]]:
-    """Return coverage and mean width by tenth of the true progress, frames of all recordings pooled.
+class TenthSums:
+    """Coverage and width of intervals by tenth of the true progress, frames of all recordings pooled."""
 
-    Returns:
-        Ten rows with 'tenth' (1 to 10), 'num_frames' (of the kind with the most frames in the tenth), and the columns
-        of :func:`interval_row`; NaN if a tenth has no frames.
-    """
-    kinds = {kind: _pool([part for recording in recordings for part in recording.get(kind, ())])
-             for kind in _kinds(recordings)}
-    rows = []
-    for tenth in range(1, 11):
-        row = {'tenth': tenth, 'num_frames': 0}
-        for kind, pooled in kinds.items():
-            # A progress of exactly t / 10 belongs to the t-th tenth.
-            inside = np.clip(np.ceil(pooled.progress * 10 - 1e-9), 1, 10) == tenth
+    def __init__(self) -> None:
+        # Kind -> (10, 3): frames, frames whose interval holds the truth, and the sum of widths, of each tenth.
+        self._sums: dict[str, np.ndarray] = {}
+
+    def add(self, kinds: Kinds) -> None:
+        """Add the intervals of a recording, see :func:`interval_row`."""
+        for kind, parts in kinds.items():
+            if parts:
+                pooled = _pool(parts)
+                # A progress of exactly t / 10 belongs to the t-th tenth, which is row t - 1.
+                tenth = np.clip(np.ceil(pooled.progress * 10 - 1e-9), 1, 10).astype(int) - 1
+                columns = [np.bincount(tenth, values, minlength=10)
+                           for values in (np.ones(len(tenth)), coverage(pooled), pooled.high - pooled.low)]
+                self._sums[kind] = self._sums.get(kind, 0) + np.stack(columns, axis=1)
+
+    def rows(self) -> list[Row]:
+        """Return ten rows, none without intervals.
+
+        Returns:
+            Rows with 'tenth' (1 to 10), 'num_frames' (of the kind with the most frames in the tenth), and the columns
+            of :func:`interval_row`; NaN if a tenth has no frames.
+        """
+        if not self._sums:
+            return []
+        rows = []
+        for tenth in range(10):
             # Kinds cover different frames: those of actions, or for 'overall' all frames of a recording.
-            row['num_frames'] = max(row['num_frames'], int(inside.sum()))
-            row[f'{kind}_coverage'] = float(coverage(pooled)[inside].mean()) if inside.any() else float('nan')
-            row[f'{kind}_width'] = float((pooled.high - pooled.low)[inside].mean()) if inside.any() else float('nan')
-        rows.append(row)
-    return rows
+            row = {'tenth': tenth + 1, 'num_frames': int(max(sums[tenth, 0] for sums in self._sums.values()))}
+            for kind, sums in self._sums.items():
+                frames, covered, width = sums[tenth]
+                row[f'{kind}_coverage'] = float(covered / frames) if frames else math.nan
+                row[f'{kind}_width'] = float(width / frames) if frames else math.nan
+            rows.append(row)
+        return rows
 
 
 def with_mean_tenths(rows: Sequence[Row]) -> list[Row]:
@@ -134,11 +154,6 @@ def with_mean_tenths(rows: Sequence[Row]) -> list[Row]:
         means.append({'task': MEAN, 'tenth': tenth, 'num_frames': sum(row['num_frames'] for row in same),
                       **{column: float(np.mean(values)) if values else math.nan for column, values in columns.items()}})
     return [*rows, *means]
-
-
-def _kinds(recordings: Sequence[Mapping[str, Sequence[Intervals]]]) -> list[str]:
-    # A kind without intervals in any recording gets no column. A dict keeps the order of the columns.
-    return list(dict.fromkeys(kind for recording in recordings for kind, parts in recording.items() if parts))
 
 
 def _pool(parts: Sequence[Intervals]) -> Intervals:

@@ -1,12 +1,12 @@
 """Progress and remaining time of whole recordings, compared with a frame counter."""
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from evaluation.columns import describe, describes
+from utils.tables import Row
 
 OVERALL_TABLE = 'overall'
 MEDIAN = (0.5,)
@@ -73,34 +73,28 @@ describe(OVERALL_TABLE, {
 @describes(OVERALL_TABLE,
            mae=('lower', 'mean absolute error of the progress of the whole recording (frames so far / its frames)'),
            remaining_mae=('lower', 'mean absolute error of the remaining time, as a fraction of the recording'))
-def overall_row(recordings: Sequence[Overall]) -> dict[str, float]:
-    """Return a task's row of ``overall.csv``, without the task's name: means over frames, then recordings.
+def overall_row(recording: Overall) -> Row:
+    """Return the columns of ``overall.csv`` for a recording: means over its frames.
 
-    Columns that the head does not predict are left out.
-
-    Args:
-        recordings: at least one test recording; the head offers the same fields for all of them.
+    Columns that the head does not predict are left out. A NaN prediction counts as 0.
     """
+    row, elapsed = {}, np.arange(1, len(recording.counter_length) + 1)
+    if recording.progress is not None:
+        row['mae'] = _progress_error(recording.progress)
+    if recording.remaining is not None:
+        row['remaining_mae'] = _remaining_error(recording.remaining)
     # Progress of the counter is t / expected length, and its remaining time the expected length - t.
-    counted = [np.arange(1, len(one.counter_length) + 1) / one.counter_length for one in recordings]
-    waited = [one.counter_length - np.arange(1, len(one.counter_length) + 1) for one in recordings]
-    row = {}
-    if recordings[0].progress is not None:
-        row['mae'] = _progress_error([one.progress for one in recordings])
-    if recordings[0].remaining is not None:
-        row['remaining_mae'] = _remaining_error([one.remaining for one in recordings])
-    return {**row, 'baseline_counter': _progress_error(counted), 'baseline_counter_remaining': _remaining_error(waited)}
+    return {**row, 'baseline_counter': _progress_error(elapsed / recording.counter_length),
+            'baseline_counter_remaining': _remaining_error(recording.counter_length - elapsed)}
 
 
-def _progress_error(predicted: Sequence[np.ndarray]) -> float:
-    """Return the mean over frames, then recordings, of |predicted - true progress|; a NaN prediction counts as 0."""
+def _progress_error(predicted: np.ndarray) -> float:
+    """Return the mean over frames of |predicted (T,) - true progress|."""
     # True progress of a recording of T frames at its frame t is t / T, so it ends at 1.
-    return float(np.mean([np.abs(np.nan_to_num(one) - np.arange(1, len(one) + 1) / len(one)).mean()
-                          for one in predicted])) if predicted else math.nan
+    return float(np.abs(np.nan_to_num(predicted) - np.arange(1, len(predicted) + 1) / len(predicted)).mean())
 
 
-def _remaining_error(predicted: Sequence[np.ndarray]) -> float:
-    """Return the mean over frames, then recordings, of |predicted - true remaining frames| / length."""
+def _remaining_error(predicted: np.ndarray) -> float:
+    """Return the mean over frames of |predicted (T,) - true remaining frames| / T."""
     # The true remaining frames are T - 1 at the first frame and 0 at the last.
-    return float(np.mean([np.abs(np.nan_to_num(one) - np.arange(len(one) - 1, -1, -1)).mean() / len(one)
-                          for one in predicted])) if predicted else math.nan
+    return float(np.abs(np.nan_to_num(predicted) - np.arange(len(predicted) - 1, -1, -1)).mean() / len(predicted))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from evaluation.columns import describes
@@ -28,7 +29,7 @@ class Probe:
 
     def __init__(self, frames: np.ndarray, labels: np.ndarray) -> None:
         # Standardized, so that the penalty treats all dimensions alike, whatever the scale of the embedding.
-        self._mean, self._std = _mean_and_std(frames)
+        self._mean, self._std = _mean_and_std([torch.from_numpy(frames)])
         self._names, self._weights = fit_linear_svm((frames - self._mean) / self._std, labels)
 
     def predict(self, frames: np.ndarray) -> np.ndarray:
@@ -38,9 +39,16 @@ class Probe:
 
 def fit_probe(embeddings: Sequence[Tensor], labels: Sequence[np.ndarray], rng: np.random.Generator) -> Probe:
     """Fit a classifier to recordings (T_i, E) and labels (T_i,), on at most ``MAX_FITTED_FRAMES`` random frames."""
-    frames, names = stack_frames(embeddings), np.concatenate(labels)  # (N, E), (N,)
+    names = np.concatenate(labels)  # (N,)
     kept = rng.permutation(len(names))[:MAX_FITTED_FRAMES]
-    return Probe(frames[kept], names[kept])
+    # Only the drawn frames are stacked: (n, E) instead of (N, E) numbers of eight bytes.
+    starts = np.cumsum([0, *map(len, embeddings)])
+    recording = np.searchsorted(starts, kept, side='right') - 1  # (n,), of each drawn frame
+    frames = np.empty((len(kept), embeddings[0].shape[1]))
+    for index in np.unique(recording):
+        drawn = recording == index
+        frames[drawn] = _as_array(embeddings[index])[kept[drawn] - starts[index]]
+    return Probe(frames, names[kept])
 
 
 def frame_labels(actions: Sequence[Action], num_frames: int) -> np.ndarray:
@@ -110,9 +118,12 @@ def fit_phase_probes(train: Sequence[Tensor], labels: Sequence[np.ndarray]) -> d
 def phase_accuracies(probes: Mapping[str, Sequence[Probe]], test: Sequence[Tensor],
                      labels: Sequence[np.ndarray]) -> dict[str, float]:
     """Return column -> mean accuracy of the column's classifiers on test recordings (T_j, E) with labels (T_j,)."""
-    frames, truth = stack_frames(test), np.concatenate(labels)  # (N, E), (N,)
-    return {column: float(np.mean([float(np.mean(probe.predict(frames) == truth)) for probe in fitted]))
-            for column, fitted in probes.items()}
+    right = {column: np.zeros(len(fitted)) for column, fitted in probes.items()}  # frames that a classifier names
+    for embedding, truth in zip(test, labels, strict=True):
+        frames = _as_array(embedding)  # (T, E): the frames of one recording at a time are in memory in eight bytes
+        for column, fitted in probes.items():
+            right[column] += [np.sum(probe.predict(frames) == truth) for probe in fitted]
+    return {column: float(np.mean(counts / sum(map(len, labels)))) for column, counts in right.items()}
 
 
 @describes('phase_classification',
@@ -161,34 +172,44 @@ class ProgressRegression:
     """
 
     def __init__(self, train: Sequence[Tensor], progress: Sequence[Tensor]) -> None:
-        known, frames = np.concatenate([one.numpy() for one in progress]), stack_frames(train)  # (N,), (N, E)
-        self._mean, self._std = _mean_and_std(frames)
-        self._constant, frames = known.mean(), (frames - self._mean) / self._std
+        self._mean, self._std = _mean_and_std(train)
+        self._constant, dim = np.concatenate([one.numpy() for one in progress]).mean(), train[0].shape[1]
         # The penalty excludes the constant: standardized columns and centered targets do not need a constant term.
-        # Normal equations (X^T X + I) w = X^T (y - mean), with X (N, E): an (E, E) system whatever the number of
-        # frames.
-        self._weights = np.linalg.solve(frames.T @ frames + RIDGE_PENALTY * np.eye(frames.shape[1]),
-                                        frames.T @ (known - self._constant))
+        # Normal equations (X^T X + I) w = X^T (y - mean), with X (N, E), summed over recordings: an (E, E) system
+        # whatever the number of frames.
+        gram, targets = RIDGE_PENALTY * np.eye(dim), np.zeros(dim)
+        for embedding, known in zip(train, progress, strict=True):
+            frames = (_as_array(embedding) - self._mean) / self._std  # (T, E)
+            gram += frames.T @ frames
+            targets += frames.T @ (known.numpy() - self._constant)
+        self._weights = np.linalg.solve(gram, targets)
 
     def score(self, test: Sequence[Tensor], progress: Sequence[Tensor]) -> float:
         """Return R^2 over the frames of test recordings (T_j, E); NaN if their progress (T_j,) is constant."""
         truth = np.concatenate([one.numpy() for one in progress])
         if np.ptp(truth) == 0:
             return float('nan')
-        # (N,) - ((N, E) @ (E,) + ()) -> (N,)
-        residual = truth - ((stack_frames(test) - self._mean) / self._std @ self._weights + self._constant)
+        # (T, E) @ (E,) -> (T,) of each recording, then (N,)
+        predicted = np.concatenate([(_as_array(one) - self._mean) / self._std @ self._weights for one in test])
+        residual = truth - (predicted + self._constant)
         # Relative to the mean of the test frames; predicting the mean of the training frames scores 0 or less.
         return float(1 - np.sum(residual ** 2) / np.sum((truth - truth.mean()) ** 2))
 
 
-def stack_frames(embeddings: Sequence[Tensor]) -> np.ndarray:
-    """Concatenate the frames of all recordings: (T_i, E) -> (sum of T_i, E), float64."""
-    return np.concatenate([embedding.double().cpu().numpy() for embedding in embeddings])
+def _as_array(embedding: Tensor) -> np.ndarray:
+    """Return the embeddings (T, E) of a recording in float64."""
+    return embedding.double().cpu().numpy()
 
 
-def _mean_and_std(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and std of each column of (n, E); the std of a constant column is 1."""
-    mean, std = frames.mean(axis=0), frames.std(axis=0)
+def _mean_and_std(recordings: Sequence[Tensor]) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and std of each column of the stacked recordings (n_i, E); the std of a constant column is 1."""
+    # Recording by recording: stacking all of them in eight bytes would take more memory than all else.
+    count, frames = sum(map(len, recordings)), (_as_array(one) for one in recordings)
+    mean = sum(one.sum(axis=0) for one in frames) / count
+    variance, largest = 0.0, np.abs(mean)
+    for one in map(_as_array, recordings):
+        variance = variance + ((one - mean) ** 2).sum(axis=0) / count
+        largest = np.maximum(largest, np.abs(one).max(axis=0))
     # The std of a constant column is rounding error instead of 0; dividing by it would magnify noise to scale 1.
-    rounding = 10 * np.finfo(np.float64).eps * np.maximum(np.abs(mean), np.abs(frames).max(axis=0))
+    std, rounding = np.sqrt(variance), 10 * np.finfo(np.float64).eps * largest
     return mean, np.where(std > rounding, std, 1.0)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from evaluation.alignment_metrics import nearest_frames, true_alignment
 from evaluation.baselines import BASELINES, LABEL_FREE
-from evaluation.progress_metrics import ActionCurves, errors_by_length, length_bins
-from losses.pairs import euclidean_distances
+from evaluation.progress_metrics import LengthErrors, errors_by_length, length_bins
+from losses.distances import euclidean_distances
 from utils.plotter import new_figure, save_figure
 from utils.tensorops import Action
 
@@ -21,14 +21,14 @@ MATRIX_SIDE = 600  # frames of a recording drawn at most, evenly spread: about t
 BASELINE_COLORS = ('0.6', 'tab:blue', 'tab:cyan', 'tab:green', 'tab:orange', 'tab:purple', 'tab:pink')  # in order
 
 
-def draw_error_by_length(tasks: Mapping[str, Sequence[ActionCurves]], path: Path) -> None:
+def draw_error_by_length(tasks: Mapping[str, LengthErrors], path: Path) -> None:
     """Draw the mean absolute error of head and baselines by length of actions, mean over tasks.
 
     Args:
-        tasks: task -> actions of its test recordings; at least one action.
+        tasks: task -> errors over its test recordings; at least one action.
         path: PNG to write.
     """
-    bins = length_bins([curve for curves in tasks.values() for curve in curves])
+    bins = length_bins(list(tasks.values()))
     # Geometric middles, because each bin is twice as wide as the previous one and the axis is logarithmic.
     middles = [math.sqrt(shortest * longest) for shortest, longest in bins]
     figure = new_figure(max(9, len(bins)), 5.4)  # an inch for the label of a bin

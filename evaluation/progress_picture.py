@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from evaluation.progress_metrics import ActionCurves
 from models.heads.estimates import BACKGROUND
+from recordings.json_dataset import Recording
 from utils.plotter import new_figure, save_figure
 from utils.ribbons import (
     LANE_HEIGHTS,
@@ -47,20 +48,22 @@ class DrawnRecording(NamedTuple):
     answers: Mapping[str, np.ndarray] | None = None
 
 
-def draw_progress(task: str, recordings: Sequence[DrawnRecording], path: Path) -> None:
-    """Draw steps and progress over the frames of a few recordings with actions; draw nothing if no recording has any.
+def drawn_recordings(recordings: Sequence[Recording]) -> list[int]:
+    """Return the indices of the recordings to draw: a few of those with actions, spread over all of them."""
+    with_actions = [index for index, recording in enumerate(recordings) if recording.actions]
+    # Spread, because adjacent recordings are often takes of the same person and step.
+    count = min(RECORDINGS_DRAWN, len(with_actions))
+    return [with_actions[place * len(with_actions) // count] for place in range(count)]
+
+
+def draw_progress(task: str, drawn: Sequence[DrawnRecording], path: Path) -> None:
+    """Draw steps and progress over the frames of recordings.
 
     Args:
         task: name of the task, for the title.
-        recordings: test recordings of the task.
+        drawn: at least one recording with actions, see :func:`drawn_recordings`.
         path: PNG to write.
     """
-    with_actions = [recording for recording in recordings if recording.actions]
-    # Spread over the test recordings: adjacent recordings are often takes of the same person and step.
-    count = min(RECORDINGS_DRAWN, len(with_actions))
-    drawn = [with_actions[index * len(with_actions) // count] for index in range(count)]
-    if not drawn:
-        return
     colors = _label_colors(drawn)
     lanes = ['steps', 'progress', *(['overall'] if 'overall' in (drawn[0].answers or {}) else [])]
     ribbons = 1 + (drawn[0].answers is not None)  # of the true steps, and of the recognized steps

@@ -171,7 +171,8 @@ def _embeddings(evaluations: Sequence[Evaluation]) -> list[str]:
     return [paragraph('How well the embeddings encode, without the progress head, the step (accuracy, to be compared '
                       'with the accuracy of the majority label), the progress of the recording (r2, ogpe), and the '
                       'alignment of two recordings (Kendall\'s tau, enclosed area error).'),
-            metrics_table(evaluations, names)]
+            # Every checkpoint has the same recordings and sizes, so the same samples.
+            *map(paragraph, evaluations[0].samples), metrics_table(evaluations, names)]
 
 
 def _losses(run: RunFolder) -> list[str]:

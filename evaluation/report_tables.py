@@ -3,13 +3,11 @@
 from collections.abc import Callable, Sequence
 
 from evaluation.baselines import BASELINES, LABEL_FREE
-from evaluation.columns import column_of
+from evaluation.columns import COUNT_PREFIX, column_of
 from evaluation.html_parts import Cell, table
 from evaluation.progress_metrics import PROGRESS_TABLE
 from evaluation.results import Evaluation
 from utils.tables import MEAN, Row, show_value
-
-COUNT_PREFIX = 'num_'
 
 
 def baselines_table(key: str, evaluations: Sequence[Evaluation], tables: Sequence[Sequence[Row]]) -> str:

@@ -23,12 +23,13 @@ class Evaluation:
         lookahead: number of future frames that the encoder sees.
         folder: folder of tables and pictures.
         tables: name of the metric -> rows; the last row is MEAN.
-        steps: task -> errors by step, from ``errors_by_step``; empty without a progress head.
+        steps: task -> errors by step, from ``StepErrors``; empty without a progress head.
         config: configuration of the run.
         missing: table that is left out -> the reason, as a predicate of "the progress head".
         groups: name of the table -> task -> group of test recordings -> row; empty if groups are unknown.
         chosen: weights that the progress head chose in training, by name; empty if there are no such weights.
         tenths: coverage and width of intervals by task and tenth of progress; empty if the head predicts no intervals.
+        samples: what was evaluated on a sample of the recordings, a line each; empty if nothing was.
     """
 
     checkpoint: str
@@ -42,6 +43,7 @@ class Evaluation:
     tenths: list[Row] = field(default_factory=list)
     groups: dict[str, dict[str, dict[str, Row]]] = field(default_factory=dict)
     chosen: dict[str, float] = field(default_factory=dict)
+    samples: list[str] = field(default_factory=list)
 
     def missing_columns(self, name: str) -> list[str]:
         """Return the columns that a table lacks because the progress head does not offer them."""

@@ -1,13 +1,17 @@
 """Metrics of the recognized step at every frame: those of MS-TCN, and the delay until a change is recognized."""
 
-from collections.abc import Sequence
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from evaluation.columns import describes
+from evaluation.running_means import RunningMeans
 from models.heads.estimates import BACKGROUND
 from utils.edit_distance import levenshtein
+from utils.tables import Row
 from utils.tensorops import Action
 
 OVERLAPS = {'f1_10': 0.10, 'f1_25': 0.25, 'f1_50': 0.50}  # column -> intersection over union that counts as found
@@ -44,76 +48,29 @@ def label_runs(labels: np.ndarray) -> Runs:
     return Runs(labels[starts][kept], starts[kept], ends[kept])
 
 
-@describes(TABLE, frame_accuracy=('higher', 'fraction of all frames, background included, whose step is recognized'))
-def frame_accuracy(recognized: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> float:
-    """Return the fraction of frames that have the right label, all recordings pooled, in [0, 1].
-
-    Args:
-        recognized: recognized labels (T_i,) of each recording.
-        truth: true labels (T_i,) of each recording, ``BACKGROUND`` outside of actions.
-    """
-    return float(np.mean(np.concatenate(recognized) == np.concatenate(truth)))
-
-
-@describes(TABLE, action_frame_accuracy=('higher', 'the same over the frames of actions'))
-def action_frame_accuracy(recognized: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> float:
-    """Return the fraction of the frames of actions that have the right label, pooled; NaN if there are no actions."""
-    recognized, truth = np.concatenate(recognized), np.concatenate(truth)
-    inside = truth != BACKGROUND
-    return float(np.mean(recognized[inside] == truth[inside])) if inside.any() else float('nan')
-
-
 @describes(TABLE, edit=('higher', 'edit score of the sequence of recognized steps, regardless of their lengths: '
                                   '100 is exact'))
-def edit_score(recognized: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> float:
-    """Return the edit score, mean over recordings, in [0, 100].
+def edit_score(found: Runs, true: Runs) -> float:
+    """Return the edit score of a recording, in [0, 100]; NaN without any run.
 
-    The score of a recording is 1 - Levenshtein distance of the two sequences of runs / length of the longer one;
-    recordings without any run are left out. NaN if there is no other recording.
-
-    Args:
-        recognized: recognized labels (T_i,) of each recording.
-        truth: true labels (T_i,) of each recording.
+    It is 1 - Levenshtein distance of the two sequences of runs / length of the longer one.
 
     Reference:
         Farha & Gall, "MS-TCN: Multi-Stage Temporal Convolutional Network for Action Segmentation", CVPR 2019.
     """
-    scores = []
-    for found, true in zip(recognized, truth, strict=True):
-        first, second = label_runs(found).labels, label_runs(true).labels
-        if longest := max(len(first), len(second)):
-            scores.append(100 * (1 - levenshtein(first, second) / longest))
-    return float(np.mean(scores)) if scores else float('nan')
+    longest = max(len(found.labels), len(true.labels))
+    return 100 * (1 - levenshtein(found.labels, true.labels) / longest) if longest else math.nan
 
 
-@describes(TABLE, f1_10=('higher', 'F1 of the recognized segments that overlap a true one of their step by 10 % of '
-                                   'their union, in percent'),
-           f1_25=('higher', 'the same for 25 %'), f1_50=('higher', 'the same for 50 %'))
-def segment_f1(recognized: Sequence[np.ndarray], truth: Sequence[np.ndarray], overlap: float) -> float:
-    """Return the F1 score of recognized segments, counts pooled over recordings, in [0, 100].
+def count_hits(found: Runs, true: Runs, overlap: float) -> int:
+    """Count the hits of the F1 score among the recognized runs of a recording.
 
     A recognized run is a hit if its largest intersection over union with a true run of the same label is at least
-    ``overlap`` and no earlier run has hit that true run.
-
-    Args:
-        recognized: recognized labels (T_i,) of each recording.
-        truth: true labels (T_i,) of each recording.
-        overlap: smallest intersection over union of a hit, in (0, 1].
+    ``overlap``, in (0, 1], and no earlier run has hit that true run.
 
     Reference:
         Farha & Gall, CVPR 2019; Lea et al., CVPR 2017.
     """
-    hits = num_recognized = num_true = 0
-    for found, true in zip(recognized, truth, strict=True):
-        first, second = label_runs(found), label_runs(true)
-        num_recognized, num_true = num_recognized + len(first.labels), num_true + len(second.labels)
-        hits += _hits(first, second, overlap)
-    # 2 precision recall / (precision + recall), with both fractions written out; without a hit it is 0.
-    return 200 * hits / (num_recognized + num_true) if hits else 0.0
-
-
-def _hits(found: Runs, true: Runs, overlap: float) -> int:
-    """Count the recognized runs whose best match of the same label overlaps enough and is not matched yet."""
     if not len(true.labels):
         return 0
     free, hits = np.ones(len(true.labels), dtype=bool), 0
@@ -153,25 +110,61 @@ def detection_delays(recognized: np.ndarray, truth: np.ndarray, actions: Sequenc
     return np.array(delays, dtype=float)
 
 
-@describes(TABLE, delay_median=('lower', 'median of the frames from a change of step to its detection; an undetected '
-                                         'step counts with its length'),
+@describes(TABLE, frame_accuracy=('higher', 'fraction of all frames, background included, whose step is recognized'),
+           action_frame_accuracy=('higher', 'the same over the frames of actions'),
+           f1_10=('higher', 'F1 of the recognized segments that overlap a true one of their step by 10 % of '
+                            'their union, in percent'),
+           f1_25=('higher', 'the same for 25 %'), f1_50=('higher', 'the same for 50 %'),
+           delay_median=('lower', 'median of the frames from a change of step to its detection; an undetected '
+                                  'step counts with its length'),
            delay_p90=('lower', 'the same, 90 % quantile'))
-def segmentation_row(recognized: Sequence[np.ndarray], truth: Sequence[np.ndarray],
-                     actions: Sequence[Sequence[Action]]) -> dict[str, float]:
-    """Return the columns of ``unsegmented.csv`` on the recognition of steps.
+class Segmentation:
+    """Recognition of steps in the recordings of a task, which are added one by one."""
 
-    Args:
-        recognized: recognized labels (T_i,) of each recording; at least one recording.
-        truth: true labels (T_i,) of each recording.
-        actions: true actions of each recording.
-    """
-    delays = np.concatenate([detection_delays(*recording) for recording in zip(recognized, truth, actions,
-                                                                               strict=True)])
-    median, p90 = np.quantile(delays, [0.5, 0.9]) if len(delays) else (np.nan, np.nan)
-    return {
-        'frame_accuracy': frame_accuracy(recognized, truth),
-        'edit': edit_score(recognized, truth),
-        **{column: segment_f1(recognized, truth, overlap) for column, overlap in OVERLAPS.items()},
-        'delay_median': float(median), 'delay_p90': float(p90),
-        'action_frame_accuracy': action_frame_accuracy(recognized, truth),
-    }
+    def __init__(self) -> None:
+        self._means, self._runs, self._hits = RunningMeans(), 0, Counter()
+        self._delays: Counter[float] = Counter()  # delay in frames -> number of changes with it
+
+    def add(self, recognized: np.ndarray, truth: np.ndarray, actions: Sequence[Action]) -> None:
+        """Add a recording.
+
+        Args:
+            recognized: recognized labels (T,).
+            truth: true labels (T,), ``BACKGROUND`` outside of actions.
+            actions: true actions in order of time.
+        """
+        found, true = label_runs(recognized), label_runs(truth)
+        right = recognized == truth
+        # Accuracies count the frames of all recordings alike, edit scores are means over recordings.
+        self._means.add({'frame_accuracy': right, 'action_frame_accuracy': right[truth != BACKGROUND],
+                         'edit': edit_score(found, true)})
+        self._runs += len(found.labels) + len(true.labels)
+        self._hits.update({column: count_hits(found, true, overlap) for column, overlap in OVERLAPS.items()})
+        self._delays.update(detection_delays(recognized, truth, actions).tolist())
+
+    def row(self) -> Row:
+        """Return the columns of ``unsegmented.csv`` on the recognition of steps.
+
+        F1 is over the runs of all recordings, in [0, 100]; delays are quantiles over all changes, NaN without a change.
+        """
+        means = self._means.row()
+        return {
+            'frame_accuracy': means['frame_accuracy'],
+            'edit': means['edit'],
+            # 2 precision recall / (precision + recall), with both fractions written out; without a hit it is 0.
+            **{column: 200 * self._hits[column] / self._runs if self._hits[column] else 0.0 for column in OVERLAPS},
+            'delay_median': _quantile(self._delays, 0.5), 'delay_p90': _quantile(self._delays, 0.9),
+            'action_frame_accuracy': means['action_frame_accuracy'],
+        }
+
+
+def _quantile(counts: Mapping[float, int], level: float) -> float:
+    """Return a quantile of values that occur so often, as ``np.quantile`` does; NaN without values."""
+    if not counts:
+        return math.nan
+    values = np.array(sorted(counts))
+    ranks = np.cumsum([counts[value] for value in values]) - 1  # (distinct values,), the last rank of each, from 0
+    place = level * ranks[-1]
+    # The values at the ranks around the place; linear in between.
+    below, above = values[np.searchsorted(ranks, [math.floor(place), math.ceil(place)])]
+    return float(below + (above - below) * (place - math.floor(place)))

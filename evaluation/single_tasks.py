@@ -65,6 +65,7 @@ def gather(evaluations: Sequence[Evaluation], folder: Path) -> Evaluation:
     chosen = {f'{task} {name}': value for evaluation in evaluations for name, value in evaluation.chosen.items()
               for task in evaluation.steps}
     gathered = Evaluation(first.checkpoint, epochs, first.lookahead, target, tables, steps, first.config, missing,
-                          tenths, dict(groups), chosen)
+                          tenths, dict(groups), chosen,
+                          [line for evaluation in evaluations for line in evaluation.samples])
     write_tables(gathered)
     return gathered

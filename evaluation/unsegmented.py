@@ -10,8 +10,10 @@ from evaluation.columns import describe, describes
 from evaluation.counters import FrameCounters
 from evaluation.phase_metrics import Probe, fit_probe, frame_labels
 from evaluation.progress_metrics import ActionCurves, mean_absolute_error
-from evaluation.segmentation_metrics import TABLE, segmentation_row
+from evaluation.running_means import RunningMeans
+from evaluation.segmentation_metrics import TABLE, Segmentation
 from models.heads.estimates import BACKGROUND
+from utils.tables import Row
 from utils.tensorops import Action
 
 PROBE_SEED = 0
@@ -22,14 +24,12 @@ class Unsegmented(NamedTuple):
     """A test recording, and the estimates of head and baselines without its boundaries.
 
     Attributes:
-        handle: handle of the recording.
         actions: true actions in order of time.
         labels: (T,), true steps.
         recognized: 'head' or 'probe' -> recognized labels (T,).
         progress: 'head' or a baseline -> progress (T,) within the current action, in [0, 1].
     """
 
-    handle: str
     actions: Sequence[Action]
     labels: np.ndarray
     recognized: Mapping[str, np.ndarray]
@@ -51,19 +51,18 @@ class UnsegmentedBaselines:
 
     Args:
         actions: actions of each training recording.
-        embeddings: (T, E) of each training recording.
+        probe: classifier of the step at a frame, see :func:`fit_step_probe`.
 
     Raises:
         ValueError: no training recording has an action.
     """
 
-    def __init__(self, actions: Sequence[Sequence[Action]], embeddings: Sequence[Tensor]) -> None:
+    def __init__(self, actions: Sequence[Sequence[Action]], probe: Probe) -> None:
         every = [action for recording in actions for action in recording]
         self._counters = FrameCounters(actions)
         # The true step is unknown, so the window of votes is the same for all: a tenth of the median action.
         self._window = max(1, round(SMOOTHED_FRACTION * float(np.median([action.length for action in every]))))
-        labels = [frame_labels(*recording) for recording in zip(actions, map(len, embeddings), strict=True)]
-        self._probe: Probe = fit_probe(embeddings, labels, np.random.default_rng(PROBE_SEED))
+        self._probe = probe
 
     def recognize(self, embedding: Tensor) -> np.ndarray:
         """Return the label (T,) that the probe predicted most often over the last frames of a recording (T, E)."""
@@ -94,12 +93,17 @@ class UnsegmentedBaselines:
         return progress
 
 
-def unsegmented_recording(handle: str, actions: Sequence[Action], embedding: Tensor, steps: np.ndarray,
-                          progress: np.ndarray, baselines: UnsegmentedBaselines) -> Unsegmented:
+def fit_step_probe(actions: Sequence[Sequence[Action]], embeddings: Sequence[Tensor]) -> Probe:
+    """Fit the classifier of the baselines to the actions and embeddings (T_i, E) of training recordings."""
+    labels = [frame_labels(*recording) for recording in zip(actions, map(len, embeddings), strict=True)]
+    return fit_probe(embeddings, labels, np.random.default_rng(PROBE_SEED))
+
+
+def unsegmented_recording(actions: Sequence[Action], embedding: Tensor, steps: np.ndarray, progress: np.ndarray,
+                          baselines: UnsegmentedBaselines) -> Unsegmented:
     """Combine the estimates of the head and of the baselines for a recording.
 
     Args:
-        handle: handle of the recording.
         actions: true actions.
         embedding: (T, E).
         steps: (T,), labels recognized by the head.
@@ -107,29 +111,35 @@ def unsegmented_recording(handle: str, actions: Sequence[Action], embedding: Ten
         baselines: baselines of the task.
     """
     num_frames, probed = len(embedding), baselines.recognize(embedding)
-    return Unsegmented(handle, actions, frame_labels(actions, num_frames), {'head': steps, 'probe': probed}, {
+    return Unsegmented(actions, frame_labels(actions, num_frames), {'head': steps, 'probe': probed}, {
         'head': np.nan_to_num(progress), 'constant': np.full(num_frames, 0.5),
         'counter_given_boundaries': baselines.counter(actions, num_frames), 'probe': baselines.progress_of(probed)})
 
 
 @describes(TABLE, num_recordings=('', 'test recordings'),
            mae=('lower', 'mean absolute error of the progress within the true action, boundaries unknown to the head'))
-def unsegmented_row(recordings: Sequence[Unsegmented]) -> dict[str, float]:
-    """Return a task's row of ``unsegmented.csv``, without the task's name.
+class UnsegmentedScores:
+    """Errors and recognition of steps in the recordings of a task, which are added one by one."""
 
-    The error is defined as in ``action_progress.csv``: over the frames within true actions, then over recordings.
+    def __init__(self) -> None:
+        self._errors = RunningMeans()
+        self._recognized = {'head': Segmentation(), 'probe': Segmentation()}
 
-    Args:
-        recordings: at least one test recording.
-    """
-    truth, actions = [one.labels for one in recordings], [one.actions for one in recordings]
-    own, probe = (segmentation_row([one.recognized[name] for one in recordings], truth, actions)
-                  for name in ('head', 'probe'))
-    curves = [curve for one in recordings for curve in _curves(one)]
-    errors = {f'baseline_{name}': mean_absolute_error(curves, name) for name in recordings[0].progress
-              if name != 'head'}
-    return {'num_recordings': len(recordings), 'mae': mean_absolute_error(curves), **own, **errors,
-            **{f'baseline_probe_{name}': value for name, value in probe.items() if name != 'action_frame_accuracy'}}
+    def add(self, recording: Unsegmented) -> None:
+        """Add a recording. As in ``action_progress.csv``, the error is over its frames within true actions."""
+        curves = _curves(recording)
+        self._errors.add({'num_recordings': 1, **{name: mean_absolute_error(curves, name)
+                                                  for name in recording.progress}})
+        for name, labels in recording.recognized.items():
+            self._recognized[name].add(labels, recording.labels, recording.actions)
+
+    def row(self) -> Row:
+        """Return a task's row of ``unsegmented.csv``, without the task's name."""
+        errors, own, probe = self._errors.row(), *(one.row() for one in self._recognized.values())
+        del probe['action_frame_accuracy']
+        return {'num_recordings': errors.pop('num_recordings'), 'mae': errors.pop('head'), **own,
+                **{f'baseline_{name}': value for name, value in errors.items()},
+                **{f'baseline_probe_{name}': value for name, value in probe.items()}}
 
 
 def _curves(recording: Unsegmented) -> list[ActionCurves]:
@@ -139,5 +149,5 @@ def _curves(recording: Unsegmented) -> list[ActionCurves]:
         predicted = {name: values[action.start:action.end + 1] for name, values in recording.progress.items()}
         # Relative to the annotated length, also if the features end before the action does.
         true = np.arange(1, len(predicted['head']) + 1) / action.length
-        curves.append(ActionCurves(recording.handle, action.length, true, predicted))
+        curves.append(ActionCurves(action.name, action.length, true, predicted))
     return curves

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from losses.arguments import check_positive, check_reduction
-from losses.pairs import squared_distances, sum_over_blocks
+from losses.distances import squared_distances
+from losses.pairs import sum_over_blocks
 
 WINDOW = 0.1  # fraction of the recording on either side that counts as close in time
 MARGIN = 2.0  # smallest squared distance that frames far apart in time should have

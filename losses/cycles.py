@@ -13,13 +13,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from losses.arguments import widen
-from losses.pairs import Vectors, distance_gradients, distance_matrix, index_moments
+from losses.distances import Vectors, distance_gradients, distance_matrix
+from losses.pairs import GRADIENT_SCALE, index_moments, returned_index_gradients
 
 BLOCK_ENTRIES = 2 ** 20  # distances of a block of frames; about 40 MiB
 SMALLEST_BLOCK = 64  # frames of all sequences; matrix products of fewer rows take longer per row
-# Products of small weights and small gradients would be subnormal float32 numbers, several times slower on a CPU, so
-# the gradient inside is larger; a power of two changes no digit of it.
-GRADIENT_SCALE = 2.0 ** 40
 
 
 class ErrorTerms(NamedTuple):
@@ -191,15 +189,10 @@ def _return(batch: _Batch, block: tuple[slice, slice], neighbors: Tensor,
     total = (weights * squares.add(spread.log(), alpha=batch.half_lambda)).sum()
     if gradient is None:
         return total, None
-    # A softmax subtracts the mean of the gradient under its weights. With p and q the gradients of mean and variance,
-    # the gradient of the distance to frame k is ``-beta_k (p t + q (t^2 - sigma^2))`` with ``t = k - mu``.
     scale = weights / spread * GRADIENT_SCALE  # (r, b, S)
-    variance_gradients = (squares - batch.half_lambda) * scale  # -q
-    means, slopes, curvatures, constants = torch.stack(
-        [means, 2 * errors * scale, variance_gradients, variance_gradients * variances]).to(betas.dtype).view(
-            4, len(weights), -1, 1)  # (r, b S, 1) each
-    offsets = torch.arange(betas.shape[2], dtype=betas.dtype, device=betas.device) - means  # t, (r, b S, T)
-    distance_gradient = torch.addcmul(slopes, curvatures, offsets).mul_(offsets).sub_(constants).mul_(betas)
+    slopes, curvatures = -2 * errors * scale, (batch.half_lambda - squares) * scale
+    distance_gradient = returned_index_gradients(
+        betas, *(part.flatten(1) for part in (means, variances, slopes, curvatures)))  # (r, b S, T)
     pulled, own_gradient = distance_gradients(distance_gradient, distances, returning, own, batch.radius)
     gradient[sequences] += own_gradient
     return total, pulled.to(neighbors.dtype).view_as(neighbors)

@@ -2,12 +2,10 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from losses.arguments import (
     check_counts,
@@ -18,21 +16,10 @@ from losses.arguments import (
     check_sequences,
 )
 from losses.frame_dropping import check_drop_vectors, drop_weights
-from losses.gaussian_mixture import GaussianMixture, component_densities, component_fractions, fit_gaussian_mixture
-from losses.pairs import attached_zero, euclidean_distances, index_moments
-
-QUARTER_FRAME = 0.25  # squared frames; keeps the reciprocal of an error and the log of a variance finite
-KEPT_ENTRIES = 2 ** 24  # most frames * components * indices of a pair kept in memory for the backward pass
-SMALLEST_DIVISOR = 0.05  # squared frames; with a large weight, log sigma can make an error negative
-
-
-class _Comparison(NamedTuple):
-    """The frames sampled from the first sequence of an ordered pair, on that sequence's device."""
-
-    sequence: int  # position of the first sequence in the batch
-    other: int  # position of the second sequence
-    frames: Tensor  # (n,), indices of the sampled frames
-    window: Tensor  # (n, N), True for the frames that a sampled frame may be cycled back to
+from losses.gaussian_mixture import GaussianMixture, fit_gaussian_mixture
+from losses.mixture_cycles import Comparison, Cycles, ErrorTerms, mixture_cycle_sum
+from losses.pairs import attached_zero
+from losses.threads import suitable_threads
 
 
 def GTCC_loss(sequences: Sequence[Tensor], n_components: int = 15, delta: float = 0.2, gamma: float = 0.95,
@@ -100,36 +87,40 @@ def GTCC_loss(sequences: Sequence[Tensor], n_components: int = 15, delta: float 
         dropouts = check_drop_vectors(dropouts, sequences)
     if len(sequences) == 1:
         return attached_zero(sequences)
-    pair_losses = []
-    with torch.autocast(sequences[0].device.type, enabled=False):
-        comparisons = _draw_comparisons(sequences, delta, max_comparisons, rng)
-        mixtures = _fit_mixtures(sequences, comparisons, n_components, softmax_temp, max_gmm_iters)
-        for comparison, mixture in zip(comparisons, mixtures, strict=True):
-            sequence, other = sequences[comparison.sequence], sequences[comparison.other]
-            errors = _cycle_in_blocks(sequence, other, comparison, mixture, softmax_temp, alignment_variance)
-            if gamma < 1:
-                kept = drop_weights(sequence, dropouts[comparison.other], floor)[comparison.frames]
-                errors = kept * errors + (1 - kept) / (errors + QUARTER_FRAME).clamp(min=SMALLEST_DIVISOR)
-            pair_losses.append(errors.mean() / (len(sequence) ** 2 / 12) if reduction == 'mean' else errors.sum())
-    losses = torch.stack(pair_losses)
-    return (losses.mean() if reduction == 'mean' else losses.sum()).to(sequences[0].dtype)
+    comparisons = _draw_comparisons(sequences, delta, max_comparisons, rng)
+    entries = n_components * sum(len(frames) * len(sequences[second]) for _, second, frames, _ in comparisons)
+    device = sequences[0].device
+    with torch.autocast(device.type, enabled=False), suitable_threads(entries, device):
+        cycles = Cycles.of(sequences, comparisons, softmax_temp)
+        mixtures = _fit_mixtures(cycles.distributions(), n_components, max_gmm_iters)
+        kept = None
+        if gamma < 1:
+            kept = [drop_weights(sequences[first], dropouts[second], floor)[frames]
+                    for first, second, frames, _ in comparisons]
+        weights = [1.0] * len(comparisons)
+        if reduction == 'mean':
+            weights = [12 / (len(sequences[first]) ** 2 * len(frames) * len(comparisons))
+                       for first, _, frames, _ in comparisons]
+        terms = ErrorTerms(alignment_variance, weights)
+        return mixture_cycle_sum(sequences, cycles, mixtures, terms, softmax_temp, kept).to(sequences[0].dtype)
 
 
 def _draw_comparisons(sequences: Sequence[Tensor], delta: float, max_comparisons: int,
-                      rng: torch.Generator | None) -> list[_Comparison]:
+                      rng: torch.Generator | None) -> list[Comparison]:
     """Sample frames, and the side of each window, for every ordered pair, on the CPU."""
     comparisons = []
     for first, second in itertools.permutations(range(len(sequences)), 2):
-        length, device = len(sequences[first]), sequences[first].device
+        length = len(sequences[first])
         frames = torch.randperm(length, generator=rng)[:max_comparisons]  # (n,)
         forward = torch.rand(len(frames), generator=rng) < 0.5
-        window = cycle_windows(frames, forward, length, delta)  # (n, N)
-        comparisons.append(_Comparison(first, second, frames.to(device), window.to(device)))
+        frames, order = frames.sort()
+        windows = cycle_windows(frames, forward[order], length, delta)
+        comparisons.append(Comparison(first, second, frames.to(sequences[first].device), windows))
     return comparisons
 
 
 def cycle_windows(frames: Tensor, forward: Tensor, length: int, delta: float) -> Tensor:
-    """Mark the frames that each frame may be cycled back to.
+    """Return the range of frames that each frame may be cycled back to.
 
     Args:
         frames: indices, (n,), in [0, N - 1].
@@ -138,72 +129,22 @@ def cycle_windows(frames: Tensor, forward: Tensor, length: int, delta: float) ->
         delta: length of the window as a fraction of N, in (0, 1].
 
     Returns:
-        (n, N), True inside the window, which always contains the frame itself.
+        First index and end, (n, 2); the range always contains the frame itself.
     """
     size = max(1, round(delta * length))
-    frame, index = frames.unsqueeze(1), torch.arange(length, device=frames.device)  # (n, 1), (N,)
-    start = torch.where(forward.unsqueeze(1), frame, frame - size + 1)
-    inside = (index >= start) & (index < start + size)  # (n, N)
-    # A window that an end of the sequence cuts off is extended to the first or last ``size`` frames.
-    inside |= (frame < size) & (index < size)
-    return inside | ((frame >= length - size) & (index >= length - size))
+    starts = torch.where(forward, frames, frames - size + 1)
+    ends = starts + size
+    # A window that an end of the sequence cuts off is extended to the first or last ``size`` frames, which it overlaps.
+    at_start, at_end = frames < size, frames >= length - size
+    starts, ends = torch.where(at_start, 0, starts), torch.where(at_start, ends.clamp(min=size), ends)
+    starts, ends = torch.where(at_end, starts.clamp(max=length - size), starts), torch.where(at_end, length, ends)
+    return torch.stack([starts, ends], dim=1)
 
 
-@torch.no_grad()
-def _fit_mixtures(sequences: Sequence[Tensor], comparisons: Sequence[_Comparison], n_components: int,
-                  softmax_temp: float, iterations: int) -> list[GaussianMixture]:
+def _fit_mixtures(alphas: Sequence[Tensor], n_components: int, iterations: int) -> list[GaussianMixture]:
     """Fit the mixtures of all pairs in one batch; shorter sequences are padded with indices without weight."""
-    longest = max(len(sequence) for sequence in sequences)
-    outgoing, lengths = [], []
-    for comparison in comparisons:
-        frames, other = sequences[comparison.sequence][comparison.frames], sequences[comparison.other]
-        alpha = torch.softmax(euclidean_distances(frames, other) / -softmax_temp, dim=1)  # (n, M)
-        outgoing.append(F.pad(alpha, (0, longest - len(other))))  # (n, longest)
-        lengths += [len(other)] * len(frames)
-    mixture = fit_gaussian_mixture(torch.cat(outgoing), n_components, iterations, lengths=torch.tensor(lengths))
-    counts = [len(comparison.frames) for comparison in comparisons]
+    longest, counts = max(alpha.shape[1] for alpha in alphas), [len(alpha) for alpha in alphas]
+    padded = torch.cat([F.pad(alpha, (0, longest - alpha.shape[1])) for alpha in alphas])
+    lengths = torch.tensor([alpha.shape[1] for alpha in alphas]).repeat_interleave(torch.tensor(counts))
+    mixture = fit_gaussian_mixture(padded, n_components, iterations, lengths=lengths)
     return [GaussianMixture(*parts) for parts in zip(*(value.split(counts) for value in mixture), strict=True)]
-
-
-def _cycle_in_blocks(sequence: Tensor, other: Tensor, comparison: _Comparison, mixture: GaussianMixture,
-                     softmax_temp: float, alignment_variance: float) -> Tensor:
-    """Compute :func:`cycle_errors`; large inputs are split into blocks that the backward pass recomputes."""
-    entries = mixture.means.numel() * (len(sequence) + len(other))
-    if entries <= KEPT_ENTRIES:
-        return cycle_errors(sequence, other, comparison.frames, comparison.window, mixture, softmax_temp,
-                            alignment_variance)
-    rows = max(1, KEPT_ENTRIES * len(comparison.frames) // (4 * entries))
-    blocks = zip(comparison.frames.split(rows), comparison.window.split(rows),
-                 *(value.split(rows) for value in mixture), strict=True)
-    return torch.cat([checkpoint(cycle_errors, sequence, other, frames, window, GaussianMixture(*parts), softmax_temp,
-                                 alignment_variance, use_reentrant=False, preserve_rng_state=False)
-                      for frames, window, *parts in blocks])
-
-
-def cycle_errors(sequence: Tensor, other: Tensor, frames: Tensor, window: Tensor, mixture: GaussianMixture,
-                 softmax_temp: float, alignment_variance: float) -> Tensor:
-    """Compute the squared index error of frames cycled through the components of their mixtures.
-
-    Args:
-        sequence: u, (N, E).
-        other: v, (M, E).
-        frames: indices into ``sequence``, (n,).
-        window: (n, N), True for frames that may be cycled back to, at least one per row.
-        mixture: n mixtures over the indices of ``other``; treated as constant, except for the fractions of alpha.
-        softmax_temp: tau, > 0.
-        alignment_variance: weight of log sigma, >= 0.
-
-    Returns:
-        L, (n,), in squared frames.
-    """
-    densities = component_densities(mixture, len(other)).to(other.dtype)  # (n, K, M)
-    neighbors = densities @ other  # (n, K, E)
-    distances = euclidean_distances(neighbors.flatten(0, 1), sequence).unflatten(0, densities.shape[:2])  # (n, K, N)
-    # The window (n, 1, N) is the same for all components.
-    logits = (distances / -softmax_temp).masked_fill(~window.unsqueeze(1), -torch.inf)
-    mean, variance = index_moments(torch.softmax(logits, dim=-1))  # (n, K) each
-    errors = (frames.unsqueeze(1) - mean).square()  # (n, K)
-    if alignment_variance > 0:
-        errors = errors + alignment_variance / 2 * (variance + QUARTER_FRAME).log()
-    alpha = torch.softmax(euclidean_distances(sequence[frames], other) / -softmax_temp, dim=1)  # (n, M)
-    return (component_fractions(mixture, alpha) * errors).sum(1)  # (n, K) -> (n,)

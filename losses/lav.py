@@ -8,7 +8,8 @@ from torch import Tensor
 
 from losses.arguments import check_non_negative, check_positive, check_reduction, check_sequences
 from losses.contrastive import WINDOW, contrastive_loss
-from losses.pairs import attached_zero, reduce_symmetric, squared_distances
+from losses.distances import squared_distances
+from losses.pairs import attached_zero, reduce_symmetric
 from losses.soft_dtw import soft_dtw
 
 

@@ -15,7 +15,8 @@ from losses.arguments import (
     check_sequences,
 )
 from losses.contrastive import MARGIN, WINDOW, contrastive_loss
-from losses.pairs import attached_zero, reduce_symmetric, squared_distances
+from losses.distances import squared_distances
+from losses.pairs import attached_zero, reduce_symmetric
 from losses.transport import TransportPlan, best_and_least_matches, transport_plan
 
 PHASE_DECAY, SMALLEST_PHASE = 0.999, 0.001

@@ -57,6 +57,7 @@ class ProgressStream:
         self._tracker: GivenBoundaries | InferredBoundaries | None = None  # chosen at the first frame
         self._waiting: deque[tuple[int, ActionMarker | None]] = deque()  # frames whose embedding is not available yet
         self._seen = self._marked_at = 0  # number of frames so far, and before the last marker
+        self._shape: torch.Size | None = None  # of the last frame that was right
 
     def mark(self, marker: ActionMarker) -> None:
         """Begin or end an action before the next frame; if several markers come between two frames, the last counts.
@@ -133,7 +134,9 @@ class ProgressStream:
     def _checked(self, frame: np.ndarray | Tensor) -> Tensor:
         where = f'{self._name}: frame {self._seen}'
         tensor = torch.as_tensor(frame.copy() if isinstance(frame, np.ndarray) else frame)  # it may be read-only
-        self._run.check_shape((1, *tensor.shape), where)  # a recording of one frame
+        if tensor.shape != self._shape:
+            self._run.check_shape((1, *tensor.shape), where)  # a recording of one frame
+            self._shape = tensor.shape
         tensor = tensor.float()
         # A finite sum has finite terms only, and takes a third of the time of looking at each of them.
         if not (math.isfinite(tensor.sum().item()) or torch.isfinite(tensor).all()):

@@ -1,5 +1,8 @@
 import copy
+import functools
 import gc
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +10,7 @@ from easydict import EasyDict
 from matplotlib.figure import Figure
 
 from configs.generic_config import CONFIG
-from tests.launch import save_one_pixel, stop_server
+from tests import launch
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -16,25 +19,40 @@ ROOT = Path(__file__).resolve().parents[1]
 gc.set_threshold(20_000, 20, 50)
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups
+@pytest.hookimpl(tryfirst=True, optionalhook=True)  # before that of pytest-xdist, which may be missing
+def pytest_xdist_make_scheduler(config, log):
+    """Run each file in one process of `make test`, and all that fork in the same, which loads what they share once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = group_of
+    return scheduler
+
+
 def pytest_collection_modifyitems(items):
-    """Keep each file in one process of `make test`, and all that fork in the same, which loads what they share once.
-
-    They come first, with the export, which is slow as well: if they came last, the other processes would wait for them.
-    """
-    for item in items:
-        forks = {'run_program', 'run_processes'} & set(vars(item.module))
-        item.add_marker(pytest.mark.xdist_group('forks' if forks else str(item.path.relative_to(ROOT))))
-    items.sort(key=lambda item: ('forks', 'tests/tools/test_export.py').count(group_of(item)), reverse=True)
+    """Start with the files that fork, and the export, which is slow: if they came last, other processes would wait."""
+    items.sort(key=lambda item: ('forks', 'tests/tools/test_export.py').count(group_of(item.nodeid)), reverse=True)
 
 
-def group_of(item):
-    return item.get_closest_marker('xdist_group').args[0]
+def group_of(nodeid):
+    """Return the group of a test: tests of one group run in one process."""
+    return _group_of_file(nodeid.partition('::')[0])
+
+
+@functools.cache
+def _group_of_file(name):
+    return 'forks' if 'from tests.launch import' in (ROOT / name).read_text() else name
+
+
+def pytest_sessionstart(session):
+    """Compile the filter once, before several processes would all do it."""
+    if session.config.getoption('numprocesses', None):
+        subprocess.run([sys.executable, '-m', 'models.heads.filter.compiled'], cwd=ROOT, check=True)
 
 
 def pytest_sessionfinish():
     """End what the tests of this process started."""
-    stop_server()
+    launch.stop_server()
 
 
 @pytest.fixture
@@ -59,5 +77,5 @@ def blank_pictures():
     For modules that test which files a run has, and their numbers; other modules test what is drawn.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, 'savefig', save_one_pixel)
+        launch.blank_pictures(patch.setattr)
         yield

@@ -29,14 +29,18 @@ ROOT = Path(__file__).resolve().parents[1]
 LOADED = ('torch.distributed', 'torch._dynamo', 'torch.utils.tensorboard', 'matplotlib.backends.backend_agg',
           'scipy.stats', 'sklearn.linear_model', 'sklearn.svm', 'training.run', 'evaluation.evaluate',
           'evaluation.report', 'prediction.command', 'alignment.command')
+# Module -> its functions that draw many panels; the path of the picture is their last argument.
+LARGE_PICTURES = {'models.alignment_training_loop': ['plot_epoch_losses'],
+                  'evaluation.evaluate': ['draw_progress', 'draw_error_by_length']}
 
 
-def run_program(*command, cwd=ROOT, stdin=os.devnull, timeout=600, pictures=True, **variables):
+def run_program(*command, cwd=ROOT, stdin=os.devnull, stdout=None, timeout=600, pictures=True, **variables):
     """Run ``python COMMAND`` with these environment variables; returns what ``subprocess.run`` does, output as text.
 
-    Without ``pictures``, each picture is one pixel: drawing takes most of the time of short trainings and evaluations.
+    Standard input and output may be paths of pipes, for another thread. Without ``pictures``, each picture is one
+    pixel: drawing takes most of the time of short trainings and evaluations.
     """
-    done, = _run([command], cwd, [variables], timeout, stdin, pictures)
+    done, = _run([command], cwd, [variables], timeout, stdin, stdout, pictures)
     return done
 
 
@@ -57,19 +61,20 @@ def free_port():
             return str(port)
 
 
-def _run(commands, cwd, variables, timeout, stdin=os.devnull, pictures=True):
+def _run(commands, cwd, variables, timeout, stdin=os.devnull, stdout=None, pictures=True):
     """Run command lines at the same time, and wait for all of them; the output goes through files, so none waits."""
     with tempfile.TemporaryDirectory() as folder:
         asked = [{'command': list(map(str, command)), 'cwd': str(cwd), 'variables': {**os.environ, **more},
-                  'pictures': pictures, 'streams': [str(stdin), f'{folder}/out{number}', f'{folder}/err{number}']}
+                  'pictures': pictures,
+                  'streams': [str(stdin), str(stdout or f'{folder}/out{number}'), f'{folder}/err{number}']}
                  for number, (command, more) in enumerate(zip(commands, variables, strict=True))]
         with _server()[1].makefile('rw') as server:
             server.write(json.dumps([timeout, asked]) + '\n')
             server.flush()
             statuses = json.loads(server.readline())
-        done = [subprocess.CompletedProcess(one['command'], status, *(Path(path).read_text()
-                                                                      for path in one['streams'][1:]))
-                for one, status in zip(asked, statuses, strict=True)]
+        done = [subprocess.CompletedProcess(one['command'], status, '' if stdout else Path(out).read_text(),
+                                            Path(err).read_text())
+                for status, one in zip(statuses, asked, strict=True) for _, out, err in [one['streams']]]
     assert None not in statuses, f'killed after {timeout} s: {done}'
     return done
 
@@ -127,6 +132,20 @@ def wait_for(children, timeout):
     return [statuses.get(child) for child in children]
 
 
+def blank_pictures(replace):
+    """Save one white pixel for each picture; those of most panels are not even built.
+
+    Args:
+        replace: ``setattr``, or that of a fixture that undoes it.
+    """
+    from matplotlib.figure import Figure
+
+    replace(Figure, 'savefig', save_one_pixel)
+    for module, names in LARGE_PICTURES.items():
+        for name in names:
+            replace(importlib.import_module(module), name, _draw_nothing)
+
+
 def save_one_pixel(figure, path, **options):
     """Save one white pixel in place of a figure."""
     import numpy as np
@@ -135,12 +154,17 @@ def save_one_pixel(figure, path, **options):
     imsave(path, np.ones((1, 1, 3)))
 
 
+def _draw_nothing(*arguments):
+    from utils.files import atomic_path
+
+    with atomic_path(arguments[-1]) as temporary:
+        save_one_pixel(None, temporary)
+
+
 def become(command, cwd, variables, streams, pictures):
     """Do in this process what ``python COMMAND`` does in a new one."""
     if not pictures:
-        from matplotlib.figure import Figure
-
-        Figure.savefig = save_one_pixel
+        blank_pictures(setattr)
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(cwd)
@@ -148,6 +172,9 @@ def become(command, cwd, variables, streams, pictures):
         file = os.open(path, os.O_WRONLY | os.O_CREAT if descriptor else os.O_RDONLY)
         os.dup2(file, descriptor)
         os.close(file)
+    # Those of the process that is forked know whether they can seek, which pipes cannot.
+    sys.stdin, sys.stdout = open(0, closefd=False), open(1, 'w', closefd=False)
+    sys.stderr = open(2, 'w', errors='backslashreplace', buffering=1, closefd=False)
     program = command[1 if command[0] in ('-c', '-m') else 0]
     installed = [place for place in sys.path if place not in (str(ROOT), str(Path(__file__).parent))]
     own = [place for place in variables.get('PYTHONPATH', '').split(os.pathsep) if place]

@@ -15,7 +15,7 @@ from tools.demo import DemoSettings, write_demo
 from utils.ckpt_save import load_checkpoint
 
 COMMAND = ['1', '--tcc', '--naive', '--ego', '--progress', '--progress_sampling', 'dense', '-ep', '2', '-lr', '1e-3',
-           '-od', '8', '--set', 'BASEARCH.NAIVE_ARCH.layers=[16]', '--no_tensorboard']
+           '-od', '8', '--set', 'BASEARCH.NAIVE_ARCH.layers=[16]', '--set', 'SKIP_RATE=4', '--no_tensorboard']
 pytestmark = pytest.mark.usefixtures('blank_pictures')
 
 
@@ -183,7 +183,7 @@ def test_a_task_without_actions_is_left_out_where_the_head_knows_steps(trained, 
     (tmp_path / 'egoprocel.json').write_text(json.dumps(tiny))
     monkeypatch.setenv('JSON_DPATH', str(tmp_path))
     monkeypatch.setenv('OUTPUT_PATH', str(tmp_path / 'output'))
-    command = [*COMMAND, '-ep', '1', '--set', 'PROGRESS_LOSS.head=hsmm', '--set', 'SKIP_RATE=4']
+    command = [*COMMAND, '-ep', '1', '--set', 'PROGRESS_LOSS.head=hsmm', '--set', 'SKIP_RATE=8']
     assert singletask_train.main(command) == 0
     assert f'left out because their training recordings contain no action: {first}' in capsys.readouterr().err
     folder = tmp_path / 'output/single-task-setting' / trained.name

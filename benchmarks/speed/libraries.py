@@ -24,7 +24,7 @@ from benchmarks.speed.measure import (
     positive,
     short,
 )
-from losses.pairs import squared_distances
+from losses.distances import squared_distances
 from losses.soft_dtw import align_by_antidiagonals, enter_by_antidiagonals
 from utils.command_line import OneLineParser, run_command
 

@@ -1,8 +1,8 @@
-"""Measure training with many or long recordings: python -m benchmarks.speed.scale.
+"""Measure training and evaluation with many or long recordings: python -m benchmarks.speed.scale.
 
-It measures the time of indexing, the time spent waiting for input, and the memory of a training step. The feature
-files are hard links to a few real files, so that a large dataset needs little disk space. They come from the disk
-cache, so the benchmark measures the program, not the disk.
+It measures the time of indexing, the time spent waiting for input, the memory of a training step, and on request the
+memory of an evaluation. The feature files are hard links to a few real files, so that a large dataset needs little disk
+space. They come from the disk cache, so the benchmark measures the program, not the disk.
 """
 
 import argparse
@@ -19,7 +19,17 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from benchmarks.speed.measure import MIB, describe_command, describe_machine, format_table, in_fresh_process, positive
+from benchmarks.speed.evaluation_memory import NAME, evaluation_rows
+from benchmarks.speed.hours import PRESET
+from benchmarks.speed.measure import (
+    MIB,
+    describe_command,
+    describe_machine,
+    format_table,
+    in_fresh_process,
+    positive,
+    short,
+)
 from benchmarks.speed.training_step import StepBenchmark
 from configs.choices import LOSSES
 from configs.generic_config import CONFIG
@@ -33,6 +43,7 @@ REAL_FILES = 8
 LINKS = 50_000  # to a file; ext4 allows 65,000
 TASKS = 10
 ACTIONS = 20  # actions per recording
+FEW_ACTIONS = 5  # of recordings to evaluate, which takes time in proportion to their actions
 PAIR = 2  # recordings per batch
 HEADS = 16  # heads of the network
 
@@ -52,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = OneLineParser(prog='python -m benchmarks.speed.scale', description='Cost of many or long recordings.')
-    parser.add_argument('--recordings', type=positive, nargs='+', default=[500, 5000], help='default 500 5000')
+    parser.add_argument('--recordings', type=positive, nargs='*', default=[500, 5000],
+                        help='recordings to index and to read, default 500 5000')
     parser.add_argument('--frames', type=positive, default=2000, help='T of each recording, default 2000')
     parser.add_argument('--width', type=positive, default=2048, help='D of the features, default 2048')
     parser.add_argument('--steps', type=positive, default=40, help='number of batches to read, default 40')
@@ -61,23 +73,31 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--workers', type=int, nargs='+', default=[0, 2], help='loader processes, default 0 2')
     parser.add_argument('--lengths', type=positive, nargs='*', default=[1000, 2000, 4000, 8000],
                         help='frames of the pairs for training steps, default 1000 2000 4000 8000')
+    parser.add_argument('--evaluate', type=positive, nargs='+', default=[],
+                        help='recordings of one task, half of them to test, to evaluate; default: none')
     return parser.parse_args(argv)
 
 
 def measure(arguments: argparse.Namespace, argv: Sequence[str] | None) -> None:
     """Index and read the datasets, run the training steps, and print time and memory."""
     print(f'{describe_command("benchmarks.speed.scale", argv)}\n\n{describe_machine(torch.get_num_threads())}.\n\n'
-          f'Recordings of ({arguments.frames}, {arguments.width}); each batch of two is '
-          f'{PAIR * arguments.frames * arguments.width * 4 / MIB:.0f} MiB.\n', flush=True)
-    print(format_table([index_and_read(count, arguments) for count in arguments.recordings]))
-    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
-    print(f'\nLargest loader process: {largest / MIB:.0f} MiB.')
-    if not arguments.lengths:
-        return
-    print('\nA training step on a pair of recordings, '
-          f'StackingEncoder, {HEADS} heads, progress head; peak memory of its process, MiB:\n', flush=True)
-    print(format_table([{'frames': length, **{loss.upper(): step_memory(loss, length, arguments.width)
-                                              for loss in LOSSES}} for length in arguments.lengths]))
+          f'Recordings of ({arguments.frames}, {arguments.width}); a pair is '
+          f'{short(PAIR * arguments.frames * arguments.width * 4 / MIB)} MiB.\n', flush=True)
+    if arguments.recordings:
+        print(format_table([index_and_read(count, arguments) for count in arguments.recordings]))
+        largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
+        print(f'\nLargest loader process: {largest / MIB:.0f} MiB.')
+    if arguments.lengths:
+        print('\nA training step on a pair of recordings, '
+              f'StackingEncoder, {HEADS} heads, progress head; peak memory of its process, MiB:\n', flush=True)
+        print(format_table([{'frames': length, **{loss.upper(): step_memory(loss, length, arguments.width)
+                                                  for loss in LOSSES}} for length in arguments.lengths]))
+    if arguments.evaluate:
+        print(f'\nAn evaluation of {PRESET}, half of the recordings of a task to train and half to test; processor '
+              'time and peak memory of the command:\n', flush=True)
+        print(format_table(evaluation_rows(
+            arguments.evaluate, arguments.frames * arguments.width,
+            lambda folder, count: write_dataset(folder, count, arguments.frames, arguments.width, 1, FEW_ACTIONS))))
 
 
 def index_and_read(count: int, arguments: argparse.Namespace) -> dict[str, object]:
@@ -85,7 +105,7 @@ def index_and_read(count: int, arguments: argparse.Namespace) -> dict[str, objec
     with tempfile.TemporaryDirectory(prefix='scale_') as folder:
         write_dataset(Path(folder), count, arguments.frames, arguments.width)
         before, started, processor = process_memory('VmRSS'), time.perf_counter(), time.process_time()
-        recordings = load_recordings(Path(folder) / 'many.json', Path(folder),
+        recordings = load_recordings(Path(folder) / f'{NAME}.json', Path(folder),
                                      background_labels=CONFIG.BACKGROUND_LABELS)
         seconds, growth = time.perf_counter() - started, (process_memory('VmRSS') - before) / MIB
         processor = time.process_time() - processor
@@ -111,22 +131,23 @@ def _peak_of_step(loss: str, length: int, feature_dim: int) -> float:
     return process_memory('VmHWM') / MIB
 
 
-def write_dataset(folder: Path, count: int, frames: int, feature_dim: int) -> None:
-    """Write ``many.json`` and the feature files of ``count`` recordings, evenly divided into tasks."""
+def write_dataset(folder: Path, count: int, frames: int, feature_dim: int, tasks: int = TASKS,
+                  actions: int = ACTIONS) -> None:
+    """Write ``NAME.json`` and the feature files of ``count`` recordings, evenly divided into tasks."""
     draw = np.random.default_rng(0)
     real_files = max(REAL_FILES, -(-count // LINKS))
     for number in range(min(real_files, count)):
         np.save(folder / f'real{number}.npy', draw.standard_normal((frames, feature_dim), dtype=np.float32))
-    bounds = np.linspace(0, frames, ACTIONS + 1).astype(int).tolist()
+    bounds = np.linspace(0, frames, actions + 1).astype(int).tolist()
     content = {}
-    for task in range(min(TASKS, count)):
-        handles = [f'rec{number}' for number in range(task, count, TASKS)]
+    for task in range(min(tasks, count)):
+        handles = [f'rec{number}' for number in range(task, count, tasks)]
         for handle in handles:
             os.link(folder / f'real{int(handle[3:]) % real_files}.npy', folder / f'{handle}.npy')
         content[f'task{task}'] = {
-            'handles': handles, 'hdl_actions': [[f'step{step}' for step in range(ACTIONS)]] * len(handles),
+            'handles': handles, 'hdl_actions': [[f'step{step}' for step in range(actions)]] * len(handles),
             'hdl_start_times': [bounds[:-1]] * len(handles), 'hdl_end_times': [bounds[1:]] * len(handles)}
-    (folder / 'many.json').write_text(json.dumps(content))
+    (folder / f'{NAME}.json').write_text(json.dumps(content))
 
 
 def read_during_steps(recordings: RecordingsByTask, workers: int, steps: int, step_seconds: float) -> Reading:

@@ -25,7 +25,7 @@ from utils.errors import UserError
 from utils.memory import process_memory
 
 TENTHS = 10
-WARM_UP = 8  # frames, not timed: the filter is traced at the first ones
+WARM_UP = 8  # frames, not timed: the filter is compiled or traced at the first ones
 STAGES = ('decoding', 'image encoder', 'filter')
 LARGEST_GROWTH = 20 * MIB  # from the second tenth to the last one
 

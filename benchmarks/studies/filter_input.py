@@ -26,6 +26,7 @@ from evaluation.counters import FrameCounters
 from evaluation.embedded_task import EmbeddedTask
 from evaluation.evaluate import embed
 from evaluation.progress_metrics import ActionCurves, mean_absolute_error
+from evaluation.running_means import RunningMeans
 from models.action_progress import predict_actions
 from models.build import build_model, fill_in_head, fill_in_sizes
 from models.heads.base import EmbeddedRecording
@@ -170,16 +171,17 @@ def rate(parts: Parts) -> np.ndarray:
     for task, test in parts['test'].items():
         counter = FrameCounters(parts['train'][task].actions)
         unknown = model.progress_head.filter_all(test.embeddings, task)
-        curves = []
+        errors = RunningMeans()
         for index, (embedding, actions) in enumerate(zip(test.embeddings, test.actions, strict=True)):
             # In background, which the head may take an action for, it predicts no progress: NaN counts as 0.
             free = np.nan_to_num(unknown[index].progress.numpy())
+            curves = []
             for action, given in zip(actions, predict_actions(model, embedding, actions, task), strict=True):
                 predicted = (given.numpy(), free[action.start:action.end + 1], counter.average_index(len(given)))
-                curves.append(ActionCurves(test.recordings[index].handle, action.length,
-                                           action_progress(action, len(embedding)).numpy(),
+                curves.append(ActionCurves(action.name, action.length, action_progress(action, len(embedding)).numpy(),
                                            dict(zip(PREDICTORS, predicted, strict=True))))
-        scores.append([mean_absolute_error(curves, predictor) for predictor in PREDICTORS])
+            errors.add({predictor: mean_absolute_error(curves, predictor) for predictor in PREDICTORS})
+        scores.append(list(errors.row().values()))
     return np.mean(scores, axis=0)
 
 

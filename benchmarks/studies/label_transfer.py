@@ -24,7 +24,7 @@ from benchmarks.studies.progress_study import add_data_options, data_of
 from configs.entry_config import parse_training_arguments
 from configs.generic_config import CONFIG
 from evaluation.alignment_metrics import nearest_frames
-from losses.pairs import euclidean_distances
+from losses.distances import euclidean_distances
 from prediction import TrainedRun, load_run
 from prediction.recording import embed_recording
 from recordings.feature_files import open_recording

@@ -12,6 +12,7 @@ LARGEST_SHRINKAGE = 50.0  # in actions; the pace of fewer completed actions then
 KERNELS = (0.2, 0.3, 0.45)  # kernel std, as a fraction of the std of log durations within a label
 POOLING = (1.0, 3.0, 10.0, 30.0)  # number of a label's own actions that weigh as much as the shape pooled over labels
 TAIL, TAIL_SCALE = 0.01, 2.5  # mixture weight and relative std of a wide component for outliers
+MOST_KERNELS = 2 ** 20  # kernels evaluated at once, 8 MiB; all of them would take memory in proportion to the actions
 MOST_RATED = 1000  # training actions, at most, whose left-out likelihood selects the smoothing
 SMALLEST_STD = 0.1  # of log durations, about one frame in ten
 TABLE_REACH, TABLE_SIZE = 4.0, 161  # deviations at which densities are stored, in log frames around the label's mean
@@ -187,20 +188,16 @@ def _shrink(kernel: float, within: float) -> float:
 def _choose_smoothing(deviation: np.ndarray, label: np.ndarray, group: np.ndarray,
                       within: float) -> tuple[float, float]:
     """Return the kernel std (in log frames) and the pooling with the best log likelihood of left-out groups."""
-    rated = np.unique(np.linspace(0, len(label) - 1, MOST_RATED).round().astype(int))  # bounds memory
-    # Kernels of a left-out action are centered at the actions of other groups only.
-    other = group[rated, None] != group  # (rated, n)
-    same_label = other & (label[rated, None] == label)  # (rated, n)
+    rated = np.unique(np.linspace(0, len(label) - 1, MOST_RATED).round().astype(int))
     best = (-math.inf, KERNELS[-1], POOLING[-1])
     tail = _normal(deviation[rated], TAIL_SCALE ** 2 * within)
     for factor in KERNELS:
-        std = factor * math.sqrt(within)
-        kernel = _normal(deviation[rated, None] - _shrink(std, within) * deviation, std ** 2)  # (rated, n)
-        # Sums over a label's own actions, and mean over the actions of all labels, (rated,) each.
-        own, shared = (kernel * same_label).sum(1), (kernel * other).sum(1) / np.maximum(other.sum(1), 1)
+        parts = [_left_out_sums(block, deviation, label, group, within, factor * math.sqrt(within))
+                 for block in _blocks(rated, len(label))]
+        own, shared, same_label = (np.concatenate(column) for column in zip(*parts, strict=True))  # (rated,) each
         for pooling in POOLING:
             # As if pooling additional actions of the label had the density of all labels: few own actions count little.
-            density = (own + pooling * shared) / (same_label.sum(1) + pooling)
+            density = (own + pooling * shared) / (same_label + pooling)
             # The tail bounds the log likelihood from below: one odd action must not decide.
             score = float(np.log((1 - TAIL) * density + TAIL * tail).mean())
             if score > best[0]:
@@ -208,12 +205,34 @@ def _choose_smoothing(deviation: np.ndarray, label: np.ndarray, group: np.ndarra
     return best[1] * math.sqrt(within), best[2]
 
 
+def _blocks(rows: np.ndarray, num_actions: int) -> list[np.ndarray]:
+    """Divide the rows of a table with a column per action into blocks of at most ``MOST_KERNELS`` entries."""
+    size = max(1, MOST_KERNELS // num_actions)
+    return [rows[start:start + size] for start in range(0, len(rows), size)]
+
+
+def _left_out_sums(rated: np.ndarray, deviation: np.ndarray, label: np.ndarray, group: np.ndarray, within: float,
+                   std: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return sums of kernels at the rated actions (indices), as if their groups were left out, (rated,) each.
+
+    They are the sum over a label's own actions, the mean over the actions of all labels, and the number of own actions.
+    """
+    # Kernels of a left-out action are centered at the actions of other groups only.
+    other = group[rated, None] != group  # (rated, n)
+    same_label = other & (label[rated, None] == label)  # (rated, n)
+    kernel = _normal(deviation[rated, None] - _shrink(std, within) * deviation, std ** 2)  # (rated, n)
+    return ((kernel * same_label).sum(1), (kernel * other).sum(1) / np.maximum(other.sum(1), 1), same_label.sum(1))
+
+
 def _density(at: np.ndarray, deviation: np.ndarray, label: np.ndarray, num_labels: int, within: float, kernel: float,
              pooling: float, open_pace: float) -> np.ndarray:
     """Return the density (K, R) of each label's deviations at points (R,); ``open_pace`` is the pace's variance."""
-    # A normal kernel, convolved with the normal uncertainty of the pace: variances add.
-    kernels = _normal(at[:, None] - _shrink(kernel, within) * deviation, kernel ** 2 + open_pace)  # (R, n)
-    shared, counts = kernels.mean(1), np.bincount(label, minlength=num_labels)  # (R,), (K,)
-    own = np.stack([kernels[:, label == k].sum(1) for k in range(num_labels)])  # (K, R)
-    density = (own + pooling * shared) / (counts[:, None] + pooling)
+    shared, own = [], []
+    for block in _blocks(at, len(label)):
+        # A normal kernel, convolved with the normal uncertainty of the pace: variances add.
+        kernels = _normal(block[:, None] - _shrink(kernel, within) * deviation, kernel ** 2 + open_pace)  # (r, n)
+        shared.append(kernels.mean(1))
+        own.append(np.stack([kernels[:, label == k].sum(1) for k in range(num_labels)]))  # (K, r)
+    counts = np.bincount(label, minlength=num_labels)  # (K,)
+    density = (np.concatenate(own, axis=1) + pooling * np.concatenate(shared)) / (counts[:, None] + pooling)  # (K, R)
     return (1 - TAIL) * density + TAIL * _normal(at, TAIL_SCALE ** 2 * within + open_pace)

@@ -11,9 +11,9 @@ from models.heads.base import ActionsByTask, EmbeddedRecording, Penalty, Progres
 from models.heads.estimates import FrameEstimates
 from models.heads.filter.over_tasks import combine_estimates, mean_over_tasks
 from models.heads.filter.recording_step import RecordingStep
+from models.heads.filter.records import FilterOutput
 from models.heads.filter.selection import fit_filters
 from models.heads.filter.task_filter import TaskFilter, TaskSensor, TaskState
-from models.heads.filter.unsegmented import FilterOutput
 from models.heads.filter.unsegmented_fit import fit_filter
 from models.heads.padding import blank_padding, pad_segments
 from utils.action import Action, actions_before

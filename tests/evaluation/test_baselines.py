@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.baselines import BASELINES, LABEL_FREE, ProgressBaselines, action_distance
+from evaluation.baselines import BASELINES, LABEL_FREE, ProgressBaselines, action_distance, mean_action_distance
 from evaluation.counters import FrameCounters
 from utils.tensorops import Action
 
@@ -21,9 +21,13 @@ OVERALL = [(1 / 2 + 1 + 1 / 4) / 3, (1 + 2 / 4) / 2, 3 / 4, 1]  # lengths 1, 2 a
 POUR = [(1 / 2 + 1 / 4) / 2, (1 + 2 / 4) / 2, 3 / 4, 1]
 
 
+def fitted(actions, embeddings):
+    return ProgressBaselines(actions, mean_action_distance(actions, embeddings))
+
+
 @pytest.fixture
 def baselines():
-    return ProgressBaselines(TRAIN_ACTIONS, TRAIN_EMBEDDINGS)
+    return fitted(TRAIN_ACTIONS, TRAIN_EMBEDDINGS)
 
 
 def test_the_columns_are_those_of_the_table(baselines):
@@ -75,7 +79,7 @@ def test_predictions_stop_where_the_features_do(baselines):
 
 
 def test_actions_of_one_frame_have_no_path():
-    baselines = ProgressBaselines([[Action('stir', 0, 0)]], [line(4)])
+    baselines = fitted([[Action('stir', 0, 0)]], [line(4)])
     predicted, = baselines.predict([Action('stir', 0, 0)], line(3))
     assert [float(predicted[name][0]) for name in BASELINES[:5]] == [0.5, 1, 1, 1, 0]
     assert all(0.7 < float(predicted[name][0]) <= 1 for name in BASELINES[5:])
@@ -83,13 +87,13 @@ def test_actions_of_one_frame_have_no_path():
 
 def test_without_training_actions_there_is_nothing_to_fit():
     with pytest.raises(ValueError, match='no actions'):
-        ProgressBaselines([[], []], [line(0), line(1)])
+        fitted([[], []], [line(0), line(1)])
 
 
 def test_altered_training_annotations_move_every_baseline_but_the_constant(baselines):
     actions, embeddings = [Action('pour', 0, 3), Action('stir', 4, 6)], line(0, 1, 1, 2, 9, 9, 10)
-    altered = ProgressBaselines([[Action('pour', 0, 0), Action('stir', 1, 3)], TRAIN_ACTIONS[1]], TRAIN_EMBEDDINGS)
-    before, after = (fitted.predict(actions, embeddings) for fitted in (baselines, altered))
+    altered = fitted([[Action('pour', 0, 0), Action('stir', 1, 3)], TRAIN_ACTIONS[1]], TRAIN_EMBEDDINGS)
+    before, after = (one.predict(actions, embeddings) for one in (baselines, altered))
     moved = {name for name in BASELINES if any(not np.allclose(one[name], other[name])
                                                for one, other in zip(before, after, strict=True))}
     assert moved == set(BASELINES) - {'constant'}

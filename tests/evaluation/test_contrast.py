@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.contrast import contrast_of_actions, contrast_row, freeze, slow_down, speed_up
+from evaluation.contrast import contrast_of_actions, freeze, slow_down, speed_up
+from evaluation.running_means import RunningMeans
 
 
 def frames(*values):
@@ -25,10 +26,13 @@ def test_short_actions_are_left_out_with_their_contexts():
         return [segment[:, 0] for segment in segments]
 
     actions = contrast_of_actions([frames(1, 1), frames(0, 0.25, 0.5, 1)], ['short', 'long'], forward_dense)
-    row = contrast_row(actions)
-    assert row == pytest.approx({
+    means = RunningMeans()
+    means.add(actions)
+    assert means.row() == pytest.approx({
         'num_actions': 1, 'final': 1, 'final_half_speed': 1, 'final_double_speed': 1, 'final_frozen': 1,
         'freeze_change': 0, 'reversed_spearman': -1})
     assert np.isnan(actions['final'][0])
-    row = contrast_row(contrast_of_actions([frames(1)], [None], forward_dense))
+    means = RunningMeans()
+    means.add(contrast_of_actions([frames(1)], [None], forward_dense))
+    row = means.row()
     assert row.pop('num_actions') == 0 and all(np.isnan(value) for value in row.values())

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from evaluation.head_tables import TaskPart, head_tables
+from evaluation.head_tables import HeadScorer, TaskPart, Training
 from evaluation.phase_metrics import frame_labels
+from evaluation.survival import SurvivalBaseline
 from models.heads.estimates import BACKGROUND, FrameEstimates
 from utils.tensorops import Action
 
@@ -113,8 +114,15 @@ class Counter(Head):
         return frames / (frames + 10)
 
 
-def tables(head, train=TRAIN, test=TEST):
-    return head_tables(head, train, test, torch.device('cpu'))
+def tables(head, train=TRAIN, test=TEST, *, chunks=1):
+    """What the head scores on the test recordings, which come in so many chunks."""
+    lengths = [len(embedding) for embedding in train.embeddings]
+    survival = SurvivalBaseline(train.actions, train.groups)
+    scorer = HeadScorer(head, Training(train.actions, lengths, survival, train), torch.device('cpu'))
+    for indices in np.array_split(np.arange(len(test.handles)), chunks):
+        scorer.add(TaskPart(test.task, *([values[index] for index in indices] for values in (
+            test.handles, test.embeddings, test.actions)), test.groups and [test.groups[index] for index in indices]))
+    return scorer.tables()
 
 
 def test_an_oracle_is_perfect_in_every_table():
@@ -208,6 +216,19 @@ def test_other_test_recordings_move_nothing_of_a_recording():
                               [*one.actions, *other.actions][:len(handles)])
             rows.append(tables(Oracle(), test=joined).rows)
         assert rows[0] == alone and rows[1] != alone
+
+
+@pytest.mark.parametrize('head', [Oracle, Constant, Counter])
+def test_chunks_of_test_recordings_change_nothing(head):
+    people = ['ann', 'bob', 'ann', 'cem', 'bob', 'ann']
+    test = TaskPart('tea', TEST.handles, TEST.embeddings, TEST.actions, people)
+    whole, parts = tables(head(), test=test), tables(head(), test=test, chunks=4)
+    assert parts == whole and len(whole.by_group['contrast']) == 3
+    # A group scores what its recordings score alone.
+    bob = TaskPart('tea', *(list(values[1::3]) for values in (TEST.handles, TEST.embeddings, TEST.actions)))
+    alone = tables(head(), test=bob).rows
+    for name, rows in whole.by_group.items():
+        assert rows['bob'] == pytest.approx(alone[name], nan_ok=True)
 
 
 def test_frames_outside_of_the_true_actions_do_not_count_for_the_error():

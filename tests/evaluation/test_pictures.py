@@ -12,8 +12,8 @@ from evaluation.pictures import (
     draw_alignments,
     draw_error_by_length,
 )
-from evaluation.progress_metrics import ActionCurves
-from evaluation.progress_picture import RECORDINGS_DRAWN, DrawnRecording, draw_progress
+from evaluation.progress_metrics import ActionCurves, LengthErrors
+from evaluation.progress_picture import RECORDINGS_DRAWN, DrawnRecording, draw_progress, drawn_recordings
 from utils.tensorops import Action
 
 
@@ -23,7 +23,7 @@ def recording(handle, *spans, frames=12):
     for action in actions:
         visible = min(action.end, frames - 1) - action.start + 1
         true = np.arange(1, visible + 1) / action.length
-        curves.append(ActionCurves(handle, action.length, true, {'head': true / 2}))
+        curves.append(ActionCurves(action.name, action.length, true, {'head': true / 2}))
     return DrawnRecording(handle, actions, curves, frames)
 
 
@@ -63,11 +63,10 @@ def test_what_a_head_infers_without_boundaries_is_drawn_with_its_intervals(tmp_p
 
 def test_a_few_recordings_that_have_actions_are_drawn(tmp_path, figures):
     recordings = [recording('empty'), *(recording(f'r{index}', ('pour', 0, 3)) for index in range(9))]
-    draw_progress('tea', recordings, tmp_path / 'progress.png')
+    draw_progress('tea', [recordings[index] for index in drawn_recordings(recordings)], tmp_path / 'progress.png')
     titles = [panel.get_title() for panel in figures[0].axes if panel.get_title()]
     assert titles == ['r0', 'r2', 'r4', 'r6'] and RECORDINGS_DRAWN == 4, 'spread over the recordings'
-    draw_progress('tea', recordings[:1], tmp_path / 'none.png')
-    assert not (tmp_path / 'none.png').exists()
+    assert drawn_recordings(recordings[:1]) == []
 
 
 def test_names_are_text_not_formulas(tmp_path):
@@ -76,14 +75,16 @@ def test_names_are_text_not_formulas(tmp_path):
 
 
 def test_errors_lie_over_the_lengths_of_actions(tmp_path, figures):
-    def action(handle, length, **errors):
+    def action(length, **errors):
         true = np.arange(1, length + 1) / length
-        return ActionCurves(handle, length, true,
+        return ActionCurves('pour', length, true,
                             {name: true - errors.get(name, 0.5) for name in ('head', *BASELINES)})
 
     path = tmp_path / 'errors.png'
-    draw_error_by_length({'tea': [action('a', 1, head=0.1), action('a', 5, head=0.2)],
-                          'cost $^$': [action('b', 4, head=0.4, average_index=0.3)]}, path)
+    tea, cost = LengthErrors(), LengthErrors()
+    tea.add([action(1, head=0.1), action(5, head=0.2)])
+    cost.add([action(4, head=0.4, average_index=0.3)])
+    draw_error_by_length({'tea': tea, 'cost $^$': cost}, path)
     panel, = figures[0].axes
     drawn = {line.get_label(): line for line in panel.lines}
     assert set(drawn) == {'progress head', 'constant', 'average index', 'average index per step (given the step)',

@@ -8,36 +8,56 @@ import pytest
 from evaluation.baselines import BASELINES
 from evaluation.progress_metrics import (
     ActionCurves,
+    LengthErrors,
+    StepErrors,
     action_progress_row,
     errors_by_length,
-    errors_by_step,
-    frame_error,
     length_bins,
-    mean_absolute_error,
-    monotonicity,
+    recording_row,
     skill,
-    spearman,
 )
+from evaluation.running_means import RunningMeans
 
 
-def curve(handle, head, length=None, true=None, **baselines):
-    """An action with the head's curve; the baselines are 0.5 unless given."""
+def curve(handle, head, length=None, true=None, label='pour', **baselines):
+    """An action of a recording with the head's curve; the baselines are 0.5 unless given."""
     head = np.array(head, dtype=float)
     length = length or len(head)
     true = np.arange(1, len(head) + 1) / length if true is None else np.array(true, dtype=float)
     others = {name: np.full(len(head), float(baselines.get(name, 0.5))) for name in BASELINES}
-    return ActionCurves(handle, length, true, {'head': head, **others})
+    return handle, ActionCurves(label, length, true, {'head': head, **others})
 
 
-def off_by(handle, frames, error):
+def off_by(handle, frames, error, label='pour'):
     """An action of so many frames at every one of which the head is off by ``error``."""
-    return curve(handle, np.arange(1, frames + 1) / frames - error)
+    return curve(handle, np.arange(1, frames + 1) / frames - error, label=label)
+
+
+def by_recording_of(curves):
+    """The actions of each recording, from (handle, action)."""
+    return [[action for other, action in curves if other == handle] for handle in dict.fromkeys(dict(curves))]
+
+
+def row_of(curves):
+    """The row of a task, from (handle, action)."""
+    means = RunningMeans()
+    for actions in by_recording_of(curves):
+        means.add(recording_row(actions))
+    return action_progress_row(means)
+
+
+def added(kind, curves):
+    """Errors by length or label, from (handle, action)."""
+    errors = kind()
+    for actions in by_recording_of(curves):
+        errors.add(actions)
+    return errors
 
 
 def test_mae_is_over_frames_then_recordings():
     curves = [off_by('a', 1, 0.4), off_by('b', 2, 0.2), off_by('a', 9, 0.1)]
     by_recording = ((0.4 + 9 * 0.1) / 10 + 0.2) / 2
-    assert mean_absolute_error(curves) == pytest.approx(by_recording)
+    assert row_of(curves)['mae'] == pytest.approx(by_recording)
     over_all_frames, over_actions = (0.4 + 2 * 0.2 + 9 * 0.1) / 12, (0.4 + 0.2 + 0.1) / 3
     actions_first = ((0.4 + 0.1) / 2 + 0.2) / 2
     assert all(abs(by_recording - other) > 0.01 for other in (over_all_frames, over_actions, actions_first))
@@ -45,18 +65,18 @@ def test_mae_is_over_frames_then_recordings():
 
 def test_mae_by_length_counts_whole_actions_and_is_nan_where_there_is_none():
     curves = [off_by('a', 5, 0.4), off_by('a', 6, 0.3), off_by('b', 20, 0.2), off_by('b', 21, 0.1)]
-    row = action_progress_row(curves)
+    row = row_of(curves)
     assert (row['mae_short'], row['mae_medium'], row['mae_long']) == pytest.approx((0.4, 0.25, 0.1))
     cut_off = curve('a', [0.5, 0.5], length=30)  # two frames within the features, of an action of thirty
-    row = action_progress_row([cut_off])
+    row = row_of([cut_off])
     assert math.isnan(row['mae_short']) and math.isnan(row['mae_medium'])
     assert row['mae_long'] == row['mae'] == pytest.approx((0.5 - 1 / 30 + 0.5 - 2 / 30) / 2)
 
 
 def test_error_by_length_is_over_frames_then_recordings_then_tasks():
-    tea = [off_by('a', 4, 0.4), off_by('a', 7, 0.1), off_by('b', 5, 0.2), off_by('b', 1, 0.3)]
-    pie = [off_by('c', 6, 0.3), off_by('c', 16, 0.25)]
-    bins = length_bins([*tea, *pie])
+    tea = added(LengthErrors, [off_by('a', 4, 0.4), off_by('a', 7, 0.1), off_by('b', 5, 0.2), off_by('b', 1, 0.3)])
+    pie = added(LengthErrors, [off_by('c', 6, 0.3), off_by('c', 16, 0.25)])
+    bins = length_bins([tea, pie])
     assert bins == {(1, 1): 1, (4, 7): 4, (16, 31): 1} and list(bins) == sorted(bins)
     expected = [0.3, (((4 * 0.4 + 7 * 0.1) / 11 + 0.2) / 2 + 0.3) / 2, 0.25]
     assert errors_by_length([tea, pie], 'head', list(bins)) == pytest.approx(expected)
@@ -72,7 +92,7 @@ def test_error_by_length_is_over_frames_then_recordings_then_tasks():
     # Actions first, then recordings: ((1 - 1 + 0.5) / 3 + 1) / 2
     ([('a', [0, 1]), ('a', [1, 0]), ('a', [0.1, 0.9, 0.2]), ('b', [0.1, 0.2])], (0.5 / 3 + 1) / 2)])
 def test_spearman(heads, expected):
-    assert spearman([curve(*head) for head in heads]) == pytest.approx(expected, nan_ok=True)
+    assert row_of([curve(*head) for head in heads])['spearman'] == pytest.approx(expected, nan_ok=True)
 
 
 @pytest.mark.parametrize(('heads', 'expected'), [
@@ -81,17 +101,18 @@ def test_spearman(heads, expected):
     ([('a', [0.1, 0.9]), ('a', [0.2, 0.1, 0.3, 0.2])], 2 / 4),
     ([('a', [0.1, 0.9]), ('a', [0.2, 0.1, 0.3, 0.2]), ('b', [0.4]), ('c', [0.1, 0.2])], (2 / 4 + 1) / 2)])
 def test_monotonicity(heads, expected):
-    assert monotonicity([curve(*head) for head in heads]) == pytest.approx(expected, nan_ok=True)
+    assert row_of([curve(*head) for head in heads])['monotonicity'] == pytest.approx(expected, nan_ok=True)
 
 
 def test_errors_at_first_and_last_frame():
     curves = [curve('a', [0.5, 0.4, 0.7]), curve('a', [0.2]), curve('b', [0.5, 0.5], length=4)]
-    assert frame_error(curves, 0) == pytest.approx((((0.5 - 1 / 3) + 0.8) / 2 + 0.25) / 2)
-    assert frame_error(curves, -1) == pytest.approx(((0.3 + 0.8) / 2 + 0) / 2)  # the last frame there is
+    row = row_of(curves)
+    assert row['first_frame_error'] == pytest.approx((((0.5 - 1 / 3) + 0.8) / 2 + 0.25) / 2)
+    assert row['last_frame_error'] == pytest.approx(((0.3 + 0.8) / 2 + 0) / 2)  # the last frame there is
 
 
 def test_the_row_of_a_task_by_hand():
-    row = action_progress_row([curve('a', [0.5, 0.8], cumulative_distance=1.0, average_index=0.75), curve('b', [1.0])])
+    row = row_of([curve('a', [0.5, 0.8], cumulative_distance=1.0, average_index=0.75), curve('b', [1.0])])
     assert list(row) == [
         'num_recordings', 'num_actions', 'mae', 'mae_short', 'mae_medium', 'mae_long', 'spearman', 'monotonicity',
         'first_frame_error', 'last_frame_error', *(f'baseline_{name}' for name in BASELINES), 'skill']
@@ -104,8 +125,10 @@ def test_the_row_of_a_task_by_hand():
 
 
 def test_errors_by_step_by_hand_the_worst_step_first():
-    rows = errors_by_step({'pour': [off_by('a', 4, 0.1), off_by('a', 2, 0.4), off_by('b', 1, 0.6)],
-                           'stir': [curve('a', [0.5, 0.8], average_index=0.9)], 'wait': [off_by('b', 2, 0.5)]})
+    rows = added(StepErrors, [
+        off_by('a', 4, 0.1), off_by('a', 2, 0.4), off_by('b', 1, 0.6), curve('a', [0.5, 0.8], label='stir',
+                                                                             average_index=0.9),
+        off_by('b', 2, 0.5, 'wait')]).rows()
     assert [(row['step'], row['num_actions']) for row in rows] == [('wait', 1), ('pour', 3), ('stir', 1)]
     assert list(rows[0]) == ['step', 'num_actions', 'mae', *(f'baseline_{name}' for name in BASELINES), 'skill']
     # Over frames, then recordings: a has four frames off by 0.1 and two by 0.4, b one by 0.6.

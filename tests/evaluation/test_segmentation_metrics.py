@@ -3,21 +3,32 @@
 import numpy as np
 import pytest
 
-from evaluation.segmentation_metrics import (
-    action_frame_accuracy,
-    detection_delays,
-    edit_score,
-    frame_accuracy,
-    label_runs,
-    segment_f1,
-    segmentation_row,
-)
+from evaluation import segmentation_metrics
+from evaluation.segmentation_metrics import Segmentation, detection_delays, label_runs
 from utils.tensorops import Action
 
 
 def labels(text):
     """One letter per frame; '.' is background."""
     return np.array(['background' if letter == '.' else letter for letter in text])
+
+
+def row_of(recognized, truth, actions=None):
+    """The row over recordings, given the labels of each."""
+    scores = Segmentation()
+    for found, true, theirs in zip(recognized, truth, actions or [[]] * len(truth), strict=True):
+        scores.add(found, true, theirs)
+    return scores.row()
+
+
+@pytest.fixture
+def f1(monkeypatch):
+    """The F1 score for any overlap."""
+    def score(recognized, truth, overlap):
+        monkeypatch.setattr(segmentation_metrics, 'OVERLAPS', {'f1': overlap})
+        return row_of(recognized, truth)['f1']
+
+    return score
 
 
 def test_runs_leave_background_out():
@@ -28,33 +39,33 @@ def test_runs_leave_background_out():
 
 def test_accuracy_counts_frames_of_all_recordings():
     recognized, truth = [labels('aab.'), labels('c')], [labels('aa..'), labels('b')]
-    assert frame_accuracy(recognized, truth) == pytest.approx(3 / 5)
-    assert action_frame_accuracy(recognized, truth) == pytest.approx(2 / 3)
-    assert np.isnan(action_frame_accuracy([labels('a')], [labels('.')]))
+    row = row_of(recognized, truth)
+    assert (row['frame_accuracy'], row['action_frame_accuracy']) == pytest.approx((3 / 5, 2 / 3))
+    assert np.isnan(row_of([labels('a')], [labels('.')])['action_frame_accuracy'])
 
 
 def test_edit_by_hand():
     # Runs a b a against a b: one of three is too many. Runs of the second recording agree, whatever their lengths.
-    assert edit_score([labels('aabba.'), labels('a.bb')], [labels('aabbb.'), labels('aaab')]) == pytest.approx(
-        (100 * (1 - 1 / 3) + 100) / 2)
-    assert np.isnan(edit_score([labels('..')], [labels('..')]))
-    assert edit_score([labels('a.')], [labels('..')]) == 0
+    row = row_of([labels('aabba.'), labels('a.bb'), labels('.')], [labels('aabbb.'), labels('aaab'), labels('.')])
+    assert row['edit'] == pytest.approx((100 * (1 - 1 / 3) + 100) / 2), 'a recording without runs does not count'
+    assert np.isnan(row_of([labels('..')], [labels('..')])['edit'])
+    assert row_of([labels('a.')], [labels('..')])['edit'] == 0
 
 
-def test_f1_by_hand():
+def test_f1_by_hand(f1):
     # True a is 0-3, b is 4-7. Found: a 0-1, b 2-7.
     truth, recognized = [labels('aaaabbbb')], [labels('aabbbbbb')]
     # Overlaps: a 2 / 4, b 4 / 6.
-    assert segment_f1(recognized, truth, 0.5) == pytest.approx(100)
-    assert segment_f1(recognized, truth, 0.55) == pytest.approx(100 * 2 * 1 / 4)
-    assert segment_f1(recognized, truth, 0.7) == 0
+    assert f1(recognized, truth, 0.5) == pytest.approx(100)
+    assert f1(recognized, truth, 0.55) == pytest.approx(100 * 2 * 1 / 4)
+    assert f1(recognized, truth, 0.7) == 0
 
 
-def test_f1_counts_a_true_segment_once_and_pools_recordings():
+def test_f1_counts_a_true_segment_once_and_pools_recordings(f1):
     # The second a finds the first one's segment taken: one hit, one false alarm. The other recording has a miss.
     truth, recognized = [labels('aaaaaa.'), labels('bbb.')], [labels('aaa.aa.'), labels('....')]
-    assert segment_f1(recognized, truth, 0.1) == pytest.approx(100 * 2 * 1 / (2 + 2))
-    assert segment_f1([labels('a.')], [labels('..')], 0.1) == 0
+    assert f1(recognized, truth, 0.1) == pytest.approx(100 * 2 * 1 / (2 + 2))
+    assert f1([labels('a.')], [labels('..')], 0.1) == 0
 
 
 def mstcn(recognized, truth, overlap):
@@ -89,7 +100,7 @@ def mstcn(recognized, truth, overlap):
     return 100 * (1 - table[-1, -1] / max(len(first), len(second))), true_positives, len(first), len(second)
 
 
-def test_random_labels_score_as_in_the_published_code():
+def test_random_labels_score_as_in_the_published_code(f1):
     rng = np.random.default_rng(0)
     pairs = [[np.repeat(labels(''.join(rng.choice(list('abc.'), 30))), rng.integers(1, 6, 30))[:60] for _ in range(2)]
              for _ in range(20)]
@@ -97,9 +108,9 @@ def test_random_labels_score_as_in_the_published_code():
     for overlap in (0.1, 0.25, 0.5):
         counts = np.array([mstcn(*pair, overlap) for pair in pairs])
         precision, recall = counts[:, 1].sum() / counts[:, 2].sum(), counts[:, 1].sum() / counts[:, 3].sum()
-        assert segment_f1(recognized, truth, overlap) == pytest.approx(
+        assert f1(recognized, truth, overlap) == pytest.approx(
             100 * 2 * precision * recall / (precision + recall))
-    assert edit_score(recognized, truth) == pytest.approx(counts[:, 0].mean())
+    assert row_of(recognized, truth)['edit'] == pytest.approx(counts[:, 0].mean())
 
 
 def test_delays_by_hand():
@@ -111,10 +122,21 @@ def test_delays_by_hand():
     assert detection_delays(labels('aaa'), labels('aab'), [Action('b', 2, 9)]).tolist() == [1], 'within the features'
 
 
+def test_quantiles_of_delays_are_those_of_numpy():
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 7, 30):
+        delays = rng.integers(0, 9, count)
+        # Each step is recognized so many frames late; background separates the steps.
+        truth = [labels('.' + 'a' * 10)] * count
+        recognized = [labels('.' * (1 + delay) + 'a' * (10 - delay)) for delay in delays]
+        row = row_of(recognized, truth, [[Action('a', 1, 10)]] * count)
+        assert [row['delay_median'], row['delay_p90']] == pytest.approx(np.quantile(delays, [0.5, 0.9]).tolist())
+
+
 def test_the_row_of_an_oracle_and_without_actions():
     truth, actions = [labels('aa.bb.')], [[Action('a', 0, 1), Action('b', 3, 4)]]
-    assert segmentation_row(truth, truth, actions) == {
+    assert row_of(truth, truth, actions) == {
         'frame_accuracy': 1, 'edit': 100, 'f1_10': 100, 'f1_25': 100, 'f1_50': 100, 'delay_median': 0, 'delay_p90': 0,
         'action_frame_accuracy': 1}
-    row = segmentation_row([labels('..')], [labels('..')], [[]])
+    row = row_of([labels('..')], [labels('..')])
     assert row['frame_accuracy'] == 1 and np.isnan(row['delay_median']) and np.isnan(row['edit'])

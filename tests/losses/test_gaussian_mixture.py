@@ -2,7 +2,13 @@
 import pytest
 import torch
 
-from losses.gaussian_mixture import GaussianMixture, component_densities, component_fractions, fit_gaussian_mixture
+import losses.gaussian_mixture as gaussian_mixture
+from losses.gaussian_mixture import (
+    GaussianMixture,
+    component_densities,
+    densities_and_responsibilities,
+    fit_gaussian_mixture,
+)
 
 
 def normal_rows(length, *modes):
@@ -55,21 +61,36 @@ def test_initial_components_are_evenly_spaced():
     assert mixture.weights.tolist() == [pytest.approx([1 / 3] * 3)]
 
 
-def test_fractions_are_the_weights_of_one_more_iteration():
-    alpha = random_rows(3, 12).requires_grad_()
+def test_responsibilities_give_the_weights_of_one_more_iteration():
+    alpha = random_rows(3, 12)
     mixture = fit_gaussian_mixture(alpha, 3, 4)
-    fractions = component_fractions(mixture, alpha)
+    fractions = (densities_and_responsibilities(mixture, 12)[1] @ alpha.unsqueeze(2)).squeeze(2)
     for row in range(3):
         expected = naive_step(alpha[row], *(value[row] for value in mixture))[0]
         torch.testing.assert_close(fractions[row], expected, rtol=1e-9, atol=1e-9)
-    assert torch.autograd.gradcheck(lambda weights: component_fractions(mixture, weights), alpha)
 
 
-def test_fractions_computed_by_hand():
+def test_responsibilities_computed_by_hand():
     # Two narrow components at the first and the last index: each takes its half, and half of the middle index.
     mixture = GaussianMixture(*(torch.tensor([values]) for values in ([0.5, 0.5], [0., 4.], [0.5, 0.5])))
-    fractions = component_fractions(mixture, torch.tensor([[0.1, 0.2, 0.4, 0., 0.3]]))
-    assert fractions.tolist() == [pytest.approx([0.5, 0.5], abs=1e-3)]
+    densities, responsibilities = densities_and_responsibilities(mixture, 5)
+    assert (responsibilities @ torch.tensor([0.1, 0.2, 0.4, 0., 0.3])).tolist() == [pytest.approx([0.5, 0.5], abs=1e-3)]
+    torch.testing.assert_close(densities, component_densities(mixture, 5))
+
+
+@pytest.mark.parametrize('far', [60, 900])
+def test_an_index_out_of_reach_belongs_to_the_nearest_component(far):
+    # The density of one component, or of both, underflows there.
+    mixture = GaussianMixture(*(torch.tensor([values]).double() for values in ([0.5, 0.5], [10., 20.], [0.5, 2.0])))
+    densities, responsibilities = densities_and_responsibilities(mixture, far)
+    torch.testing.assert_close(densities, component_densities(mixture, far))
+    torch.testing.assert_close(responsibilities.sum(1), torch.ones(1, far).double())
+    assert responsibilities[0, :, -1].tolist() == pytest.approx([0, 1], abs=1e-99)
+    alpha = torch.zeros(1, far).double()
+    alpha[0, 10], alpha[0, -1] = 0.7, 0.3
+    for K in (2, 15):
+        fitted = fit_gaussian_mixture(alpha, K, 20)
+        assert (fitted.weights * fitted.means).sum().item() == pytest.approx(7 + 0.3 * (far - 1), abs=1e-6)
 
 
 def plain_step(alpha, mixture):
@@ -175,14 +196,15 @@ def test_pooling_of_indices_does_not_lower_the_likelihood(monkeypatch):
         return (alpha * torch.logsumexp(joint, dim=1)).sum(1)
 
     fast = log_likelihood()
-    monkeypatch.setattr('losses.gaussian_mixture.COARSE_INDICES', 2000)
+    monkeypatch.setattr(gaussian_mixture, 'COARSE_INDICES', 2000)
+    monkeypatch.setattr(gaussian_mixture, 'MIDDLE_INDICES', 2000)
     assert (fast >= log_likelihood() - 5e-3).all()
 
 
 def test_rows_are_independent_of_chunks(monkeypatch):
     alpha = random_rows(5, 10)
     together = fit_gaussian_mixture(alpha, 4, 20)
-    monkeypatch.setattr('losses.gaussian_mixture.CHUNK_ENTRIES', 80)
+    monkeypatch.setattr(gaussian_mixture, 'CHUNK_ENTRIES', 80)
     for actual, expected in zip(fit_gaussian_mixture(alpha, 4, 20), together, strict=True):
         torch.testing.assert_close(actual, expected)
 

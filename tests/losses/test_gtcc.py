@@ -5,10 +5,12 @@ import pytest
 import torch
 
 import losses.gtcc as gtcc_module
+import losses.mixture_cycles as mixture_cycles
 from losses import GTCC_loss
 from losses.frame_dropping import drop_weights
 from losses.gaussian_mixture import GaussianMixture, fit_gaussian_mixture
-from losses.gtcc import cycle_errors, cycle_windows
+from losses.gtcc import cycle_windows
+from losses.mixture_cycles import Comparison, Cycles, ErrorTerms, mixture_cycle_sum
 from tests.losses.naive import (
     DEGENERATE,
     DTYPES,
@@ -124,14 +126,25 @@ def test_value_and_gradient_match_a_naive_loop(lengths, gamma, reduction, varian
                 torch.testing.assert_close(a.double(), b, rtol=tolerance, atol=tolerance * largest)
 
 
+def cycle_sum(u, v, frames, windows, mixture, tau, variance_weight, kept=None):
+    """Return the sum of the values of some frames of u, cycled through v with a given mixture."""
+    cycles = Cycles.of([u, v], [Comparison(0, 1, frames, windows)], tau)
+    terms = ErrorTerms(variance_weight, [0.5])
+    return 2 * mixture_cycle_sum([u, v], cycles, [mixture], terms, tau, None if kept is None else [kept])
+
+
+@pytest.mark.parametrize('block_entries', [2 ** 17, 30])
 @pytest.mark.parametrize('variance_weight', [0, 0.3])
-def test_gradcheck_with_a_fixed_mixture(variance_weight):
+def test_gradcheck_with_a_fixed_mixture(variance_weight, block_entries, monkeypatch):
+    monkeypatch.setattr(mixture_cycles, 'BLOCK_ENTRIES', block_entries)
     u, v = random_sequences((8, 6))
     frames = torch.tensor([0, 3, 7])
-    window = cycle_windows(frames, torch.tensor([True, False, True]), 8, 0.5)
+    windows = cycle_windows(frames, torch.tensor([True, False, True]), 8, 0.5)
     mixture = fit_gaussian_mixture(torch.softmax(-3 * torch.cdist(u[frames], v), dim=1).detach(), 3, 20)
-    torch.autograd.gradcheck(
-        lambda u, v: cycle_errors(u, v, frames, window, mixture, 0.2, variance_weight), (u, v))
+    kept = torch.tensor([0.9, 0.2, 0.6], dtype=torch.float64, requires_grad=True)
+    arguments = frames, windows, mixture, 0.2, variance_weight
+    torch.autograd.gradcheck(lambda u, v: cycle_sum(u, v, *arguments), (u, v))
+    torch.autograd.gradcheck(lambda u, v, kept: cycle_sum(u, v, *arguments, kept), (u, v, kept))
 
 
 def test_gradcheck_of_the_drop_weights():
@@ -143,13 +156,15 @@ def test_errors_computed_by_hand():
     # One narrow component at v_2 = u_3; the window [1, 3] of frame 1 contains frame 3: the error is (1 - 3)^2.
     u = torch.tensor([[0.], [100.], [200.], [300.]])
     v = torch.tensor([[0.], [100.], [300.]])
-    mixture = GaussianMixture(*(torch.tensor(values) for values in ([[1.]], [[2.]], [[1e-4]])))
-    window = torch.tensor([[False, True, True, True]])
-    assert cycle_errors(u, v, torch.tensor([1]), window, mixture, 0.1, 0).item() == pytest.approx(4)
-    narrow = torch.tensor([[True, True, False, False]])  # now frame 1 is the nearest allowed frame
-    assert cycle_errors(u, v, torch.tensor([1]), narrow, mixture, 0.1, 0).item() == pytest.approx(0)
+    mixture = GaussianMixture(*(torch.tensor(values).double() for values in ([[1.]], [[2.]], [[1e-4]])))
+    wide, narrow = torch.tensor([[1, 4]]), torch.tensor([[0, 2]])  # in `narrow`, frame 1 is the nearest allowed frame
+    assert cycle_sum(u, v, torch.tensor([1]), wide, mixture, 0.1, 0).item() == pytest.approx(4)
+    assert cycle_sum(u, v, torch.tensor([1]), narrow, mixture, 0.1, 0).item() == pytest.approx(0)
     # sigma^2 + 1/4 = 1/4, so log sigma = log 1/2
-    assert cycle_errors(u, v, torch.tensor([1]), narrow, mixture, 0.1, 0.5).item() == pytest.approx(0.5 * math.log(0.5))
+    assert cycle_sum(u, v, torch.tensor([1]), narrow, mixture, 0.1, 0.5).item() == pytest.approx(0.5 * math.log(0.5))
+    # Half of the value 4 is kept, half of its reciprocal is added.
+    both = cycle_sum(u, v, torch.tensor([1]), wide, mixture, 0.1, 0, torch.tensor([0.5])).item()
+    assert both == pytest.approx(2 + 0.5 / 4.25)
 
 
 def test_exact_cycle_computed_by_hand():
@@ -170,14 +185,14 @@ def test_windows_match_a_naive_set(length, delta, forward):
     windows = cycle_windows(frames, torch.full((length,), forward), length, delta)
     for i in range(length):
         expected = naive_window(i, length, max(1, round(delta * length)), forward)
-        assert windows[i].nonzero().flatten().tolist() == expected
+        assert list(range(*windows[i])) == expected
         assert i in expected
 
 
 def test_windows_computed_by_hand():
     frames, both = torch.tensor([5, 5, 1, 9]), torch.tensor([True, False, True, True])
     windows = cycle_windows(frames, both, 10, 0.3)
-    assert [row.nonzero().flatten().tolist() for row in windows] == [[5, 6, 7], [3, 4, 5], [0, 1, 2, 3], [7, 8, 9]]
+    assert windows.tolist() == [[5, 8], [3, 6], [0, 4], [7, 10]]
 
 
 def test_drop_weights_computed_by_hand():
@@ -207,12 +222,16 @@ def test_loss_and_gradient_are_finite(scale, kind, dtype):
     assert all(torch.isfinite(vector.grad).all() for vector in dropouts)
 
 
-def test_recomputed_blocks_do_not_change_the_gradient(monkeypatch):
-    sequences = random_sequences((30, 21))
-    kept = torch.autograd.grad(GTCC_loss(sequences, gamma=1, rng=seeded()), sequences)
-    monkeypatch.setattr(gtcc_module, 'KEPT_ENTRIES', 4000)
-    blocks = torch.autograd.grad(GTCC_loss(sequences, gamma=1, rng=seeded()), sequences)
-    torch.testing.assert_close(blocks, kept)
+def test_blocks_of_frames_do_not_change_loss_or_gradient(monkeypatch):
+    sequences = random_sequences((30, 21, 4))
+    options = dict(gamma=0.9, dropouts=[torch.ones(5, dtype=torch.float64)] * 3, alignment_variance=0.2)
+    together = GTCC_loss(sequences, rng=seeded(), **options)
+    gradients = torch.autograd.grad(together, sequences)
+    monkeypatch.setattr(mixture_cycles, 'BLOCK_ENTRIES', 1000)
+    blocks = GTCC_loss(sequences, rng=seeded(), **options)
+    torch.testing.assert_close((blocks, torch.autograd.grad(blocks, sequences)), (together, gradients))
+    with torch.no_grad():
+        torch.testing.assert_close(GTCC_loss(sequences, rng=seeded(), **options), together)
 
 
 def test_draws_follow_the_seed():
@@ -226,6 +245,27 @@ def test_draws_follow_the_seed():
     torch.set_rng_state(state)
     GTCC_loss(sequences, rng=seeded(), **options)
     assert torch.equal(torch.get_rng_state(), state)  # a separate generator leaves the global generator unchanged
+
+
+@pytest.mark.parametrize('length, expected', [(40, 1), (1000, 3)])
+def test_short_sequences_take_one_thread(length, expected, monkeypatch):
+    before, seen, fit = torch.get_num_threads(), [], gtcc_module.fit_gaussian_mixture
+
+    def count_threads(*arguments, **options):
+        seen.append(torch.get_num_threads())
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(gtcc_module, 'fit_gaussian_mixture', count_threads)
+    torch.set_num_threads(3)
+    try:
+        GTCC_loss(random_sequences((length, length)), gamma=1)
+        assert (seen, torch.get_num_threads()) == ([expected], 3)
+        with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+            patch.setattr(gtcc_module, 'fit_gaussian_mixture', lambda *arguments, **options: 1 / 0)
+            GTCC_loss(random_sequences((length, length)), gamma=1)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_python_random_is_not_used():

@@ -48,6 +48,7 @@ def small_config(config):
     config.BASEARCH.NAIVE_ARCH.layers = [8]
     config.OUTPUT_DIMENSIONALITY = 4
     config.NUM_EPOCHS = 6
+    config.TENSORBOARD = False
     config.LEARNING_RATE = 1e-3
     config.PROGRESS_LOSS.enabled = True
     config.PROGRESS_LOSS.lambda_curriculum.enabled = True
@@ -152,6 +153,7 @@ def test_csv_satisfies_two_identities_and_lambda_rises(recordings, small_config,
 
 
 def test_tensorboard_curves_match_csv_and_are_optional(recordings, small_config, tmp_path):
+    small_config.update(TENSORBOARD=True, NUM_EPOCHS=3)
     run(recordings, small_config, tmp_path / 'with')
     curves = EventAccumulator(str(tmp_path / 'with' / FOLDER)).Reload()
     rows = read_rows(tmp_path / 'with' / 'losses.csv')
@@ -225,7 +227,7 @@ def test_same_seed_gives_same_losses(recordings, small_config, tmp_path):
 
 def filter_settings(config):
     """A causal encoder, a filter as head, augmentation, weight decay, and a cosine schedule."""
-    config.update(CAUSAL=True, LEARNING_RATE_SCHEDULE='cosine', WEIGHT_DECAY=0.01)
+    config.update(NUM_EPOCHS=2, CAUSAL=True, LEARNING_RATE_SCHEDULE='cosine', WEIGHT_DECAY=0.01)
     config.AUGMENTATION.update(scale=0.1, shift=0.2, noise=0.1)
     config.BASEARCH.ARCHITECTURE = 'temporal_stacking'
     config.BASEARCH.TEMPORAL_STACKING_ARCH.conv_num_channels = 8
@@ -236,9 +238,10 @@ def filter_settings(config):
 
 @pytest.mark.parametrize('change', [lambda config: None, filter_settings], ids=['defaults', 'filter'])
 def test_resumed_run_ends_like_an_uninterrupted_one(recordings, small_config, tmp_path, monkeypatch, change):
-    change(small_config)
     small_config.NUM_EPOCHS = 3
-    recordings = recordings[:5]  # a filter is fitted in each epoch, to each subset of the three of training
+    change(small_config)
+    # A filter is fitted in each epoch, to each subset of the three recordings of training.
+    recordings = recordings[:5]
     whole, whole_history = run(recordings, small_config, tmp_path / 'whole')
 
     calls = []

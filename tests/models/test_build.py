@@ -1,6 +1,7 @@
 """Build models from configurations: sizes come from the data, and causal models do not see future frames."""
 
 import inspect
+import itertools
 import random
 from pathlib import Path
 from pkgutil import resolve_name
@@ -43,11 +44,16 @@ def causal_config(config):
 
 
 def built(config):
-    """The model of a configuration, its head fitted to noise if it is fitted in closed form."""
+    """The model of a configuration."""
     torch.manual_seed(0)
     fill_in_sizes(config, D, 2)
     fill_in_head(config, TRAINING)
-    model = build_model(config).eval()
+    return build_model(config).eval()
+
+
+def fitted(config):
+    """The model of a configuration, its head fitted to noise if it is fitted in closed form."""
+    model = built(config)
     model.progress_head.fit([
         EmbeddedRecording(task, f'{task}{index}', torch.randn(60, config.OUTPUT_DIMENSIONALITY), actions)
         for task, recordings in TRAINING.items() for index, actions in enumerate(recordings)])
@@ -190,7 +196,7 @@ def test_future_frames_change_no_prediction_up_to_then(causal_config, mcn, head)
     features, models = torch.randn(80, D), {}
     for causal in (True, False):
         causal_config.CAUSAL = causal
-        model = built(causal_config)
+        model = fitted(causal_config)
         models[causal] = model, predict(model, features, TIMES)
     for frame in (13, 34, 44, 61):
         changed = features.clone()
@@ -212,25 +218,29 @@ def with_times(**changes):
     return times
 
 
-@pytest.mark.parametrize(('times', 'frame'), [
-    (with_times(_2=('mix', 12, 20), _3=('0', 21, 50), _4=('pour', 51, 52), _5=('mix', 53, 58)), 21),
-    (with_times(_4=('pour', 34, 58), _5=('serve', 59, 59)), 45),  # the action in progress ends later
-    (with_times(_4=('serve', 34, 44), _5=('pour', 45, 59)), 45),  # its label is different
-    (with_times(_6=('0', 60, 79)), 60), (with_times(_5=('mix', 45, 47), _6=('serve', 48, 79)), 48)])
-def test_prediction_depends_only_on_completed_actions(causal_config, times, frame):
-    model, features = built(causal_config), torch.randn(80, D)
-    before, after = (predict(model, features, annotation) for annotation in (TIMES, times))
-    torch.testing.assert_close(known_until(after, frame), known_until(before, frame), rtol=0, atol=1e-6)
+# What changes -> (the changed annotation, the frame up to which it must change nothing).
+CHANGES = {
+    'later actions': (with_times(_2=('mix', 12, 20), _3=('0', 21, 50), _4=('pour', 51, 52), _5=('mix', 53, 58)), 21),
+    'end of the action in progress': (with_times(_4=('pour', 34, 58), _5=('serve', 59, 59)), 45),
+    'label of the action in progress': (with_times(_4=('serve', 34, 44), _5=('pour', 45, 59)), 45),
+    'an action becomes background': (with_times(_6=('0', 60, 79)), 60),
+    'the next action starts earlier': (with_times(_5=('mix', 45, 47), _6=('serve', 48, 79)), 48)}
 
 
-def test_completed_actions_determine_pace(causal_config):
-    model, features = built(causal_config), torch.randn(80, D)
-    before, after = (predict(model, features, annotation) for annotation in (TIMES, with_times(_1=('pour', 3, 4))))
-    assert (before[12] != after[12]).all()
+def test_prediction_depends_only_on_completed_actions(causal_config):
+    model, features = fitted(causal_config), torch.randn(80, D)
+    before = predict(model, features, TIMES)
+    for change, (times, frame) in CHANGES.items():
+        after = predict(model, features, times)
+        torch.testing.assert_close(known_until(after, frame), known_until(before, frame), rtol=0, atol=1e-6,
+                                   msg=lambda text, change=change: f'{change}: {text}')
+    paced = predict(model, features, with_times(_1=('pour', 3, 4)))
+    assert (before[12] != paced[12]).all(), 'completed actions determine the pace'
 
 
-@pytest.mark.parametrize('heads', [None, 1, 3, 32])
-@pytest.mark.parametrize('encoder', ['naive', 'temporal_stacking', 'recurrent', 'short_memory'])
+@pytest.mark.parametrize(('encoder', 'heads'), [
+    *itertools.product(('naive', 'temporal_stacking', 'recurrent', 'short_memory'), (None, 3)), ('naive', 1),
+    ('short_memory', 32)])
 def test_embeddings_of_a_new_model_have_the_documented_norm(config, encoder, heads):
     config.BASEARCH.ARCHITECTURE, config.LOSS_TYPE.LAV = encoder, True
     config.ARCHITECTURE.update(MCN=heads is not None, num_heads=heads)

@@ -3,8 +3,8 @@
 import io
 import json
 import os
-import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +16,7 @@ import torch
 import predict as predict_command
 from prediction import FrameProgress, load_run, predict, stream
 from recordings.feature_info import FeatureInfo, write_feature_info
+from tests.launch import run_program
 from tests.prediction.comparison import assert_equal_rows, read_rows
 
 HEADER = f'{",".join(FrameProgress._fields)}\n'
@@ -354,19 +355,19 @@ def test_predictions_that_are_not_finite_are_refused(make_run, save_run, recordi
 
 def test_rows_arrive_frame_by_frame_and_a_reader_may_leave(make_run, save_run, make_features, tmp_path):
     folder = save_run(make_run('--naive'), tmp_path / 'V1')
-    command = [sys.executable, ROOT / 'predict.py', '-f', folder, '--stream', '--device', 'cpu']
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        try:
-            for number, frame in enumerate(make_features(3)):
-                process.stdin.write(json.dumps(frame.tolist()).encode() + b'\n')
-                process.stdin.flush()
-                if number == 0:
-                    assert process.stdout.readline() == HEADER.encode()
-                assert process.stdout.readline().startswith(f'{number},,,,0.'.encode())
-            process.stdout.close()
-            process.stdin.write(b'[1, 2, 3, 4, 5, 6]\n' * 3)
-            process.stdin.close()
-            assert process.wait(timeout=600) == 0
-            assert process.stderr.read().count(b'\n') == 1  # what was logged at the start, and no traceback
-        finally:
-            process.kill()
+    pipes = {name: tmp_path / name for name in ('stdin', 'stdout')}
+    for path in pipes.values():
+        os.mkfifo(path)
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(run_program, ROOT / 'predict.py', '-f', folder, '--stream', '--device', 'cpu', **pipes)
+        with pipes['stdin'].open('wb', buffering=0) as frames:
+            with pipes['stdout'].open('rb') as rows:
+                for number, frame in enumerate(make_features(3)):
+                    frames.write(json.dumps(frame.tolist()).encode() + b'\n')
+                    if number == 0:
+                        assert rows.readline() == HEADER.encode()
+                    assert rows.readline().startswith(f'{number},,,,0.'.encode())
+            frames.write(b'[1, 2, 3, 4, 5, 6]\n' * 3)
+        done = ended.result()
+    assert done.returncode == 0
+    assert done.stderr.count('\n') == 1  # what was logged at the start, and no traceback

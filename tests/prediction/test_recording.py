@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from configs.entry_config import parse_training_arguments
-from evaluation import evaluate, pictures
+from evaluation import evaluate
 from evaluation.head_tables import TaskPart, filter_answers
 from prediction import FrameProgress, load_run, predict
 from recordings.from_config import list_all_actions, load_dataset, split_recordings
@@ -21,6 +21,8 @@ RUNS = {
     'label given, skips frames': ['--naive', *STEP_HEAD, '--condition_on_step', '--set', 'SKIP_RATE=2'],
     'at most 60 frames': ['--naive', *STEP_HEAD, '--max_frames', '60', '--set', 'SKIP_RATE=2'],
     'plan, sees ahead': ['--tstack']}
+
+pytestmark = pytest.mark.usefixtures('blank_pictures')
 
 
 @pytest.fixture(scope='module')
@@ -59,17 +61,15 @@ def test_predictions_are_those_of_evaluation(demo, make_run, save_run, monkeypat
 
 def evaluate_actions(folder, monkeypatch):
     """Evaluate a run, and return handle -> the head's progress in each action, as the tables have it."""
-    evaluated, row_of = {}, evaluate.action_progress_row
+    evaluated = {}
 
-    def noted(curves):
-        for curve in curves:
-            evaluated.setdefault(curve.handle, []).append(curve.predicted['head'])
-        return row_of(curves)
+    def noted(task, drawn, path):
+        # All test recordings are drawn: there are fewer than RECORDINGS_DRAWN.
+        evaluated.update({one.handle: [curve.predicted['head'] for curve in one.curves] for one in drawn})
 
-    monkeypatch.setattr(evaluate, 'action_progress_row', noted)
-    # These and pictures take most of the time.
+    monkeypatch.setattr(evaluate, 'draw_progress', noted)
+    # This takes most of the time.
     monkeypatch.setattr(evaluate, '_alignment', lambda train, test: ({}, {}))
-    monkeypatch.setattr(pictures, 'save_figure', lambda figure, path: None)
     evaluate.evaluate_checkpoint(RunFolder(folder), 'combined', torch.device('cpu'))
     assert len(evaluated) == 2
     return evaluated

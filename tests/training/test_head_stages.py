@@ -20,6 +20,7 @@ from utils.run_folder import RunFolder
 from utils.tensorops import Action
 
 FEATURE_DIM = 3
+pytestmark = pytest.mark.usefixtures('blank_pictures')
 
 
 class Learner(ProgressHeadBase):

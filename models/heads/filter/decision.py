@@ -84,18 +84,9 @@ def decide_all(kinds: Tensor, evidence: Tensor, surprise: Tensor, rules: Tensor)
         surprise: (K + 1, K + 1).
         rules: (R, 3), see :func:`rule_tables`.
     """
-    num_labels = len(surprise) - 1
-    # (N, T, R, K + 1)
-    read = torch.stack([with_reading(kinds, evidence, rule[2], num_labels) for rule in rules], dim=2)
+    from models.heads.filter.compiled.step import shown_steps  # needs numba: slow to import
+
     tables = [rule_tables(surprise, rule) for rule in rules]
-    displays = len(tables[0].step)
-    # The displays of all rules in one table, those of rule r from r M on.
-    joined = Rule(torch.cat([table.factor for table in tables]),
-                  torch.cat([table.following + displays * number for number, table in enumerate(tables)]),
-                  torch.cat([table.step for table in tables]))
-    shown = torch.arange(1, len(tables) + 1, device=kinds.device).repeat(len(kinds)) * displays - 1
-    steps = []
-    for t in range(kinds.shape[1]):
-        shown = decide(read[:, t].flatten(0, 1), shown, joined)
-        steps.append(joined.step[shown])
-    return torch.stack(steps, dim=1).unflatten(0, (len(kinds), len(tables)))
+    return torch.stack([torch.stack([shown_steps(*recording, rule[2], table)
+                                     for rule, table in zip(rules, tables, strict=True)])
+                        for recording in zip(kinds, evidence, strict=True)])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from models.heads.estimates import BACKGROUND, END, FrameEstimates
-from models.heads.filter.unsegmented import FilterOutput
+from models.heads.filter.records import FilterOutput
 
 
 def combine_estimates(outputs: Sequence[FilterOutput], labels: Sequence[Sequence[str]],

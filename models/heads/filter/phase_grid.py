@@ -74,7 +74,6 @@ class PhaseGrid(nn.Module):
         self.register_buffer('surprise', torch.zeros(num_labels + 1, num_labels + 1), persistent=False)
         self.register_buffer('source', torch.zeros(size * RATES * nodes, dtype=torch.long), persistent=False)
         self.register_buffer('places', PACES / PACES_APART, persistent=False)
-        self.register_buffer('one', torch.ones(()), persistent=False)
         self.derive()
         self.register_load_state_dict_post_hook(lambda module, _: module.derive())
 
@@ -177,16 +176,20 @@ class PhaseGrid(nn.Module):
             # A small uniform part, so that no duration is impossible.
             entry[index, kinds] = 0.999 * log_density.softmax(-1) + 0.001 / RATES
 
+    def moves(self) -> tuple[Tensor, Tensor]:
+        """Return the nodes that mass moves by per frame, (S V,) long, and the part of it that moves by one more."""
+        # B / L nodes, in general not a whole number: the mass is divided between two nodes.
+        moved = (PHASES / self.log_frames.exp().clamp(min=1)).flatten()
+        whole = moved.floor()
+        return whole.long(), moved - whole
+
     def derive(self) -> None:
         """Compute the tables derived from the fitted tables; call this after loading a state_dict."""
         nodes, size = PHASES + 1, self.num_kinds * RATES
-        moved = (PHASES / self.log_frames.exp().clamp(min=1)).reshape(size, 1)
-        # Mass moves by B / L nodes per frame, in general not a whole number: it is divided between two nodes.
-        whole = moved.floor()
-        part = moved - whole
-        node = torch.arange(nodes, device=moved.device)
-        source = node - whole.long()  # (S V, nodes), where mass comes from; one node further back for `part` of it
-        row = torch.arange(size, device=moved.device).unsqueeze(1) * nodes
+        whole, part = (item.unsqueeze(1) for item in self.moves())
+        node = torch.arange(nodes, device=part.device)
+        source = node - whole  # (S V, nodes), where mass comes from; one node further back for `part` of it
+        row = torch.arange(size, device=part.device).unsqueeze(1) * nodes
         self.source.copy_((source.clamp(min=0) + row).flatten())
         self.near.copy_((1 - part) * (source >= 0))
         # From one node further back than `source`, which is where the node before takes its mass from.
@@ -210,7 +213,7 @@ class PhaseGrid(nn.Module):
         self.surprise[:, :k] = -after.clamp(LEAST_PROBABLE, MOST_PROBABLE).log()
         # Log ratios count in units of the distance between paces, so that pace_weights() has less to do.
         ratio = torch.stack([known, known * deviation / PACES_APART], dim=-1).flatten(0, 1)  # (S V, 2)
-        label = torch.eye(self.num_kinds, k + 1, device=moved.device).repeat_interleave(RATES, dim=0)
+        label = torch.eye(self.num_kinds, k + 1, device=part.device).repeat_interleave(RATES, dim=0)
         label[k * RATES:] = 0  # background is not an action
         self.completed.copy_(torch.cat([ratio, label], dim=1))
 
@@ -228,8 +231,7 @@ class PhaseGrid(nn.Module):
         ratios, over the number of actions including those that the recording is credited with before its first.
         """
         place = (history.narrow(1, 1, 1) / history.narrow(1, 0, 1)).clamp(-OUTERMOST, OUTERMOST)
-        # `one` is a tensor because a Python number costs a traced step three times as much.
-        return (self.one - (place - self.places).abs()).clamp(min=0)
+        return (1 - (place - self.places).abs()).clamp(min=0)
 
     def repetition(self, history: Tensor) -> Tensor:
         """Return the factor on the probability of each label and the end, minus 1, (N, K + 1), given the history.

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from models.heads.estimates import BACKGROUND, END
+from models.heads.filter.records import FilterOutput, FilterState
 from models.heads.filter.task_filter import TaskFilter, TaskSensor, TaskState
-from models.heads.filter.unsegmented import FilterOutput, FilterState
 
 State = TypeVar('State', FilterState, TaskState)
 
@@ -80,7 +80,7 @@ class RecordingStep(nn.Module):
             kept = FilterState(*state[size * number:size * (number + 1)])
             first = kept.elapsed.squeeze() == 0  # ()
             begun = known.unsegmented.start(frame)
-            output, later = known.unsegmented.filter_step(frame, _chosen(first, begun, kept))
+            output, later = known.unsegmented.step_of_tensors(frame, _chosen(first, begun, kept))
             outputs.append(FilterOutput(*(value.squeeze(0) for value in output)))
             after += later
         if self.sensor is None:

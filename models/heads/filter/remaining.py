@@ -43,7 +43,6 @@ class Remaining(nn.Module):
         self.register_buffer('spread', torch.tensor([-1.645, 0.0, 1.645]))
         self.register_buffer('combine', torch.zeros(size * 3, 2 * len(PACES)), persistent=False)
         self.register_buffer('per_frame', torch.zeros(()), persistent=False)  # points of the counter's table
-        self.register_buffer('one', torch.ones(()), persistent=False)
         self.register_load_state_dict_post_hook(lambda module, _: module.derive())
 
     def fit(self, grid: PhaseGrid, lengths: Sequence[int]) -> None:
@@ -61,8 +60,11 @@ class Remaining(nn.Module):
         longest = max(lengths)
         ordered = np.sort(np.asarray(lengths, dtype=float))
         elapsed = np.linspace(0, longest, COUNTER_SIZE)
-        alive = [np.median(ordered[np.searchsorted(ordered, t):]) - t for t in elapsed]
-        self.counter.copy_(torch.tensor(alive))
+        # The lengths of the recordings that are still going on are the end of the sorted ones: their median is the mean
+        # of the two in the middle.
+        ended = np.searchsorted(ordered, elapsed)  # (1024,), number of recordings that are over
+        middle = ordered[(ended + len(ordered) - 1) // 2] + ordered[(ended + len(ordered)) // 2]
+        self.counter.copy_(torch.from_numpy(middle / 2 - elapsed))
         self.longest.fill_(longest)
         self.derive()
 
@@ -106,8 +108,6 @@ class Remaining(nn.Module):
             elapsed: (..., 1), frames so far, the current frame included.
         """
         mean, square = moments.narrow(-1, 0, 1), moments.narrow(-1, 1, 1)  # (..., 1)
-        # Tensors instead of Python numbers cost a traced step less.
-        estimate = torch.lerp(self.count(elapsed) + self.one, mean, self.blend)
+        estimate = torch.lerp(self.count(elapsed) + 1, mean, self.blend)
         std = (square / (mean * mean)).clamp(min=1 + SMALLEST_VARIANCE).log().sqrt()
-        # estimate exp(std spread) - 1
-        return torch.addcmul(-self.one, estimate, (std * self.spread).exp()).clamp(min=0), std
+        return (estimate * (std * self.spread).exp() - 1).clamp(min=0), std

@@ -2,18 +2,18 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from models.heads.filter.cache import CachingModule
 from models.heads.filter.cells import Cells, split_density
-from models.heads.filter.decision import before_first, decide, decide_all, rule_tables, with_reading
+from models.heads.filter.decision import before_first, decide, rule_tables, with_reading
 from models.heads.filter.label_sensor import BASIS, LogisticKinds
 from models.heads.filter.phase_grid import PHASES, RATES, PhaseGrid
 from models.heads.filter.recent import RecentFeatures, SlowAverages
+from models.heads.filter.records import Evidence, FilterOutput, FilterState, Posterior
 from models.heads.filter.remaining import Remaining
-from models.heads.filter.traced_step import TracedModule
 
 BINS, DIMS, SHRINKAGE = 8, 16, 1.0  # of the cells of labels and phases
 SHORT_BINS = 20  # of the cells of phases that see short-term features only
@@ -24,51 +24,7 @@ LEVELS = (0.05, 0.5, 0.95)  # quantiles of progress: low end, estimate, high end
 SMALLEST_PROGRESS = 0.1 / PHASES
 
 
-class Evidence(NamedTuple):
-    """Unweighted evidence of the sensors at frames."""
-
-    logistic: Tensor  # (..., S), log likelihood of each kind of segment up to a constant
-    gaussian: Tensor  # (..., S), the same, up to another constant, from the cells; equal for all kinds of background
-    phase: Tensor  # (..., K, bins + short bins), log p(bin | label, frame) - log uniform, from all and short features
-    distance: Tensor  # (...), half the squared distance to the nearest cell
-
-
-class Posterior(NamedTuple):
-    """Statistics of the filter's posterior at each frame."""
-
-    phases: Tensor  # (..., nodes), mass at each phase, over all labels
-    # (..., K + 1, 3), probability of each label and background; times expected frames until it ends; times their square
-    steps: Tensor
-    kinds: Tensor  # (..., S), probability of each kind of segment
-    moments: Tensor  # (..., 2), mean and mean square of the recording's frames from the current one on
-    repetition: Tensor  # (..., K + 1), see :meth:`PhaseGrid.repetition`
-
-
-class FilterState(NamedTuple):
-    """State of :meth:`UnsegmentedFilter.filter_step` between frames, for N recordings in parallel."""
-
-    recent: Tensor  # (reach, N, d), last frames
-    context: Tensor  # (N, C), slow averages of the projection
-    mass: Tensor  # (N, S V, nodes)
-    history: Tensor  # (N, 2 + K + 1), see :class:`PhaseGrid`
-    elapsed: Tensor  # (N, 1), frames so far, float
-    display: Tensor  # (N,), see :class:`Rule`
-
-
-class FilterOutput(NamedTuple):
-    """Output per frame, each (...,) unless noted; K stands for background in ``step``, for the end in ``next_step``."""
-
-    step: Tensor
-    step_probability: Tensor
-    progress: Tensor  # (..., 3): low end, estimate, high end, in (0, 1]
-    remaining: Tensor  # expected frames until the step ends
-    overall: Tensor  # (..., 3), in [0, 1]
-    overall_remaining: Tensor  # (..., 3), frames: low end, estimate, high end
-    next_step: Tensor
-    unknown: Tensor  # bool
-
-
-class UnsegmentedFilter(TracedModule):
+class UnsegmentedFilter(CachingModule):
     """Bayesian filter over (kind of segment, duration, phase), at constant cost per frame.
 
     :func:`models.heads.filter.unsegmented_fit.fit_filter` fits it. The shown step is not always the most probable step
@@ -105,7 +61,6 @@ class UnsegmentedFilter(TracedModule):
         self.register_buffer('levels', torch.tensor(LEVELS))
         self.register_buffer('margin', torch.zeros(3))
         self.register_buffer('unknown_above', torch.tensor(NEVER))
-        self.register_buffer('one_half', torch.tensor(0.5), persistent=False)
         kinds = self.grid.num_kinds
         self.parts = [BASIS, kinds, sensed * BINS, self.num_labels * SHORT_BINS]  # of the rows of `projected`
         dims = self.cells.dims + self.short.dims
@@ -141,7 +96,7 @@ class UnsegmentedFilter(TracedModule):
         angles, by_context, density, short = nn.functional.linear(inputs, self.projected, self.projected_bias).split(
             self.parts, dim=-1)
         # |y|^2 / 2 - max (y m - |m|^2 / 2) over the cells' means m is the least |y - m|^2 / 2.
-        distance = torch.linalg.vecdot(y, y * self.one_half) - density.amax(-1)
+        distance = y.square().sum(-1) / 2 - density.amax(-1)
         by_label, phase = split_density(density.unflatten(-1, (-1, BINS)))
         by_label = by_label.log_softmax(-1).clamp(min=LOWEST_LABEL - math.log(self.cells.num_labels))
         short = short.unflatten(-1, (k, SHORT_BINS)).log_softmax(-1)
@@ -229,37 +184,25 @@ class UnsegmentedFilter(TracedModule):
 
     @torch.no_grad()
     def posteriors(self, evidence: Sequence[Evidence], weights: Sequence[Tensor] | None = None) -> list[Posterior]:
-        """Return the posterior at each frame of recordings, which are processed in parallel.
+        """Return the posterior at each frame of recordings.
 
         Args:
             evidence: evidence for each recording, from :meth:`sense`, shapes (T_i, ...).
             weights: (4,), weights of the sensors for each recording; if None, the fitted weights for all recordings.
         """
-        lengths = [len(item.distance) for item in evidence]
-        order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-        combined = [self.combine(evidence[index], weights and weights[index]) for index in order]
-        label, phase = (nn.utils.rnn.pad_sequence(list(part), batch_first=True) for part in zip(*combined, strict=True))
-        mass, history = self.grid.start(len(order))
-        frames: list[Posterior] = []
-        for t in range(lengths[order[0]]):
-            running = sum(length > t for length in lengths)  # recordings are sorted, so these come first
-            mass, history, posterior = self.update(mass[:running], history[:running], label[:running, t],
-                                                   phase[:running, t])
-            frames.append(posterior)
-        results = {index: Posterior(*(torch.stack([getattr(frame, name)[row] for frame in frames[:lengths[index]]])
-                                      for name in Posterior._fields)) for row, index in enumerate(order)}
-        return [results[index] for index in range(len(lengths))]
+        from models.heads.filter.compiled.step import posterior_of, prior_tables  # needs numba: slow to import
+
+        prior = prior_tables(self.grid, self.rest)
+        return [posterior_of(self, prior, *self.combine(item, weights and weights[index]))
+                for index, item in enumerate(evidence)]
 
     @torch.no_grad()
     def filter(self, embeddings: Sequence[Tensor]) -> list[FilterOutput]:
         """Return the output at each frame of recordings (T_i, D); later frames have no effect."""
-        evidence = [self.sense_recording(item) for item in embeddings]
         outputs = []
-        for item, posterior in zip(evidence, self.posteriors(evidence), strict=True):
-            step = decide_all(posterior.kinds.unsqueeze(0), item.logistic.unsqueeze(0), self.grid.surprise,
-                              self.rule.unsqueeze(0)).flatten()
-            elapsed = torch.arange(1, len(step) + 1, device=step.device, dtype=posterior.kinds.dtype)
-            outputs.append(self.read(posterior, step, elapsed.unsqueeze(1), item.distance))
+        for recording in embeddings:
+            output, _ = self._advance(recording.unsqueeze(0), None)
+            outputs.append(FilterOutput(*(part.squeeze(0) for part in output)))
         return outputs
 
     def start(self, embedding: Tensor) -> FilterState:
@@ -276,24 +219,31 @@ class UnsegmentedFilter(TracedModule):
             embedding: (N, D), a frame of each of N recordings.
             state: from the previous call; None at the first frame.
         """
-        state = self.start(embedding) if state is None else state
-        results = self.run_step(self._step, embedding, *state)
-        outputs = len(FilterOutput._fields)
-        return FilterOutput(*results[:outputs]), FilterState(*results[outputs:])
+        output, state = self._advance(embedding.unsqueeze(1), state)
+        return FilterOutput(*(part.squeeze(1) for part in output)), state
 
-    def _step(self, embedding: Tensor, recent: Tensor, context: Tensor, mass: Tensor, history: Tensor,
-              elapsed: Tensor, display: Tensor) -> tuple[Tensor, ...]:
-        """Return the outputs at the next frame and the next state; the arguments are the state."""
-        features, recent = self.features.step(embedding, recent)
-        linear, elapsed = self.project(features), elapsed + self.grid.one
-        context = self.averages.step(linear.narrow(1, 0, self.cells.dims), context, elapsed)
+    def _advance(self, embeddings: Tensor, state: FilterState | None) -> tuple[FilterOutput, FilterState]:
+        """Return the output at the next frames (N, T, D), (N, T, ...), and the state after them."""
+        if self._cache is None:
+            from models.heads.filter.compiled.step import CompiledStep  # needs numba: slow to import
+
+            self._cache = CompiledStep(self)
+        if state is None:
+            state = self._cache.start(self.start(embeddings[:, 0]))
+        return self._cache(embeddings, state)
+
+    def step_of_tensors(self, embedding: Tensor, state: FilterState) -> tuple[FilterOutput, FilterState]:
+        """Return what :meth:`filter_step` returns, computed by operations of tensors alone, which can be exported."""
+        features, recent = self.features.step(embedding, state.recent)
+        linear, elapsed = self.project(features), state.elapsed + 1
+        context = self.averages.step(linear.narrow(1, 0, self.cells.dims), state.context, elapsed)
         evidence = self.sense(linear, context)
-        mass, history, posterior = self.update(mass, history, *self.combine(evidence))
+        mass, history, posterior = self.update(state.mass, state.history, *self.combine(evidence))
         rule = rule_tables(self.grid.surprise, self.rule)
         read = with_reading(posterior.kinds, evidence.logistic, self.rule[2], self.num_labels)
-        display = decide(read, display, rule)
-        return (*self.read(posterior, rule.step.index_select(0, display), elapsed, evidence.distance),
-                recent, context, mass, history, elapsed, display)
+        display = decide(read, state.display, rule)
+        output = self.read(posterior, rule.step.index_select(0, display), elapsed, evidence.distance)
+        return output, FilterState(recent, context, mass, history, elapsed, display)
 
 
 def _interpolation(bins: int) -> Tensor:

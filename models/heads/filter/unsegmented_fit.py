@@ -14,8 +14,9 @@ from models.heads.base import EmbeddedRecording
 from models.heads.filter.decision import decide_all
 from models.heads.filter.left_out import choose_tail, fold_indices, weighted_quantile
 from models.heads.filter.phase_grid import PHASES
+from models.heads.filter.records import Evidence, Posterior
 from models.heads.filter.remaining import Remaining
-from models.heads.filter.unsegmented import DEFAULT_RULE, Evidence, Posterior, UnsegmentedFilter, phase_quantiles
+from models.heads.filter.unsegmented import DEFAULT_RULE, UnsegmentedFilter, phase_quantiles
 from utils.edit_distance import levenshtein
 from utils.tensorops import Action
 

@@ -5,24 +5,35 @@ import json
 import pytest
 import torch
 
-from benchmarks.reliability import crash_commands
+from benchmarks.reliability import crash_commands, crash_safety
 from benchmarks.reliability.crash_commands import Job
 from benchmarks.reliability.crash_safety import Bench, SlowPath, Tally
-from tests.launch import run_program
+from tests.launch import ROOT, run_program
 from utils.errors import UserError
+
+# The benchmark on every third frame, for half as many epochs, on shorter videos.
+SMALL = '''
+import sys
+from benchmarks.reliability import crash_commands, crash_safety
+crash_commands.VIDEO_FRAMES = 4
+crash_safety.EPOCHS = 2
+crash_safety.OPTIONS += ['-ep', '2', '--set', 'SKIP_RATE=3']
+sys.exit(crash_safety.main(['--kills', '2']))
+'''
 
 
 def test_few_kills_lose_nothing():
     # Use a separate process: this one may have threads, so it must not be forked.
-    result = run_program('-m', 'benchmarks.reliability.crash_safety', '--kills', '2', pictures=False)
+    result = run_program('-c', SMALL, pictures=False, PYTHONPATH=str(ROOT))
     assert result.returncode == 0, result.stderr
     assert '2 kills in all' in result.stdout and '| while a checkpoint is written' in result.stdout
     assert all(f'| {name}' in result.stdout for name in ('import', 'evaluation', 'prediction'))
 
 
 @pytest.fixture
-def bench(tmp_path):
+def bench(tmp_path, monkeypatch):
     """Return a bench with the files of a run that was killed after an epoch."""
+    monkeypatch.setattr(crash_safety, '_load_what_training_loads', lambda folder: None)
     bench = Bench(tmp_path)
     for run in (bench._whole, bench._run):
         (run / 'ckpt').mkdir(parents=True)

@@ -1,23 +1,26 @@
 """The benchmarks of speed measure what they say, and run."""
 
+import json
 import os
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from benchmarks.speed import evaluation_memory, measure
 from benchmarks.speed import gpu as gpu_command
 from benchmarks.speed import hours as hours_command
 from benchmarks.speed import libraries as libraries_command
 from benchmarks.speed import losses as losses_command
-from benchmarks.speed import measure
 from benchmarks.speed import scale as scale_command
 from benchmarks.speed import stream as stream_command
 from benchmarks.speed import training_step as training_step_command
 from benchmarks.speed import video as video_command
+from benchmarks.speed.hours import Cost
 from benchmarks.speed.measure import (
     Measurement,
     format_table,
@@ -119,6 +122,28 @@ def test_scale_command_prints_what_reading_and_a_step_take(monkeypatch, capsys):
     assert float(dict(zip(rows[0], rows[2], strict=True))['processor'].removesuffix(' s')) >= 0
     assert scale_command.main(['--recordings', '1', '--frames', '40', '--width', '6', '--workers', '0']) == 2
     assert 'only one batch, so no waiting to measure' in capsys.readouterr().err
+
+
+def test_scale_command_evaluates_collections_of_each_size(monkeypatch, capsys):
+    evaluated = []
+
+    def cost_of(command, environment):
+        # What the commands would read; running them takes minutes, and they are tested elsewhere.
+        features = {path.stem for path in Path(environment['DATASET_PATH']).glob('many/features/rec*.npy')}
+        if command[0] == 'eval.py':
+            parts, = json.loads((Path(command[2]) / 'splits.json').read_text())['splits'].values()
+            assert sorted(parts['train'] + parts['test']) == sorted(features)
+            evaluated.append((len(features), len(parts['test'])))
+        else:
+            run_folder = Path(environment['OUTPUT_PATH']) / 'multi-task-setting/V1___GTCC_many'
+            run_folder.mkdir(parents=True)
+        return Cost(2.4, 300.2)
+
+    monkeypatch.setattr(evaluation_memory, 'cost_of', cost_of)
+    assert scale_command.main(['--recordings', '--lengths', '--frames', '20', '--width', '3', '--evaluate', '7']) == 0
+    assert evaluated == [(evaluation_memory.TRAINED, evaluation_memory.TRAINED // 2), (7, 3)]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith('|')]
+    assert [cell.strip() for cell in lines[-1].split('|')[1:-1]] == ['7', '0 MiB', '2 s', '300 MiB']
 
 
 def test_libraries_command_compares_them_with_torch(monkeypatch, capsys):

@@ -16,6 +16,8 @@ from configs.entry_config import parse_training_arguments
 from evaluation.baselines import BASELINES
 from tools.demo import DemoSettings, write_demo
 
+pytestmark = pytest.mark.usefixtures('blank_pictures')
+
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
@@ -43,7 +45,7 @@ def test_progress_study_trains_and_evaluates_what_it_names(study, tmp_path, monk
     monkeypatch.setattr(progress_study, 'train', noted)
     names = ['tcc, then frozen', 'tcc, no progress', 'raw features']
     command = ['--study', 'alignment', '--configurations', *names, *study, '--seeds', '3', '--epochs', '1', '-o',
-               str(tmp_path / 'table.md'), '--options', '-od', '4', *small]
+               str(tmp_path / 'table.md'), '--options', '-od', '4', '--set', 'SKIP_RATE=4', *small]
     assert progress_study.main(command) == 0
     printed = capsys.readouterr().out
     header, rule, *rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in printed.splitlines()
@@ -185,7 +187,7 @@ def test_alignment_quality_compares_losses_with_controls(study, capsys):
         np.save(path, 1000 * np.load(path))  # the preset standardizes them, for the loss at the start, too
     rows = ['elapsed frames', 'untrained network', 'LAV, joint']
     command = ['--rows', *rows, *study, '--seeds', '3', '4', '--epochs', '1', '--options', '-od', '8', '--set',
-               'BASEARCH.SHORT_MEMORY_ARCH.hidden_dim=4']
+               'BASEARCH.SHORT_MEMORY_ARCH.hidden_dim=4', '--set', 'SKIP_RATE=3']
     assert alignment_quality.main(command) == 0
     header, _, *table = [[cell.strip() for cell in line.split('|')[1:-1]]
                          for line in capsys.readouterr().out.splitlines() if line.startswith('|')]

@@ -22,7 +22,7 @@ def make_recording(task, seed, gap=3):
     pace = float(1 + torch.rand((), generator=generator))
     parts, actions, at = [], [], 0
     for number, label in enumerate(label for name, label in STEPS if name == task):
-        length = round(8 * pace * (number + 1))
+        length = round(6 * pace * (number + 1))
         phase = torch.linspace(0, 1, length)
         same = torch.zeros(length)
         look = [phase, same + number, torch.sin(3 * phase + number), same + 3 * (task == 'pie'), phase.square()]
@@ -126,9 +126,10 @@ def test_completed_actions_tell_the_pace(head):
     assert late < fast
 
 
-@pytest.mark.parametrize('gap', [3, 0])
-def test_a_checkpoint_restores_it(tmp_path, gap):
-    head = make_head([make_recording(task, seed, gap) for task in ('tea', 'pie') for seed in range(2)])
+@pytest.mark.parametrize('with_background', [True, False])
+def test_a_checkpoint_restores_it(head, tmp_path, with_background):
+    if not with_background:
+        head = make_head([make_recording(task, 0, gap=0) for task in ('tea', 'pie')])
     torch.save(head.state_dict(), tmp_path / 'head.pt')
     other = HSMMHead(DIM, steps=[list(step) for step in STEPS]).eval()
     other.load_state_dict(torch.load(tmp_path / 'head.pt', weights_only=True))

@@ -50,7 +50,7 @@ def test_step_equals_the_batch(fitted, label_given):
         for t, frame in enumerate(segment):
             one, state = fitted.step(frame, state, start)
             torch.testing.assert_close(one, output[t], atol=1e-5, rtol=1e-5)
-    assert fitted._trace is not None  # most steps were traced
+    assert fitted._cache is not None  # most steps were traced
 
 
 def test_chunks_change_nothing(fitted, monkeypatch):

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-import losses.pairs as pairs_module
-from losses.pairs import euclidean_distances, index_moments
+import losses.distances as distances_module
+from losses.distances import euclidean_distances
+from losses.pairs import index_moments
 
 
 @pytest.mark.parametrize('offset', [1e-4, 1e-2, 1])
@@ -32,8 +33,8 @@ def test_variance_is_accurate_at_large_indices():
 @pytest.mark.parametrize('clusters', [1, 2, 40])
 @pytest.mark.parametrize('small_entries', [0, 10 ** 6])  # in blocks, with a check of the precision, and at once
 def test_gradients_of_float32_distances_within_and_between_clusters(clusters, small_entries, monkeypatch):
-    monkeypatch.setattr(pairs_module, 'SMALL_ENTRIES', small_entries)
-    monkeypatch.setattr(pairs_module, 'GRADIENT_ENTRIES', 80 * 30)
+    monkeypatch.setattr(distances_module, 'SMALL_ENTRIES', small_entries)
+    monkeypatch.setattr(distances_module, 'GRADIENT_ENTRIES', 80 * 30)
     generator = torch.Generator().manual_seed(clusters)
     centers = 10 * torch.randn(clusters, 16, generator=generator)
     members = centers[torch.arange(80) % clusters]

@@ -1,0 +1,1 @@
+"""Steps of the filter with unknown boundaries in compiled code."""
