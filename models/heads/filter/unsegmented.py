@@ -19,7 +19,7 @@ BINS, DIMS, SHRINKAGE = 8, 16, 1.0  # of the cells of labels and phases
 SHORT_BINS = 20  # of the cells of phases that see short-term features only
 LOWEST_LABEL, LOWEST_PHASE = -5.0, -8.0  # one frame never says more against a label or a phase, before its weight
 NEVER = 1e30  # a distance that no frame has; a checkpoint holds finite numbers only
-DEFAULT_RULE = (1.5, 1.5, 0.5)  # caution, handicap, and reading of the shown step
+DEFAULT_RULE = (2.0, 1.5, 1.0)  # caution, handicap, and reading of the shown step
 LEVELS = (0.05, 0.5, 0.95)  # quantiles of progress: low end, estimate, high end
 SMALLEST_PROGRESS = 0.1 / PHASES
 

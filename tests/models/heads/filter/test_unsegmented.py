@@ -239,6 +239,18 @@ def test_what_follows_depends_on_what_was_done():
     torch.testing.assert_close(repetition[0, :2], grid.again[:2] * done, atol=1e-3, rtol=0)
 
 
+def test_the_surprise_of_a_label_is_bounded():
+    grid = PhaseGrid(2, True)
+    # Kinds: two labels, background after each, background before the first.
+    grid.transition.copy_(torch.tensor([[0.0, 0.3, 0.5, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0, 0.0], [0.1, 0.9, 0.0, 0.0, 0.0],
+                                        [0.4, 0.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0, 0.0]]))
+    grid.initial.copy_(torch.tensor([0.2, 0.0, 0.0, 0.0, 0.8]))
+    grid.derive()
+    # After label 0: 0.5 0.1 = 0.05, 0.3 + 0.5 0.9 = 0.75; after label 1: 0.4, 0; at the start: 0.2 + 0.8 0.5, 0.8 0.5.
+    expected = torch.tensor([[0.135, 0.61, 0.61], [0.4, 0.135, 0.61], [0.6, 0.4, 0.61]])
+    torch.testing.assert_close(grid.surprise.neg().exp(), expected)
+
+
 def test_a_step_that_was_done_is_not_the_next_step():
     # After c usually comes a, but not if a was the first step.
     orders = [('b', 'c', 'a'), ('b', 'c', 'a'), ('a', 'b', 'c')]
