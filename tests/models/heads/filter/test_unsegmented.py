@@ -9,6 +9,7 @@ import torch
 
 from evaluation.segmentation_metrics import edit_score, label_runs
 from models.heads.base import EmbeddedRecording
+from models.heads.filter.annotated import Rated, annotate
 from models.heads.filter.decision import decide_all
 from models.heads.filter.label_sensor import likelihood_table
 from models.heads.filter.phase_grid import PHASES, RATES, STAYING, PhaseGrid
@@ -16,7 +17,8 @@ from models.heads.filter.recent import REACH, SLOW, RecentFeatures, SlowAverages
 from models.heads.filter.records import FilterOutput, FilterState, Posterior
 from models.heads.filter.remaining import Remaining
 from models.heads.filter.unsegmented import UnsegmentedFilter, phase_quantiles
-from models.heads.filter.unsegmented_fit import Rated, annotate, calibrate_progress, calibrate_remaining, fit_filter
+from models.heads.filter.unsegmented_fit import fit_filter
+from models.heads.filter.unsegmented_intervals import calibrate_progress, calibrate_remaining
 from utils.tensorops import Action
 
 DIM = 6
