@@ -68,6 +68,7 @@ bench: $(INSTALLED)
 	$(RUN) -m benchmarks.studies.mixture_fit
 	$(RUN) -m benchmarks.speed.scale
 	$(RUN) -m benchmarks.speed.scale --recordings 20000 200000 --frames 600 --width 256 --workers 0 --lengths
+	$(RUN) -m benchmarks.speed.scale --recordings --lengths --frames 40 --width 256 --evaluate 1000 4000 16000
 	$(RUN) -m benchmarks.speed.hours --people 4 10
 
 bench-training: $(INSTALLED)

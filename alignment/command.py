@@ -14,7 +14,7 @@ from alignment.reference import choose_reference
 from configs.generic_config import CONFIG
 from prediction import TrainedRun
 from prediction.files import refuse_existing
-from recordings.annotations import check_name
+from recordings.annotations import check_task_name
 from recordings.rates import FRAMES, SECONDS
 from recordings.video import check_video_name
 from utils.action import Action
@@ -69,7 +69,7 @@ def align(arguments: argparse.Namespace, run: TrainedRun | None, fps: Fraction |
 def _check_outputs(arguments: argparse.Namespace, sources: Sequence[Path]) -> None:
     """Check that no result exists or would replace an input, before the recordings are read, which takes time."""
     if arguments.task:
-        check_name('--task', arguments.task, 'folder')
+        check_task_name('--task', arguments.task)
     if arguments.video and (features := [source for source in sources if not is_video(source)]):
         raise UserError(f'--video {arguments.video}: needs the videos of all recordings, but {features[0]} is a '
                         'feature file; give the videos')

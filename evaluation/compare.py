@@ -20,7 +20,7 @@ from recordings.splits import load_run_splits
 from utils.command_line import OneLineParser, run_command
 from utils.errors import UserError, name_some
 from utils.files import read_bounded, read_json, write_text
-from utils.run_folder import RunFolder
+from utils.run_folder import RunFolder, is_single_task_folder
 from utils.standard_streams import say
 from utils.tables import MEAN
 
@@ -56,7 +56,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = OneLineParser(prog='python -m evaluation.compare', description='A table of evaluated runs next to the '
                            'baselines; runs that differ in the seed only are one row, mean and std.')
-    parser.add_argument('runs', nargs='+', type=Path, metavar='RUN', help='run folder that eval.py has evaluated')
+    parser.add_argument('runs', nargs='+', type=Path, metavar='RUN',
+                        help='run folder, or folder of single-task runs, that eval.py has evaluated')
     parser.add_argument('--columns', nargs='+', metavar='TABLE.COLUMN', help='columns of docs/metrics.md, such as '
                         'action_progress.mae; default: progress if a run has a progress head, else the embeddings')
     parser.add_argument('--task', default=MEAN, help='row of the tables; default: the mean over tasks')
@@ -80,11 +81,8 @@ def read_run(path: Path, checkpoint: str, task: str) -> EvaluatedRun:
     Raises:
         UserError: the folder is not a run or has not been evaluated, or there is no such task.
     """
-    run = RunFolder(path)
-    if not run.config.is_file():
-        raise UserError(f'{path}: contains no config.json, expected a run folder, as printed by training')
-    config = read_json(run.config, 'the configuration of a run')
-    folder = path / config['EVAL_PLOTFOLDER'] / checkpoint
+    run, configs = RunFolder(path), _configurations(path)
+    folder = path / configs[0]['EVAL_PLOTFOLDER'] / checkpoint
     tables = sorted(folder.glob('*.csv'))
     if not tables:
         raise UserError(f'{folder}: contains no tables, expected those of an evaluation; run: python eval.py -f {path} '
@@ -106,9 +104,25 @@ def read_run(path: Path, checkpoint: str, task: str) -> EvaluatedRun:
     if not values:
         raise UserError(f'--task {task}: not in the evaluation of {path}, expected one of {name_some(tasks)}')
     splits = load_run_splits(run.splits)
-    fixed = {key: value for key, value in config.items() if key not in REPETITION}
-    return EvaluatedRun(path, json.dumps([fixed, splits], sort_keys=True), config['SEED'],
+    fixed = [{key: value for key, value in config.items() if key not in REPETITION} for config in configs]
+    return EvaluatedRun(path, json.dumps([fixed, splits], sort_keys=True), configs[0]['SEED'],
                         {task: sorted(parts['test']) for task, parts in splits.items()}, values)
+
+
+def _configurations(path: Path) -> list[dict]:
+    """Return the configuration of a run, or those of the runs in a folder of ``singletask_train.py``.
+
+    Raises:
+        UserError: the folder is neither.
+    """
+    if is_single_task_folder(path):
+        # A task has a run of its own, with settings that depend on its recordings, but one seed.
+        files = [path / task / RunFolder(path).config.name for task in load_run_splits(RunFolder(path).splits)]
+    else:
+        files = [RunFolder(path).config]
+    if missing := next((file for file in files if not file.is_file()), None):
+        raise UserError(f'{missing.parent}: contains no {missing.name}, expected a run folder, as printed by training')
+    return [read_json(file, 'the configuration of a run') for file in files]
 
 
 def check_comparable(runs: Sequence[EvaluatedRun]) -> None:

@@ -1,7 +1,6 @@
 """Metrics of embeddings, which do not require a progress head; each is an entry of ``METRICS``."""
 
 from collections.abc import Callable
-from pkgutil import resolve_name
 
 from evaluation.alignment_metrics import (
     coefficient_of_variation,
@@ -13,6 +12,7 @@ from evaluation.alignment_metrics import (
 )
 from evaluation.embedded_task import EmbeddedTask
 from evaluation.phase_metrics import ProgressRegression, fit_phase_probes, majority_accuracy, phase_accuracies
+from utils.addresses import resolve
 from utils.tables import Row
 
 Scorer = Callable[[EmbeddedTask], Row]  # embedded test recordings -> column -> value
@@ -38,7 +38,8 @@ def alignment_scorer(train: EmbeddedTask) -> Callable[[EmbeddedTask], dict[str, 
         Function of test recordings that returns name of the table -> column -> value.
     """
     # Fit once, score often: all test recordings, then each group, are scored with the same probes.
-    scorers = {name: resolve_name(metric)(train) for name, metric in METRICS.items()}
+    scorers = {name: resolve(metric, f'evaluation/embedding_metrics.py: METRICS[{name!r}]')(train)
+               for name, metric in METRICS.items()}
     return lambda test: {name: score(test) for name, score in scorers.items()}
 
 

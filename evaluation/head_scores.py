@@ -19,7 +19,7 @@ from evaluation.progress_metrics import (
 )
 from evaluation.progress_picture import DrawnRecording
 from evaluation.running_means import RunningMeans
-from evaluation.sampling import sampled_recordings
+from evaluation.sampling import MAX_RECORDINGS, sampled_recordings
 from models.action_progress import predict_actions
 from recordings.json_dataset import Recording
 from utils.tensorops import action_progress
@@ -44,7 +44,9 @@ class HeadScores:
                  device: torch.device) -> None:
         self._model, self._task, self._device = model, task, device
         # Baselines that read annotations alone are fitted to more recordings than those that read embeddings.
-        annotated = [training[index] for index in sampled_recordings([one.num_frames for one in training], 0)]
+        # If they are sampled, then from recordings with actions: a sample without any could not be fitted to.
+        pool = training if len(training) <= MAX_RECORDINGS else [one for one in training if one.actions]
+        annotated = [pool[index] for index in sampled_recordings([one.num_frames for one in pool], 0)]
         actions = [recording.actions for recording in annotated]
         self._baselines = ProgressBaselines(actions, mean_action_distance(sample.actions, sample.embeddings),
                                             groups_of(annotated))

@@ -104,10 +104,21 @@ def distance_matrix(rows: Vectors, columns: Vectors) -> Tensor:
     """
     if rows.narrow.dtype == rows.wide.dtype:  # no wider dtype: subtract entry by entry
         return torch.cdist(rows.wide, columns.wide, compute_mode='donot_use_mm_for_euclid_dist')
+    return _squares_by_product(rows, columns).to(rows.narrow.dtype).clamp_(min=0).sqrt_()
+
+
+def squared_distance_matrix(rows: Vectors, columns: Vectors) -> Tensor:
+    """Compute squared Euclidean distances, (n, m), in float64 if the device supports it, without a graph."""
+    if rows.narrow.dtype == rows.wide.dtype:
+        return distance_matrix(rows, columns).square_()
+    return _squares_by_product(rows, columns).clamp_(min=0)
+
+
+def _squares_by_product(rows: Vectors, columns: Vectors) -> Tensor:
+    """Compute ``|u|^2 + |v|^2 - 2 u v``, (..., n, m), in float64."""
     add_product = torch.addmm if rows.wide.ndim == 2 else torch.baddbmm
-    squares = add_product(columns.squares.unsqueeze(-2), rows.wide, columns.wide.mT, alpha=-2)  # (..., n, m)
-    squares += rows.squares.unsqueeze(-1)
-    return squares.to(rows.narrow.dtype).clamp_(min=0).sqrt_()
+    squares = add_product(columns.squares.unsqueeze(-2), rows.wide, columns.wide.mT, alpha=-2)
+    return squares.add_(rows.squares.unsqueeze(-1))
 
 
 class GradientSum(NamedTuple):

@@ -132,7 +132,7 @@ def densities_and_responsibilities(mixture: GaussianMixture, num_indices: int) -
     joint, totals = _joint_densities(coefficients, powers)  # (R, K, N), (R, 1, N)
     if totals is None:
         return component_densities(mixture, num_indices), joint
-    return joint / joint.sum(2, keepdim=True), joint / totals
+    return joint / joint.sum(2, keepdim=True), joint.div_(totals)
 
 
 def _parameters(mixture: GaussianMixture) -> _Parameters:

@@ -13,13 +13,15 @@ from losses.arguments import (
     check_positive,
     check_reduction,
     check_sequences,
+    widen,
 )
 from losses.contrastive import MARGIN, WINDOW, contrastive_loss
-from losses.distances import squared_distances
+from losses.distances import Vectors, squared_distance_matrix
 from losses.pairs import attached_zero, reduce_symmetric
-from losses.transport import TransportPlan, best_and_least_matches, transport_plan
+from losses.transport import Partners, evaluate_plan, transport_plan
 
 PHASE_DECAY, SMALLEST_PHASE = 0.999, 0.001
+KEPT_ENTRIES = 2 ** 22  # most distances of a pair kept in memory, 32 MiB, instead of computing them four times
 
 
 def VAVA_loss(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1, lambda2: float = 0.1,
@@ -82,48 +84,87 @@ def VAVA_loss(sequences: Sequence[Tensor], maxIter: int = 20, lambda1: float = 1
     pair_terms = []
     with torch.autocast(sequences[0].device.type, enabled=False):
         for first, second in itertools.combinations(sequences, 2):
-            squares = squared_distances(first, second)  # (N, M)
-            plan = transport_plan(squares, maxIter, lambda1, lambda2, zeta, delta, phase)
-            transport = _Objective.apply(squares, plan)
-            pair_terms.append(transport + gamma * match_contrast(squares, plan.log_mass, reduction))
+            moved = _Moves(first, second)
+            plan = transport_plan(moved.squares, (len(first), len(second)), moved.like, maxIter, lambda1, lambda2, zeta,
+                                  delta, phase)
+            value = evaluate_plan(plan, moved.add_gradient if torch.is_grad_enabled() else None)
+            transport = _Objective.apply(first, second, value.objective, moved.gradients())
+            contrast = match_contrast(first, second, value.of_rows, value.of_columns, reduction)
+            pair_terms.append(transport + gamma * contrast)
         contrasts = [contrastive_loss(sequence, window=window, reduction=reduction) for sequence in sequences]
         loss = reduce_symmetric(pair_terms, contrasts, gamma, reduction)
         # A weighted mean of terms, each of which is about 1 for the embeddings of a new network.
         return loss / (1 + 3 * gamma) if reduction == 'mean' else loss
 
 
+class _Moves:
+    """Squared distances between the frames of u (N) and v (M), and the gradient of their sum under a plan."""
+
+    @torch.no_grad()
+    def __init__(self, first: Tensor, second: Tensor) -> None:
+        frames = torch.cat([first, second])
+        vectors = Vectors.of(frames, widen(frames).mean(0))
+        self.rows, self.columns = vectors.part(slice(len(first))), vectors.part(slice(len(first), None))
+        self.like = self.rows.squares
+        entries = len(first) * len(second)
+        self.kept = squared_distance_matrix(self.rows, self.columns) if entries <= KEPT_ENTRIES else None
+        # sum_j T_ij (u_i - v_j) is the row sum times u_i minus a product, and so for the columns.
+        self.row_gradient = torch.zeros_like(self.rows.wide)
+        self.column_products = torch.zeros_like(self.columns.wide)
+        self.column_sums = torch.zeros_like(self.columns.squares)
+
+    def squares(self, block: slice) -> Tensor:
+        """Return the squared distances of some frames of u, (b, M), as a new tensor."""
+        if self.kept is not None:
+            return self.kept[block].clone()
+        return squared_distance_matrix(self.rows.part(block), self.columns)
+
+    @torch.no_grad()
+    def add_gradient(self, block: slice, mass: Tensor) -> None:
+        """Add the gradients of ``<T, D>`` for the plan of some frames of u, (b, M)."""
+        rows = self.rows.wide[block]
+        self.row_gradient[block] = torch.addmm(mass.sum(1, keepdim=True) * rows, mass, self.columns.wide, alpha=-1)
+        self.column_products.addmm_(mass.T, rows, alpha=-1)
+        self.column_sums += mass.sum(0)
+
+    def gradients(self) -> tuple[Tensor, Tensor]:
+        """Return the gradients of u, (N, E), and v, (M, E), in the dtype of the embeddings."""
+        columns = torch.addcmul(self.column_products, self.column_sums.unsqueeze(1), self.columns.wide)
+        return tuple((2 * part).to(self.rows.narrow.dtype) for part in (self.row_gradient, columns))
+
+
 class _Objective(torch.autograd.Function):
-    """Value of a transport plan, with the plan as its gradient with respect to the distances (N, M)."""
+    """Value of a transport plan, with its gradient with respect to the embeddings for a plan that is held constant."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, squares: Tensor, plan: TransportPlan) -> Tensor:
-        ctx.save_for_backward(plan.mass(squares.dtype))
-        return plan.objective.to(squares.dtype)
+    def forward(ctx: torch.autograd.function.FunctionCtx, first: Tensor, second: Tensor, objective: Tensor,
+                gradients: tuple[Tensor, Tensor]) -> Tensor:
+        ctx.save_for_backward(*gradients)
+        return objective.to(first.dtype)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.saved_tensors[0] * gradient, None
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        first, second = ctx.saved_tensors
+        return first * gradient, second * gradient, None, None
 
 
-def match_contrast(squares: Tensor, log_mass: Tensor, reduction: str) -> Tensor:
+def match_contrast(first: Tensor, second: Tensor, of_first: Partners, of_second: Partners, reduction: str) -> Tensor:
     """Pull each frame toward its best match and push it away from its worst match.
 
     Args:
-        squares: squared Euclidean distances, (N, M).
-        log_mass: logarithm of the plan, (N + 1, M + 1).
+        first: u, (N, E).
+        second: v, (M, E).
+        of_first: matches of the frames of u in v.
+        of_second: matches of the frames of v in u.
         reduction: 'mean' over the N + M frames, or 'sum'.
 
     Returns:
         Loss, (), >= 0.
     """
     terms = []
-    for axis in (1, 0):
-        best, least = best_and_least_matches(log_mass, axis)  # one index per frame, each
-        # Rows are the frames of u, (N, M) and (N, M + 1), then those of v, (M, N) and (M, N + 1).
-        oriented, mass = (squares, log_mass[:-1]) if axis else (squares.T, log_mass[:, :-1].T)
-        frames = torch.arange(len(oriented), device=oriented.device)
-        matched = mass[frames, best] > mass[:, -1]  # the last column is the virtual frame
-        terms.append(torch.where(matched, oriented[frames, best], 0) + F.relu(MARGIN - oriented[frames, least]))
+    for own, other, (best, least, matched) in ((first, second, of_first), (second, first, of_second)):
+        near, far = ((own - other.index_select(0, index)).square().sum(1) for index in (best, least))  # (n,) each
+        terms.append(torch.where(matched, near, 0) + F.relu(MARGIN - far))
     values = torch.cat(terms)  # (N + M,)
     return values.mean() if reduction == 'mean' else values.sum()

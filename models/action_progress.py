@@ -25,8 +25,9 @@ def predict_actions(model: nn.Module, embedding: Tensor, actions: Sequence[Actio
     if not actions:  # heads refuse an empty batch
         return []
     # One call for all actions: a head pads them to one batch. An action's context tells it about earlier ones only.
-    curves = model.progress_head.forward_dense(_segments(embedding, actions),
-                                               model.progress_head.contexts(task, actions))
+    segments = _segments(embedding, actions)
+    curves = model.progress_head.forward_dense(segments, model.progress_head.contexts(task, actions))
+    model.progress_head.check_dense(curves, segments)
     return [curve.double().cpu() for curve in curves]
 
 

@@ -156,7 +156,10 @@ def _save(trainer: Trainer, losses: Mapping[str, float]) -> None:
         # Strictly lower: of epochs with equal losses the first is kept, and NaN never wins.
         if losses[kind] < state.best[kind]:
             state.best[kind], state.best_epochs[kind] = losses[kind], state.epochs_done
-            LOGGER.info('New best %s loss: %.5g', kind.upper(), losses[kind])
+            # Exactly 0 without such a loss: no alignment, or a head in closed form and no validation recordings.
+            LOGGER.info(*(('New best %s loss: %.5g', kind.upper(), losses[kind]) if losses[kind] else
+                          ('%s is of epoch %d: this run has no %s loss to compare epochs by', name, state.epochs_done,
+                           kind)))
             save(name, losses[kind])
     if _is_kept(state.epochs_done, config.NUM_EPOCHS):
         save(f'epoch-{state.epochs_done}.pt', losses['combined'])

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from functools import partial
-from pkgutil import resolve_name
 
 import torch
 
@@ -13,11 +12,13 @@ from models.encoders import Encoder
 from models.heads.base import ActionsByTask, ProgressHeadBase
 from models.model_multiprong import MultiProngAttDropoutModel, ProgressModel, SingleEncoderModel
 from models.standardizer import FeatureStandardizer
+from utils.addresses import resolve
 from utils.errors import UserError
 from utils.logging import get_logger
 from utils.memory import total_memory
 
 LOGGER = get_logger(__name__)
+REQUIRED = ('forward', 'forward_dense', 'step')  # methods of a progress head
 LEGACY_LAYOUT = 'legacy_attention_layout'
 USUAL_SIZE = 4096  # with layers up to this size, a network fits into the memory of any machine
 
@@ -25,12 +26,27 @@ USUAL_SIZE = 4096  # with layers up to this size, a network fits into the memory
 def encoder_class(config: Mapping) -> type[Encoder]:
     """Return the encoder class that a configuration names."""
     # Choices hold the addresses of classes, because configs imports neither models nor torch.
-    return resolve_name(ENCODERS[config.BASEARCH.ARCHITECTURE].cls)
+    name = config.BASEARCH.ARCHITECTURE
+    return resolve(ENCODERS[name].cls, f'configs/choices.py: ENCODERS[{name!r}]')
 
 
 def head_class(config: Mapping) -> type[ProgressHeadBase]:
     """Return the progress head class that a configuration names."""
-    return resolve_name(HEADS[config.PROGRESS_LOSS.head].cls)
+    return _head(config.PROGRESS_LOSS.head)
+
+
+def _head(name: str) -> type[ProgressHeadBase]:
+    """Return a class of ``HEADS``, checked to have the methods that every head must implement."""
+    entry = f'configs/choices.py: HEADS[{name!r}]'
+    cls = resolve(HEADS[name].cls, entry)
+    if not (isinstance(cls, type) and issubclass(cls, ProgressHeadBase)):
+        raise UserError(f'{entry}: {HEADS[name].cls!r} is not a progress head, expected a subclass of '
+                        'models.heads.base.ProgressHeadBase; fix the entry or the class')
+    # Training may not call all of them, so a missing method would fail after it, in evaluation or in a stream.
+    if missing := [method for method in REQUIRED if getattr(cls, method) is getattr(ProgressHeadBase, method)]:
+        raise UserError(f'{entry}: {HEADS[name].cls!r} does not implement {", ".join(missing)}, expected '
+                        f'{", ".join(REQUIRED)}; implement them as docs/extending.md shows')
+    return cls
 
 
 def reads_frames(config: Mapping) -> bool:
@@ -116,7 +132,7 @@ def _check_head(settings: Mapping, head: type[ProgressHeadBase]) -> None:
     if settings.sampling not in head.SAMPLINGS:
         raise UserError(f'PROGRESS_LOSS.sampling is {settings.sampling!r}, expected {" or ".join(head.SAMPLINGS)} with '
                         f'PROGRESS_LOSS.head {settings.head!r}{SET}PROGRESS_LOSS.sampling or PROGRESS_LOSS.head')
-    heads = {name: resolve_name(choice.cls) for name, choice in HEADS.items()}
+    heads = {name: _head(name) for name in HEADS}
     # An option may belong to several heads, hence the difference of sets.
     options = {option for known in heads.values() for option in known.OPTIONS}
     for option in sorted(options - set(head.OPTIONS)):

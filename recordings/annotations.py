@@ -12,6 +12,7 @@ from pathlib import Path
 from utils.errors import UserError
 from utils.files import first_repeated, is_writable, read_json
 from utils.logging import get_logger
+from utils.tables import MEAN
 
 LOGGER = get_logger(__name__)
 
@@ -89,7 +90,7 @@ def check_annotations(path: Path, content: object,
     tasks, seen = {}, {}
     for task, fields in content.items():
         try:
-            check_name(f'{path}: task {short(task)}', task, 'folder')
+            check_task_name(f'{path}: task {short(task)}', task)
             annotated = _check_task(f'{path}: task {task!r}', task, fields, report)
             for handle in annotated.handles if annotated else ():
                 if handle in seen:
@@ -129,6 +130,14 @@ def check_name(where: str, name: object, use: str) -> None:
     unprintable = any(unicodedata.category(letter) in ('Cc', 'Cs', 'Zl', 'Zp') for letter in name)
     if outside or unprintable or len(name.encode('utf-8', 'replace')) > MAX_NAME_BYTES:
         raise UserError(f'{where}: {short(name)} cannot name a {use}, {expected} character; rename it')
+
+
+def check_task_name(where: str, name: object) -> None:
+    """Check that a name can name a task: its folder and pictures, and a row of the tables of evaluation."""
+    check_name(where, name, 'folder')
+    if name == MEAN:
+        raise UserError(f'{where}: {name} is the name of the mean over tasks in the tables of evaluation, expected '
+                        'another name; rename the task')
 
 
 def _check_task(where: str, task: str, fields: object, report: Callable[[UserError], None]) -> TaskAnnotations | None:

@@ -10,6 +10,7 @@ import pytest
 
 import eval as eval_command
 import singletask_train
+from evaluation import compare
 from evaluation.progress_metrics import skill
 from tools.demo import DemoSettings, write_demo
 from utils.ckpt_save import load_checkpoint
@@ -65,6 +66,10 @@ def test_evaluation_gathers_the_tasks(trained, capsys):
         own = rows_of(trained / row['task'] / 'EVAL/best_model_combined/action_progress.csv')
         assert own[0] == row
     assert float(gathered[-1]['mae']) == pytest.approx(np.mean([float(row['mae']) for row in gathered[:-1]]))
+    # The tables of all tasks compare as those of a run do.
+    assert compare.main([str(trained), '--columns', 'action_progress.mae']) == 0
+    row = capsys.readouterr().out.splitlines()[2].split()
+    assert row == ['tcc_egoprocel', '1', f'{float(gathered[-1]["mae"]):.4f}']
 
 
 def test_the_mean_skill_is_that_of_the_mean_errors(trained):

@@ -7,9 +7,7 @@ or JSON tables, or one table; ``FORMATS`` lists the formats. The dataset is writ
 
 import argparse
 import re
-import shlex
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
@@ -17,29 +15,28 @@ from pkgutil import resolve_name
 from configs.generic_config import CONFIG
 from configs.paths import check_new_name
 from configs.validation import check_value
-from recordings.annotations import check_name, short
+from recordings.annotations import check_name, check_task_name, short
 from recordings.background import look_alike_note
-from recordings.groups import Groups, groups_by_regex, groups_in_two_parts, views_in_train_and_test
+from recordings.groups import groups_in_two_parts, views_in_train_and_test
 from recordings.rates import parse_rate
 from recordings.segment_list import MAX_MISMATCH, SegmentList, list_files
-from recordings.splits import Splits, make_splits
+from recordings.splits import Splits
 from tools.extracted_features import check_lengths, find_feature_source
-from tools.frame_labels import read_bundles
 from tools.import_format import ImportFormat
 from tools.import_pairing import (
     LAYOUTS,
-    bundled_splits,
     choose_task,
     find_features,
     pair_recordings,
     refuse_or_skip,
 )
+from tools.import_splits import choose_groups, choose_splits, read_bundle_parts
+from tools.import_summary import print_summary
 from tools.imported_dataset import ImportedRecording, OutputPaths, write_annotations, write_dataset
 from tools.source_segments import mark_background
 from utils.command_line import OneLineParser, option, run_command
 from utils.errors import UserError, name_some
 from utils.logging import get_logger, set_up_logging
-from utils.standard_streams import say
 
 LOGGER = get_logger(__name__)
 # Background labels in addition to CONFIG.BACKGROUND_LABELS: 50Salads uses them for the time before and after.
@@ -184,33 +181,8 @@ def choose_tasks(arguments: argparse.Namespace, names: Sequence[str]) -> dict[st
         raise UserError(f'--task_regex {arguments.task_regex}: not a valid regular expression ({error}); expected e.g. '
                         "'_([a-z]+)$'") from error
     task = arguments.task or arguments.name
-    check_name('--task', task, 'folder')
+    check_task_name('--task', task)
     return {name: choose_task(name, task, pattern) for name in names}
-
-
-def choose_groups(arguments: argparse.Namespace, names: Sequence[str]) -> Groups:
-    """Return recording -> group; empty without --group_regex.
-
-    Raises:
-        UserError: --group_regex finds no group in a name.
-    """
-    if not arguments.group_regex:
-        return {}
-    with option('--group_regex'):
-        return groups_by_regex(names, arguments.group_regex)
-
-
-def read_bundle_parts(arguments: argparse.Namespace) -> dict[str, list[str]] | None:
-    """Return part -> recordings of the bundles; None if there are no bundles and no option asks for them."""
-    folder = arguments.bundles or _folder(arguments.source) / 'splits'
-    if not folder.is_dir() and arguments.bundles is None and arguments.split is None:
-        if arguments.val_share:
-            raise UserError(f'--val_share: only applies to bundles, but there is no {folder}; name it with --bundles')
-        return None
-    number, parts = read_bundles(folder, arguments.split)
-    counts = ', '.join(f'{len(names)} {part}' for part, names in parts.items())
-    LOGGER.info('split %d of %s: %s', number, folder, counts)
-    return parts
 
 
 def import_dataset(arguments: argparse.Namespace) -> tuple[list[ImportedRecording], Splits, bool]:
@@ -229,7 +201,8 @@ def import_dataset(arguments: argparse.Namespace) -> tuple[list[ImportedRecordin
     paths.check(arguments.name, read, overwrite=arguments.overwrite, in_place=features.in_place)
     with option('--labels_per_feature'):
         rate = 1 / parse_rate(arguments.labels_per_feature)
-    sources, parts = read_source(arguments), read_bundle_parts(arguments)
+    sources = read_source(arguments)
+    parts = read_bundle_parts(arguments, _folder(arguments.source) / 'splits')
     _warn_of_numbers(sources)
     bundled = [name for names in (parts or {}).values() for name in names]
     unlabeled = [name for name in bundled if name not in sources]
@@ -239,10 +212,10 @@ def import_dataset(arguments: argparse.Namespace) -> tuple[list[ImportedRecordin
     tasks = choose_tasks(arguments, list(files))
     for name, task in tasks.items():  # before anything is copied: training would refuse these names
         check_name(f'{arguments.source}: recording', name, 'file')
-        check_name(f'--task_regex: recording {short(name)}: task', task, 'folder')
+        check_task_name(f'--task_regex: recording {short(name)}: task', task)
     recordings = pair_recordings(sources, files, tasks, layout='TD' if features.info else arguments.layout, rate=rate,
                                  max_mismatch=arguments.max_mismatch, sample_rate=arguments.sample_rate)
-    splits = _choose_splits(parts, tasks, arguments.val_share, choose_groups(arguments, list(files)))
+    splits = choose_splits(parts, tasks, arguments.val_share, choose_groups(arguments, list(files)))
     actions = {recording.handle: [segment for segment in zip(*recording.segments.values(), strict=True)
                                   if segment[0] not in CONFIG.BACKGROUND_LABELS] for recording in recordings}
     _check_actions(arguments.source, actions)
@@ -279,57 +252,6 @@ def _warn_of_numbers(sources: Mapping[str, SegmentList]) -> None:
     if zero in labels and len(labels) > 1 and all(label.isdecimal() for label in labels):
         LOGGER.warning('all labels are numbers, and %s counts as background; if it is an action, give it another name '
                        '(in mapping.txt, or in the table)', zero)
-
-
-def _choose_splits(parts: Mapping[str, Sequence[str]] | None, tasks: Mapping[str, str], val_share: float,
-                   groups: Groups) -> Splits:
-    """Return the split of the bundles, or a random split if there are no bundles; with the recordings' groups."""
-    if parts is None:
-        by_task: dict[str, list[str]] = {}
-        for name, task in tasks.items():
-            by_task.setdefault(task, []).append(name)
-        return make_splits(by_task, CONFIG.TRAIN_SPLIT, CONFIG.SEED, groups)
-    splits = bundled_splits(parts, tasks, val_share, groups)
-    if not splits:
-        raise UserError('the train bundle names none of the imported recordings; choose another --split')
-    return splits
-
-
-def print_summary(name: str, recordings: Sequence[ImportedRecording], splits: Splits, bundled: bool, *,
-                  told_tasks: bool) -> None:
-    """Print what was written and the next commands.
-
-    Args:
-        name: name of the dataset.
-        recordings: from :func:`import_dataset`.
-        splits: from :func:`import_dataset`.
-        bundled: from :func:`import_dataset`.
-        told_tasks: True if an option sets the tasks.
-    """
-    paths = OutputPaths(name)
-    for task, count in Counter(recording.task for recording in recordings).items():
-        labels = [label for recording in recordings if recording.task == task for label in recording.segments['labels']]
-        actions = [label for label in labels if label not in CONFIG.BACKGROUND_LABELS]
-        parts = ', '.join(f'{len(handles)} {part}' for part, handles in splits.get(task, {}).items()) or 'not in split'
-        say(f'{task}: {count} recordings ({parts}), {len(actions)} actions of {len(set(actions))} labels, '
-              f'{len(labels) - len(actions)} background segments')
-    if not any(parts['val'] for parts in splits.values()):
-        say('There are no validation recordings, so the training losses select the best checkpoints; the recommended '
-              'preset needs none'
-              + ('; --val_share 0.2 --overwrite uses some training recordings for validation.' if bundled else '.'))
-    if splits.groups:
-        found = sorted({splits.groups[recording.handle] for recording in recordings})
-        say(f'Groups that the split keeps together: {len(found)} ({name_some(found)}).')
-    elif not bundled:
-        say('The split was drawn recording by recording; if a person performs several of them, name the people, e.g. '
-            "--group_regex '^([a-z]+)_' --overwrite for anna in anna_1, so that those of the test are unseen in "
-            'training.')
-    if not told_tasks:
-        say('All recordings have the same task; --task_regex finds the task in the names of the recordings.')
-    say(f'Wrote {paths.features}, {paths.annotations} and {paths.splits}. Check the dataset, and train on it:\n\n'
-          f'python -m tools.check {name} --splits {shlex.quote(str(paths.splits))} -o {name}.png\n'
-          f'python multitask_train.py 1 --dataset {name} --splits {shlex.quote(str(paths.splits))} '
-          '--config configs/progress_recommended.json')
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -24,7 +24,7 @@ def warn_of_start(model: nn.Module, loss_fn: Callable[..., LossTerms], train: Ma
     """Log a warning, with the option that fixes it, for each reason why a run cannot learn what it should.
 
     A model without trainable weights (features as embeddings, and a head that is fitted in closed form) needs neither
-    steps nor validation recordings.
+    steps nor validation recordings. A head with neither weights nor a ``fit`` cannot learn.
 
     Args:
         model: network of the run, not yet trained.
@@ -34,6 +34,10 @@ def warn_of_start(model: nn.Module, loss_fn: Callable[..., LossTerms], train: Ma
         config: CONFIG of the run.
         device: device to compute on.
     """
+    head = getattr(model, 'progress_head', None)
+    if head is not None and not head.fits_embeddings and not any(True for _ in head.parameters()):
+        LOGGER.warning('the progress head %s has no weights and no method fit, so it learns nothing from the training '
+                       'recordings: give it one of them, see docs/extending.md', type(head).__name__)
     if not any(weight.requires_grad for weight in model.parameters()):
         return
     sizes = [len(loader.dataset) for loader in train.values()]

@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pkgutil import resolve_name
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from configs.choices import LOSSES
 from configs.generic_config import CONFIG
+from utils.addresses import resolve
 from utils.errors import UserError
 from utils.tensorops import (
     SampledSegment,
@@ -113,18 +113,17 @@ def _alignment_terms(config_obj: Mapping) -> dict[str, AlignmentTerm]:
     active = [name for name, chosen in config_obj.LOSS_TYPE.items() if chosen]
     if unknown := set(active) - set(LOSSES):
         raise UserError(f'LOSS_TYPE: {", ".join(sorted(unknown))} is unknown, expected {", ".join(LOSSES)}')
-    return {name: _alignment_term(LOSSES[name].function, getattr(config_obj, LOSSES[name].section, {}))
-            for name in active}
+    return {name: _alignment_term(resolve(LOSSES[name].function, f'configs/choices.py: LOSSES[{name!r}]'),
+                                  getattr(config_obj, LOSSES[name].section, {})) for name in active}
 
 
-def _alignment_term(address: str, settings: Mapping) -> AlignmentTerm:
+def _alignment_term(loss: Callable[..., Tensor], settings: Mapping) -> AlignmentTerm:
     """Return a loss as a function of a model output and the epoch.
 
     Args:
-        address: 'module:name' of the loss.
+        loss: function of the embeddings of a batch.
         settings: keyword arguments of the loss.
     """
-    loss = resolve_name(address)
     # Losses differ in what they need besides embeddings: each gets the arguments that it names.
     accepted = inspect.signature(loss).parameters
 

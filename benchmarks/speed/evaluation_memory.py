@@ -1,6 +1,7 @@
 """Memory of an evaluation against the number of recordings; printed by benchmarks.speed.scale."""
 
 import json
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ def evaluation_rows(counts: Sequence[int], values: int, write: Writer) -> list[d
             cost = cost_of(['eval.py', '-f', str(run)], environment)
             rows.append({'recordings': str(count), 'features': f'{count * values * 4 / MIB:.0f} MiB',
                          'evaluation': f'{cost.seconds:.0f} s', 'peak memory': f'{cost.peak_mib:.0f} MiB'})
+            print(rows[-1], file=sys.stderr, flush=True)  # the next size takes several times as long
         return rows
 
 

@@ -53,8 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure_forms(lengths: Sequence[int], repeats: int) -> list[dict[str, str]]:
     """Return a row per length: milliseconds of soft-DTW (value and gradient) and of Sinkhorn, in both forms."""
+    from losses.sinkhorn import _log_sinkhorn, sinkhorn
     from losses.soft_dtw_cells import align_by_cells, enter_by_cells
-    from losses.transport import _log_sinkhorn, _sinkhorn
+    from losses.transport_costs import Costs
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -62,7 +63,9 @@ def measure_forms(lengths: Sequence[int], repeats: int) -> list[dict[str, str]]:
     for length in lengths:
         pair = [SCALE * torch.randn(length, EMBEDDING_DIM) for _ in range(2)]
         distances = squared_distances(*pair)  # (N, N)
-        costs = F.pad(distances.double(), (0, 1, 0, 1), value=ZETA)  # with virtual frames, (N + 1, N + 1)
+        wide = distances.double()
+        blocks = Costs(lambda rows, wide=wide: wide[rows].clone(), wide.shape, ZETA, None, wide)
+        costs = F.pad(wide, (0, 1, 0, 1), value=ZETA)  # with virtual frames, (N + 1, N + 1)
 
         def by_cells(distances: Tensor = distances) -> object:
             return align_by_cells(distances, enter_by_cells(distances, GAMMA), GAMMA)
@@ -74,8 +77,8 @@ def measure_forms(lengths: Sequence[int], repeats: int) -> list[dict[str, str]]:
             return [_log_sinkhorn(oriented, REGULARIZATION, STEPS, oriented[:, :-1].amin(1) / REGULARIZATION)
                     for oriented in (costs, costs.T)]
 
-        def by_kernel(costs: Tensor = costs) -> object:
-            return _sinkhorn(costs, REGULARIZATION, STEPS)
+        def by_kernel(blocks: Costs = blocks) -> object:
+            return sinkhorn(blocks, REGULARIZATION, STEPS)
 
         cells, antidiagonals, pot, kernel = (_milliseconds(form, repeats) for form in (by_cells, by_antidiagonals,
                                                                                        by_pot, by_kernel))

@@ -43,7 +43,7 @@ REAL_FILES = 8
 LINKS = 50_000  # to a file; ext4 allows 65,000
 TASKS = 10
 ACTIONS = 20  # actions per recording
-FEW_ACTIONS = 5  # of recordings to evaluate, which takes time in proportion to their actions
+FEW_ACTIONS = 2  # of recordings to evaluate, which takes time in proportion to their actions
 PAIR = 2  # recordings per batch
 HEADS = 16  # heads of the network
 

@@ -86,7 +86,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = OneLineParser(prog='python -m benchmarks.studies.progress_study', description='Progress heads compared.')
     parser.add_argument('--study', choices=STUDIES, default='heads')
-    parser.add_argument('--configurations', nargs='+', metavar='NAME', help='of the study; default all')
+    known = '; '.join(f'{study}: {", ".join(map(repr, names))}' for study, names in STUDIES.items())
+    parser.add_argument('--configurations', nargs='+', metavar='NAME', help=f'of the study; default all. {known}')
     add_data_options(parser)
     parser.add_argument('--folds', type=positive, help='for tuning: ignore the test recordings and test seed s '
                                                        'on the s-th of this many parts of the training recordings')

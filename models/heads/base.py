@@ -106,22 +106,31 @@ class ProgressHeadBase(nn.Module):
         # Targets () are progress at the last frame, from sampling 'segment' and 'prefix'; targets (n_i,) are from
         # 'dense'.
         if segments[0].target.ndim == 0:
+            last = self(inputs)
+            if last.shape != (len(inputs),):
+                raise UserError(f'the progress head {type(self).__name__}: forward returned the shape '
+                                f'{tuple(last.shape)} for {len(inputs)} segments, expected ({len(inputs)},), a number '
+                                'per segment; fix the head')
             # (B,) against (B,)
-            return {'progress': penalty(self(inputs), torch.stack([segment.target for segment in segments]))}
-        return {'progress': self.mean_error(self.forward_dense(inputs, [segment.context for segment in segments]),
-                                            segments, penalty)}
-
-    @staticmethod
-    def mean_error(predictions: Sequence[Tensor], segments: Sequence[SampledSegment], penalty: Penalty) -> Tensor:
-        """Return the mean over segments of the mean over their frames, (), from the progress (n_i,) of each."""
-        for predicted, segment in zip(predictions, segments, strict=True):
-            # The penalty would broadcast a head's single value, and a wrong head would train.
-            if predicted.shape != segment.target.shape:
-                raise ValueError(f'forward_dense returned the shape {tuple(predicted.shape)} for a segment of '
-                                 f'{len(segment.embeddings)} frames, expected {tuple(segment.target.shape)}')
+            return {'progress': penalty(last, torch.stack([segment.target for segment in segments]))}
+        predictions = self.forward_dense(inputs, [segment.context for segment in segments])
+        self.check_dense(predictions, inputs)
         # The mean of means: a long action has many frames, but it counts as one segment.
-        return torch.stack([penalty(predicted, segment.target)
-                            for predicted, segment in zip(predictions, segments, strict=True)]).mean()
+        return {'progress': torch.stack([penalty(predicted, segment.target) for predicted, segment
+                                         in zip(predictions, segments, strict=True)]).mean()}
+
+    def check_dense(self, predictions: Sequence[Tensor], segments: Sequence[Tensor]) -> None:
+        """Check that :meth:`forward_dense` returned a number per frame of each segment (n_i, D).
+
+        Raises:
+            UserError: it did not. A single number would be broadcast, and a wrong head would train and be scored.
+        """
+        found = [tuple(one.shape) for one in predictions]
+        if (expected := [(len(segment),) for segment in segments]) != found:
+            one, other = next(((one, other) for one, other in zip(found, expected, strict=False) if one != other),
+                              (f'of {len(found)} tensors', f'{len(expected)} tensors'))
+            raise UserError(f'the progress head {type(self).__name__}: forward_dense returned the shape {one}, '
+                            f'expected {other}, a number per frame of each segment; fix the head')
 
     def fit(self, recordings: Sequence[EmbeddedRecording]) -> None:
         """Fit the head to the training recordings in closed form, in place; called before each validation.

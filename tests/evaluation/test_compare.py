@@ -28,13 +28,22 @@ def write_run(folder, *, seed=0, head='hsmm', splits=SPLITS, checkpoint='best_mo
     return str(folder)
 
 
+def write_single_tasks(folder, **options):
+    """A folder of singletask_train.py: a run per task, and the tables of all of them."""
+    write_run(folder, **options)
+    (folder / 'tea').mkdir()
+    (folder / 'config.json').rename(folder / 'tea/config.json')
+    return str(folder)
+
+
 def refused(capsys, *command):
     assert main([*map(str, command)]) == 2
     return capsys.readouterr().err.strip()
 
 
-def test_runs_that_differ_in_the_seed_are_one_row_and_baselines_follow(tmp_path, capsys):
-    ours = [write_run(tmp_path / f'V{seed}___own', seed=seed, action_progress={**HEAD, 'mae': mae, 'skill': skill},
+@pytest.mark.parametrize('write', [write_run, write_single_tasks])
+def test_runs_that_differ_in_the_seed_are_one_row_and_baselines_follow(tmp_path, capsys, write):
+    ours = [write(tmp_path / f'V{seed}___own', seed=seed, action_progress={**HEAD, 'mae': mae, 'skill': skill},
                       unsegmented=UNSEGMENTED, overall=OVERALL)
             for seed, mae, skill in ((0, 0.1, 0.5), (1, 0.3, math.nan))]
     other = write_run(tmp_path / 'V0___gru', head='gru', action_progress={**HEAD, 'mae': 0.15})
@@ -86,6 +95,9 @@ def test_what_cannot_be_compared_ends_in_one_line(tmp_path, capsys):
     assert 'V2: tested on other recordings than' in refused(capsys, run, elsewhere)
     assert f'V3: has the settings and the seed (0) of {run}' in refused(capsys, run, again)
     assert 'empty: contains no config.json' in refused(capsys, tmp_path / 'empty')
+    single = write_single_tasks(tmp_path / 'V4')
+    (tmp_path / 'V4/tea/config.json').unlink()
+    assert 'V4/tea: contains no config.json' in refused(capsys, single)
     assert f'run: python eval.py -f {run} --checkpoint_type alignment' in refused(capsys, run, '--checkpoint_type',
                                                                                   'alignment')
     assert '--task milk: not in the evaluation' in refused(capsys, run, '--task', 'milk')

@@ -116,16 +116,16 @@ def test_the_report_is_written_beside_the_tables_and_says_where(runs, capsys, tm
 
 def test_above_the_limits_a_sample_is_evaluated_and_the_head_on_all(runs, tmp_path, capsys, monkeypatch):
     """With limits that every task exceeds, what reads sampled embeddings changes; all else stays as it is."""
-    def evaluated(name):
+    def evaluated(name, *options):
         run = tmp_path / name
         shutil.copytree(runs['progress'].path, run, ignore=shutil.ignore_patterns('EVAL'))
-        assert eval_command.main(['-f', str(run), '--report']) == 0
+        assert eval_command.main(['-f', str(run), *options]) == 0
         return {path.stem: read_rows(path) for path in run.glob('EVAL/*/*.csv')}, capsys.readouterr()
 
     whole, before = evaluated('whole')
     for name, limit in (('MAX_VALUES', 1), ('CHUNK_RECORDINGS', 1)):
         monkeypatch.setattr(sampling, name, limit)
-    sampled, after = evaluated('sampled')
+    sampled, after = evaluated('sampled', '--report')
     line = 'task make_tea: embeddings are evaluated on a random sample, 2 of 7 training and 2 of 2 test recordings'
     page = (tmp_path / 'sampled/EVAL/report.html').read_text(encoding='utf-8')
     assert line in after.out and line in after.err and line in page and 'random sample' not in before.out + before.err

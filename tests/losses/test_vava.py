@@ -1,7 +1,11 @@
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+import losses.transport_costs as transport_costs
+import losses.vava as vava_module
 from losses import VAVA_loss
+from losses.transport import Partners, evaluate_plan, transport_plan
 from losses.vava import match_contrast
 from tests.losses.naive import (
     RANDOM_LENGTHS,
@@ -65,14 +69,53 @@ def test_gradcheck_after_convergence(gamma):
 
 
 def test_match_contrast_computed_by_hand():
-    # Frame 0 matches 0 best and 2 worst; frame 1 matches the virtual frame best (no pull) and 0 worst.
-    log_mass = torch.tensor([[.6, .3, .01, .1], [.1, .2, .15, .5], [0.2, 0.2, 0.2, 0.01]]).log()
-    squares = torch.tensor([[1., 9., 0.25], [0.04, 25., 49.]])
+    u, v = torch.tensor([[0.], [1.2]]), torch.tensor([[1.], [3.], [0.5]])
+    # Frame 0 of u matches 0 best and 2 least; frame 1 prefers the virtual frame (no pull), and matches 0 least.
+    of_u = Partners(torch.tensor([0, 1]), torch.tensor([2, 0]), torch.tensor([True, False]))
+    of_v = Partners(torch.tensor([0, 1, 1]), torch.tensor([1, 0, 0]), torch.tensor([True, True, False]))
     rows = 1 + (2 - 0.25) + (2 - 0.04)
-    # Columns: 0 matches frame 0 best and 1 worst; so does 1; 2 matches the virtual frame best and 0 worst.
-    columns = 1 + (2 - 0.04) + 9 + 0 + (2 - 0.25)
-    assert match_contrast(squares, log_mass, 'sum').item() == pytest.approx(rows + columns)
-    assert match_contrast(squares, log_mass, 'mean').item() == pytest.approx((rows + columns) / 5)
+    columns = 1 + (2 - 0.04) + 3.24 + 0 + (2 - 0.25)
+    assert match_contrast(u, v, of_u, of_v, 'sum').item() == pytest.approx(rows + columns)
+    assert match_contrast(u, v, of_u, of_v, 'mean').item() == pytest.approx((rows + columns) / 5)
+
+
+class LargeTensors(TorchDispatchMode):
+    """Records the operations that allocate at least so many entries."""
+
+    def __init__(self, entries):
+        super().__init__()
+        self.entries, self.operations = entries, []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        given = {value.untyped_storage().data_ptr() for value in args if isinstance(value, torch.Tensor)}
+        if isinstance(result, torch.Tensor) and result.untyped_storage().data_ptr() not in given:
+            if result.untyped_storage().nbytes() >= 4 * self.entries:
+                self.operations.append(str(function))
+        return result
+
+
+def test_a_long_pair_keeps_only_the_kernels_in_memory(monkeypatch):
+    monkeypatch.setattr(vava_module, 'KEPT_ENTRIES', 0)
+    monkeypatch.setattr(transport_costs, 'BLOCK_ENTRIES', 2000)
+    first, second = random_sequences((150, 160), dtype=torch.float32)
+    with LargeTensors(150 * 160) as large:
+        moved = vava_module._Moves(first, second)
+        plan = transport_plan(moved.squares, (150, 160), moved.like, 20, 1, 0.1, 0.5, 0.6, 0.9)
+        evaluate_plan(plan, moved.add_gradient)
+    assert large.operations == ['aten.new_empty.default'] * 2  # one of each transport problem, in turn
+
+
+def test_keeping_the_distances_does_not_change_the_loss(monkeypatch):
+    sequences = random_sequences((12, 9, 7))
+    kept = VAVA_loss(sequences)
+    gradients = torch.autograd.grad(kept, sequences)
+    monkeypatch.setattr(vava_module, 'KEPT_ENTRIES', 0)
+    monkeypatch.setattr(transport_costs, 'BLOCK_ENTRIES', 30)
+    computed = VAVA_loss(sequences)
+    torch.testing.assert_close((computed, torch.autograd.grad(computed, sequences)), (kept, gradients))
+    with torch.no_grad():
+        torch.testing.assert_close(VAVA_loss(sequences), kept)
 
 
 def test_phase_moves_from_order_to_optimality():

@@ -116,6 +116,7 @@ def test_best_checkpoints_are_selected_by_two_losses(recordings, small_config, t
     with caplog.at_level(logging.INFO, logger='progress'):
         logging.getLogger('progress').propagate = True
         loss, history = scripted_run(recordings, small_config, tmp_path / 'run', alignment, progress)
+        scripted_run(recordings, small_config, tmp_path / 'other', [0.0] * 6, progress)
     combined = load_checkpoint(tmp_path / 'run/ckpt/best_model_combined.pt')
     aligned = load_checkpoint(tmp_path / 'run/ckpt/best_model_alignment.pt')
     assert (combined['epoch'], aligned['epoch']) == (4, 2)
@@ -124,6 +125,9 @@ def test_best_checkpoints_are_selected_by_two_losses(recordings, small_config, t
     assert 'New best COMBINED loss: 0.95' in caplog.text
     assert 'New best ALIGNMENT loss: 0.8' in caplog.text
     assert set(loss.epochs_seen) == {small_config.NUM_EPOCHS - 1}  # validation always gets the final epoch
+    # A run without an alignment loss has no best one: 0 would look like a result.
+    assert 'best_model_alignment.pt is of epoch 1: this run has no alignment loss to compare epochs by' in caplog.text
+    assert 'ALIGNMENT loss: 0\n' not in caplog.text
 
 
 def test_epoch_checkpoints_double_their_distance_and_the_last_three_are_kept(recordings, small_config, tmp_path):

@@ -80,6 +80,7 @@ class TestLoad:
         ({'tea': {**task_fields(), 'handles': 'r1'}}, "task 'tea': \"handles\" is a string, expected a list"),
         ({'tea': {**task_fields(), 'hdl_end_times': {'r1': [3]}}}, '"hdl_end_times" is an object'),
         ({'tea': task_fields(())}, '"handles" is empty'),
+        ({'MEAN': task_fields()}, "task 'MEAN': MEAN is the name of the mean over tasks"),
         ({'tea': task_fields(('r1', 'r1'))}, "handle 'r1' occurs 2 times"),
         ({'tea': task_fields(), 'rice': task_fields(('r3', 'r2'))}, "'rice': handle 'r2' is also in task 'tea'"),
         ({'tea': task_fields(ends=((30, 90),))}, '2 in "hdl_actions", 2 in "hdl_start_times", 1 in "hdl_end_times"'),

@@ -8,6 +8,7 @@ import torch
 
 from configs.generic_config import apply_settings
 from models.build import build_model
+from models.heads.hsmm import HSMMHead
 from recordings.batches import make_train_loaders
 from recordings.json_dataset import Recording
 from training.start_checks import warn_of_start
@@ -75,8 +76,12 @@ def test_the_suggested_lambda_gives_a_tenth(warnings, caplog):
     assert warnings({**PROGRESS, 'PROGRESS_LOSS.coefficient': needed}) == []
 
 
-def test_a_model_that_is_fitted_in_closed_form_needs_neither_steps_nor_validation(warnings):
-    assert warnings({'BASEARCH.ARCHITECTURE': 'identity', 'ALIGNMENT_WEIGHT': 0.0, 'NUM_EPOCHS': 1, 'BATCH_SIZE': 1,
-                     'LOSS_TYPE.tcc': False, 'OUTPUT_DIMENSIONALITY': 3, 'BASEARCH.IDENTITY_ARCH.input_dimensions': 3,
-                     'PROGRESS_LOSS.enabled': True, 'PROGRESS_LOSS.sampling': 'dense', 'PROGRESS_LOSS.head': 'hsmm',
-                     'PROGRESS_LOSS.steps': [['task0', 'a'], ['task0', 'b']]}, validated=False) == []
+def test_a_model_that_is_fitted_in_closed_form_needs_neither_steps_nor_validation(warnings, monkeypatch):
+    settings = {'BASEARCH.ARCHITECTURE': 'identity', 'ALIGNMENT_WEIGHT': 0.0, 'NUM_EPOCHS': 1, 'BATCH_SIZE': 1,
+                'LOSS_TYPE.tcc': False, 'OUTPUT_DIMENSIONALITY': 3, 'BASEARCH.IDENTITY_ARCH.input_dimensions': 3,
+                'PROGRESS_LOSS.enabled': True, 'PROGRESS_LOSS.sampling': 'dense', 'PROGRESS_LOSS.head': 'hsmm',
+                'PROGRESS_LOSS.steps': [['task0', 'a'], ['task0', 'b']]}
+    assert warnings(settings, validated=False) == []
+    monkeypatch.setattr(HSMMHead, 'fits_embeddings', False)  # as if it had no method fit
+    (found,) = warnings(settings, validated=False)
+    assert found.startswith('the progress head HSMMHead has no weights and no method fit, so it learns nothing')

@@ -24,7 +24,7 @@ def rule_tables(surprise: Tensor, rule: Tensor) -> Rule:
 
     The shown step changes if the log probability of another step is larger by ``caution`` times its surprise after the
     last shown action, in nats: labels do not flicker around a change, and unlikely transitions need more evidence.
-    Surprise applies to actions, not to background; background has a constant ``handicap`` instead, even while shown.
+    Background has a constant ``handicap`` besides, even while shown.
 
     Args:
         surprise: (K + 1, K + 1), see :class:`PhaseGrid`.

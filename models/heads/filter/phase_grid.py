@@ -1,5 +1,6 @@
 """Semi-Markov prior of whole recordings on a grid of phases: transitions between states, and their durations."""
 
+import math
 from collections.abc import Collection, Sequence
 
 import torch
@@ -14,7 +15,9 @@ PHASES = 30  # parts of a segment
 FEWEST_SEGMENTS = 3  # of background after a label; after rarer ones it is as long as any
 BACKGROUND_PRIOR = 2.0  # recordings' worth of the overall frequency of background, for background after a label
 STAYING = 1e-4  # part of the mass that ends a segment and yet stays: an endless one keeps a posterior, at phase 1
-LEAST_PROBABLE = 1e-3  # for the surprise of a label
+# Bounds of the probability that a label's surprise is computed from. Even the label that always comes next surprises a
+# little, so that it does not flicker; and a label that was shown too early, and rarely comes twice, can be shown again.
+LEAST_PROBABLE, MOST_PROBABLE = 0.135, 0.61
 LARGEST_PACE, PACES_APART = 0.8, 0.2
 PACES = torch.linspace(-LARGEST_PACE, LARGEST_PACE, 9)  # log paces, at which the durations of new segments are stored
 OUTERMOST = LARGEST_PACE / PACES_APART
@@ -44,7 +47,8 @@ class PhaseGrid(nn.Module):
         log_frames: buffer (S, V), log durations.
         entry: buffer (paces, S * V), probability of each duration of a new segment of each kind.
         initial: buffer (S,), probability of the first kind of a recording.
-        surprise: buffer (K + 1, K + 1), - log p(label | last action); row K is the start, column K background (0).
+        surprise: buffer (K + 1, K + 1), - log p(label | last action), the probability bounded; row K is the start,
+            column K background, which surprises as little as the most probable label.
         again: buffer (K + 1,), factor on the probability of a label that was done before, minus 1; 0 for the end.
     """
 
@@ -205,7 +209,8 @@ class PhaseGrid(nn.Module):
         self.after_background.copy_(following[k:])
         first = self.initial[:k] + self.initial[k:] @ self.transition[k:, :k]
         after = torch.cat([labels[:k], first.unsqueeze(0)])
-        self.surprise[:, :k] = -after.clamp(min=LEAST_PROBABLE).log()
+        self.surprise.fill_(-math.log(MOST_PROBABLE))
+        self.surprise[:, :k] = -after.clamp(LEAST_PROBABLE, MOST_PROBABLE).log()
         # Log ratios count in units of the distance between paces, so that pace_weights() has less to do.
         ratio = torch.stack([known, known * deviation / PACES_APART], dim=-1).flatten(0, 1)  # (S V, 2)
         label = torch.eye(self.num_kinds, k + 1, device=part.device).repeat_interleave(RATES, dim=0)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from models.heads.filter.cache import CachingModule
 from models.heads.filter.cells import Cells, split_density
-from models.heads.filter.decision import before_first, decide, decide_all, rule_tables, with_reading
+from models.heads.filter.decision import before_first, decide, rule_tables, with_reading
 from models.heads.filter.label_sensor import BASIS, LogisticKinds
 from models.heads.filter.phase_grid import PHASES, RATES, PhaseGrid
 from models.heads.filter.recent import RecentFeatures, SlowAverages
@@ -19,7 +19,7 @@ BINS, DIMS, SHRINKAGE = 8, 16, 1.0  # of the cells of labels and phases
 SHORT_BINS = 20  # of the cells of phases that see short-term features only
 LOWEST_LABEL, LOWEST_PHASE = -5.0, -8.0  # one frame never says more against a label or a phase, before its weight
 NEVER = 1e30  # a distance that no frame has; a checkpoint holds finite numbers only
-DEFAULT_RULE = (1.5, 1.5, 0.5)  # caution, handicap, and reading of the shown step
+DEFAULT_RULE = (2.0, 1.5, 1.0)  # caution, handicap, and reading of the shown step
 LEVELS = (0.05, 0.5, 0.95)  # quantiles of progress: low end, estimate, high end
 SMALLEST_PROGRESS = 0.1 / PHASES
 
@@ -199,13 +199,10 @@ class UnsegmentedFilter(CachingModule):
     @torch.no_grad()
     def filter(self, embeddings: Sequence[Tensor]) -> list[FilterOutput]:
         """Return the output at each frame of recordings (T_i, D); later frames have no effect."""
-        evidence = [self.sense_recording(item) for item in embeddings]
         outputs = []
-        for item, posterior in zip(evidence, self.posteriors(evidence), strict=True):
-            step = decide_all(posterior.kinds.unsqueeze(0), item.logistic.unsqueeze(0), self.grid.surprise,
-                              self.rule.unsqueeze(0)).flatten()
-            elapsed = torch.arange(1, len(step) + 1, device=step.device, dtype=posterior.kinds.dtype)
-            outputs.append(self.read(posterior, step, elapsed.unsqueeze(1), item.distance))
+        for recording in embeddings:
+            output, _ = self._advance(recording.unsqueeze(0), None)
+            outputs.append(FilterOutput(*(part.squeeze(0) for part in output)))
         return outputs
 
     def start(self, embedding: Tensor) -> FilterState:
@@ -222,13 +219,18 @@ class UnsegmentedFilter(CachingModule):
             embedding: (N, D), a frame of each of N recordings.
             state: from the previous call; None at the first frame.
         """
+        output, state = self._advance(embedding.unsqueeze(1), state)
+        return FilterOutput(*(part.squeeze(1) for part in output)), state
+
+    def _advance(self, embeddings: Tensor, state: FilterState | None) -> tuple[FilterOutput, FilterState]:
+        """Return the output at the next frames (N, T, D), (N, T, ...), and the state after them."""
         if self._cache is None:
             from models.heads.filter.compiled.step import CompiledStep  # needs numba: slow to import
 
             self._cache = CompiledStep(self)
         if state is None:
-            state = self._cache.start(self.start(embedding))
-        return self._cache(self.features.reduce(embedding), state)
+            state = self._cache.start(self.start(embeddings[:, 0]))
+        return self._cache(embeddings, state)
 
     def step_of_tensors(self, embedding: Tensor, state: FilterState) -> tuple[FilterOutput, FilterState]:
         """Return what :meth:`filter_step` returns, computed by operations of tensors alone, which can be exported."""

@@ -1,12 +1,14 @@
 """What a head has without doing anything for it."""
-from pkgutil import resolve_name
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from configs.choices import HEADS
+from models.action_progress import predict_actions
 from models.heads.base import ProgressHeadBase
+from utils.addresses import resolve
 from utils.errors import UserError
 from utils.tensorops import Action, SampledSegment
 
@@ -57,8 +59,17 @@ def test_a_prediction_of_another_shape_than_the_frames_is_refused():
         def forward_dense(self, segments, contexts=None):
             return [torch.tensor(0.5) for _ in segments]
 
-    with pytest.raises(ValueError, match=r'returned the shape \(\) for a segment of 2 frames, expected \(2,\)'):
-        Last(3).loss([SampledSegment(torch.zeros(2, 3), torch.tensor([0.5, 1.0]))])
+    dense, whole = SampledSegment(torch.zeros(2, 3), torch.tensor([0.5, 1.0])), torch.tensor(0.5)
+    with pytest.raises(UserError, match=r'head Last: forward_dense returned the shape \(\), expected \(2,\), a number'):
+        Last(3).loss([dense])
+    with pytest.raises(UserError, match='forward_dense returned the shape of 1 tensors, expected 2 tensors'):
+        Last(3).check_dense([torch.zeros(2)], [torch.zeros(2, 3)] * 2)
+    Last.forward = Last.forward_dense = lambda self, segments, contexts=None: torch.zeros(len(segments), 1)
+    with pytest.raises(UserError, match=r'head Last: forward returned the shape \(2, 1\) for 2 segments, expected'):
+        Last(3).loss([SampledSegment(torch.zeros(2, 3), whole)] * 2)
+    # Where the head is scored, too: training by the last frame alone never calls forward_dense.
+    with pytest.raises(UserError, match=r'forward_dense returned the shape \(1,\), expected \(2,\)'):
+        predict_actions(SimpleNamespace(progress_head=Last(3)), torch.zeros(4, 3), [Action('cut', 1, 2)], 'tea')
 
 
 @pytest.mark.parametrize('call', [lambda head: head.filter(torch.zeros(4, 3)),
@@ -70,7 +81,7 @@ def test_a_head_without_a_filter_says_so(call):
 
 @pytest.mark.parametrize('name', HEADS)
 def test_options_are_arguments_and_settings_of_the_same_names(config, name):
-    kind = resolve_name(HEADS[name].cls)
+    kind = resolve(HEADS[name].cls, name)
     settings = {option: config.PROGRESS_LOSS[option] for option in kind.OPTIONS}
     head = kind(6, **{**settings, **({'steps': [('tea', 'cut')]} if 'steps' in settings else {})})
     assert head.input_dim == 6 and set(kind.SAMPLINGS) <= {'segment', 'prefix', 'dense'}

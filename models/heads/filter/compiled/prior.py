@@ -97,7 +97,8 @@ def _move(prior: Prior, mass: Floats, left: Floats, pace_weights: Floats, kinds:
             row[whole + 1] += part * begun
         row[nodes - 1] += prior.staying * left[i]
         for node in range(nodes):
-            value = row[node] * likelihood[kind, node] if row[node] > NEGLIGIBLE else ZERO
+            # Compared in this way, NaN stays: predictions after it are invalid, and must not look valid.
+            value = ZERO if row[node] <= NEGLIGIBLE else row[node] * likelihood[kind, node]
             row[node] = value
             everything += value
     return everything

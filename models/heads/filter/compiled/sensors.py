@@ -13,7 +13,9 @@ HALF = np.float32(0.5)
 class Sensors(NamedTuple):
     """Tables of the sensors of :class:`models.heads.filter.unsegmented.UnsegmentedFilter`."""
 
-    averages: Floats  # (lags + windows, frames), see :class:`RecentFeatures`; the frames of a window, the newest last
+    offset: Floats  # (D,), see :class:`RecentFeatures`
+    projection: Floats  # (d, D)
+    averages: Floats  # (lags + windows, frames); the frames of a window, the newest last
     lags: int
     rates: Floats  # (C,), of the slow averages
     linear: Floats  # (dims + short dims + S, F)
@@ -31,6 +33,16 @@ class Sensors(NamedTuple):
     lowest_label: np.float32
     lowest_cell: np.float32
     lowest_phase: np.float32
+
+
+@part
+def reduce(sensors: Sensors, embedding: Floats, reduced: Floats) -> None:
+    """Fill the reduced embedding (d,) of an embedding (D,); see :meth:`RecentFeatures.reduce`."""
+    for row in range(len(reduced)):
+        total = ZERO
+        for column in range(len(embedding)):
+            total += sensors.projection[row, column] * (embedding[column] - sensors.offset[column])
+        reduced[row] = total
 
 
 @part

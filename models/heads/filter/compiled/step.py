@@ -1,10 +1,10 @@
-"""The filter in compiled code, called with tensors: posteriors and shown steps of recordings, steps of streams."""
+"""The filter in compiled code, called with tensors: steps, and what fitting needs of recordings."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from models.heads.filter.compiled.frame import step_frame
+from models.heads.filter.compiled.frame import step_frames
 from models.heads.filter.compiled.outputs import Outputs, decide_frames
 from models.heads.filter.compiled.prior import Prior, forward
 from models.heads.filter.compiled.sensors import Sensors
@@ -20,7 +20,7 @@ PARTS = [1, 3, 1, 3, 3]  # of a row of numbers that a step returns
 
 
 class CompiledStep:
-    """Step of a filter in a stream, the same as :meth:`UnsegmentedFilter.step_of_tensors`.
+    """Steps of a filter, each the same as :meth:`UnsegmentedFilter.step_of_tensors`.
 
     The tables are those of the filter when the object was made. It computes in float32 on the CPU. States consist of
     arrays, because tensors would take as long to make as the step takes.
@@ -36,24 +36,24 @@ class CompiledStep:
         """Return a state of tensors as arrays."""
         return FilterState(*map(array_of, state))
 
-    def __call__(self, frame: Tensor, state: FilterState) -> tuple[FilterOutput, FilterState]:
-        """Return the output at the next frame, and the state after it.
+    def __call__(self, embeddings: Tensor, state: FilterState) -> tuple[FilterOutput, FilterState]:
+        """Return the output at the next T frames, (N, T, ...), and the state after them.
 
         Args:
-            frame: (N, d), the reduced frame of each of N recordings.
-            state: before the frame, of arrays.
+            embeddings: (N, T, D), the frames of N recordings.
+            state: before the frames, of arrays.
         """
-        batch = len(frame)
-        after = FilterState(*map(np.empty_like, state))
-        numbers, labels = np.empty((batch, sum(PARTS)), np.float32), np.empty((batch, 2), np.int64)
-        unknown = np.empty(batch, np.bool_)
-        step_frame(*self._tables, array_of(frame), state, after, numbers, labels, unknown)
+        shape, after = embeddings.shape[:2], FilterState(*map(np.empty_like, state))
+        numbers, labels = np.empty((*shape, sum(PARTS)), np.float32), np.empty((*shape, 2), np.int64)
+        unknown = np.empty(shape, np.bool_)
+        step_frames(*self._tables, array_of(embeddings), state, after, numbers, labels, unknown)
         found, steps, is_unknown = (torch.from_numpy(array) for array in (numbers, labels, unknown))
-        if frame.device.type != 'cpu' or frame.dtype != torch.float32:
-            found, steps, is_unknown = found.to(frame), steps.to(frame.device), is_unknown.to(frame.device)
-        shown, progress, remaining, overall, overall_remaining = found.split_with_sizes(PARTS, dim=1)
-        step, following = steps.unbind(1)
-        output = FilterOutput(step, shown.squeeze(1), progress, remaining.squeeze(1), overall, overall_remaining,
+        if embeddings.device.type != 'cpu' or embeddings.dtype != torch.float32:
+            found = found.to(embeddings)
+            steps, is_unknown = steps.to(embeddings.device), is_unknown.to(embeddings.device)
+        shown, progress, remaining, overall, overall_remaining = found.split_with_sizes(PARTS, dim=-1)
+        step, following = steps.unbind(-1)
+        output = FilterOutput(step, shown.squeeze(-1), progress, remaining.squeeze(-1), overall, overall_remaining,
                               following, is_unknown)
         return output, after
 
@@ -62,6 +62,7 @@ def sensor_tables(model: UnsegmentedFilter) -> Sensors:
     """Return the tables of a filter's sensors as arrays."""
     cells, logistic = model.cells, model.logistic
     return Sensors(
+        offset=array_of(model.features.offset), projection=array_of(model.features.projection.T),
         averages=array_of(model.features.averages), lags=len(LAGS), rates=array_of(model.averages.rates),
         linear=array_of(model.sensors), linear_bias=array_of(model.sensor_bias), projected=array_of(model.projected),
         projected_bias=array_of(model.projected_bias), dims=cells.dims, bins=BINS,

@@ -9,6 +9,7 @@ import torch
 
 from evaluation.segmentation_metrics import edit_score, label_runs
 from models.heads.base import EmbeddedRecording
+from models.heads.filter.annotated import Rated, annotate
 from models.heads.filter.decision import decide_all
 from models.heads.filter.label_sensor import likelihood_table
 from models.heads.filter.phase_grid import PHASES, RATES, STAYING, PhaseGrid
@@ -16,7 +17,8 @@ from models.heads.filter.recent import REACH, SLOW, RecentFeatures, SlowAverages
 from models.heads.filter.records import FilterOutput, FilterState, Posterior
 from models.heads.filter.remaining import Remaining
 from models.heads.filter.unsegmented import UnsegmentedFilter, phase_quantiles
-from models.heads.filter.unsegmented_fit import Rated, annotate, calibrate_progress, calibrate_remaining, fit_filter
+from models.heads.filter.unsegmented_fit import fit_filter
+from models.heads.filter.unsegmented_intervals import calibrate_progress, calibrate_remaining
 from utils.tensorops import Action
 
 DIM = 6
@@ -155,6 +157,15 @@ def test_unknown_is_flagged(model):
     assert model.filter([embeddings])[0].unknown.float().mean() < 0.2
 
 
+@pytest.mark.parametrize('value', [1e38, math.nan])
+def test_what_follows_a_frame_that_is_not_finite_is_not_finite(model, value):
+    embeddings = make_recording(71).embeddings.clone()
+    embeddings[10, 0] = value
+    for one in (model.filter([embeddings])[0], stream(model, embeddings)):
+        finite = torch.isfinite(one.progress).all(1)
+        assert finite.tolist() == [True] * 10 + [False] * (len(embeddings) - 10)
+
+
 def test_long_silence_stays_finite(model):
     output = model.filter([torch.zeros(1000, DIM)])[0]
     assert all(bool(torch.isfinite(item.float()).all()) for item in output)
@@ -228,6 +239,18 @@ def test_what_follows_depends_on_what_was_done():
     mass, history, *_, repetition = grid.advance(mass, history)
     done = torch.tensor([1.0, 0.3 / 0.75])  # times, at most once, in expectation
     torch.testing.assert_close(repetition[0, :2], grid.again[:2] * done, atol=1e-3, rtol=0)
+
+
+def test_the_surprise_of_a_label_is_bounded():
+    grid = PhaseGrid(2, True)
+    # Kinds: two labels, background after each, background before the first.
+    grid.transition.copy_(torch.tensor([[0.0, 0.3, 0.5, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0, 0.0], [0.1, 0.9, 0.0, 0.0, 0.0],
+                                        [0.4, 0.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0, 0.0]]))
+    grid.initial.copy_(torch.tensor([0.2, 0.0, 0.0, 0.0, 0.8]))
+    grid.derive()
+    # After label 0: 0.5 0.1 = 0.05, 0.3 + 0.5 0.9 = 0.75; after label 1: 0.4, 0; at the start: 0.2 + 0.8 0.5, 0.8 0.5.
+    expected = torch.tensor([[0.135, 0.61, 0.61], [0.4, 0.135, 0.61], [0.6, 0.4, 0.61]])
+    torch.testing.assert_close(grid.surprise.neg().exp(), expected)
 
 
 def test_a_step_that_was_done_is_not_the_next_step():
