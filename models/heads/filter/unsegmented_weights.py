@@ -20,7 +20,7 @@ OPTIONS = {'label': (0.0, 0.05, 0.1, 0.2, 0.4, 0.8),  # the logistic sensor's; t
            'phase': (0.0, 0.03, 0.1, 0.3)}  # phases, from all features
 # Caution, handicap, and reading, the default first.
 RULES = (DEFAULT_RULE, (*DEFAULT_RULE[:2], 0.5), (*DEFAULT_RULE[:2], 0.0), (1.0, 1.0, 1.0), (0.0, 0.0, 0.5))
-CLEARLY = 2.0  # standard errors by which the best of a dozen options must beat the default
+CLEARLY = 1.0  # standard errors by which the best of a dozen options must beat the default
 
 
 def choose_weights(model: UnsegmentedFilter, folds: Sequence[Sequence[Rated]]) -> list[Posterior]:
