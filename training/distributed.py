@@ -7,6 +7,7 @@ averaged so that an optimizer step equals the step that a single process would t
 import gc
 import os
 import random
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from utils.loss_entry import LossTerms
 SEED_STEP = 7_919  # difference between the seeds of two consecutive processes
 # Parts of error messages about a lost process; gloo raises them as plain RuntimeErrors.
 LOST = ('gloo', 'nccl', 'connection closed', 'connection reset', 'broken pipe')
+GRACE = 0.2  # seconds for gloo's threads to free what they hold
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,9 @@ def join_processes(device: str) -> Iterator[World]:
 def _leave() -> None:
     """Leave the process group; gloo may abort a process in which a wrapped model outlives the group."""
     gc.collect()
+    # The threads of gloo free the tensors of work that is done, for which they need Python's lock. This thread holds it
+    # while the group is destroyed, and waits for them: without a pause before, possibly forever.
+    time.sleep(GRACE)
     dist.destroy_process_group()
 
 

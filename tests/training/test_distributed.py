@@ -55,6 +55,7 @@ with join_processes('cpu') as world:
     assert all((values == 3).all() for values in head.state_dict().values())
     if world.first:
         torch.save(gradients, sys.argv[1])
+    del module, terms, loss  # a wrapped model must not outlive the group
 '''
 
 
