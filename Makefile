@@ -8,6 +8,7 @@ PIP = $(RUN) -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS)
 INSTALLED := $(VENV)/.installed
 VIDEO := $(VENV)/.video
 EXPORT := $(VENV)/.export
+COMPILED := $(VENV)/.compiled
 SOURCES := $(filter-out tests/% docs/%,$(wildcard *.py */*.py */*/*.py))
 
 DEMO := demo
@@ -47,7 +48,7 @@ demo-video: $(VIDEO_DEMO)/.shown
 # One thread per process: the tests compute little, and more threads would wait for each other. The tests start many
 # processes, which would compile every module again if the environment kept Python from storing the result. The tests of
 # a file run in one process (see tests/conftest.py), so that what they share is made once.
-test: $(INSTALLED)
+test: $(INSTALLED) $(COMPILED)
 	time OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest -n auto --maxprocesses 8 --no-loadscope-reorder
 
 lint: $(INSTALLED)  # ruff checks everything, mypy the types of the public API
@@ -85,6 +86,11 @@ study: $(INSTALLED)
 $(INSTALLED): requirements.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(PIP) -r requirements.txt
+	touch $@
+
+# The filter, before several tests would compile it at the same time.
+$(COMPILED): $(INSTALLED) $(wildcard models/heads/filter/compiled/*.py)
+	$(RUN) -m models.heads.filter.compiled
 	touch $@
 
 packages:  # all of them, by one call of pip

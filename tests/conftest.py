@@ -1,8 +1,6 @@
 import copy
 import functools
 import gc
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -42,12 +40,6 @@ def group_of(nodeid):
 @functools.cache
 def _group_of_file(name):
     return 'forks' if 'from tests.launch import' in (ROOT / name).read_text() else name
-
-
-def pytest_sessionstart(session):
-    """Compile the filter once, before several processes would all do it."""
-    if session.config.getoption('numprocesses', None):
-        subprocess.run([sys.executable, '-m', 'models.heads.filter.compiled'], cwd=ROOT, check=True)
 
 
 def pytest_sessionfinish():
