@@ -196,7 +196,7 @@ def filter_answers(head: ProgressHeadBase, part: TaskPart, device: torch.device)
     """Return the head's estimates at every frame of each recording, field -> (T,); None if it requires boundaries."""
     if not head.offers_filter:
         return None
-    # One call for all of them, which the filter processes in parallel.
+    # One call for all of them: a head may process them in parallel.
     estimates = head.filter_all([embedding.to(device) for embedding in part.embeddings], part.task)
     return [_as_arrays(one) for one in estimates]
 

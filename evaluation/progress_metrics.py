@@ -7,7 +7,7 @@ of all recordings are never in memory at once.
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ PROGRESS_TABLE = 'action_progress'  # missing if a run has no progress head
 # Class of action lengths -> shortest and longest action, in frames.
 LENGTH_CLASSES = {'short': (1, 5), 'medium': (6, 20), 'long': (21, math.inf)}
 Bin = tuple[int, int]  # shortest and longest action, in frames
+Key = TypeVar('Key')
 
 
 class ActionCurves(NamedTuple):
@@ -129,10 +130,7 @@ class StepErrors:
 
     def add(self, curves: Sequence[ActionCurves]) -> None:
         """Add the actions of a recording."""
-        by_label: dict[str, list[ActionCurves]] = defaultdict(list)
-        for curve in curves:
-            by_label[curve.label].append(curve)
-        for label, theirs in by_label.items():
+        for label, theirs in _grouped(curves, lambda curve: curve.label).items():
             self._steps[label].add({'num_actions': len(theirs), 'mae': mean_absolute_error(theirs),
                                     **_baseline_errors(theirs)})
 
@@ -155,18 +153,28 @@ class LengthErrors:
 
     def add(self, curves: Sequence[ActionCurves]) -> None:
         """Add the actions of a recording."""
-        by_bin: dict[Bin, list[ActionCurves]] = defaultdict(list)
-        for curve in curves:
-            # Lengths from 2^k to 2^(k + 1) - 1 have k + 1 bits.
-            bits = int(curve.length).bit_length()
-            by_bin[2 ** (bits - 1), 2 ** bits - 1].append(curve)
-        for bounds, theirs in by_bin.items():
+        for bounds, theirs in _grouped(curves, _bin_of).items():
             self._bins[bounds].add({'num_actions': len(theirs), **{
                 name: mean_absolute_error(theirs, name) for name in theirs[0].predicted}})
 
     def rows(self) -> dict[Bin, Row]:
         """Return (2^k, 2^(k + 1) - 1) frames -> 'num_actions' and predictor -> error; empty bins are left out."""
         return {bounds: means.row() for bounds, means in self._bins.items()}
+
+
+def _grouped(curves: Sequence[ActionCurves], key_of: Callable[[ActionCurves], Key]) -> dict[Key, list[ActionCurves]]:
+    """Return key -> the actions that have it."""
+    groups: dict[Key, list[ActionCurves]] = defaultdict(list)
+    for curve in curves:
+        groups[key_of(curve)].append(curve)
+    return groups
+
+
+def _bin_of(curve: ActionCurves) -> Bin:
+    """Return the shortest and the longest length of the action's bin."""
+    # Lengths from 2^k to 2^(k + 1) - 1 have k + 1 bits.
+    bits = int(curve.length).bit_length()
+    return 2 ** (bits - 1), 2 ** bits - 1
 
 
 def length_bins(tasks: Sequence[LengthErrors]) -> dict[Bin, int]:

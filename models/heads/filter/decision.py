@@ -1,5 +1,6 @@
 """Decision rule for the step that a filter shows: keeps labels from flickering, without look-ahead."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -75,18 +76,17 @@ def decide(probability: Tensor, display: Tensor, rule: Rule) -> Tensor:
     return rule.following.index_select(0, display).gather(1, chosen).squeeze(1)
 
 
-def decide_all(kinds: Tensor, evidence: Tensor, surprise: Tensor, rules: Tensor) -> Tensor:
-    """Return the steps to show at all frames under each of R rules, (N, R, T).
+def decide_all(kinds: Sequence[Tensor], evidence: Sequence[Tensor], surprise: Tensor, rules: Tensor) -> list[Tensor]:
+    """Return the steps to show at all frames of recordings under each of R rules, (R, T_i) each.
 
     Args:
-        kinds: (N, T, S), see :func:`with_reading`.
-        evidence: (N, T, S).
+        kinds: (T_i, S) of each recording, see :func:`with_reading`.
+        evidence: (T_i, S) of each recording.
         surprise: (K + 1, K + 1).
         rules: (R, 3), see :func:`rule_tables`.
     """
     from models.heads.filter.compiled.step import shown_steps  # needs numba: slow to import
 
     tables = [rule_tables(surprise, rule) for rule in rules]
-    return torch.stack([torch.stack([shown_steps(*recording, rule[2], table)
-                                     for rule, table in zip(rules, tables, strict=True)])
-                        for recording in zip(kinds, evidence, strict=True)])
+    return [torch.stack([shown_steps(*recording, rule[2], table) for rule, table in zip(rules, tables, strict=True)])
+            for recording in zip(kinds, evidence, strict=True)]

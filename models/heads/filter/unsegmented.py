@@ -183,18 +183,17 @@ class UnsegmentedFilter(CachingModule):
             next_step=next_step, unknown=distance > self.unknown_above)
 
     @torch.no_grad()
-    def posteriors(self, evidence: Sequence[Evidence], weights: Sequence[Tensor] | None = None) -> list[Posterior]:
+    def posteriors(self, evidence: Sequence[Evidence], weights: Tensor | None = None) -> list[Posterior]:
         """Return the posterior at each frame of recordings.
 
         Args:
             evidence: evidence for each recording, from :meth:`sense`, shapes (T_i, ...).
-            weights: (4,), weights of the sensors for each recording; if None, the fitted weights for all recordings.
+            weights: (4,), of the sensors, to use instead of the fitted weights.
         """
         from models.heads.filter.compiled.step import posterior_of, prior_tables  # needs numba: slow to import
 
         prior = prior_tables(self.grid, self.rest)
-        return [posterior_of(self, prior, *self.combine(item, weights and weights[index]))
-                for index, item in enumerate(evidence)]
+        return [posterior_of(self.grid, prior, *self.combine(item, weights)) for item in evidence]
 
     @torch.no_grad()
     def filter(self, embeddings: Sequence[Tensor]) -> list[FilterOutput]:

@@ -1,12 +1,11 @@
 """Choose the weights of the sensors and the rule of the shown step on left-out groups, boundaries unknown."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from models.heads.filter.annotated import Rated
 from models.heads.filter.decision import decide_all
@@ -31,10 +30,10 @@ def choose_weights(model: UnsegmentedFilter, folds: Sequence[Sequence[Rated]]) -
     recordings many options are better by chance.
     """
     chosen = dict(DEFAULTS)
-    ((posteriors, scores),) = _try_weights(folds, [chosen])
+    posteriors, scores = _try_weights(folds, **chosen)
     for name, options in OPTIONS.items():
         trials = [chosen | {name: option} for option in options if option != chosen[name]]
-        found = _try_weights(folds, trials)
+        found = [_try_weights(folds, **trial) for trial in trials]
         best = min(range(len(trials)), key=lambda number: found[number][1][:, 0].mean())
         if _is_better(found[best][1][:, 0], scores[:, 0]):
             chosen, (posteriors, scores) = trials[best], found[best]
@@ -55,25 +54,16 @@ def sensor_weights(label: float, short: float, phase: float) -> Tensor:
     return torch.tensor([label, label / 2, phase, short])
 
 
-def _try_weights(folds: Sequence[Sequence[Rated]],
-                 trials: Sequence[Mapping[str, float]]) -> list[tuple[list[Posterior], Tensor]]:
-    """Return the left-out recordings' posteriors with each choice of weights, and their scores (recordings, rules).
-
-    The recordings of a fold are processed in parallel with all weights, because the loop over frames takes the time.
-    """
-    by_trial: list[list[Posterior]] = [[] for _ in trials]
-    scores = []
+def _try_weights(folds: Sequence[Sequence[Rated]], **weights: float) -> tuple[list[Posterior], Tensor]:
+    """Return left-out recordings' posteriors with these weights, and the scores of those with actions, (n, rules)."""
+    posteriors, scores = [], []
     for some in folds:
         evidence = [item.evidence for item in some]
-        device = evidence[0].distance.device
-        weights = [sensor_weights(**trial).to(device) for trial in trials for _ in some]
-        posteriors = some[0].model.posteriors(evidence * len(trials), weights)
-        for number, found in enumerate(by_trial):
-            found += posteriors[number * len(some):(number + 1) * len(some)]
-        scores.append(rate(list(some) * len(trials), posteriors).unflatten(0, (len(trials), len(some))))
-    all_scores = torch.cat(scores, dim=1).cpu()  # (trials, recordings, rules)
-    with_actions = ~all_scores[0, :, 0].isnan()
-    return list(zip(by_trial, all_scores[:, with_actions], strict=True))
+        found = some[0].model.posteriors(evidence, sensor_weights(**weights).to(evidence[0].distance.device))
+        posteriors += found
+        scores.append(rate(some, found))
+    all_scores = torch.cat(scores).cpu()
+    return posteriors, all_scores[~all_scores[:, 0].isnan()]
 
 
 def rate(rated: Sequence[Rated], posteriors: Sequence[Posterior]) -> Tensor:
@@ -84,14 +74,12 @@ def rate(rated: Sequence[Rated], posteriors: Sequence[Posterior]) -> Tensor:
     """
     model = rated[0].model
     rules = torch.tensor(RULES, device=posteriors[0].phases.device)
-    kinds = pad_sequence([posterior.kinds for posterior in posteriors], batch_first=True)  # (N, T, S)
-    evidence = pad_sequence([item.evidence.logistic for item in rated], batch_first=True)
-    shown = decide_all(kinds, evidence, model.grid.surprise, rules)  # (N, rules, T)
+    shown = decide_all([posterior.kinds for posterior in posteriors], [item.evidence.logistic for item in rated],
+                       model.grid.surprise, rules)
     scores = []
     for item, posterior, steps in zip(rated, posteriors, shown, strict=True):
         label = item.recording.label
         within = label < model.num_labels
-        steps = steps[:, :len(label)]
         hits = (steps == label).float()
         edits = _edit_scores(steps, label, model.num_labels).to(hits)
         median = phase_quantiles(posterior.phases, rules.new_tensor([0.5])).squeeze(-1)

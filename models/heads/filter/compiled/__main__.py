@@ -15,6 +15,6 @@ if __name__ == '__main__':
     model, frames = UnsegmentedFilter(['first', 'second'], embedding_dim=4, has_background=True), torch.zeros(2, 4)
     evidence = model.sense_recording(frames)
     posterior, = model.posteriors([evidence])
-    decide_all(posterior.kinds[None], evidence.logistic[None], model.grid.surprise, model.rule[None])
+    decide_all([posterior.kinds], [evidence.logistic], model.grid.surprise, model.rule[None])
     model.filter([frames])
     print(f'compiled the filter in {time.perf_counter() - started:.1f} s')

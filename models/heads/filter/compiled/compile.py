@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 Floats, Integers = NDArray[np.float32], NDArray[np.int64]
 ZERO, ONE = np.float32(0), np.float32(1)  # with a Python number, numba would compute in float64
 TINY, NEGLIGIBLE = np.float32(1e-30), np.float32(1e-20)
-# The order of sums may change, so that they are computed with vector instructions.
 SOURCES = zlib.crc32(b''.join(path.read_bytes() for path in sorted(Path(__file__).parent.glob('*.py'))))
+# The order of sums may change, so that they are computed with vector instructions.
 OPTIONS = {'nogil': True, 'fastmath': {'reassoc', 'contract', 'nsz'}, 'error_model': 'numpy'}
 
 

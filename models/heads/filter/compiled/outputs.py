@@ -30,7 +30,7 @@ class Outputs(NamedTuple):
 
 @part
 def decide(kinds: Floats, evidence: Floats, reading: np.float32, factor: Floats, following: Integers,
-            display: int) -> int:
+           display: int) -> int:
     """Return the next display; see :func:`models.heads.filter.decision.decide` and ``with_reading``."""
     labels = factor.shape[1] - 1
     chosen, best, background = labels, ZERO, ZERO
@@ -66,7 +66,7 @@ def decide_frames(kinds: Floats, evidence: Floats, reading: np.float32, factor: 
 
 @part
 def quantiles(phases: Floats, read: Outputs, numbers: Floats) -> None:
-    """Fill the three quantiles of progress; see :func:`models.heads.filter.unsegmented.phasequantiles`."""
+    """Fill the three quantiles of progress; see :func:`models.heads.filter.unsegmented.phase_quantiles`."""
     nodes = len(phases)
     total = ZERO
     for node in range(nodes):

@@ -97,16 +97,16 @@ def output_tables(model: UnsegmentedFilter) -> Outputs:
         smallest_variance=np.float32(SMALLEST_VARIANCE), unknown_above=_number(model.unknown_above))
 
 
-def posterior_of(model: UnsegmentedFilter, prior: Prior, label: Tensor, phase: Tensor) -> Posterior:
+def posterior_of(grid: PhaseGrid, prior: Prior, label: Tensor, phase: Tensor) -> Posterior:
     """Return the posterior at the T frames of a recording.
 
     Args:
-        model: the filter.
+        grid: the prior.
         prior: its tables, from :func:`prior_tables`.
         label: (T, S), weighted evidence of kinds.
         phase: (T, K, nodes), weighted evidence of phases.
     """
-    _, _, mass, history, *_ = model.start(model.features.offset[None])
+    mass, history = grid.start(1)
     frames, labels, nodes = phase.shape
     shapes = Posterior(phases=(nodes,), steps=(labels + 1, 3), kinds=label.shape[1:], moments=(2,),
                        repetition=(labels + 1,))

@@ -268,7 +268,7 @@ def show(rows, rule, surprise=None, evidence=None):
     probability = torch.tensor([rows])
     surprise = torch.zeros(3, 3) if surprise is None else surprise
     evidence = torch.zeros_like(probability) if evidence is None else torch.tensor([evidence])
-    return decide_all(probability, evidence, surprise, torch.tensor([rule]))[0, 0].tolist()
+    return decide_all(probability, evidence, surprise, torch.tensor([rule]))[0][0].tolist()
 
 
 def test_without_a_rule_the_most_probable_step_is_shown():
