@@ -122,13 +122,13 @@ class HSMMHead(ProgressHeadBase):
         self._log_intervals()
 
     def _log_intervals(self) -> None:
-        """Log the posterior quantiles that bound the intervals, selected on left-out groups."""
-        # Levels are in the order estimate, low, high here, but low, estimate, high below.
-        LOGGER.info('boundaries given: 90 %% interval from quantile %.3g to %.3g',
-                    *self.filters[0].segmented.levels[1:].tolist())
+        """Log the margins of the intervals, chosen on left-out groups."""
+        # Margins are in the order estimate, low, high here, but low, estimate, high below.
+        LOGGER.info('boundaries given: 90 %% interval from the 5 %% quantile %+.3f to the 95 %% quantile %+.3f',
+                    *self.filters[0].segmented.margin[1:].tolist())
         for task, known in zip(self._tasks, self.filters, strict=True):
-            LOGGER.info('task %s, boundaries unknown: 90 %% interval from quantile %.3g to %.3g', task,
-                        *known.unsegmented.levels[::2].tolist())
+            LOGGER.info('task %s, boundaries unknown: 90 %% interval from the 5 %% quantile %+.3f '
+                        'to the 95 %% quantile %+.3f', task, *known.unsegmented.margin[::2].tolist())
 
     def chosen(self) -> dict[str, float]:
         """Return the weights of the sensors and of the rule that shows steps, see :meth:`ProgressHeadBase.chosen`."""

@@ -60,7 +60,7 @@ def test_the_example_gives_the_rows_of_the_stream_without_torch(tmp_path, capsys
     assert model['tasks'] == ['tea'] and [graph['file'] for graph in model['graphs']] == [
         'encoder.onnx', 'filter.onnx']
     assert model['steps'] == ['boil', 'pour', 'background']
-    assert model['calibration']['tea']['progress_quantiles'][1] == 0.5
+    assert model['calibration']['tea']['progress_margins'][1] == 0
     assert model['chosen'] == pytest.approx(run.head.chosen())
     for path in out.glob('*.onnx'):  # nothing of this machine
         assert path.stat().st_size < 10**6 and str(tmp_path).encode() not in path.read_bytes()

@@ -80,18 +80,3 @@ class DurationGrid(nn.Module):
         """Return quantiles of progress ``elapsed / duration``, (..., Q) in (0, 1], from cell masses (..., G)."""
         log_duration = self.quantiles(mass, surviving, 1 - levels)
         return (elapsed.log().unsqueeze(-1) - log_duration).clamp(max=0).exp()
-
-    def exceeding(self, mass: Tensor, surviving: Tensor, log_duration: Tensor) -> Tensor:
-        """Return the probability that the duration is at least a given one; inverse of :meth:`quantiles`.
-
-        Args:
-            mass: (..., G), as in :meth:`quantiles`.
-            surviving: (..., G), from :meth:`surviving`.
-            log_duration: (...), log frames.
-
-        Returns:
-            (...), in [0, 1].
-        """
-        # The fraction of each cell's surviving part that is above the given duration.
-        left = (self.upper - log_duration.unsqueeze(-1)) / (self.cell * surviving.clamp(min=1e-6))
-        return (mass * left.clamp(0, 1)).sum(-1) / mass.sum(-1)

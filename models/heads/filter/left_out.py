@@ -1,4 +1,4 @@
-"""Folds that leave out groups of recordings, and quantiles of left-out values that cover a further group."""
+"""Folds that leave out groups of recordings, and margins from left-out values that cover a further group."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from torch import Tensor
 FOLDS = 5
 COVERAGE = 0.9
 # Fractions outside the interval on each side, of the calibrating groups; the first is right if people do not differ.
-TAILS = (0.05, 0.04, 0.03, 0.02, 0.01, 0.005)
+TAILS = (0.05, 0.045, 0.04, 0.035, 0.03, 0.025, 0.02, 0.015, 0.01, 0.005)
 
 
 def fold_indices(groups: Sequence[str], count: int = FOLDS, *, fewest_groups: int = 2) -> list[list[int]]:
@@ -34,41 +34,54 @@ def fold_indices(groups: Sequence[str], count: int = FOLDS, *, fewest_groups: in
 
 def weighted_quantile(values: Tensor, weights: Tensor, level: float) -> float:
     """Return the weighted quantile: the least value that a fraction ``level`` of the weights is not above."""
-    ordered, index = values.sort()
-    cumulative = weights[index].double().cumsum(0)
-    # No interpolation: the quantile is one of the values.
-    at = int(torch.searchsorted(cumulative, level * cumulative[-1]))
-    return ordered[min(at, len(ordered) - 1)].item()
+    return _weighted_quantiles(values, weights, torch.tensor([level])).item()
 
 
-def choose_tail(values: Sequence[Tensor], weights: Sequence[Tensor], coverage: float = COVERAGE) -> float:
-    """Return the tail of the calibrating groups that leaves a fraction ``coverage`` of a further group inside.
+def conformal_margins(outside: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
+    """Return how far to move the ends of intervals outward so that they cover a further group.
 
-    Values within a group are similar, so the quantiles of few groups cover too little of another group. For each group,
-    the interval is therefore calibrated on the other groups; the largest tail is chosen that covers enough on average.
+    Values within a group are similar, so margins from few groups cover too little of another group. For each group, the
+    margins are therefore chosen on the other groups; the largest fraction beyond each end is taken that leaves enough
+    inside on average.
 
     Args:
-        values: (n_g,) of each left-out group, such as ranks of the truth in its posterior.
-        weights: (n_g,), weights of the values; the groups' totals weight the average over groups.
-        coverage: fraction of the weight that is inside, in (0, 1).
+        outside: (n_g, 2) of each left-out group: how far the truth is below the low end, and above the high end;
+            negative inside.
+        weights: (n_g,), weights of these rows; the groups' totals weight the average over groups.
 
     Returns:
-        One of ``TAILS``: the smallest if none covers enough, the largest if there is only one group.
+        (2,), margins of the low and the high end, at least 0. The fraction of the truth beyond each is one of
+        ``TAILS``: the first if there is only one group, the last if none leaves enough inside.
 
-    Reference:
+    References:
+        Romano, Patterson & Candes, "Conformalized quantile regression", NeurIPS 2019.
         Barber, Candes, Ramdas & Tibshirani, "Predictive inference with the jackknife+", Annals of Statistics, 2021
         (leave-one-out calibration; here of groups).
     """
-    if len(values) < 2:
-        return TAILS[0]
-    for tail in TAILS:
-        inside = total = 0.0
-        for group, (value, weight) in enumerate(zip(values, weights, strict=True)):
-            others = [torch.cat([*some[:group], *some[group + 1:]]) for some in (list(values), list(weights))]
-            # The group's values play no part in the interval that they are tested with.
-            low, high = (weighted_quantile(*others, level) for level in (tail, 1 - tail))
-            inside += weight[(value >= low) & (value <= high)].sum().item()
-            total += weight.sum().item()
-        if inside >= coverage * total:
-            return tail
-    return TAILS[-1]
+    rows, weight = torch.cat(list(outside)), torch.cat(list(weights))
+    tails = torch.tensor(TAILS, dtype=torch.float64, device=rows.device)
+    group = torch.arange(len(outside)).repeat_interleave(torch.tensor([len(part) for part in outside])).to(rows.device)
+    covered = torch.zeros_like(tails)
+    for number in range(len(outside) if len(outside) > 1 else 0):
+        own = group == number
+        # The group's rows play no part in the margins that they are tested with. (n_g, tails, 2)
+        inside = rows[own].unsqueeze(1) <= _margins(rows[~own], weight[~own], tails)
+        covered += weight[own].double() @ inside.all(2).double()
+    enough = (covered >= COVERAGE * weight.double().sum()).nonzero()
+    chosen = 0 if len(outside) == 1 else enough[0].item() if len(enough) else len(TAILS) - 1
+    return _margins(rows, weight, tails[chosen:chosen + 1]).squeeze(0)
+
+
+def _margins(rows: Tensor, weights: Tensor, tails: Tensor) -> Tensor:
+    """Return margins (L, 2) that leave fractions (L,) of the rows (n, 2) beyond each end."""
+    return torch.stack([_weighted_quantiles(values, weights, 1 - tails) for values in rows.unbind(1)],
+                       dim=1).clamp(min=0)
+
+
+def _weighted_quantiles(values: Tensor, weights: Tensor, levels: Tensor) -> Tensor:
+    """Return the weighted quantiles (L,) of values (n,) at levels (L,)."""
+    ordered, index = values.sort()
+    cumulative = weights[index].double().cumsum(0)
+    # No interpolation: a quantile is one of the values.
+    at = torch.searchsorted(cumulative, levels.to(cumulative) * cumulative[-1])
+    return ordered[at.clamp(max=len(ordered) - 1)]

@@ -22,7 +22,7 @@ LAGS = (2, 5)  # distances in frames of the differences that the cells see
 MOST_ENTRIES = 4_000_000  # largest size of tensors (actions, frames, K, G)
 IMPOSSIBLE = -1e4  # log probability of all other labels if an action's label is given
 SMALLEST_PROGRESS = 1e-6  # of the lower end of an interval
-LEVELS = (0.5, 0.05, 0.95)  # quantiles of the estimate and, before calibration, of the interval
+LEVELS = (0.5, 0.05, 0.95)  # quantiles of the estimate and of the interval's ends, before they are widened
 
 
 class TrainingRecording(NamedTuple):
@@ -79,8 +79,7 @@ class SegmentedFilter(TracedModule):
 
     Attributes:
         weights: buffer (2,), of the label cells and the phase cells, each >= 0.
-        levels: buffer (3,), posterior quantiles of progress that are reported: estimate, lower, and upper end.
-        margin: buffer (2,), subtracted from the lower end and added to the upper end of the interval.
+        margin: buffer (3,), added to the posterior's quantiles at ``LEVELS``: 0, at most 0, and at least 0.
     """
 
     def __init__(self, num_labels: int, feature_dim: int, *, grid_size: int = 128, bins: int = 20,
@@ -92,10 +91,8 @@ class SegmentedFilter(TracedModule):
         self.features = CausalFeatures(LAGS)
         self.cells = Cells(num_labels, self.features.dim(feature_dim), bins=bins, dims=dims)
         self.register_buffer('weights', torch.zeros(2))
-        self.register_buffer('levels', torch.tensor(LEVELS))
-        self.register_buffer('margin', torch.zeros(2))
-        # (2, 3): margin @ widening leaves the estimate, lowers the low end, and raises the high end.
-        self.register_buffer('widening', torch.tensor([[0.0, -1, 0], [0, 0, 1]]), persistent=False)
+        self.register_buffer('margin', torch.zeros(3))
+        self.register_buffer('levels', torch.tensor(LEVELS), persistent=False)
 
     def fit(self, recordings: Sequence[TrainingRecording]) -> None:
         """Fit order, durations, and sensors, but not the weights, to training recordings, in place."""
@@ -233,5 +230,5 @@ class SegmentedFilter(TracedModule):
         by_duration = by_duration.clamp(min=1e-30)  # quantiles divide by it
         # Progress t / L falls with L: its 5 % quantile is at the 95 % quantile of the duration.
         log_duration = self.grid.quantiles(by_duration, surviving.expand_as(by_duration), 1 - self.levels)
-        progress = (log_elapsed - log_duration).clamp(max=0).exp() + self.margin @ self.widening  # (N, C, 3)
+        progress = (log_elapsed - log_duration).clamp(max=0).exp() + self.margin  # (N, C, 3)
         return progress.clamp(SMALLEST_PROGRESS, 1)

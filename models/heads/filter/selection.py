@@ -1,13 +1,14 @@
 """Select sensor weights and calibrate intervals by leaving groups out of the training recordings."""
 
 import itertools
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from models.heads.filter.left_out import FOLDS, TAILS, choose_tail, fold_indices, weighted_quantile
+from models.heads.filter.left_out import FOLDS, conformal_margins, fold_indices
 from models.heads.filter.segmented import SegmentedFilter, TrainingRecording
 
 LABEL_WEIGHTS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -16,8 +17,6 @@ MOST_FRAMES = 16  # of an action that are rated; all of them count as evidence
 MOST_ACTIONS = 600  # of a task that are rated, about
 ROWS = 2000  # frames that are rated together
 SEARCH_GRID = 64  # cells of the durations of the filters that are rated
-LEAST_INTERVAL = (0.4, 0.6)  # levels that the interval holds at least
-EXTREME_LEVEL = 0.002  # intervals do not reach further into the posterior; beyond it, they are widened by a margin
 
 
 class Fold(NamedTuple):
@@ -60,14 +59,13 @@ def fit_filters(tasks: Mapping[str, Sequence[TrainingRecording]], num_labels: Ma
     folds = [fold for task, recordings in tasks.items()
              for fold in fit_folds(recordings, num_labels[task], feature_dim)]
     weights = choose_weights(folds)
-    levels, margin = calibrate_intervals(folds, weights)
+    margin = calibrate_intervals(folds, weights)
     filters = {}
     for task, recordings in tasks.items():
         filters[task] = SegmentedFilter(num_labels[task], feature_dim).to(recordings[0].embeddings.device)
         # The filter that is used learns from all recordings; only weights and intervals come from the folds.
         filters[task].fit(recordings)
         filters[task].weights.copy_(weights)
-        filters[task].levels.copy_(levels)
         filters[task].margin.copy_(margin)
     return filters
 
@@ -95,43 +93,29 @@ def choose_weights(folds: Sequence[Fold]) -> Tensor:
     return torch.tensor(combinations[int(errors.argmin())])
 
 
-def calibrate_intervals(folds: Sequence[Fold], weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Return quantile levels (3,) and margins (2,) that give the intervals their coverage on left-out frames.
-
-    The levels are chosen so that the true progress is below and above the interval equally often, as often as the
-    coverage of a further group allows, see :func:`choose_tail`. If the posterior is too narrow for any level, the
-    margins widen the interval.
+def calibrate_intervals(folds: Sequence[Fold], weights: Tensor) -> Tensor:
+    """Return the margins that give the intervals their coverage on left-out frames; zeros if there is no fold.
 
     Args:
         folds: from :func:`fit_folds`.
         weights: (2,), weights of the sensors.
 
-    Reference:
-        Romano, Patterson & Candes, "Conformalized quantile regression", NeurIPS 2019.
+    Returns:
+        (3,), to add to the estimate (0), the low end, and the high end, see :func:`conformal_margins`.
     """
-    if not folds:
-        return torch.tensor([0.5, TAILS[0], 1 - TAILS[0]]), torch.zeros(2)
-    rated = [(fold.filter, rows, fold.part) for fold in folds for rows in _rated(fold)]
-    masses = [_mass(fold_filter, rows, weights) for fold_filter, rows, _ in rated]
-    # The posterior probability that progress is below the truth, i.e. that the duration exceeds t / truth. Over frames,
-    # a calibrated posterior would make it uniform in [0, 1].
-    ranks = [fold_filter.grid.exceeding(mass, surviving, (rows.elapsed / rows.truth).log())
-             for (fold_filter, rows, _), (mass, surviving) in zip(rated, masses, strict=True)]
-    parts = [[index for index, row in enumerate(rated) if row[2] == part] for part in sorted({row[2] for row in rated})]
-    tail = choose_tail([torch.cat([ranks[index] for index in part]) for part in parts],
-                       [torch.cat([rated[index][1].fraction for index in part]) for part in parts])
-    rank = torch.cat(ranks)
-    fraction, truth = (torch.cat([getattr(rows, name) for _, rows, _ in rated]) for name in ('fraction', 'truth'))
-    # The level that a fraction tail of the ranks is below becomes the lower one; likewise above.
-    lower = min(max(weighted_quantile(rank, fraction, tail), EXTREME_LEVEL), LEAST_INTERVAL[0])
-    upper = max(min(weighted_quantile(rank, fraction, 1 - tail), 1 - EXTREME_LEVEL), LEAST_INTERVAL[1])
-    levels = torch.tensor([0.5, lower, upper]).to(fraction)
-    ends = torch.cat([fold_filter.grid.progress_quantiles(mass, rows.elapsed, surviving, levels)
-                      for (fold_filter, rows, _), (mass, surviving) in zip(rated, masses, strict=True)])
-    # How far the truth is still outside at these levels; 0 if the levels are enough.
-    margin = [max(weighted_quantile(outside, fraction, 1 - tail), 0.0)
-              for outside in (ends[:, 1] - truth, truth - ends[:, 2])]
-    return levels, torch.tensor(margin).to(levels)
+    outside, fractions = defaultdict(list), defaultdict(list)
+    for fold in folds:
+        grid, levels = fold.filter.grid, fold.filter.levels[1:]
+        for rated in _rated(fold):
+            mass, surviving = _mass(fold.filter, rated, weights)
+            low, high = grid.progress_quantiles(mass, rated.elapsed, surviving, levels).unbind(1)
+            outside[fold.part].append(torch.stack([low - rated.truth, rated.truth - high], dim=1))
+            fractions[fold.part].append(rated.fraction)
+    if not outside:
+        return weights.new_zeros(3)
+    below, above = conformal_margins(*([torch.cat(rows) for rows in by_part.values()]
+                                       for by_part in (outside, fractions))).unbind()
+    return torch.stack([torch.zeros_like(below), -below, above])
 
 
 def _rated(fold: Fold) -> Iterator[Rated]:

@@ -20,7 +20,7 @@ SHORT_BINS = 20  # of the cells of phases that see short-term features only
 LOWEST_LABEL, LOWEST_PHASE = -5.0, -8.0  # one frame never says more against a label or a phase, before its weight
 NEVER = 1e30  # a distance that no frame has; a checkpoint holds finite numbers only
 DEFAULT_RULE = (2.0, 1.5, 1.0)  # caution, handicap, and reading of the shown step
-LEVELS = (0.05, 0.5, 0.95)  # quantiles of progress: low end, estimate, high end
+LEVELS = (0.05, 0.5, 0.95)  # quantiles of progress: low end, estimate, high end, before the ends are widened
 SMALLEST_PROGRESS = 0.1 / PHASES
 
 
@@ -38,8 +38,7 @@ class UnsegmentedFilter(CachingModule):
     Attributes:
         weights: buffer (4,), weights of the logistic and Gaussian label sensors and of both phase sensors, each >= 0.
         rule: buffer (3,), caution, handicap, and reading of the shown step, see :func:`rule_tables`.
-        levels: buffer (3,), quantiles of ``progress``, set so that 90 % of left-out frames are inside the interval.
-        margin: buffer (3,), added to these quantiles; not 0 if the posterior is too narrow for any levels.
+        margin: buffer (3,), added to the posterior's quantiles at ``LEVELS``: at most 0, 0, and at least 0.
         unknown_above: buffer (), distance that 1 % of left-out training frames exceed.
     """
 
@@ -58,8 +57,8 @@ class UnsegmentedFilter(CachingModule):
         self.rest = Remaining(self.grid)
         self.register_buffer('weights', torch.tensor([0.1, 0.05, 0.1, 0.0]))
         self.register_buffer('rule', torch.tensor(DEFAULT_RULE))
-        self.register_buffer('levels', torch.tensor(LEVELS))
         self.register_buffer('margin', torch.zeros(3))
+        self.register_buffer('levels', torch.tensor(LEVELS), persistent=False)
         self.register_buffer('unknown_above', torch.tensor(NEVER))
         kinds = self.grid.num_kinds
         self.parts = [BASIS, kinds, sensed * BINS, self.num_labels * SHORT_BINS]  # of the rows of `projected`

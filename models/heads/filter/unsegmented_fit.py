@@ -73,9 +73,7 @@ def calibrate(model: UnsegmentedFilter, items: Sequence[Recording]) -> None:
                       for i in left[::stride]])
     rated = [item for some in folds for item in some]
     posteriors = choose_weights(model, folds)
-    levels, margin = calibrate_progress([item.recording for item in rated], posteriors)
-    model.levels.copy_(levels)
-    model.margin.copy_(margin)
+    model.margin.copy_(calibrate_progress([item.recording for item in rated], posteriors))
     calibrate_remaining(model.rest, rated, posteriors)
     distance, weight = by_recording([item.evidence.distance for item in rated])
     model.unknown_above.fill_(weighted_quantile(distance, weight, UNKNOWN))

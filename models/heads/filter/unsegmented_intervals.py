@@ -8,48 +8,24 @@ import torch
 from torch import Tensor
 
 from models.heads.filter.annotated import Rated, Recording
-from models.heads.filter.left_out import choose_tail, weighted_quantile
-from models.heads.filter.phase_grid import PHASES
+from models.heads.filter.left_out import conformal_margins, weighted_quantile
 from models.heads.filter.records import Posterior
 from models.heads.filter.remaining import Remaining
-from models.heads.filter.unsegmented import phase_quantiles
+from models.heads.filter.unsegmented import LEVELS, phase_quantiles
 
 BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
-EXTREME = 0.002  # levels of an interval's ends are at least this far from 0 and 1
 
 
-def calibrate_progress(recordings: Sequence[Recording], posteriors: Sequence[Posterior]) -> tuple[Tensor, Tensor]:
-    """Return levels (low, 0.5, high) and margins (3,) to add to their quantiles of progress.
-
-    90 % of a further group's progress is expected between the ends. The margins are 0 unless the posterior is too
-    narrow for any levels.
-
-    Reference:
-        Romano, Patterson & Candes, "Conformalized quantile regression", NeurIPS 2019.
-    """
-    ranks = []
+def calibrate_progress(recordings: Sequence[Recording], posteriors: Sequence[Posterior]) -> Tensor:
+    """Return what to add to low end, estimate (0), and high end of progress, (3,), see :func:`conformal_margins`."""
+    outside = []
     for recording, posterior in zip(recordings, posteriors, strict=True):
         within = ~recording.progress.isnan()
-        # The inverse of phase_quantiles: the number of nodes whose mass is below this progress.
-        place = recording.progress[within] * PHASES + 0.5
-        mass = posterior.phases[within]
-        mass = mass / mass.sum(1, keepdim=True)
-        index = place.floor().long().clamp(max=PHASES).unsqueeze(1)
-        # The posterior probability below the true progress, linear within a node.
-        upto = mass.cumsum(1).gather(1, index) - mass.gather(1, index) * (1 - (place.unsqueeze(1) - index))
-        ranks.append(upto.squeeze(1))
-    low, high, tail = _outer_quantiles(ranks, recordings)
-    levels = torch.tensor([min(max(low, EXTREME), 0.3), 0.5, max(min(high, 1 - EXTREME), 0.7)])
-    # How far the truth is above the quantiles of these levels, (n, 3) per recording.
-    above = []
-    for recording, posterior in zip(recordings, posteriors, strict=True):
-        within = ~recording.progress.isnan()
-        ends = phase_quantiles(posterior.phases[within], levels.to(within.device))
-        above.append(recording.progress[within].unsqueeze(1) - ends)
-    # A fraction `tail` of the truth may be below the low end, and above the high end.
-    low_end = weighted_quantile(*by_recording([values[:, 0] for values in above]), tail)
-    high_end = weighted_quantile(*by_recording([values[:, 2] for values in above]), 1 - tail)
-    return levels, torch.tensor([min(low_end, 0.0), 0.0, max(high_end, 0.0)])
+        truth = recording.progress[within]
+        low, _, high = phase_quantiles(posterior.phases[within], torch.tensor(LEVELS).to(truth)).unbind(1)
+        outside.append(torch.stack([low - truth, truth - high], dim=1))
+    below, above = conformal_margins(*_by_group(outside, recordings)).unbind()
+    return torch.stack([-below, torch.zeros_like(below), above])
 
 
 def calibrate_remaining(rest: Remaining, rated: Sequence[Rated], posteriors: Sequence[Posterior]) -> None:
@@ -72,8 +48,10 @@ def calibrate_remaining(rest: Remaining, rated: Sequence[Rated], posteriors: Seq
     rest.blend.fill_(blend)
     residuals = _remaining_residuals(rated, posteriors, blend)
     center = weighted_quantile(*by_recording(residuals), 0.5)
-    low, high, _ = _outer_quantiles(residuals, [item.recording for item in rated])
-    rest.spread.copy_(torch.tensor([min(low, center), center, max(high, center)]))
+    # From the center, so that margins of at least 0 leave it inside.
+    outside = [torch.stack([center - residual, residual - center], dim=1) for residual in residuals]
+    below, above = conformal_margins(*_by_group(outside, [item.recording for item in rated])).tolist()
+    rest.spread.copy_(torch.tensor([center - below, center, center + above]))
 
 
 def _remaining_residuals(rated: Sequence[Rated], posteriors: Sequence[Posterior], blend: float) -> list[Tensor]:
@@ -93,19 +71,15 @@ def _remaining_residuals(rated: Sequence[Rated], posteriors: Sequence[Posterior]
     return residuals
 
 
-def _outer_quantiles(values: Sequence[Tensor], recordings: Sequence[Recording]) -> tuple[float, float, float]:
-    """Return two quantiles of the recordings' values and the fraction of them beyond each.
-
-    90 % of a further group's values are expected between the quantiles.
-    """
+def _by_group(values: Sequence[Tensor], recordings: Sequence[Recording]) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the values of each group's recordings, and their weights; if there is one group, of each recording."""
     groups = {recording.group for recording in recordings}
     by_group: dict[object, list[Tensor]] = defaultdict(list)
     for index, (value, recording) in enumerate(zip(values, recordings, strict=True)):
         if len(value):
             by_group[recording.group if len(groups) > 1 else index].append(value)
-    tail = choose_tail(*zip(*map(by_recording, by_group.values()), strict=True))
-    everything = by_recording(values)
-    return weighted_quantile(*everything, tail), weighted_quantile(*everything, 1 - tail), tail
+    grouped, weights = zip(*map(by_recording, by_group.values()), strict=True)
+    return list(grouped), list(weights)
 
 
 def _elapsed(posterior: Posterior) -> Tensor:
@@ -114,6 +88,6 @@ def _elapsed(posterior: Posterior) -> Tensor:
 
 
 def by_recording(values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return concatenated values and weights that give every recording the same total."""
+    """Return concatenated values (n, ...) and weights (n,) that give every recording the same total."""
     values = [value for value in values if len(value)]
-    return torch.cat(values), torch.cat([torch.full_like(value, 1 / len(value)) for value in values])
+    return torch.cat(values), torch.cat([value.new_full((len(value),), 1 / len(value)) for value in values])

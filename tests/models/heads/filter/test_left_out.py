@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.heads.filter.left_out import FOLDS, TAILS, choose_tail, fold_indices, weighted_quantile
+from models.heads.filter.left_out import FOLDS, TAILS, conformal_margins, fold_indices, weighted_quantile
 
 
 @pytest.mark.parametrize(('groups', 'count', 'expected'), [
@@ -38,22 +38,39 @@ def draw_groups(count, between, seed, size=400):
             for _ in range(count)]
 
 
+def margins_of(groups):
+    """The margins of intervals that begin as the single point 0."""
+    return conformal_margins([torch.stack([-group, group], dim=1) for group in groups],
+                             [torch.ones_like(group) for group in groups])
+
+
 @pytest.mark.parametrize(('between', 'least', 'most'), [(0.0, 0.88, 0.92), (1.0, 0.86, 0.96)])
 def test_a_further_group_is_covered(between, least, most):
-    """With groups that differ, the quantiles of the calibrating groups alone cover too little of a further group."""
+    """With groups that differ, margins that cover the calibrating groups cover too little of a further group."""
     covered, plain = [], []
     for seed in range(60):
         *groups, further = draw_groups(8, between, seed)
-        weights = [torch.ones_like(group) for group in groups]
-        for tail, results in ((choose_tail(groups, weights), covered), (TAILS[0], plain)):
-            low, high = (weighted_quantile(torch.cat(groups), torch.cat(weights), level) for level in (tail, 1 - tail))
-            results.append(((further >= low) & (further <= high)).float().mean().item())
+        for some, results in ((groups, covered), ([torch.cat(groups)], plain)):
+            low, high = margins_of(some)
+            results.append(((further >= -low) & (further <= high)).float().mean().item())
     assert least < sum(covered) / len(covered) < most
     assert between == 0 or sum(plain) < sum(covered)
 
 
-def test_groups_that_nothing_covers_get_the_widest_interval_and_a_single_group_the_plain_one():
-    groups = [torch.zeros(10), torch.full((10,), 9.0)]
-    weights = [torch.ones(10), torch.ones(10)]
-    assert choose_tail(groups, weights) == TAILS[-1]
-    assert choose_tail(groups[:1], weights[:1]) == TAILS[0]
+def test_margins_by_hand():
+    # 5 % of 40 values are two, so the third largest is the least margin that leaves at most these beyond it.
+    values = torch.arange(40.0)
+    assert margins_of([values]).tolist() == [0, 37]
+    # The low end is too high by 1 to 40 frames, the high end is never passed.
+    assert margins_of([-values - 1]).tolist() == [38, 0]
+
+
+def test_groups_that_nothing_covers_get_the_widest_margins():
+    groups = [torch.arange(400.0), 1000 + torch.arange(400.0)]
+    assert margins_of(groups).tolist() == [0, 1000 + 400 - 1 - TAILS[-1] * 800]
+
+
+def test_weights_count():
+    outside = [torch.tensor([[-1.0, 0.0], [-1.0, 5.0]])]
+    assert conformal_margins(outside, [torch.tensor([0.97, 0.03])]).tolist() == [0, 0]
+    assert conformal_margins(outside, [torch.tensor([0.5, 0.5])]).tolist() == [0, 5]

@@ -48,5 +48,5 @@ def test_it_returns_the_estimates_of_the_head_and_starts_from_zeros(head, task):
 
 def test_the_calibration_is_that_of_each_filter(head):
     first, second = head.recording_step().calibration()
-    assert first['progress_quantiles'] == head.filters[0].unsegmented.levels.tolist()
+    assert first['progress_margins'] == head.filters[0].unsegmented.margin.tolist()
     assert second['unknown_above'] == pytest.approx(head.filters[1].unsegmented.unknown_above.item())

@@ -16,7 +16,7 @@ from models.heads.filter.phase_grid import PHASES, RATES, STAYING, PhaseGrid
 from models.heads.filter.recent import REACH, SLOW, RecentFeatures, SlowAverages
 from models.heads.filter.records import FilterOutput, FilterState, Posterior
 from models.heads.filter.remaining import Remaining
-from models.heads.filter.unsegmented import UnsegmentedFilter, phase_quantiles
+from models.heads.filter.unsegmented import LEVELS, UnsegmentedFilter, phase_quantiles
 from models.heads.filter.unsegmented_fit import fit_filter
 from models.heads.filter.unsegmented_intervals import calibrate_progress, calibrate_remaining
 from utils.tensorops import Action
@@ -351,16 +351,16 @@ def test_annotate():
     torch.testing.assert_close(item.phase[2:8], item.progress[2:8] - 1 / 6)
 
 
-def test_margins_widen_an_interval_that_no_quantiles_make_wide_enough():
+def test_margins_widen_an_interval_that_is_too_narrow():
     recordings = [annotate(torch.zeros(20, 2), [Action('a', 0, 19)], ['a'], str(group)) for group in range(5)]
     phases = torch.zeros(20, PHASES + 1)
     # All mass at a tenth more than the truth, in one node, so that all quantiles are at most half a node apart.
     phases[torch.arange(20), ((recordings[0].progress + 0.1) * PHASES).round().long().clamp(max=PHASES)] = 1
     posterior = Posterior(*[phases] * len(Posterior._fields))
-    levels, margin = calibrate_progress(recordings, [posterior] * 5)
+    margin = calibrate_progress(recordings, [posterior] * 5)
     low, middle, high = margin.tolist()
     assert (middle, high) == (0, 0) and -0.14 < low < -0.06
-    ends = phase_quantiles(phases, levels) + margin
+    ends = phase_quantiles(phases, torch.tensor(LEVELS)) + margin
     inside = (ends[:, 0] <= recordings[0].progress) & (recordings[0].progress <= ends[:, 2])
     assert inside.float().mean() >= 0.85
 
