@@ -21,7 +21,8 @@ def shrink(source: Path, target: Path) -> None:
         picture = picture.convert('RGB')
         if picture.width > WIDTH:
             picture = picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
-        picture.quantize(COLORS).save(target, optimize=True)
+        # The octree keeps small patches of a color, such as a short step; the median cut merges them into others.
+        picture.quantize(COLORS, method=Image.Quantize.FASTOCTREE).save(target, optimize=True)
 
 
 def main(run: Path) -> None:
