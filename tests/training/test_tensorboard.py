@@ -1,5 +1,7 @@
 """Curves in TensorBoard, read back with its own reader."""
 
+import time
+
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -35,6 +37,7 @@ def test_a_resumed_run_replaces_what_came_after_its_checkpoint(tmp_path):
         for epoch in range(epochs_done + 1, 4):
             curves.add(ROW | {'epoch': epoch, 'train_total': factor * epoch}, {}, {})
         curves.close()
+        time.sleep(1)  # files are read in the order of their names, which tell seconds apart
     assert read(tmp_path)['loss train/total'] == [(1, 1.0), (2, 20.0), (3, 30.0)]
 
 
