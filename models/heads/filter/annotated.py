@@ -22,6 +22,11 @@ class Recording(NamedTuple):
     segments: list[tuple[int, int]]  # (kind, frames), as PhaseGrid.fit expects
     group: str
 
+    @property
+    def has_actions(self) -> bool:
+        """True if a frame belongs to an action."""
+        return not bool(self.progress.isnan().all())
+
 
 class Rated(NamedTuple):
     """A left-out recording, a filter fitted without it, and the evidence of the filter's sensors."""

@@ -62,16 +62,23 @@ def fit_parts(model: UnsegmentedFilter, items: Sequence[Recording]) -> None:
 
 @torch.no_grad()
 def calibrate(model: UnsegmentedFilter, items: Sequence[Recording]) -> None:
-    """Choose weights, rule, blend, and intervals on groups left out of the training recordings, in place."""
+    """Choose weights, rule, blend, and intervals on groups left out of the training recordings, in place.
+
+    They stay as they are if all actions are in one fold, because nothing is left to learn from or to rate.
+    """
     folds, stride = [], math.ceil(sum(len(item.label) for item in items) / MOST_FRAMES)
     for left in fold_indices([item.group for item in items], FOLDS, fewest_groups=FEWEST_GROUPS):
-        kept = [index for index in range(len(items)) if index not in left]
+        kept = [items[index] for index in range(len(items)) if index not in left]
+        if not any(item.has_actions for item in kept):
+            continue
         fold = UnsegmentedFilter(model.labels, model.features.embedding_dim, model.has_background)
         fold.to(items[0].embeddings.device)
-        fit_parts(fold, [items[index] for index in kept])
+        fit_parts(fold, kept)
         folds.append([Rated(items[i], fold, fold.sense_recording(items[i].embeddings))
                       for i in left[::stride]])
     rated = [item for some in folds for item in some]
+    if not any(item.recording.has_actions for item in rated):
+        return
     posteriors = choose_weights(model, folds)
     model.margin.copy_(calibrate_progress([item.recording for item in rated], posteriors))
     calibrate_remaining(model.rest, rated, posteriors)

@@ -187,6 +187,14 @@ def test_few_recordings_and_labels(labels, count):
     assert bool(torch.isfinite(output.progress).all())
 
 
+def test_defaults_stay_if_one_recording_has_all_actions():
+    items = [EmbeddedRecording('t', str(number), torch.randn(30, 4, generator=torch.Generator().manual_seed(number)),
+                               [Action('a', 3, 9), Action('b', 10, 20)] if number == 0 else []) for number in range(3)]
+    model, plain = (fit_filter(items, ['a', 'b'], choose=choose) for choose in (True, False))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, plain.state_dict()[name]), name
+
+
 def test_unseen_order_is_survived(model):
     _, _, embeddings, actions, _ = make_recording(90)
     a, b, c = ([*range(action.start - 4, action.end + 1)] for action in actions)
