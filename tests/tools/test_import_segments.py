@@ -334,6 +334,7 @@ def test_csv_options_that_are_refused(source, capsys):
                              (['--unit', 'frames', '--fps', '3'], '--fps: only applies to times in seconds'),
                              (['--unit', 'seconds', '--fps', '0'], '--fps 0: expected a number above 0'),
                              (['--unit', 'frames', '--columns', 'x'], '--columns x: expected COLUMN=NAME'),
+                             (['--unit', 'frames', '--columns', 'end=a', 'end=b'], 'end=b: end is given twice'),
                              (['--unit', 'seconds', '--fps', '3', '--labels_per_feature', '2'], 'not allowed with'),
                              (['--unit', 'frames', '--val_share', '0.1'], '--val_share: only applies to bundles')):
         assert import_segments.main(['mine', 'all.csv', *options]) == 2
