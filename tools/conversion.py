@@ -1,6 +1,7 @@
 """Write checkpoints of the published GTCC code as a run folder that ``eval.py`` reads."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -44,7 +45,7 @@ def convert(arguments: argparse.Namespace) -> None:
         for name, model, old in zip(names, models, published, strict=True):
             ckpt_save(model, torch.optim.Adam(model.parameters()), old.epoch, old.loss, folder.checkpoints / name,
                       config)
-    LOGGER.info('wrote %s; evaluate it with: python eval.py -f %s', ', '.join(names), arguments.run)
+    LOGGER.info('wrote %s; evaluate it with: python eval.py -f %s', ', '.join(names), shlex.quote(str(arguments.run)))
 
 
 def own_names(paths: Sequence[Path]) -> list[str]:
