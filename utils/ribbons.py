@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -107,7 +108,9 @@ def add_legend(figure: Figure, axes: Axes, colors: Mapping[str, tuple]) -> None:
         legend = figure.legend(handles, labels, loc='outside lower center', ncols=columns, fontsize=8)
         for text in legend.get_texts():
             text.set_parse_math(False)
-        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+        with warnings.catch_warnings(action='ignore'):  # of missing letters, which save_figure takes from other fonts
+            width = legend.get_window_extent().width
+        if columns == 1 or width <= figure.bbox.width:
             break
         legend.remove()
     added = math.ceil(len(labels) / columns) - math.ceil(len(labels) / LEGEND_COLUMNS)

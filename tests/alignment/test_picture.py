@@ -28,11 +28,12 @@ def test_dots_bands_and_ribbons_are_at_their_frames(tmp_path, figures):
     assert names == ['unmatched', 'match', 'cut', 'stir']
 
 
-def test_long_names_are_shortened_and_inside_the_picture(tmp_path, figures):
+def test_long_names_are_shortened_and_inside_the_picture(tmp_path, figures, recwarn):
     matches = FrameMatches(np.arange(8), np.ones(8), None, 0.0)
-    labels = [f'{number}_{"long " * 30}' for number in range(8)]
+    labels = [f'{number}_\u5207 {"long " * 30}' for number in range(8)]
     drawn = DrawnAlignment('a' * 200, 'b' * 200, (torch.zeros(8, 2),) * 2, matches, labels, {'carried over': labels})
     draw_alignment(drawn, tmp_path / 'x.png')
+    assert not recwarn.list
     figure = figures[0]
     width = figure.bbox.width
     for one in (figure.legends[0], figure._suptitle):
