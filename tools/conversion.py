@@ -30,6 +30,9 @@ def convert(arguments: argparse.Namespace) -> None:
         UserError: a checkpoint cannot be read or belongs to another network, or the dataset does not fit.
     """
     check_run_folder(arguments.run, overwrite=arguments.overwrite)
+    for path in arguments.checkpoints:
+        if arguments.run.resolve() in path.resolve().parents:
+            raise UserError(f'{path}: is in {arguments.run}, which --overwrite replaces; give another --run')
     names = own_names(arguments.checkpoints)
     # All of them are read and checked before the run folder is created.
     published = [read_published(path) for path in arguments.checkpoints]
