@@ -37,8 +37,8 @@ def new_figure(width: float, height: float) -> 'Figure':
 def save_figure(figure: 'Figure', path: Path | str) -> None:
     """Write a figure as PNG, atomically.
 
-    Letters that matplotlib's own font lacks, such as Chinese ones, are taken from an installed font. If there is none,
-    they are drawn as boxes, and a warning names them.
+    Letters that matplotlib's own font lacks, such as Chinese ones, are taken from an installed font that has them.
+    Otherwise they are drawn as boxes, and a warning names them.
     """
     from matplotlib.text import Text
 
