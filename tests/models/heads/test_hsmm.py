@@ -8,6 +8,7 @@ import torch
 
 from models.heads.base import EmbeddedRecording
 from models.heads.estimates import BACKGROUND, END
+from models.heads.filter.task_filter import TaskSensor
 from models.heads.hsmm import ActionContext, HSMMHead
 from utils.errors import UserError
 from utils.tensorops import Action, SampledSegment, action_progress
@@ -171,6 +172,21 @@ def test_the_task_is_inferred_from_the_frames(head):
     known, inferred = (head.filter(TEST.embeddings, task) for task in ('tea', None))
     torch.testing.assert_close(inferred.progress[20:], known.progress[20:], atol=0.05, rtol=0)
     assert inferred.step[20:] == known.step[20:]
+
+
+def test_the_inferred_task_of_a_long_stream_equals_the_batch():
+    """Of two tasks that look alike: neither evidence wins, so each keeps growing."""
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.randn(4000, DIM, generator=generator)
+    sensor = TaskSensor(2, DIM)
+    sensor.fit([torch.randn(400, DIM, generator=generator) for _ in range(20)], [0, 1] * 10)
+    state, stream = None, []
+    for frame in frames:
+        probability, state = sensor.step(frame, state)
+        stream.append(probability)
+    expected = sensor.probabilities(frames)
+    assert 0.05 < expected[-1, 0] < 0.95 and expected.dtype == stream[0].dtype == frames.dtype
+    torch.testing.assert_close(torch.stack(stream), expected, atol=1e-6, rtol=0)
 
 
 def test_a_label_that_is_given_counts_if_it_may(head):
