@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from models.heads.estimates import BACKGROUND, END, FrameEstimates
+from models.heads.estimates import END, FrameEstimates
 from models.heads.filter.records import FilterOutput
+from recordings.background import BACKGROUND
 
 
 def combine_estimates(outputs: Sequence[FilterOutput], labels: Sequence[Sequence[str]],

@@ -7,9 +7,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from models.heads.estimates import BACKGROUND, END
+from models.heads.estimates import END
 from models.heads.filter.records import FilterOutput, FilterState
 from models.heads.filter.task_filter import TaskFilter, TaskSensor, TaskState
+from recordings.background import BACKGROUND
 
 State = TypeVar('State', FilterState, TaskState)
 

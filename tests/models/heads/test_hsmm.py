@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from models.heads.base import EmbeddedRecording
-from models.heads.estimates import BACKGROUND, END
+from models.heads.estimates import END
 from models.heads.filter.task_filter import TaskSensor
 from models.heads.hsmm import ActionContext, HSMMHead
+from recordings.background import BACKGROUND
 from utils.errors import UserError
 from utils.tensorops import Action, SampledSegment, action_progress
 
