@@ -8,6 +8,7 @@ import torch
 
 from models.heads.base import EmbeddedRecording
 from models.heads.estimates import END
+from models.heads.filter.over_tasks import mean_over_tasks
 from models.heads.filter.task_filter import TaskSensor
 from models.heads.hsmm import ActionContext, HSMMHead
 from recordings.background import BACKGROUND
@@ -173,6 +174,12 @@ def test_the_task_is_inferred_from_the_frames(head):
     known, inferred = (head.filter(TEST.embeddings, task) for task in ('tea', None))
     torch.testing.assert_close(inferred.progress[20:], known.progress[20:], atol=0.05, rtol=0)
     assert inferred.step[20:] == known.step[20:]
+
+
+def test_a_mean_over_tasks_does_not_exceed_its_largest_answer():
+    probability = torch.rand(200, 4, generator=torch.Generator().manual_seed(0)).softmax(1)
+    assert (probability.sum(1) > 1).any()  # by rounding
+    assert mean_over_tasks([torch.ones(200, 3)] * 4, probability).max() <= 1
 
 
 def test_the_inferred_task_of_a_long_stream_equals_the_batch():
