@@ -55,7 +55,7 @@ class TaskFilter(nn.Module):
         # Annotations may extend past the features.
         actions = [action for action in recording.actions if action.start < len(recording.embeddings)]
         last = len(recording.embeddings) - 1
-        return TrainingRecording(recording.embeddings, [self._number(action.name) for action in actions],
+        return TrainingRecording(recording.embeddings.float(), [self._number(action.name) for action in actions],
                                  [action.start for action in actions], [min(action.end, last) for action in actions],
                                  recording.group or recording.handle)
 

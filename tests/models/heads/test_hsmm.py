@@ -147,6 +147,13 @@ def test_a_checkpoint_restores_it(head, tmp_path, with_background):
             assert torch.equal(value, expected)
 
 
+def test_embeddings_may_be_double():
+    single, double = (make_head([recording._replace(embeddings=recording.embeddings.to(dtype)) for recording
+                                 in TRAINING[::3]]) for dtype in (torch.float, torch.double))
+    for name, value in single.state_dict().items():
+        torch.testing.assert_close(double.state_dict()[name], value, msg=name)
+
+
 def test_fitting_twice_gives_the_same_and_draws_nothing(caplog):
     before, training = torch.random.get_rng_state(), [*TRAINING[:2], *TRAINING[6:8]]
     with caplog.at_level(logging.INFO):
