@@ -195,6 +195,18 @@ def test_defaults_stay_if_one_recording_has_all_actions():
         assert torch.equal(value, plain.state_dict()[name]), name
 
 
+def test_background_may_be_in_a_single_recording():
+    """The fold that leaves it out knows that there is background, but has seen none."""
+    model = fit_filter([make_recording(seed, gap=4 * (seed == 1)) for seed in range(4)], LABELS)
+    assert model.has_background
+    for name, value in model.state_dict().items():
+        assert torch.isfinite(value).all(), name
+    grid = PhaseGrid(2, has_background=True)
+    grid.fit([[(0, 8), (1, 12)]], [''])
+    # Durations of background that was never seen are around those of the actions, 8 and 12 frames.
+    assert ((grid.log_frames[2:].mean(1).exp() > 8) & (grid.log_frames[2:].mean(1).exp() < 12)).all()
+
+
 def test_unseen_order_is_survived(model):
     _, _, embeddings, actions, _ = make_recording(90)
     a, b, c = ([*range(action.start - 4, action.end + 1)] for action in actions)
