@@ -8,7 +8,7 @@ from torch import Tensor
 
 from evaluation.columns import describes
 from evaluation.linear_svm import classify, fit_linear_svm
-from models.heads.estimates import BACKGROUND
+from recordings.background import BACKGROUND
 from utils.tensorops import Action
 
 # Column of phase_classification.csv -> fraction of the training recordings that are labeled.

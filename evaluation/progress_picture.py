@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from evaluation.progress_metrics import ActionCurves
-from models.heads.estimates import BACKGROUND
+from recordings.background import BACKGROUND
 from recordings.json_dataset import Recording
 from utils.plotter import new_figure, save_figure
 from utils.ribbons import (

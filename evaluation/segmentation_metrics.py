@@ -9,7 +9,7 @@ import numpy as np
 
 from evaluation.columns import describes
 from evaluation.running_means import RunningMeans
-from models.heads.estimates import BACKGROUND
+from recordings.background import BACKGROUND
 from utils.edit_distance import levenshtein
 from utils.tables import Row
 from utils.tensorops import Action

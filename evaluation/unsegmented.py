@@ -12,7 +12,7 @@ from evaluation.phase_metrics import Probe, fit_probe, frame_labels
 from evaluation.progress_metrics import ActionCurves, mean_absolute_error
 from evaluation.running_means import RunningMeans
 from evaluation.segmentation_metrics import TABLE, Segmentation
-from models.heads.estimates import BACKGROUND
+from recordings.background import BACKGROUND
 from utils.tables import Row
 from utils.tensorops import Action
 

@@ -5,8 +5,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
-from models.heads.estimates import BACKGROUND, END
+from models.heads.estimates import END
 from prediction.frame_progress import FrameProgress
+from recordings.background import BACKGROUND
 from utils.files import atomic_path
 
 UNKNOWN = "I don't know"

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from models.heads.estimates import BACKGROUND, FrameEstimates
+from models.heads.estimates import FrameEstimates
+from recordings.background import BACKGROUND
 from utils.errors import UserError
 
 DIGITS, SECOND_DIGITS = 6, 3  # decimals in files: of numbers in general, and of seconds

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from models.action_progress import predict_actions, predict_intervals
-from models.heads.estimates import BACKGROUND
 from prediction.frame_progress import (
     Clock,
     FrameProgress,
@@ -21,6 +20,7 @@ from prediction.frame_progress import (
 from prediction.prediction import GIVEN, INFERRED, WHOLE_RECORDING, Prediction
 from prediction.segments import GivenSegment, Segment, check_segments
 from prediction.trained_run import TrainedRun
+from recordings.background import BACKGROUND
 from recordings.batches import to_device
 from recordings.feature_files import FRAME_NDIM, RecordingFile, check_finite
 from recordings.kept_frames import follow_frames, kept_frames, select_frames

@@ -5,8 +5,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from recordings.annotations import TaskAnnotations
-from utils.errors import name_some
+from utils.errors import UserError, name_some
 
+BACKGROUND = 'background'  # the step of frames outside of actions, in estimates, tables, and pictures
 # Without case, blanks, hyphens and underscores.
 LOOK_ALIKES = {'bg', 'bkg', 'back', 'background', 'backgroundclass', 'none', 'null', 'nan', 'na', 'n/a', 'nothing',
                'idle', 'noaction', 'noactivity', 'nolabel', 'nostep', 'nophase', 'noclass', 'unlabeled', 'unlabelled',
@@ -40,9 +41,18 @@ def spell_background(tasks: Mapping[str, TaskAnnotations], background: Sequence[
     Args:
         tasks: task -> annotations.
         background: background labels.
+
+    Raises:
+        UserError: a label that counts as an action is ``BACKGROUND``, which all outputs call frames outside of actions.
     """
     labels = {label for annotated in tasks.values() for actions in annotated.actions for label in actions}
     names = background_names(labels, background)
+    if BACKGROUND in labels - set(names) - set(background):
+        task = next(task for task, annotated in tasks.items()
+                    if any(BACKGROUND in actions for actions in annotated.actions))
+        raise UserError(f'task {task}: the label {BACKGROUND!r} counts as an action, but is the name of frames outside '
+                        f'of actions in all results; add it to BACKGROUND_LABELS ({", ".join(background) or "empty"}), '
+                        'or rename it in the annotations')
     if not names:
         return dict(tasks)
     return {task: replace(annotated, actions=[[names.get(label, label) for label in actions]

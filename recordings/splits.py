@@ -135,8 +135,8 @@ def load_splits(path: Path, handles: Mapping[str, Sequence[str]]) -> Splits:
         handles: task -> handles of its recordings.
 
     Returns:
-        task -> part -> handles, for the tasks in both the file and ``handles``. Recordings that are missing in the file
-        are not used.
+        task -> part -> handles, sorted, for the tasks in both the file and ``handles``. Recordings that are missing in
+        the file are not used.
 
     Raises:
         UserError: the file cannot be read or has a wrong structure, names an unknown recording, names a recording
@@ -227,4 +227,5 @@ def _check_task(path: Path, task: str, parts: object, handles: Sequence[str]) ->
         raise UserError(f'{where}: no training recordings; expected at least one')
     if unused := len(handles) - len(seen):
         LOGGER.warning('%s: %d of %d recordings are in no part and are not used', where, unused, len(handles))
-    return {part: list(parts[part]) for part in PARTS}
+    # Sorted, as a split that is drawn: results must not depend on the order of the file.
+    return {part: sorted(parts[part]) for part in PARTS}

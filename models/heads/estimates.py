@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-BACKGROUND = 'background'
 END = 'end'  # follows the last step
 
 
@@ -13,7 +12,7 @@ class FrameEstimates(NamedTuple):
     """Estimates of ``head.filter`` at T frames, each from the frames up to it; None if the head does not offer them.
 
     Attributes:
-        step: T labels, the most probable step at each frame, or ``BACKGROUND``.
+        step: T labels, the most probable step at each frame, or :data:`recordings.background.BACKGROUND`.
         progress: (T,) in [0, 1], within the current action; if ``step`` is background, within the most probable action.
         progress_low: (T,), 5 % quantile of the progress.
         progress_high: (T,), 95 % quantile.

@@ -8,7 +8,8 @@ from torch import nn
 from evaluation.head_tables import HeadScorer, TaskPart, Training
 from evaluation.phase_metrics import frame_labels
 from evaluation.survival import SurvivalBaseline
-from models.heads.estimates import BACKGROUND, FrameEstimates
+from models.heads.estimates import FrameEstimates
+from recordings.background import BACKGROUND
 from utils.tensorops import Action
 
 LABELS = ['pour', 'stir', 'serve']

@@ -2,8 +2,9 @@
 
 import torch
 
-from models.heads.estimates import BACKGROUND, FrameEstimates
+from models.heads.estimates import FrameEstimates
 from models.heads.recurrent import ProgressHead
+from recordings.background import BACKGROUND
 
 LABELS = {'tea': ['boil', 'pour'], 'tyre': ['jack', 'lift'], None: ['boil', 'jack']}
 MARGIN = 0.125  # of an interval

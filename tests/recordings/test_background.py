@@ -4,6 +4,7 @@ import pytest
 
 from recordings.annotations import TaskAnnotations
 from recordings.background import background_names, look_alike_note, look_alikes, spell_background
+from utils.errors import UserError
 
 BACKGROUND = ['0', 'SIL', 'background']
 
@@ -15,6 +16,15 @@ def test_case_does_not_matter():
     spelled = spell_background({'t': annotated}, BACKGROUND)
     assert spelled['t'].actions == [['SIL', 'pour'], ['background']] and spelled['t'].ends is annotated.ends
     assert spell_background({'t': annotated}, ['0'])['t'] is annotated
+
+
+def test_an_action_cannot_be_called_background():
+    """Predictions, tables, and pictures call frames outside of actions so: its frames would be lost among them."""
+    annotated = {'tea': TaskAnnotations('tea', ['a'], [['pour']], [[0]], [[2]]),
+                 'pie': TaskAnnotations('pie', ['b'], [['0', 'background']], [[0, 2]], [[2, 5]])}
+    with pytest.raises(UserError, match=r"task pie: the label 'background' .* BACKGROUND_LABELS \(0, SIL\), or rename"):
+        spell_background(annotated, ['0', 'SIL'])
+    assert spell_background(annotated, ['0', 'Background'])['pie'].actions == [['0', 'Background']]
 
 
 @pytest.mark.parametrize('label', ['BG', 'bg', 'None', 'no_action', 'No-Action', 'idle', '-100', '-1', '0.0', '00',

@@ -99,7 +99,7 @@ def test_splits_are_drawn_from_the_configuration_or_read(dataset, tmp_path):
     parts = split_recordings(recordings, choose_splits(dataset, recordings, path))
     assert {part: {task: [recording.handle for recording in members] for task, members in tasks.items()}
             for part, tasks in parts.items()} == {
-        part: {'Tea.egtea': mine['Tea.egtea'][part]} for part in ('train', 'val', 'test')}
+        part: {'Tea.egtea': sorted(mine['Tea.egtea'][part])} for part in ('train', 'val', 'test')}
 
 
 def test_error_names_missing_recording(dataset):

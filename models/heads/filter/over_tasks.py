@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from models.heads.estimates import BACKGROUND, END, FrameEstimates
+from models.heads.estimates import END, FrameEstimates
 from models.heads.filter.records import FilterOutput
+from recordings.background import BACKGROUND
 
 
 def combine_estimates(outputs: Sequence[FilterOutput], labels: Sequence[Sequence[str]],
@@ -44,9 +45,11 @@ def combine_estimates(outputs: Sequence[FilterOutput], labels: Sequence[Sequence
 
 def mean_over_tasks(answers: Sequence[Tensor], probability: Tensor) -> Tensor:
     """Return the mean of the tasks' answers (...) or (..., Q) at frames, weighted by their probability (..., tasks)."""
-    stacked = torch.stack(list(answers), dim=probability.ndim - 1)  # (..., tasks, Q)
-    return (stacked * probability.reshape(*probability.shape, *[1] * (stacked.ndim - probability.ndim))).sum(
-        probability.ndim - 1)
+    axis = probability.ndim - 1
+    stacked = torch.stack(list(answers), dim=axis)  # (..., tasks, Q)
+    mean = (stacked * probability.reshape(*probability.shape, *[1] * (stacked.ndim - probability.ndim))).sum(axis)
+    # Probabilities may sum to slightly more than 1, but a progress must not exceed it.
+    return torch.minimum(mean, stacked.amax(axis))
 
 
 def _estimates_of(output: FilterOutput, labels: Sequence[str]) -> FrameEstimates:

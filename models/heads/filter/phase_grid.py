@@ -154,6 +154,9 @@ class PhaseGrid(nn.Module):
         """Return durations of the K + 1 kinds of background; rare kinds share the same durations."""
         k = self.num_labels
         spans = [[Completed(kind - k, length) for kind, length in segments if kind >= k] for segments in recordings]
+        if not any(spans):
+            # All background is in recordings that a fold leaves out: it is expected to last as long as the actions.
+            spans = [[Completed(k, length) for _, length in segments] for segments in recordings]
         counts = torch.bincount(torch.tensor([span.label for some in spans for span in some]), minlength=k + 1)
         durations = Durations(k + 1)
         durations.fit(spans, groups)

@@ -7,9 +7,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from models.heads.estimates import BACKGROUND, END
+from models.heads.estimates import END
 from models.heads.filter.records import FilterOutput, FilterState
 from models.heads.filter.task_filter import TaskFilter, TaskSensor, TaskState
+from recordings.background import BACKGROUND
 
 State = TypeVar('State', FilterState, TaskState)
 
@@ -107,8 +108,11 @@ class RecordingStep(nn.Module):
             elif name == 'step_probability':
                 # p(task, step) = p(task) p(step | task)
                 merged.append((values * probability).index_select(0, best).squeeze(0))
+            elif name == 'unknown':
+                merged.append(values.all())
             else:
-                merged.append(values.all() if name == 'unknown' else probability @ values)
+                # As in mean_over_tasks: not above the largest, although probabilities may sum to slightly more than 1.
+                merged.append(torch.minimum(probability @ values, values.amax(0)))
         return merged
 
 

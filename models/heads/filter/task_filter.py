@@ -55,7 +55,7 @@ class TaskFilter(nn.Module):
         # Annotations may extend past the features.
         actions = [action for action in recording.actions if action.start < len(recording.embeddings)]
         last = len(recording.embeddings) - 1
-        return TrainingRecording(recording.embeddings, [self._number(action.name) for action in actions],
+        return TrainingRecording(recording.embeddings.float(), [self._number(action.name) for action in actions],
                                  [action.start for action in actions], [min(action.end, last) for action in actions],
                                  recording.group or recording.handle)
 
@@ -72,7 +72,7 @@ class TaskState(NamedTuple):
     """State of :meth:`TaskSensor.step` between frames."""
 
     recent: Tensor  # (reach, D), the last frames
-    log_evidence: Tensor  # (tasks,), weighted, summed over the frames so far
+    log_evidence: Tensor  # (tasks,), float64, weighted, summed over the frames so far
 
 
 class TaskSensor(nn.Module):
@@ -99,14 +99,15 @@ class TaskSensor(nn.Module):
     def probabilities(self, embeddings: Tensor) -> Tensor:
         """Return the probability of each task at every frame, (n, tasks), given the frames (n, D) up to it."""
         by_task, _ = self.cells.log_evidence(self.features(embeddings))
-        # Evidence of all frames so far, on a uniform prior.
-        return (TASK_WEIGHT * by_task).cumsum(0).softmax(1)
+        # Evidence of all frames so far, on a uniform prior. In float64: it grows with every frame, and only its
+        # differences between tasks matter, which float32 would lose in a recording of some thousand frames.
+        return (TASK_WEIGHT * by_task).cumsum(0, dtype=torch.float64).softmax(1).to(by_task)
 
     def step(self, embedding: Tensor, state: TaskState | None) -> tuple[Tensor, TaskState]:
         """Return the probability of each task, (tasks,), at the next frame (D,), and the state for the next call."""
         before = self.features.start(embedding) if state is None else state.recent
         features, recent = self.features.step(embedding, before)
-        log_evidence = TASK_WEIGHT * self.cells.log_evidence(features)[0]
+        log_evidence = (TASK_WEIGHT * self.cells.log_evidence(features)[0]).double()
         if state is not None:
             log_evidence = log_evidence + state.log_evidence
-        return log_evidence.softmax(0), TaskState(recent, log_evidence)
+        return log_evidence.softmax(0).to(embedding), TaskState(recent, log_evidence)

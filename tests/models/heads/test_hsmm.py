@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from models.heads.base import EmbeddedRecording
-from models.heads.estimates import BACKGROUND, END
+from models.heads.estimates import END
+from models.heads.filter.over_tasks import mean_over_tasks
+from models.heads.filter.task_filter import TaskSensor
 from models.heads.hsmm import ActionContext, HSMMHead
+from recordings.background import BACKGROUND
 from utils.errors import UserError
 from utils.tensorops import Action, SampledSegment, action_progress
 
@@ -144,6 +147,13 @@ def test_a_checkpoint_restores_it(head, tmp_path, with_background):
             assert torch.equal(value, expected)
 
 
+def test_embeddings_may_be_double():
+    single, double = (make_head([recording._replace(embeddings=recording.embeddings.to(dtype)) for recording
+                                 in TRAINING[::3]]) for dtype in (torch.float, torch.double))
+    for name, value in single.state_dict().items():
+        torch.testing.assert_close(double.state_dict()[name], value, msg=name)
+
+
 def test_fitting_twice_gives_the_same_and_draws_nothing(caplog):
     before, training = torch.random.get_rng_state(), [*TRAINING[:2], *TRAINING[6:8]]
     with caplog.at_level(logging.INFO):
@@ -171,6 +181,27 @@ def test_the_task_is_inferred_from_the_frames(head):
     known, inferred = (head.filter(TEST.embeddings, task) for task in ('tea', None))
     torch.testing.assert_close(inferred.progress[20:], known.progress[20:], atol=0.05, rtol=0)
     assert inferred.step[20:] == known.step[20:]
+
+
+def test_a_mean_over_tasks_does_not_exceed_its_largest_answer():
+    probability = torch.rand(200, 4, generator=torch.Generator().manual_seed(0)).softmax(1)
+    assert (probability.sum(1) > 1).any()  # by rounding
+    assert mean_over_tasks([torch.ones(200, 3)] * 4, probability).max() <= 1
+
+
+def test_the_inferred_task_of_a_long_stream_equals_the_batch():
+    """Of two tasks that look alike: neither evidence wins, so each keeps growing."""
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.randn(4000, DIM, generator=generator)
+    sensor = TaskSensor(2, DIM)
+    sensor.fit([torch.randn(400, DIM, generator=generator) for _ in range(20)], [0, 1] * 10)
+    state, stream = None, []
+    for frame in frames:
+        probability, state = sensor.step(frame, state)
+        stream.append(probability)
+    expected = sensor.probabilities(frames)
+    assert 0.05 < expected[-1, 0] < 0.95 and expected.dtype == stream[0].dtype == frames.dtype
+    torch.testing.assert_close(torch.stack(stream), expected, atol=1e-6, rtol=0)
 
 
 def test_a_label_that_is_given_counts_if_it_may(head):
