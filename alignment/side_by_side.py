@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib import get_data_path
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from alignment.labels import Labels
 from alignment.matching import partners
@@ -19,6 +18,7 @@ from alignment.played import KeptPictures, played_times, scale_to
 from alignment.recordings import AlignedRecording
 from recordings.video import VideoReader, import_av, not_written
 from utils.files import atomic_path
+from utils.fonts import Lettering
 
 LARGEST_RATE = Fraction(15)  # pictures per second
 TILE_HEIGHT, LINE, MARGIN, LETTER = 360, 26, 6, 18  # pixels
@@ -38,7 +38,7 @@ class Tile(NamedTuple):
     time: Fraction | None
 
 
-def draw_tile(tile: Tile, width: int, font: ImageFont.FreeTypeFont) -> np.ndarray:
+def draw_tile(tile: Tile, width: int, lettering: Lettering) -> np.ndarray:
     """Return a picture of the given width with two lines below it, (H, width, 3); dimmed if there is no match."""
     height = tile.picture.shape[0]
     whole = Image.new('RGB', (width, height + 2 * LINE + MARGIN), BACKGROUND)
@@ -49,10 +49,11 @@ def draw_tile(tile: Tile, width: int, font: ImageFont.FreeTypeFont) -> np.ndarra
     clock = '' if tile.time is None else f'{float(tile.time):.1f} s'
     start = min(left, (width - NARROWEST) // 2) + MARGIN
     end = max(left + shown.shape[1], (width + NARROWEST) // 2)
-    canvas.text((start, height + MARGIN / 2), tile.name, TEXT, font)
+    canvas.text((start, height + MARGIN / 2), tile.name, TEXT, lettering.font(tile.name))
+    font = lettering.font(clock)
     canvas.text((end - MARGIN - font.getlength(clock), height + MARGIN / 2), clock, MUTED, font)
-    canvas.text((start, height + LINE + MARGIN / 2), NO_MATCH if tile.time is None else tile.step,
-                WARNING if tile.time is None else MUTED, font)
+    step, color = (NO_MATCH, WARNING) if tile.time is None else (tile.step, MUTED)
+    canvas.text((start, height + LINE + MARGIN / 2), step, color, lettering.font(step))
     return np.asarray(whole)
 
 
@@ -115,7 +116,7 @@ def write_side_by_side(path: Path, reference: AlignedRecording, labels: Labels |
         UserError: a video cannot be read, or the result cannot be written.
     """
     av = import_av()
-    font = ImageFont.truetype(str(Path(get_data_path()) / 'fonts/ttf/DejaVuSans.ttf'), LETTER)
+    lettering = Lettering(LETTER)
     try:
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(path))
@@ -132,7 +133,7 @@ def write_side_by_side(path: Path, reference: AlignedRecording, labels: Labels |
                 tiles = [Tile(scale_to(frame.image, TILE_HEIGHT), f'{reference.name} (reference)',
                               step_at(labels, reference, time), time), *(one.tile(frame.index) for one in players)]
                 width = width or max(NARROWEST, *(tile.picture.shape[1] for tile in tiles))
-                picture = arrange([draw_tile(tile, width, font) for tile in tiles])
+                picture = arrange([draw_tile(tile, width, lettering) for tile in tiles])
                 output = output or _add_stream(container, rate, picture)
                 shown = av.VideoFrame.from_ndarray(picture, format='rgb24')
                 shown.pts, shown.time_base = frame.index, 1 / rate

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import get_data_path
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from prediction.captions import caption
 from prediction.frame_progress import FrameProgress
 from recordings.video import VideoReader, import_av, not_written, to_image
 from utils.files import atomic_path
+from utils.fonts import Lettering
 
 if TYPE_CHECKING:
     from av import VideoStream
@@ -37,7 +37,7 @@ class Panel:
 
     def __init__(self, width: int) -> None:
         self._letter = max(MIN_LETTER, round(width / LETTERS))
-        self._font = ImageFont.truetype(str(Path(get_data_path()) / 'fonts/ttf/DejaVuSans.ttf'), self._letter)
+        self._lettering = Lettering(self._letter)
         self.width = width
         height = self._letter * (3 * LINE + 2 * BAR + 2 * MARGIN)
         self.height = 2 * round(height / 2)  # encoders take even sizes
@@ -62,15 +62,16 @@ class Panel:
                color: tuple[int, int, int] = TEXT) -> None:
         """Write a text at each end of a line; the left text is truncated to the available width."""
         start, end = MARGIN * self._letter, self.width - MARGIN * self._letter
-        end -= self._font.getlength(right)
-        canvas.text((end, top), right, MUTED, self._font)
-        room = end - start - self._letter
-        if self._font.getlength(left) > room:
+        font = self._lettering.font(right)
+        end -= font.getlength(right)
+        canvas.text((end, top), right, MUTED, font)
+        room, font = end - start - self._letter, self._lettering.font(left)
+        if font.getlength(left) > room:
             # Letter by letter, because letters of the font differ in width.
-            while left and self._font.getlength(f'{left}…') > room:
+            while left and font.getlength(f'{left}…') > room:
                 left = left[:-1]
             left += '…'
-        canvas.text((start, top), left, color, self._font)
+        canvas.text((start, top), left, color, font)
 
     def _draw_bar(self, canvas: ImageDraw.ImageDraw, top: float, values: Sequence[float | None],
                   color: tuple[int, int, int]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.files import atomic_path
+from utils.fonts import fonts_with
 from utils.logging import get_logger
 
 if TYPE_CHECKING:  # matplotlib is slow to import, so training imports it when it draws
@@ -44,7 +45,7 @@ def save_figure(figure: 'Figure', path: Path | str) -> None:
 
     with atomic_path(path) as temporary:
         missing = _write(figure, temporary)
-        if missing and (fonts := _fonts_with(missing)):
+        if missing and (fonts := [font.name for font in fonts_with(missing)]):
             for text in figure.findobj(Text):
                 text.set_fontfamily([*text.get_fontfamily(), *fonts])
             missing = _write(figure, temporary)
@@ -63,21 +64,6 @@ def _write(figure: 'Figure', path: Path) -> set[str]:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     letters = {chr(int(glyph[1])) for glyph in found.values() if glyph}
     return {letter for letter in letters if unicodedata.category(letter) != 'Cc'}  # tabs have no picture
-
-
-def _fonts_with(letters: set[str]) -> list[str]:
-    """Return names of installed fonts that together have as many of the letters as possible."""
-    from matplotlib.font_manager import fontManager, get_font
-
-    wanted, names = {ord(letter) for letter in letters}, []
-    for font in sorted(fontManager.ttflist, key=lambda font: (font.name, font.fname)):
-        # The last resort has a box for every letter.
-        if not wanted or font.name.startswith('Last Resort') or font.style != 'normal':
-            continue
-        if found := wanted & get_font(font.fname).get_charmap().keys():
-            wanted -= found
-            names.append(font.name)
-    return names
 
 
 def plot_dual_losses(train_losses: Curves, val_losses: Curves, output_folder: Path | str, *,
