@@ -36,12 +36,14 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('-o', '--output', type=Path, metavar='FOLDER', default=Path('alignments'),
                         help='folder for results; default: alignments')
     parser.add_argument('--overwrite', action='store_true', help='replace existing results')
-    parser.add_argument('--checkpoint_type', choices=['combined', 'alignment'], default='combined',
+    parser.add_argument('--checkpoint_type', choices=['combined', 'alignment'],
                         help='with -f: lowest total loss (default) or lowest alignment loss')
     parser.add_argument('--device', default='auto', help="'auto', 'cpu', 'cuda', 'cuda:1', ...")
     arguments = parser.parse_args(argv)
     if arguments.labels is None and (arguments.annotations or arguments.task or arguments.unit):
         parser.error('--annotations, --task and --unit: apply to --labels, which is missing; leave them out')
+    if arguments.checkpoint_type and not arguments.folder:
+        parser.error('--checkpoint_type: applies to the run of -f, which is missing; give it, or leave it out')
     return arguments
 
 
@@ -57,11 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         with option('--device'):
             device = choose_device(arguments.device)
         with option('--fps'):
-            fps = parse_rate(arguments.fps) if arguments.fps else None
+            fps = parse_rate(arguments.fps) if arguments.fps is not None else None
         run = None
         if arguments.folder:
             with option('-f'):
-                run = load_run(arguments.folder, arguments.checkpoint_type, device, needs_head=False)
+                run = load_run(arguments.folder, arguments.checkpoint_type or 'combined', device, needs_head=False)
         align(arguments, run, fps)
 
     return run_command(command)

@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with option('--device'):
             device = choose_device(arguments.device)
         with option('--fps'):
-            fps = parse_rate(arguments.fps) if arguments.fps else None
+            fps = parse_rate(arguments.fps) if arguments.fps is not None else None
         with option('-f'):
             run = load_run(arguments.folder, arguments.checkpoint_type, device)
         if arguments.stream:

@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -84,7 +85,8 @@ def train(config: EasyDict, arguments: argparse.Namespace, world: 'World | None'
                       splits.take([task]), options, world, stop,
                       before_writing=begin if number == 1 and not arguments.resume else None)
     if not arguments.dry_run:
-        LOGGER.info('all tasks done; evaluate them together with: python eval.py -f %s', folder.path)
+        LOGGER.info('all tasks done; evaluate them together with: python eval.py -f %s',
+                    shlex.quote(str(folder.path)))
 
 
 def _trainable(config: EasyDict, recordings: 'RecordingsByTask', splits: Splits) -> Splits:

@@ -22,6 +22,7 @@ this page from the table in `configs/settings.py`: change it there.
 
 - `--set KEY=VALUE` sets one key, by the dotted name below. The value is JSON; anything else is read as a string.
 - `--config FILE` takes a JSON file with any part of these, nested: `{{"PROGRESS_LOSS": {{"hidden_dim": 32}}}}`.
+- Settings of a loss, encoder or head that a run does not use have no effect; training warns of those that are given.
 - The last column names the options of a setting.
 - The order: `--set`, then options, then `--config`, then the settings published for a dataset, then the defaults.
 - `--print_config` shows every value of a run and its source. A run stores them as `config.json`.

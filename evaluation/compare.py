@@ -9,6 +9,7 @@ import io
 import json
 import math
 import re
+import shlex
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -39,6 +40,7 @@ class EvaluatedRun:
 
     Attributes:
         path: its folder.
+        tables: folder of its tables.
         configuration: its settings without the seed, and its split, as text; equal for repetitions.
         seed: its seed.
         tests: task -> its test recordings.
@@ -46,6 +48,7 @@ class EvaluatedRun:
     """
 
     path: Path
+    tables: Path
     configuration: str
     seed: int
     tests: Mapping[str, list[str]]
@@ -85,8 +88,8 @@ def read_run(path: Path, checkpoint: str, task: str) -> EvaluatedRun:
     folder = path / configs[0]['EVAL_PLOTFOLDER'] / checkpoint
     tables = sorted(folder.glob('*.csv'))
     if not tables:
-        raise UserError(f'{folder}: contains no tables, expected those of an evaluation; run: python eval.py -f {path} '
-                        f'--checkpoint_type {checkpoint.removeprefix(CHECKPOINT)}')
+        raise UserError(f'{folder}: contains no tables, expected those of an evaluation; run: python eval.py -f '
+                        f'{shlex.quote(str(path))} --checkpoint_type {checkpoint.removeprefix(CHECKPOINT)}')
     values: Values = {}
     tasks: list[str] = []
     for table in tables:
@@ -105,7 +108,7 @@ def read_run(path: Path, checkpoint: str, task: str) -> EvaluatedRun:
         raise UserError(f'--task {task}: not in the evaluation of {path}, expected one of {name_some(tasks)}')
     splits = load_run_splits(run.splits)
     fixed = [{key: value for key, value in config.items() if key not in REPETITION} for config in configs]
-    return EvaluatedRun(path, json.dumps([fixed, splits], sort_keys=True), configs[0]['SEED'],
+    return EvaluatedRun(path, folder, json.dumps([fixed, splits], sort_keys=True), configs[0]['SEED'],
                         {task: sorted(parts['test']) for task, parts in splits.items()}, values)
 
 
@@ -218,6 +221,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         checkpoint = f'{CHECKPOINT}{arguments.checkpoint_type}'
         runs = [read_run(path, checkpoint, arguments.task) for path in arguments.runs]
         check_comparable(runs)
+        # A file there would replace a table of the run, or be read as another one.
+        if arguments.output and arguments.output.resolve().parent in {run.tables.resolve() for run in runs}:
+            raise UserError(f'-o {arguments.output}: is in the folder of the tables that are compared, expected '
+                            'another one; choose another folder')
         columns = choose_columns(arguments.columns, runs)
         rows = compare(runs, columns)
         if arguments.output:

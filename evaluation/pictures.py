@@ -15,8 +15,10 @@ from evaluation.progress_metrics import LengthErrors, errors_by_length, length_b
 from losses.distances import euclidean_distances
 from utils.plotter import new_figure, save_figure
 from utils.tensorops import Action
+from utils.text import printable, short_text
 
 PAIRS_DRAWN = 3
+NAME_LETTERS = 40  # of a recording, at an axis of its matrix
 MATRIX_SIDE = 600  # frames of a recording drawn at most, evenly spread: about the pixels that a matrix gets
 BASELINE_COLORS = ('0.6', 'tab:blue', 'tab:cyan', 'tab:green', 'tab:orange', 'tab:purple', 'tab:pink')  # in order
 
@@ -93,8 +95,8 @@ def _draw_alignment(axes: Axes, one: tuple[str, Tensor, Sequence[Action]],
     axes.plot(nearest_frames(one[1][rows], other[1]), rows, '.', color='tab:red', markersize=3,
               label='nearest neighbor')
     axes.set(xlim=edges[0], ylim=edges[1])
-    axes.set_xlabel(f'frame of {other[0]}', parse_math=False)
-    axes.set_ylabel(f'frame of {one[0]}', parse_math=False)
+    axes.set_xlabel(f'frame of {short_text(printable(other[0]), NAME_LETTERS)}', parse_math=False)
+    axes.set_ylabel(f'frame of {short_text(printable(one[0]), NAME_LETTERS)}', parse_math=False)
 
 
 def _drawn_frames(num_frames: int) -> np.ndarray:

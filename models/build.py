@@ -127,6 +127,12 @@ def check_model(config: Mapping) -> None:
                         f"closed form{SET}ALIGNMENT_WEIGHT, or BASEARCH.ARCHITECTURE to 'identity'")
 
 
+def has_weights(config: Mapping) -> bool:
+    """Return False if training changes no weights: features as embeddings, and a head that is fitted in closed form."""
+    return bool(not encoder_class(config).keeps_features or config.ARCHITECTURE.MCN or config.ALIGNMENT_WEIGHT
+                or not head_class(config).fits_embeddings)
+
+
 def _check_head(settings: Mapping, head: type[ProgressHeadBase]) -> None:
     """Check that the head can learn from the configured sampling, and that no setting belongs to another head."""
     if settings.sampling not in head.SAMPLINGS:

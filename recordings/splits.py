@@ -7,7 +7,7 @@ from pathlib import Path
 
 from recordings.feature_lookup import near_name
 from recordings.groups import Groups, check_groups
-from utils.errors import UserError
+from utils.errors import UserError, name_some
 from utils.files import read_json
 from utils.logging import get_logger
 
@@ -155,7 +155,16 @@ def load_splits(path: Path, handles: Mapping[str, Sequence[str]]) -> Splits:
     if not splits:
         raise UserError(f'{path}: contains none of the tasks {", ".join(handles)}; expected at least one of them')
     splits.groups = content.groups
+    _warn_of_missing_groups(path, splits)
     return splits.take(splits)
+
+
+def _warn_of_missing_groups(path: Path, splits: Splits) -> None:
+    """Warn of recordings without a group in a file that names groups: a misspelled handle would not be noticed."""
+    used = [handle for parts in splits.values() for part in PARTS for handle in parts[part]]
+    if splits.groups and (missing := [handle for handle in used if handle not in splits.groups]):
+        LOGGER.warning('%s: %d of %d recordings have no group, so each counts as a group of its own: %s; name them in '
+                       '"groups"', path, len(missing), len(used), name_some(missing))
 
 
 def load_run_splits(path: Path) -> Splits:
@@ -196,7 +205,8 @@ def _check_parts(where: str, parts: object) -> None:
         raise UserError(f'{where}: found {found!r:.60}, expected the three lists train, val and test')
     for part in PARTS:
         if not isinstance(parts[part], list) or not all(isinstance(handle, str) for handle in parts[part]):
-            raise UserError(f'{where}: {part} is not a list of handles')
+            raise UserError(f'{where}: {part} is not a list of handles but {parts[part]!r:.60}; write '
+                            f'{{"{part}": [HANDLE, ...]}}')
 
 
 def _check_task(path: Path, task: str, parts: object, handles: Sequence[str]) -> dict[str, list[str]]:

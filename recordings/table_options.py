@@ -62,5 +62,7 @@ def read_columns(arguments: argparse.Namespace) -> dict[str, str]:
         column, _, name = assignment.partition('=')
         if column not in COLUMNS or not name:
             raise UserError(f'--columns {assignment}: expected COLUMN=NAME with a COLUMN of {", ".join(COLUMNS)}')
+        if column in columns:
+            raise UserError(f'--columns {assignment}: {column} is given twice, expected once; leave one out')
         columns[column] = name
     return columns

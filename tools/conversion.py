@@ -1,6 +1,7 @@
 """Write checkpoints of the published GTCC code as a run folder that ``eval.py`` reads."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,6 +30,9 @@ def convert(arguments: argparse.Namespace) -> None:
         UserError: a checkpoint cannot be read or belongs to another network, or the dataset does not fit.
     """
     check_run_folder(arguments.run, overwrite=arguments.overwrite)
+    for path in arguments.checkpoints:
+        if arguments.run.resolve() in path.resolve().parents:
+            raise UserError(f'{path}: is in {arguments.run}, which --overwrite replaces; give another --run')
     names = own_names(arguments.checkpoints)
     # All of them are read and checked before the run folder is created.
     published = [read_published(path) for path in arguments.checkpoints]
@@ -44,7 +48,7 @@ def convert(arguments: argparse.Namespace) -> None:
         for name, model, old in zip(names, models, published, strict=True):
             ckpt_save(model, torch.optim.Adam(model.parameters()), old.epoch, old.loss, folder.checkpoints / name,
                       config)
-    LOGGER.info('wrote %s; evaluate it with: python eval.py -f %s', ', '.join(names), arguments.run)
+    LOGGER.info('wrote %s; evaluate it with: python eval.py -f %s', ', '.join(names), shlex.quote(str(arguments.run)))
 
 
 def own_names(paths: Sequence[Path]) -> list[str]:

@@ -9,8 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
 from utils.plotter import new_figure, save_figure
+from utils.text import printable, short_text
 
 MAX_PANELS, COLUMNS = 24, 4
+TITLE_LETTERS = 40  # of a task, above its panel
 BINS = 16  # approximate number of bins; every bin spans a whole number of frames
 WIDE = 10  # ratio of longest to shortest duration from which the axis is logarithmic
 
@@ -81,6 +83,7 @@ def _draw_task(axes: Axes, task: str, durations: Sequence[int], edges: np.ndarra
     median = float(np.median(durations))
     axes.hist(durations, edges, color='tab:blue', alpha=0.75, edgecolor='white', linewidth=0.5)
     axes.axvline(median, color='tab:red', linewidth=1.5)
-    axes.set_title(f'{task}\n{len(durations)} actions, median {median:g} (red)', fontsize='medium', parse_math=False)
+    title = short_text(printable(task), TITLE_LETTERS)
+    axes.set_title(f'{title}\n{len(durations)} actions, median {median:g} (red)', fontsize='medium', parse_math=False)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     axes.grid(alpha=0.3, axis='y')

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,7 +90,7 @@ def export_run(folder: Path, out: Path, task: str | None = None, checkpoint_type
         shutil.copyfile(Path(__file__).with_name('export_example.py'), staged / EXAMPLE)
         replace_folder(staged, out)
     say(f'{path.stem}.pt (epoch {checkpoint["epoch"]}), {", ".join(tasks)} -> {out}\n'
-        f'Try it with numpy and onnxruntime alone:\n\npython {out / EXAMPLE} FEATURES.npy')
+        f'Try it with numpy and onnxruntime alone:\n\npython {shlex.quote(str(out / EXAMPLE))} FEATURES.npy')
 
 
 @contextmanager

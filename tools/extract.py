@@ -7,6 +7,7 @@ can be continued; ``--shard I/N`` or torchrun distributes the videos over severa
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,7 +79,7 @@ def print_summary(name: str, done: 'Extraction', info: 'FeatureInfo') -> None:
         f'{done.folder}; {len(done.kept)} already existed.')
     if not done.mistakes:
         say(f'Next, with annotations in a CSV file (recording, start, end, label):\n\n'
-            f'python -m tools.import_segments {name} ANNOTATIONS.csv')
+            f'python -m tools.import_segments {shlex.quote(name)} ANNOTATIONS.csv')
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -42,7 +42,8 @@ def print_summary(name: str, recordings: Sequence[ImportedRecording], splits: Sp
             'training.')
     if not told_tasks:
         say('All recordings have the same task; --task_regex finds the task in the names of the recordings.')
+    dataset, split = shlex.quote(name), shlex.quote(str(paths.splits))
     say(f'Wrote {paths.features}, {paths.annotations} and {paths.splits}. Check the dataset, and train on it:\n\n'
-          f'python -m tools.check {name} --splits {shlex.quote(str(paths.splits))} -o {name}.png\n'
-          f'python multitask_train.py 1 --dataset {name} --splits {shlex.quote(str(paths.splits))} '
+          f'python -m tools.check {dataset} --splits {split} -o {shlex.quote(name + ".png")}\n'
+          f'python multitask_train.py 1 --dataset {dataset} --splits {split} '
           '--config configs/progress_recommended.json')

@@ -12,6 +12,7 @@ from recordings.feature_files import FEATURE_NDIM, check_finite, open_recording
 from recordings.feature_info import FeatureInfo, write_feature_info
 from recordings.splits import Splits
 from tools.dataset_output import staged_dataset
+from tools.frame_labels import LABEL_FOLDER
 from utils.errors import UserError
 
 ADVICE = 'set DATASET_PATH and JSON_DPATH to folders with enough room that you may write to'
@@ -55,22 +56,32 @@ class OutputPaths:
 
         Args:
             name: name of the dataset.
-            sources: folders that are read.
+            sources: files and folders that are read.
             overwrite: True if an existing dataset may be replaced.
             in_place: True if the features are already in place and are kept.
 
         Raises:
-            UserError: the dataset exists, or a source is in the folder that the features would be written to.
+            UserError: the dataset exists, or a source is in the folder that the features would be written to, or is a
+                file that would be replaced, or a folder of tables with such a file.
         """
         target = self.features.resolve()
         for source in sources:
             if target == source.resolve() or target in source.resolve().parents:
                 raise UserError(f'{source}: is read, but the dataset {name} would be written to it; choose another '
                                 'NAME, or set DATASET_PATH to another folder')
+            if replaced := next((path for path in (self.annotations, self.splits) if _reads(source, path)), None):
+                raise UserError(f'{replaced}: is read, but the dataset {name} would be written to it; choose another '
+                                'NAME, or set JSON_DPATH to another folder')
         existing = [path for path in (self.annotations, self.splits, self.features)
                     if path.exists() and not (in_place and path == self.features)]
         if existing and not overwrite:
             raise UserError(f'{existing[0]}: this dataset exists; --overwrite replaces it, or choose another NAME')
+
+
+def _reads(source: Path, path: Path) -> bool:
+    """Return True if an existing file is a source, or a table in a folder of tables."""
+    tables = source.is_dir() and not (source / LABEL_FOLDER).is_dir()
+    return path.exists() and path.resolve() == (source / path.name if tables else source).resolve()
 
 
 def write_dataset(paths: OutputPaths, recordings: Sequence[ImportedRecording], splits: Splits, *,

@@ -76,6 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def command() -> None:
         arguments = parser.parse_args(argv)
+        if arguments.path.suffix.lower() != '.gif' or arguments.path.resolve() == arguments.source.resolve():
+            raise UserError(f'OUT {arguments.path}: expected the name of another file than IN that ends in .gif; give '
+                            'one')
         with option('--fps'):
             fps = parse_rate(arguments.fps)
             if fps > MAX_FPS:

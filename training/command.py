@@ -10,14 +10,16 @@ from easydict import EasyDict
 
 from configs.entry_config import describe_config, parse_training_arguments
 from configs.options import naming_options
+from configs.unused import unused_settings
 from utils.command_line import run_command
 from utils.errors import StoppedError
-from utils.logging import set_up_logging
+from utils.logging import get_logger, set_up_logging
 from utils.standard_streams import say
 
 if TYPE_CHECKING:
     from training.distributed import World
 
+LOGGER = get_logger(__name__)
 TrainFunction = Callable[[EasyDict, argparse.Namespace, 'World'], None]
 
 
@@ -38,7 +40,7 @@ def run_training_command(argv: Sequence[str] | None, program: str, train: TrainF
             say(describe_config(config, arguments))
             return
         # Slow imports, after help, --print_config, and option errors.
-        from models.build import check_model
+        from models.build import check_model, has_weights
         from training.distributed import join_processes
         from training.run import has_begun
 
@@ -47,6 +49,8 @@ def run_training_command(argv: Sequence[str] | None, program: str, train: TrainF
         with join_processes(config.DEVICE) as world:
             # Set up again, now that the processes are known: only the first one logs.
             set_up_logging(config.DEBUG, quiet=not world.first)
+            for message in unused_settings(config, arguments, has_weights=has_weights(config)):
+                LOGGER.warning('%s', message)
             try:
                 train(config, arguments, world)
             except StoppedError as stop:

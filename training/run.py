@@ -1,6 +1,7 @@
 """A training run from its settings to its last epoch."""
 
 import argparse
+import shlex
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
@@ -166,7 +167,7 @@ def train_run(config: EasyDict, run_path: Path, recordings: RecordingsByTask, sp
         alignment_training_loop(model, train_loaders, loss_fn, run_path, config, val_loaders,
                                 device=world.device, resume=arguments.resume, stop=stop, report=report,
                                 world=world)
-    LOGGER.info('done; evaluate it with: python eval.py -f %s', run_path)
+    LOGGER.info('done; evaluate it with: python eval.py -f %s', shlex.quote(str(run_path)))
 
 
 def _open_folder(run_path: Path, config: EasyDict, splits: Splits, arguments: argparse.Namespace, locks: ExitStack,

@@ -4,8 +4,10 @@ import argparse
 import os
 import random
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 INTERRUPT_STATUS = 130
 SYMLINK_LOOP = 'Symlink loop'
+MAY_BE_EMPTY = ('-m', '--message')
+EMPTY_OPTION = re.compile('--(?!message)[a-z_]+=')
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -45,6 +49,12 @@ class OneLineParser(argparse.ArgumentParser):
         Raises:
             UserError: an argument is invalid, or there is no home folder for a path.
         """
+        args = sys.argv[1:] if args is None else args
+        for before, argument in pairwise(['', *args]):
+            # Most often an unset variable; it would mean the working directory, or that the option is not given.
+            if before not in MAY_BE_EMPTY and (not argument or EMPTY_OPTION.fullmatch(argument)):
+                self.error(f'{argument or before or "the first argument"}: an empty argument, expected a value; give '
+                           'it, or leave the option out')
         arguments, rest = super().parse_known_args(args, namespace)
         for name, value in vars(arguments).items():
             if isinstance(value, Path):

@@ -47,8 +47,9 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise UserError(f'{path}: cannot be written ({error.strerror or error}); free some space or choose another '
-                        'place') from error
+        fix = 'free some space' if path.parent.exists() else f'make the folder {path.parent}'
+        raise UserError(f'{path}: cannot be written ({error.strerror or error}); {fix} or choose another place'
+                        ) from error
     finally:
         with suppress(OSError):  # an error of writing has been raised above; do not hide it
             temporary.unlink(missing_ok=True)

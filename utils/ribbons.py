@@ -1,6 +1,8 @@
 """What pictures of recordings share: steps as color ribbons, curves with a band, a legend of both."""
 
 import itertools
+import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -9,9 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from utils.text import printable, short_text
+
 NUM_COLORS = 20  # of the palette; more labels share them
 LANE_HEIGHTS = {'steps': 0.35, 'progress': 1.5, 'overall': 1.0}  # inches; of the steps, for each ribbon
 RECORDING_MARGIN, LEGEND_HEIGHT, LEGEND_COLUMNS = 0.75, 0.25, 5
+LEGEND_LETTERS = 60  # of a label in the legend; the end of a longer one is left out
 UNIT_AXIS = {'ylim': (0, 1.05), 'yticks': [0, 0.5, 1]}  # of a curve in [0, 1]
 
 
@@ -92,9 +97,21 @@ def draw_band(axes: Axes, x: np.ndarray, values: Sequence[np.ndarray], color: st
 
 
 def add_legend(figure: Figure, axes: Axes, colors: Mapping[str, tuple]) -> None:
-    """Explain the curves of a lane and the colors of the steps below all lanes; names are text, even with a $."""
+    """Explain the curves of a lane and the colors of the steps below all lanes; names are text, even with a $.
+
+    Long names take fewer columns, and the figure grows by the rows that are added.
+    """
     handles, labels = axes.get_legend_handles_labels()
     handles += [Patch(color=color) for color in colors.values()]
-    legend = figure.legend(handles, [*labels, *colors], loc='outside lower center', ncols=LEGEND_COLUMNS, fontsize=8)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    labels = [short_text(printable(label), LEGEND_LETTERS) for label in (*labels, *colors)]
+    for columns in range(LEGEND_COLUMNS, 0, -1):
+        legend = figure.legend(handles, labels, loc='outside lower center', ncols=columns, fontsize=8)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+        with warnings.catch_warnings(action='ignore'):  # of missing letters, which save_figure takes from other fonts
+            width = legend.get_window_extent().width
+        if columns == 1 or width <= figure.bbox.width:
+            break
+        legend.remove()
+    added = math.ceil(len(labels) / columns) - math.ceil(len(labels) / LEGEND_COLUMNS)
+    figure.set_figheight(figure.get_figheight() + LEGEND_HEIGHT * added)

@@ -160,4 +160,5 @@ def _perhaps(runs: Sequence[Path]) -> str:
 
 def is_single_task_folder(path: Path) -> bool:
     """Return True if this is a folder of ``singletask_train.py``, which contains a run per task and their split."""
-    return RunFolder(path).splits.exists() and not RunFolder(path).config.exists()
+    run = RunFolder(path)
+    return run.splits.exists() and not run.config.exists() and not run.checkpoints.exists()

@@ -14,6 +14,7 @@ COUNT_WEIGHTS = (0.0, 0.5, 1.0)  # exponent of the factor for the number of time
 MOST_COUNTED = 2  # times that a label was done; larger counts are treated as this one
 COUNT_PRIOR = 10.0  # weight of the repetition rate pooled over all labels, in recordings
 FOLDS = 10  # cross-validation folds over training recordings, to select the weights
+MOST_RATED = 2000  # left-out training actions, about, that select the weights
 MOST_TRIGRAM_LABELS = 64  # a table of trigrams has K^3 entries
 
 
@@ -154,10 +155,12 @@ class StepOrder(nn.Module):
         transcripts = [rows for rows in transcripts if rows]
         if len(transcripts) < 3 or max(map(len, transcripts)) < 2:
             return 0.0, 0.0
+        # Of the recordings of each fold, every n-th is rated; all of them are learned from.
+        every = math.ceil(sum(map(len, transcripts)) / MOST_RATED)
         for part in range(min(FOLDS, len(transcripts))):
             # Overwrites the tables; fit() learns them from all transcripts afterwards.
             self._learn([rows for index, rows in enumerate(transcripts) if index % FOLDS != part])
-            for rows in transcripts[part::FOLDS]:
+            for rows in transcripts[part::FOLDS][::every]:
                 padded = [self.start, self.start, *rows]
                 for position, following in enumerate([*rows, self.end], start=2):
                     # The model gives an unknown label no probability, so it cannot be scored.

@@ -137,6 +137,7 @@ def test_a_run_without_a_head_embeds_the_frames_that_it_uses(recordings, run_wit
     (['data/mine/features', '--reference', 'x'], '--reference x: not the name of a recording, expected one of a, b, c'),
     (['data/mine/features', '--labels', 'a.csv', '--reference', 'b', '--task', 'a/b'], "--task: 'a/b' cannot name"),
     (['data/mine/features', '--annotations', 'x.json'], '--annotations, --task and --unit: apply to --labels'),
+    (['data/mine/features', '--checkpoint_type', 'alignment'], '--checkpoint_type: applies to the run of -f'),
     (['data/mine/features', '--labels', 'a.csv', '--annotations', 'no/x.json'], 'no/x.json: its folder does not exist'),
     (['data/mine/features', '--labels', 'a.csv', '--unit', 'seconds'], 'no known common frame rate; give --fps'),
     (['data/mine/features', '--labels', 'a.csv', '--annotations', 'a.csv'], 'a.csv: would be replaced by a result'),

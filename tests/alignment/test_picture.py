@@ -28,6 +28,23 @@ def test_dots_bands_and_ribbons_are_at_their_frames(tmp_path, figures):
     assert names == ['unmatched', 'match', 'cut', 'stir']
 
 
+def test_long_names_are_shortened_and_inside_the_picture(tmp_path, figures, recwarn):
+    matches = FrameMatches(np.arange(8), np.ones(8), None, 0.0)
+    labels = [f'{number}_\u5207 {"long " * 30}' for number in range(8)]
+    drawn = DrawnAlignment('a' * 200, 'b' * 200, (torch.zeros(8, 2),) * 2, matches, labels, {'carried over': labels})
+    draw_alignment(drawn, tmp_path / 'x.png')
+    assert not recwarn.list
+    figure = figures[0]
+    width = figure.bbox.width
+    for one in (figure.legends[0], figure._suptitle):
+        extent = one.get_window_extent()
+        assert 0 <= extent.x0 and extent.x1 <= width, one
+    texts = figure.legends[0].get_texts()
+    assert [text.get_text()[:2] for text in texts] == ['ma', *(f'{number}_' for number in range(8))]
+    bottom = min(axes.get_tightbbox().y0 for axes in figure.axes if axes.axison)
+    assert figure.legends[0].get_window_extent().y1 <= bottom + 1 and 'bbb...\naligned to aaa' in figure.get_suptitle()
+
+
 def test_without_labels_and_matches_only_the_matrix_is_drawn(tmp_path, figures):
     matches = FrameMatches(np.full(2, UNMATCHED), np.ones(2), None, 0.0)
     drawn = DrawnAlignment('a', 'b', (torch.zeros(1, 2), torch.zeros(2, 2)), matches, None, {})

@@ -226,7 +226,7 @@ def test_name_of_the_run_folder(options, name):
       '--set', 'ALIGNMENT_WEIGHT=1'], 'no head'),
     ([*CHOICES, '--freeze_encoder'], 'nothing is left to train; set PROGRESS_LOSS.enabled (--progress)'),
     ([*CHOICES, '--identity'], 'not allowed with'),
-    ([*CHOICES, '--init_from', ''], "INIT_FROM is '', expected the folder of a run"),
+    ([*CHOICES, '--set', 'INIT_FROM='], "INIT_FROM is '', expected the folder of a run"),
     ([*CHOICES, '--progress_loss', 'l3'], 'invalid choice'), ([*CHOICES, '--re'], 'ambiguous option'),
     ([*CHOICES, '--no_such'], 'unrecognized arguments: --no_such')])
 def test_user_errors_are_one_line(argv, expected):

@@ -95,6 +95,8 @@ def test_what_cannot_be_compared_ends_in_one_line(tmp_path, capsys):
     assert 'V2: tested on other recordings than' in refused(capsys, run, elsewhere)
     assert f'V3: has the settings and the seed (0) of {run}' in refused(capsys, run, again)
     assert 'empty: contains no config.json' in refused(capsys, tmp_path / 'empty')
+    spaced = write_run(tmp_path / 'of mine')
+    assert f"python eval.py -f '{spaced}' --" in refused(capsys, spaced, '--checkpoint_type', 'alignment')
     single = write_single_tasks(tmp_path / 'V4')
     (tmp_path / 'V4/tea/config.json').unlink()
     assert 'V4/tea: contains no config.json' in refused(capsys, single)
@@ -104,5 +106,7 @@ def test_what_cannot_be_compared_ends_in_one_line(tmp_path, capsys):
     assert 'action_progress.skill' in refused(capsys, run, '--columns', 'action_progress.skil')
     assert '.csv or .tex or .md' in refused(capsys, run, '-o', tmp_path / 'a.pdf')
     table = tmp_path / 'V1/EVAL/best_model_combined/action_progress.csv'
+    before = table.read_bytes()
+    assert 'is in the folder of the tables' in refused(capsys, run, '-o', table) and table.read_bytes() == before
     table.write_text('task,mae\ntea,low\nMEAN,low\n')
     assert 'action_progress.csv: could not convert' in refused(capsys, run)

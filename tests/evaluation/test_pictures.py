@@ -120,8 +120,9 @@ def test_an_alignment_matrix_by_hand(tmp_path, figures):
 
 def test_long_recordings_are_drawn_by_evenly_spread_frames(tmp_path, figures, monkeypatch):
     monkeypatch.setattr(pictures, 'MATRIX_SIDE', 2)
-    draw_alignments('tea', [embedded('one', [0.0, 1, 2, 3]), embedded('two', [0.0, 1, 2, 3, 4])], tmp_path / 'a.png')
+    draw_alignments('tea', [embedded('one', [0.0, 1, 2, 3]), embedded('t' * 99, [0.0, 1, 2, 3, 4])], tmp_path / 'a.png')
     panel, = figures[0].axes
+    assert panel.get_xlabel() == f'frame of {"t" * 37}...'  # a longer one would cover those of other panels
     assert np.array(panel.images[0].get_array()).tolist() == [[0, 2], [2, 0]]  # frames 0 and 2 of both
     assert panel.images[0].get_extent() == [-0.5, 4.5, -0.5, 3.5]
     assert panel.lines[1].get_xydata().tolist() == [[0, 0], [2, 2]]

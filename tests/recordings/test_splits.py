@@ -47,7 +47,7 @@ def write(tmp_path, content):
     ({'splits': {'tea': {'train': ['t1'], 'test': []}}}, "task tea: found ['test', 'train']"),
     ({'splits': {'tea': {**GOOD, 'dev': []}}}, 'task tea: found'),
     ({'splits': {'tea': 'two\nlines'}}, "task tea: found 'two\\nlines', expected the three lists"),
-    ({'splits': {'tea': {**GOOD, 'val': 't2'}}}, 'task tea: val is not a list'),
+    ({'splits': {'tea': {**GOOD, 'val': 't2'}}}, 'task tea: val is not a list of handles but \'t2\'; write {"val": ['),
     ({'splits': {'tea': {**GOOD, 'test': [3]}}}, 'task tea: test is not a list'),
     ({'splits': {'tea': {**GOOD, 'test': ['p1']}}}, "task tea: test names 'p1'"),
     ({'splits': {'tea': {**GOOD, 'test': ['t1']}}}, "task tea: 't1' is in the split twice"),
@@ -67,18 +67,22 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_recordings_missing_in_file_are_not_used_with_warning(tmp_path, caplog):
-    path = write(tmp_path, {'splits': {'tea': {'train': ['t3', 't1'], 'val': [], 'test': []}, 'soup': GOOD}})
+    path = write(tmp_path, {'splits': {'tea': {'train': ['t3', 't1'], 'val': [], 'test': []}, 'soup': GOOD},
+                            'groups': {'t1': 'ann', 'T3': 'ben'}})
     path.write_bytes(b'\xef\xbb\xbf' + path.read_bytes())  # as some editors save
     # Sorted, as drawn splits are: neither folds nor draws may depend on the order of the file.
     assert load_splits(path, HANDLES) == {'tea': {'train': ['t1', 't3'], 'val': [], 'test': []}}
     for expected in ('task tea: 1 of 3 recordings are in no part', 'task soup is not among the loaded tasks',
-                     'task pie is missing in the file'):
+                     'task pie is missing in the file', '1 of 2 recordings have no group, so each counts as a group of '
+                     'its own: t3; name them in "groups"'):
         assert expected in caplog.text
 
 
 def test_a_complete_file_gives_no_warning(tmp_path, caplog):
     splits = {'tea': GOOD, 'pie': {'train': ['p1'], 'val': [], 'test': ['p2']}}
-    assert load_splits(write(tmp_path, {'splits': splits}), HANDLES) == splits
+    groups = dict.fromkeys(['t1', 't2', 't3', 'p1', 'p2'], 'ann')
+    for content in ({'splits': splits}, {'splits': splits, 'groups': groups}):
+        assert load_splits(write(tmp_path, content), HANDLES) == splits
     assert not caplog.records
 
 

@@ -17,6 +17,7 @@ from tools.demo import DemoSettings, write_demo
 from tools.published_checkpoint import configuration_of, read_published
 from utils.ckpt_save import get_ckpt_for_eval, get_ckpt_MCN, load_checkpoint, load_encoder_weights
 from utils.errors import UserError
+from utils.run_folder import create_run_folder
 
 WIDTH, E, HEADS = 8, 6, 3
 RUN = 'old_run'
@@ -232,6 +233,10 @@ def test_other_mistakes_end_in_one_line(place, capsys):
     assert '--dataset: not given, and the checkpoint stores no name' in refusal(capsys, 'stranger.pt', '--run', RUN)
     assert 'does not exist' in refusal(capsys, 'old.pt', '--run', RUN, '--dataset', 'nowhere')
     assert 'nowhere.pt: cannot be read' in refusal(capsys, 'nowhere.pt', '--run', RUN)
+    create_run_folder(place / 'run', {}, {}, overwrite=False)
+    save(NETWORKS['naive'](), place / 'run/old.pt')
+    assert 'is in run, which --overwrite replaces' in refusal(capsys, 'run/old.pt', '--run', 'run', '--overwrite')
+    assert (place / 'run/old.pt').exists()
 
 
 def test_error_names_other_feature_dim(place, capsys, monkeypatch):

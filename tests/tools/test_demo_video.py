@@ -110,6 +110,7 @@ def test_the_command_writes_videos_annotations_and_a_split_of_people(tmp_path, c
     (demo_video, ['out', '--seed', '-1'], '--seed -1: expected 0 or more'),
     (make_gif, ['none.mp4', 'a.gif'], 'none.mp4: '), (make_gif, ['a.mp4', 'a.gif', '--fps', '60'], '--fps 60: '),
     (make_gif, ['a.mp4', 'a.gif', '--colors', '1'], '--colors 1: expected 2 to 256'),
+    (make_gif, ['a.mp4', 'a.mp4'], 'OUT a.mp4: expected the name of another file than IN that ends in .gif'),
     (make_gif, ['a.mp4', 'missing/a.gif'], 'missing/a.gif: cannot be written')])
 def test_wrong_arguments_end_in_one_line_and_write_nothing(tmp_path, monkeypatch, capsys, program, options, message):
     monkeypatch.chdir(tmp_path)

@@ -334,6 +334,7 @@ def test_csv_options_that_are_refused(source, capsys):
                              (['--unit', 'frames', '--fps', '3'], '--fps: only applies to times in seconds'),
                              (['--unit', 'seconds', '--fps', '0'], '--fps 0: expected a number above 0'),
                              (['--unit', 'frames', '--columns', 'x'], '--columns x: expected COLUMN=NAME'),
+                             (['--unit', 'frames', '--columns', 'end=a', 'end=b'], 'end=b: end is given twice'),
                              (['--unit', 'seconds', '--fps', '3', '--labels_per_feature', '2'], 'not allowed with'),
                              (['--unit', 'frames', '--val_share', '0.1'], '--val_share: only applies to bundles')):
         assert import_segments.main(['mine', 'all.csv', *options]) == 2
@@ -435,7 +436,12 @@ def test_an_import_that_is_interrupted_leaves_the_earlier_dataset(source, monkey
     assert {path: path.read_bytes() for path in Path().rglob('*') if path.is_file()} == before
 
 
-def test_features_are_not_written_over_their_source(source, capsys, monkeypatch):
+def test_nothing_is_written_over_its_source(source, capsys, monkeypatch):
     monkeypatch.setenv('DATASET_PATH', '.')
-    assert import_segments.main(['mstcn', 'mstcn', '--overwrite']) == 2
-    assert 'is read, but the dataset mstcn would be written to it' in capsys.readouterr().err
+    monkeypatch.setenv('JSON_DPATH', 'all')
+    Path('all').mkdir()
+    Path('all/mine.json').write_text('[{"recording": "P01", "start": 0, "end": 4, "label": "a"}]')
+    for name, place in (('mstcn', 'mstcn'), ('mine', 'all/mine.json'), ('mine', 'all')):
+        assert import_segments.main([name, place, '--features', 'mstcn/features', '--overwrite']) == 2
+        assert f'is read, but the dataset {name} would be written to it' in capsys.readouterr().err
+    assert Path('all/mine.json').read_text().startswith('[{')

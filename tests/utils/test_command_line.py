@@ -73,5 +73,8 @@ def test_home_folder_in_options(monkeypatch, tmp_path):
     parser.add_argument('--name')
     arguments = parser.parse_args(['~/a', 'b~', '--splits=~/c', '--name', '~/d'])
     assert vars(arguments) == {'files': [tmp_path / 'a', Path('b~')], 'splits': tmp_path / 'c', 'name': '~/d'}
+    for options, named in ((['a', '--name', ''], '--name'), (['a', '--splits='], '--splits='), ([''], 'the first')):
+        with pytest.raises(UserError, match=f'^{named}.*: an empty argument, expected a value'):
+            parser.parse_args(options)
     with pytest.raises(UserError, match='splits ~nobody_of_this_name/c: there is no home folder'):
         parser.parse_args(['a', '--splits', '~nobody_of_this_name/c'])

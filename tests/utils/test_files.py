@@ -41,7 +41,7 @@ def test_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path, raised, ex
 
 
 def test_missing_folder_is_a_user_error(tmp_path):
-    with pytest.raises(UserError, match='cannot be written .No such file or directory.; .* another place'):
+    with pytest.raises(UserError, match='cannot be written .No such file or directory.; make the folder .*/nowhere or'):
         write_json(tmp_path / 'nowhere/config.json', {})
 
 

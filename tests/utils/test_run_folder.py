@@ -14,6 +14,7 @@ from utils.run_folder import (
     RunFolder,
     check_run_folder,
     create_run_folder,
+    is_single_task_folder,
     open_run_folder,
 )
 
@@ -120,6 +121,15 @@ def test_opening_requires_a_run_with_checkpoints(tmp_path):
     for place, run in (('', 'run'), ('run/ckpt', 'run'), ('run/ckpt/last.pt', 'run'), ('run/nowhere', 'run')):
         with pytest.raises(UserError, match=f', perhaps {tmp_path / run}$'):
             open_run_folder(tmp_path / place)
+
+
+def test_a_run_without_its_settings_is_not_taken_for_runs_of_single_tasks(tmp_path):
+    folder = make_run(tmp_path / 'run')
+    folder.config.unlink()
+    folder.splits.touch()
+    assert not is_single_task_folder(folder.path)
+    with pytest.raises(UserError, match='contains no config.json, so it is not a run'):
+        check_run_folder(folder.path, overwrite=True)
 
 
 def test_error_suggests_the_most_similar_run(tmp_path):

@@ -60,16 +60,17 @@ def conformal_margins(outside: Sequence[Tensor], weights: Sequence[Tensor]) -> T
     """
     rows, weight = torch.cat(list(outside)), torch.cat(list(weights))
     tails = torch.tensor(TAILS, dtype=torch.float64, device=rows.device)
+    if len(outside) == 1:
+        return _margins(rows, weight, tails[:1]).squeeze(0)
     group = torch.arange(len(outside)).repeat_interleave(torch.tensor([len(part) for part in outside])).to(rows.device)
     covered = torch.zeros_like(tails)
-    for number in range(len(outside) if len(outside) > 1 else 0):
+    for number in range(len(outside)):
         own = group == number
         # The group's rows play no part in the margins that they are tested with. (n_g, tails, 2)
         inside = rows[own].unsqueeze(1) <= _margins(rows[~own], weight[~own], tails)
         covered += weight[own].double() @ inside.all(2).double()
-    enough = (covered >= COVERAGE * weight.double().sum()).nonzero()
-    chosen = 0 if len(outside) == 1 else enough[0].item() if len(enough) else len(TAILS) - 1
-    return _margins(rows, weight, tails[chosen:chosen + 1]).squeeze(0)
+    enough = tails[covered >= COVERAGE * weight.double().sum()]
+    return _margins(rows, weight, enough[:1] if len(enough) else tails[-1:]).squeeze(0)
 
 
 def _margins(rows: Tensor, weights: Tensor, tails: Tensor) -> Tensor:

@@ -1,12 +1,14 @@
 """The filter with boundaries given: stream and batch, causality, prior, storage."""
 
 import copy
+import math
 
+import numpy as np
 import pytest
 import torch
 
 from models.heads.durations import Completed
-from models.heads.filter.segmented import SegmentedFilter, TrainingRecording
+from models.heads.filter.segmented import LEVELS, SegmentedFilter, TrainingRecording
 
 
 def make(seed=0, recordings=6, dim=4):
@@ -39,6 +41,43 @@ def arguments(filter_, recording, label_given=False):
     done = recording.completed()
     starts = [filter_.start(done[:i], done[i].label if label_given else None) for i in range(len(done))]
     return recording.segments(), starts
+
+
+def naive_progress(filter_, segment, start, level):
+    """Bayes' rule in loops over labels and durations, at each frame; each cell of durations is a crowd of durations."""
+    grid, bins = filter_.grid, filter_.cells.bins
+    by_label, by_phase = filter_.cells.log_evidence(filter_.features(segment))
+    density = filter_.durations.log_density(grid.centers(), start.log_pace, start.num_known)
+    log_mass = [[(start.log_label[k] + density[k].log_softmax(0)[g]).item() for g in range(grid.size)]
+                for k in range(filter_.num_labels)]
+    label_weight, phase_weight = filter_.weights.tolist()
+    found = []
+    for t in range(1, len(segment) + 1):
+        crowd = []
+        for k, row in enumerate(log_mass):
+            for g in range(grid.size):
+                # The phase of the frame if the action has this duration, in bins from the center of the first one.
+                place = (t - 0.5) / grid.frames[g].item() * bins - 0.5
+                phase = np.interp(place, np.arange(bins), by_phase[t - 1, k].numpy())
+                row[g] += label_weight * by_label[t - 1, k].item() + phase_weight * phase
+                upper, cell = grid.upper[g].item(), grid.cell.item()
+                # Durations shorter than the frames so far are out; half a frame, because durations are integers.
+                lowest = max(upper - cell, math.log(t - 0.5))
+                if lowest < upper:
+                    weight = math.exp(row[g]) * (upper - lowest) / cell
+                    crowd += [(lowest + (upper - lowest) * (piece + 0.5) / 20, weight / 20) for piece in range(20)]
+        durations, mass = np.array(sorted(crowd, reverse=True)).T  # progress t / L rises as L falls
+        at = np.searchsorted(mass.cumsum(), level * mass.sum())
+        found.append(min(t / math.exp(durations[at]), 1.0))
+    return found
+
+
+@pytest.mark.parametrize('level', [0, 1, 2])
+def test_progress_is_that_of_a_loop_over_labels_and_durations(fitted, level):
+    segments, starts = arguments(fitted, make(4)[0])
+    expected = naive_progress(fitted, segments[1], starts[1], LEVELS[level])
+    found = fitted.forward_dense(segments[1:2], starts[1:2])[0][:, level]
+    np.testing.assert_allclose(found, expected, atol=5e-3)
 
 
 @pytest.mark.parametrize('label_given', [False, True])

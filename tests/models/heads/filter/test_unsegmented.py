@@ -12,7 +12,7 @@ from models.heads.base import EmbeddedRecording
 from models.heads.filter.annotated import Rated, annotate
 from models.heads.filter.decision import decide_all
 from models.heads.filter.label_sensor import likelihood_table
-from models.heads.filter.phase_grid import PHASES, RATES, STAYING, PhaseGrid
+from models.heads.filter.phase_grid import PACES, PHASES, RATES, STAYING, PhaseGrid
 from models.heads.filter.recent import REACH, SLOW, RecentFeatures, SlowAverages
 from models.heads.filter.records import FilterOutput, FilterState, Posterior
 from models.heads.filter.remaining import Remaining
@@ -229,6 +229,67 @@ def test_a_segment_lasts_as_long_as_its_duration_says():
     assert torch.allclose(inside[:3], torch.ones(3, RATES), atol=1e-3)
     expected = torch.arange(4.0, 4 + RATES)
     assert bool(((inside[:8].sum(0)[:4] - expected[:4]).abs() < 0.8).all())
+
+
+def naive_advance(grid, mass, shrinkage, ratio, done):
+    """A frame in loops: {(kind, rate, node): probability}, the pace's sums, and the times that each label was done."""
+    k, frames = grid.num_labels, grid.log_frames.exp().clamp(min=1).tolist()
+    after, moved = {}, [[math.modf(PHASES / length) for length in row] for row in frames]
+    ended = {}
+    # Each segment moves by B / L nodes: part of it to one node, part to the next; past the last node it has ended.
+    for (kind, rate, node), probability in mass.items():
+        part, whole = moved[kind][rate]
+        for target, share in ((node + int(whole), 1 - part), (node + int(whole) + 1, part)):
+            if target <= PHASES:
+                after[kind, rate, target] = after.get((kind, rate, target), 0.0) + share * probability
+            else:
+                ended[kind, rate] = ended.get((kind, rate), 0.0) + share * probability
+    for (kind, rate), probability in ended.items():
+        after[kind, rate, PHASES] = after.get((kind, rate, PHASES), 0.0) + STAYING * probability
+        if kind < k:  # background is not an action: it tells no pace
+            shrinkage += probability
+            ratio += probability * (grid.log_frames[kind, rate] - grid.log_frames[kind].mean()).item()
+            done[kind] += probability
+    pace = min(max(ratio / shrinkage, PACES[0].item()), PACES[-1].item())
+    again = [1 + min(times, 1.0) * grid.again[label].item() for label, times in enumerate(done)]
+    again += [1.0] * (grid.num_kinds - k)  # background
+    entry = grid.entry.view(len(PACES), grid.num_kinds, RATES)
+    for (kind, _), probability in ended.items():
+        row = [factor * follows for factor, follows in zip(again, grid.transition[kind].tolist(), strict=True)]
+        ends = 1 - grid.transition[kind].sum().item()
+        for following, follows in enumerate(row):
+            for new in range(RATES):
+                begins = np.interp(pace, PACES.numpy(), entry[:, following, new].numpy())
+                part, whole = moved[following][new]
+                for target, share in ((int(whole), 1 - part), (int(whole) + 1, part)):
+                    if target <= PHASES:
+                        entered = probability * follows / (sum(row) + ends) * begins * share
+                        after[following, new, target] = after.get((following, new, target), 0.0) + entered
+    return after, shrinkage, ratio, done
+
+
+@pytest.mark.parametrize('has_background', [False, True])
+def test_a_frame_advances_the_posterior_like_a_loop_over_its_states(has_background):
+    generator = torch.Generator().manual_seed(5)
+    grid = PhaseGrid(2, has_background)
+    kinds = grid.num_kinds
+    grid.transition.copy_(0.9 * torch.rand(kinds, kinds, generator=generator).softmax(1))
+    grid.log_frames.copy_(torch.linspace(0.5, 2.5, RATES) + 0.3 * torch.rand(kinds, 1, generator=generator))
+    grid.entry.copy_(torch.rand(len(PACES), kinds, RATES, generator=generator).softmax(2).flatten(1))
+    grid.initial.copy_(torch.full((kinds,), 1 / kinds))
+    grid.again[:2] = torch.tensor([-0.5, -0.8])
+    grid.shrinkage.fill_(0.7)
+    grid.derive()
+    mass, history = grid.start(1)
+    naive = {(kind, rate, 0): mass[0, kind * RATES + rate, 0].item() for kind in range(kinds) for rate in range(RATES)}
+    state = naive, 0.7, 0.0, [0.0, 0.0]
+    for _ in range(12):
+        mass, history, *_ = grid.advance(mass, history)
+        state = naive_advance(grid, *state)
+    expected = torch.zeros(kinds, RATES, PHASES + 1)
+    for place, probability in state[0].items():
+        expected[place] = probability
+    torch.testing.assert_close(mass.view_as(expected), expected, atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize('again', [0.0, -0.9])
