@@ -40,6 +40,14 @@ def test_an_action_that_goes_on_is_longer_than_thought(baseline):
     assert progress[:40].max() > progress[5]
 
 
+def test_an_action_may_be_a_hundred_times_longer_than_its_label_ever_was():
+    steps = ('press', 1), ('stir', 400)  # a step that is annotated as one frame
+    unusual = SurvivalBaseline([recording(*steps)] * 3)
+    for quantiles in (unusual.survival_per_step([], 300, 'press', (0.05, 0.5, 0.95)),
+                      unusual.survival([], 300, (0.05, 0.5, 0.95))):
+        assert np.all((quantiles > 0) & (quantiles <= 1)) and np.all(np.diff(quantiles, axis=1) >= 0)
+
+
 def test_a_slow_recording_stays_slow(baseline):
     usual, slow = (baseline.survival(recording(('pour', frames)), 50)[:, 0] for frames in (10, 30))
     assert np.all(slow[10:] < usual[10:])
