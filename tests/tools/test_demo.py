@@ -356,7 +356,7 @@ def test_an_existing_dataset_is_kept_without_overwrite(tmp_path):
     (['--repetitions', '0'], '--repetitions 0: expected 1 to 1000'), (['--width', '5'], '--width 5: expected 6 to'),
     (['--noise', 'nan'], '--noise nan: expected 0 to 10'), (['--pace', 'inf'], '--pace inf: expected 0 to 1'),
     (['--phase', '-1'], '--phase -1.0: expected 0 to 10'), (['--name', '../x'], "--name '../x': expected letters"),
-    (['--name', ''], "--name '': expected letters"), (['--name', 'my demo'], "--name 'my demo': expected letters"),
+    (['--name', ''], '--name: an empty argument'), (['--name', 'my demo'], "--name 'my demo': expected letters"),
     (['--name', 'x' * 101], '100 at most'), (['--name', 'cmu'], '--name cmu: stands for a part of egoprocel'),
     (['--people', 'many'], "invalid int value: 'many'")])
 def test_a_mistake_is_one_line_and_touches_nothing(tmp_path, capsys, options, message):
