@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.compared_tables import WRITERS, Summary, Values, as_text
+from evaluation.evaluated import check_evaluated
 from recordings.splits import load_run_splits
 from utils.command_line import OneLineParser, run_command
 from utils.errors import UserError, name_some
@@ -82,14 +83,15 @@ def read_run(path: Path, checkpoint: str, task: str) -> EvaluatedRun:
         task: task of the row to read, or MEAN.
 
     Raises:
-        UserError: the folder is not a run or has not been evaluated, or there is no such task.
+        UserError: the folder is not a run or has not been evaluated since it was trained, or there is no such task.
     """
     run, configs = RunFolder(path), _configurations(path)
     folder = path / configs[0]['EVAL_PLOTFOLDER'] / checkpoint
+    again = f'python eval.py -f {shlex.quote(str(path))} --checkpoint_type {checkpoint.removeprefix(CHECKPOINT)}'
     tables = sorted(folder.glob('*.csv'))
     if not tables:
-        raise UserError(f'{folder}: contains no tables, expected those of an evaluation; run: python eval.py -f '
-                        f'{shlex.quote(str(path))} --checkpoint_type {checkpoint.removeprefix(CHECKPOINT)}')
+        raise UserError(f'{folder}: contains no tables, expected those of an evaluation; run: {again}')
+    check_evaluated(folder, again)
     values: Values = {}
     tasks: list[str] = []
     for table in tables:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from evaluation.by_group import RowsByGroup, rows_by_group
 from evaluation.embedded_task import EmbeddedTask, groups_of, join
 from evaluation.embedding_metrics import alignment_scorer
+from evaluation.evaluated import digest
 from evaluation.head_scores import HeadScores
 from evaluation.pictures import draw_alignments, draw_error_by_length
 from evaluation.progress_metrics import PROGRESS_TABLE, LengthErrors, finish_tables
@@ -53,11 +54,12 @@ def evaluate_checkpoint(run: RunFolder, checkpoint_type: str, device: torch.devi
         path = find_checkpoint(run.path, checkpoint_type)
     except FileNotFoundError as error:
         raise UserError(f'{run.path}: {error}; train at least one epoch') from error
+    files = {path: digest(path)}
     model, config, checkpoint = load_model(path, device)
     parts, reading = _load_parts(config, run)
     folder = results_folder(run.path, config, path.stem)
     evaluation = Evaluation(path.stem, checkpoint['epoch'], model.lookahead, folder, {}, {}, config,
-                            chosen=_chosen(model))
+                            chosen=_chosen(model), files=files)
     _evaluate_tasks(model, parts, reading, device, evaluation, with_alignments=with_alignments)
     write_tables(evaluation)
     return evaluation

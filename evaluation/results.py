@@ -7,6 +7,7 @@ from easydict import EasyDict
 
 from evaluation.by_group import BY_GROUP_TABLE, by_group_rows
 from evaluation.columns import described_columns
+from evaluation.evaluated import EVALUATED, write_evaluated
 from evaluation.intervals import TENTHS_TABLE, with_mean_tenths
 from utils.files import remove_leftovers
 from utils.folders import make_folder
@@ -30,6 +31,7 @@ class Evaluation:
         chosen: weights that the progress head chose in training, by name; empty if there are no such weights.
         tenths: coverage and width of intervals by task and tenth of progress; empty if the head predicts no intervals.
         samples: what was evaluated on a sample of the recordings, a line each; empty if nothing was.
+        files: checkpoint that was evaluated, for each task of single-task runs -> digest of its content.
     """
 
     checkpoint: str
@@ -44,6 +46,7 @@ class Evaluation:
     groups: dict[str, dict[str, dict[str, Row]]] = field(default_factory=dict)
     chosen: dict[str, float] = field(default_factory=dict)
     samples: list[str] = field(default_factory=list)
+    files: dict[Path, str] = field(default_factory=dict)
 
     def missing_columns(self, name: str) -> list[str]:
         """Return the columns that a table lacks because the progress head does not offer them."""
@@ -70,6 +73,8 @@ def results_folder(root: Path, config: EasyDict, checkpoint: str) -> Path:
 
 def write_tables(evaluation: Evaluation) -> None:
     """Write the tables into the evaluation's folder, and remove other tables of an earlier evaluation."""
+    # Without this file, which says what they are of, tables of a killed evaluation cannot be taken for whole.
+    (evaluation.folder / EVALUATED).unlink(missing_ok=True)
     # Otherwise a table of an earlier evaluation, of another version of the run, would look current.
     for name in evaluation.missing:
         (evaluation.folder / f'{name}.csv').unlink(missing_ok=True)
@@ -82,3 +87,4 @@ def write_tables(evaluation: Evaluation) -> None:
             write_table(rows, evaluation.folder / f'{name}.csv')
         else:
             (evaluation.folder / f'{name}.csv').unlink(missing_ok=True)
+    write_evaluated(evaluation.folder, evaluation.files)

@@ -66,6 +66,7 @@ def gather(evaluations: Sequence[Evaluation], folder: Path) -> Evaluation:
               for task in evaluation.steps}
     gathered = Evaluation(first.checkpoint, epochs, first.lookahead, target, tables, steps, first.config, missing,
                           tenths, dict(groups), chosen,
-                          [line for evaluation in evaluations for line in evaluation.samples])
+                          [line for evaluation in evaluations for line in evaluation.samples],
+                          {path: value for evaluation in evaluations for path, value in evaluation.files.items()})
     write_tables(gathered)
     return gathered

@@ -6,6 +6,7 @@ import math
 import pytest
 
 from evaluation.compare import main
+from evaluation.evaluated import digest, write_evaluated
 from utils.files import write_csv, write_json
 
 SPLITS = {'splits': {'tea': {'train': ['a'], 'val': [], 'test': ['b']}}}
@@ -25,6 +26,10 @@ def write_run(folder, *, seed=0, head='hsmm', splits=SPLITS, checkpoint='best_mo
         half = [None if math.isnan(value) else value / 2 for value in values.values()]
         whole = [None if math.isnan(value) else value for value in values.values()]
         write_csv(folder / f'EVAL/{checkpoint}/{name}.csv', ['task', *values], [['tea', *half], ['MEAN', *whole]])
+    (folder / 'ckpt').mkdir()
+    trained = folder / f'ckpt/{checkpoint}.pt'
+    trained.write_bytes(b'weights')
+    write_evaluated(folder / 'EVAL' / checkpoint, {trained: digest(trained)})
     return str(folder)
 
 
@@ -32,7 +37,11 @@ def write_single_tasks(folder, **options):
     """A folder of singletask_train.py: a run per task, and the tables of all of them."""
     write_run(folder, **options)
     (folder / 'tea').mkdir()
-    (folder / 'config.json').rename(folder / 'tea/config.json')
+    for name in ('config.json', 'ckpt'):
+        (folder / name).rename(folder / 'tea' / name)
+    for tables in (folder / 'EVAL').iterdir():
+        trained = folder / f'tea/ckpt/{tables.name}.pt'
+        write_evaluated(tables, {trained: digest(trained)})
     return str(folder)
 
 
@@ -110,3 +119,19 @@ def test_what_cannot_be_compared_ends_in_one_line(tmp_path, capsys):
     assert 'is in the folder of the tables' in refused(capsys, run, '-o', table) and table.read_bytes() == before
     table.write_text('task,mae\ntea,low\nMEAN,low\n')
     assert 'action_progress.csv: could not convert' in refused(capsys, run)
+
+
+def test_tables_that_are_not_of_the_checkpoint_are_refused(tmp_path, capsys):
+    run = tmp_path / 'V1'
+    write_run(run)
+    moved = run.rename(tmp_path / 'V2')
+    assert main([str(moved)]) == 0  # the tables know their checkpoint by its place in the run
+    trained, evaluated = moved / 'ckpt/best_model_combined.pt', moved / 'EVAL/best_model_combined/evaluated.json'
+    again = f'run: python eval.py -f {moved} --checkpoint_type combined'
+    trained.write_bytes(b'other weights')
+    assert refused(capsys, moved) == (f'error: {trained}: has been trained further since it was evaluated, so the '
+                                      f'tables in {evaluated.parent} are not of it; {again}')
+    trained.unlink()
+    assert refused(capsys, moved).startswith(f'error: {trained}: this checkpoint, whose tables are in')
+    evaluated.unlink()
+    assert 'the evaluation has not ended' in refused(capsys, moved)
