@@ -12,7 +12,7 @@ from torch import Tensor
 from alignment.labels import Labels
 from alignment.matching import FrameMatches
 from losses.distances import euclidean_distances
-from utils.plotter import new_figure, save_figure
+from utils.figures import new_figure, save_figure
 from utils.ribbons import Span, add_legend, draw_ribbons, label_colors, label_spans, legend_height
 from utils.text import printable, short_text
 

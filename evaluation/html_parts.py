@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-from utils.plotter import PICTURE_DPI
+from utils.figures import PICTURE_DPI
 
 PNG_START, PNG_END = b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR', b'IEND\xaeB`\x82'
 SHOWN_DPI = 100  # pixels of the page per inch of a picture: its text is then about as large as the page's

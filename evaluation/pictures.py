@@ -13,7 +13,7 @@ from evaluation.alignment_metrics import nearest_frames, true_alignment
 from evaluation.baselines import BASELINES, LABEL_FREE
 from evaluation.progress_metrics import LengthErrors, errors_by_length, length_bins
 from losses.distances import euclidean_distances
-from utils.plotter import new_figure, save_figure
+from utils.figures import new_figure, save_figure
 from utils.tensorops import Action
 from utils.text import printable, short_text
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from evaluation.progress_metrics import ActionCurves
 from recordings.background import BACKGROUND
 from recordings.json_dataset import Recording
-from utils.plotter import new_figure, save_figure
+from utils.figures import new_figure, save_figure
 from utils.ribbons import (
     LANE_HEIGHTS,
     RECORDING_MARGIN,

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from prediction.prediction import Prediction
-from utils.plotter import new_figure, save_figure
+from utils.figures import new_figure, save_figure
 from utils.ribbons import (
     LANE_HEIGHTS,
     RECORDING_MARGIN,

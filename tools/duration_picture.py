@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
-from utils.plotter import new_figure, save_figure
+from utils.figures import new_figure, save_figure
 from utils.text import printable, short_text
 
 MAX_PANELS, COLUMNS = 24, 4

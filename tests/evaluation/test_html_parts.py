@@ -6,7 +6,7 @@ import re
 import pytest
 
 from evaluation.html_parts import Cell, code, details, heading, paragraph, picture, section, table
-from utils.plotter import new_figure, save_figure
+from utils.figures import new_figure, save_figure
 
 HOSTILE = '<i>"a" & \'b\'</i>'
 

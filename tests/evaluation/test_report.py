@@ -15,7 +15,8 @@ from configs.generic_config import CONFIG
 from evaluation.report import SECTIONS, write_report
 from evaluation.results import Evaluation
 from utils.ckpt_save import to_plain
-from utils.plotter import DUAL_LOSS_PICTURE, new_figure, save_figure
+from utils.figures import new_figure, save_figure
+from utils.plotter import DUAL_LOSS_PICTURE
 from utils.run_folder import RunFolder
 from utils.tables import with_mean_row
 

@@ -1,7 +1,5 @@
 """Contents of the plots of the loss curves."""
 
-import logging
-
 import matplotlib.colors
 import matplotlib.image
 import pytest
@@ -89,15 +87,3 @@ def test_plot_is_saved(tmp_path):
     height, width, _ = matplotlib.image.imread(tmp_path / 'dual_loss_comparison.png').shape
     assert (width, height) == (2100, 750)
     assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_letters_that_the_font_lacks_come_from_another_one_or_are_named(tmp_path, caplog, monkeypatch, recwarn):
-    monkeypatch.setattr(logging.getLogger('progress'), 'propagate', True)
-    for name, letters in (('found', '\u231a'), ('missing', '\u231a \U000f1234\tx')):  # STIX, of matplotlib, has U+231A
-        figure = plotter.new_figure(2, 1)
-        figure.subplots().set_title(letters)
-        plotter.save_figure(figure, tmp_path / f'{name}.png')
-    assert (tmp_path / 'found.png').stat().st_size > 0 and not recwarn.list
-    assert {record.message for record in caplog.records} == {
-        f'{tmp_path}/missing.png: no installed font has the letters \U000f1234, which are drawn as boxes; install a '
-        'font that has them'}
