@@ -74,9 +74,7 @@ class SurvivalBaseline:
         elapsed = torch.arange(1.0, num_frames + 1)
         # Bayes' rule with survival as the only evidence: p(L | L >= t) is proportional to p(L) [L >= t].
         surviving = self._grid.surviving(elapsed)  # (n, G)
-        # As in the filter: an action many times as long as its label ever was leaves no mass, and quantiles divide by
-        # it.
-        return self._grid.progress_quantiles((mass * surviving).clamp(min=1e-30), elapsed, surviving,
+        return self._grid.progress_quantiles(mass * surviving, elapsed, surviving,
                                              torch.tensor(levels)).double().numpy()
 
     def _code(self, actions: Sequence[Action]) -> list[Completed]:

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+SMALLEST_MASS = 1e-30  # of a cell, because quantiles divide by it
 IMMORTAL = 1e-3  # fraction of the last cell that always survives, so that an endless action keeps a posterior
 
 
@@ -62,13 +63,15 @@ class DurationGrid(nn.Module):
         """Return quantiles of the log duration.
 
         Args:
-            mass: (..., G), unnormalized probability of the surviving part of each cell, > 0.
+            mass: (..., G), unnormalized probability of the surviving part of each cell. None may be left, as of an
+                action many times as long as its label ever was.
             surviving: (..., G), from :meth:`surviving`; the upper part of a cell survives.
             levels: (Q,) in (0, 1).
 
         Returns:
             (..., Q), log frames.
         """
+        mass = mass.clamp(min=SMALLEST_MASS)
         cumulative = mass.cumsum(-1)
         target = levels * cumulative[..., -1:]  # (..., Q)
         index = torch.searchsorted(cumulative, target).clamp(max=self.size - 1)  # (..., Q)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.heads.estimates import END
+from models.heads.filter.over_tasks import mean_over_tasks
 from models.heads.filter.records import FilterOutput, FilterState
 from models.heads.filter.task_filter import TaskFilter, TaskSensor, TaskState
 from recordings.background import BACKGROUND
@@ -111,8 +112,7 @@ class RecordingStep(nn.Module):
             elif name == 'unknown':
                 merged.append(values.all())
             else:
-                # As in mean_over_tasks: not above the largest, although probabilities may sum to slightly more than 1.
-                merged.append(torch.minimum(probability @ values, values.amax(0)))
+                merged.append(mean_over_tasks(values.unbind(), probability))
         return merged
 
 

@@ -227,7 +227,6 @@ class SegmentedFilter(TracedModule):
         log_elapsed, surviving = elapsed.log().unsqueeze(1), self.grid.surviving(elapsed)  # (C, 1), (C, G)
         # Sum over labels, times survival [L >= t]; quantiles do not need masses that sum to 1.
         by_duration = log_mass.flatten(2).softmax(2).unflatten(2, log_mass.shape[2:]).sum(2) * surviving  # (N, C, G)
-        by_duration = by_duration.clamp(min=1e-30)  # quantiles divide by it
         # Progress t / L falls with L: its 5 % quantile is at the 95 % quantile of the duration.
         log_duration = self.grid.quantiles(by_duration, surviving.expand_as(by_duration), 1 - self.levels)
         progress = (log_elapsed - log_duration).clamp(max=0).exp() + self.margin  # (N, C, 3)

@@ -155,7 +155,7 @@ def _mass(fold_filter: SegmentedFilter, rated: Rated, weights: Sequence[float] |
     log_mass = rated.log_prior + weights[0] * rated.by_label + weights[1] * rated.by_phase
     surviving = fold_filter.grid.surviving(rated.elapsed)
     mass = log_mass.flatten(1).softmax(1).unflatten(1, log_mass.shape[1:]).sum(1) * surviving
-    return mass.clamp(min=1e-30), surviving
+    return mass, surviving
 
 
 def _error(fold_filter: SegmentedFilter, rated: Rated, weights: Sequence[float]) -> float:
