@@ -14,7 +14,7 @@ from alignment.matching import FrameMatches
 from losses.distances import euclidean_distances
 from utils.figures import new_figure, save_figure
 from utils.ribbons import Span, add_legend, draw_ribbons, label_colors, label_spans, legend_height
-from utils.text import printable, short_text
+from utils.text import short_name
 
 MATRIX_SIDE = 600  # frames of a recording drawn at most, evenly spread: about the pixels that a matrix gets
 NAME_LETTERS = 75  # of both names on one line of the title, and of a longer name at all
@@ -57,7 +57,7 @@ def draw_alignment(drawn: DrawnAlignment, path: Path) -> None:
     # A ribbon lane without ribbons keeps a little room, so that the layout is always the same.
     across, up = RIBBON * max(0.1, len(spans)), RIBBON * max(0.1, len(top))
     figure = new_figure(SIDE + across + 2 * GAP, SIDE + up + GAP + legend_height(len(colors) + 2))
-    name, reference = (short_text(printable(text), NAME_LETTERS) for text in (drawn.name, drawn.reference))
+    name, reference = (short_name(text, NAME_LETTERS) for text in (drawn.name, drawn.reference))
     between = '\n' if len(name + reference) > NAME_LETTERS else ' '
     figure.suptitle(f'{name}{between}aligned to {reference}', parse_math=False)
     grid = figure.add_gridspec(2, 2, width_ratios=(across, SIDE), height_ratios=(up, SIDE))
@@ -99,7 +99,7 @@ def _draw_matrix(figure: Figure, axes: Axes, drawn: DrawnAlignment) -> None:
                         label='match')
     figure.colorbar(dots, ax=axes, label='confidence', shrink=0.6)
     axes.set(xlim=edges[:2], ylim=edges[2:])
-    axes.set_xlabel(f'frame of {short_text(printable(drawn.reference), NAME_LETTERS)}', parse_math=False)
+    axes.set_xlabel(f'frame of {short_name(drawn.reference, NAME_LETTERS)}', parse_math=False)
 
 
 def _runs(flags: np.ndarray) -> list[tuple[int, int]]:

@@ -15,7 +15,7 @@ from evaluation.progress_metrics import LengthErrors, errors_by_length, length_b
 from losses.distances import euclidean_distances
 from utils.figures import new_figure, save_figure
 from utils.tensorops import Action
-from utils.text import printable, short_text
+from utils.text import short_name
 
 PAIRS_DRAWN = 3
 NAME_LETTERS = 40  # of a recording, at an axis of its matrix
@@ -95,8 +95,8 @@ def _draw_alignment(axes: Axes, one: tuple[str, Tensor, Sequence[Action]],
     axes.plot(nearest_frames(one[1][rows], other[1]), rows, '.', color='tab:red', markersize=3,
               label='nearest neighbor')
     axes.set(xlim=edges[0], ylim=edges[1])
-    axes.set_xlabel(f'frame of {short_text(printable(other[0]), NAME_LETTERS)}', parse_math=False)
-    axes.set_ylabel(f'frame of {short_text(printable(one[0]), NAME_LETTERS)}', parse_math=False)
+    axes.set_xlabel(f'frame of {short_name(other[0], NAME_LETTERS)}', parse_math=False)
+    axes.set_ylabel(f'frame of {short_name(one[0], NAME_LETTERS)}', parse_math=False)
 
 
 def _drawn_frames(num_frames: int) -> np.ndarray:

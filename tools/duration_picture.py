@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
 from utils.figures import new_figure, save_figure
-from utils.text import printable, short_text
+from utils.text import short_name
 
 MAX_PANELS, COLUMNS = 24, 4
 TITLE_LETTERS = 40  # of a task, above its panel
@@ -83,7 +83,7 @@ def _draw_task(axes: Axes, task: str, durations: Sequence[int], edges: np.ndarra
     median = float(np.median(durations))
     axes.hist(durations, edges, color='tab:blue', alpha=0.75, edgecolor='white', linewidth=0.5)
     axes.axvline(median, color='tab:red', linewidth=1.5)
-    title = short_text(printable(task), TITLE_LETTERS)
+    title = short_name(task, TITLE_LETTERS)
     axes.set_title(f'{title}\n{len(durations)} actions, median {median:g} (red)', fontsize='medium', parse_math=False)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     axes.grid(alpha=0.3, axis='y')

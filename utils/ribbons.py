@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from utils.text import printable, short_text
+from utils.text import short_name
 
 NUM_COLORS = 20  # of the palette; more labels share them
 LANE_HEIGHTS = {'steps': 0.35, 'progress': 1.5, 'overall': 1.0}  # inches; of the steps, for each ribbon
@@ -103,7 +103,7 @@ def add_legend(figure: Figure, axes: Axes, colors: Mapping[str, tuple]) -> None:
     """
     handles, labels = axes.get_legend_handles_labels()
     handles += [Patch(color=color) for color in colors.values()]
-    labels = [short_text(printable(label), LEGEND_LETTERS) for label in (*labels, *colors)]
+    labels = [short_name(label, LEGEND_LETTERS) for label in (*labels, *colors)]
     for columns in range(LEGEND_COLUMNS, 0, -1):
         legend = figure.legend(handles, labels, loc='outside lower center', ncols=columns, fontsize=8)
         for text in legend.get_texts():

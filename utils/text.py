@@ -33,3 +33,8 @@ def one_line(text: str) -> str:
 def short_text(text: str, limit: int = 100) -> str:
     """Return a text of bounded length for a message; of a longer one, its end is left out."""
     return text if len(text) <= limit else f'{text[:limit - 3]}...'
+
+
+def short_name(name: str, limit: int) -> str:
+    """Return a name from the data as a picture shows it: printable, and of bounded length."""
+    return short_text(printable(name), limit)
