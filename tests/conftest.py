@@ -19,7 +19,7 @@ gc.set_threshold(20_000, 20, 50)
 
 
 @pytest.fixture(autouse=True)
-def seed():
+def same_draws():
     """Draw the same numbers in every run: one unlucky draw in 200 would fail in one run of 200."""
     torch.manual_seed(0)
 
